@@ -1,0 +1,353 @@
+"""The configuration: typed, frozen, validated; every field is read by something.
+
+A run is described by one :class:`Config`.  It starts from a preset (a YAML file
+in ``presets/``), is changed by ``--set section.key=value``, and the one that ran
+is written into the run directory.  Unknown keys are errors.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+STEP_SECONDS = 0.05
+"""Simulated seconds of one environment step: one tick of the synchronous simulator."""
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message says which key and what to do."""
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, no unknown keys, no silent type conversion of defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class SimulatorConfig(Section):
+    """Which CARLA server, and how its failures are handled."""
+
+    address: str | None = None
+    """``host:port`` of a running CARLA 0.9.16 server; None starts a minicarla for this run."""
+    map: str = "town"
+    """Map to load: a bundled minicarla map, an .xodr file, or a CARLA map name such as Town01."""
+    npc: int = Field(default=0, ge=0, le=500)
+    """Number of other vehicles."""
+    traffic: Literal["auto", "server", "traffic_manager"] = "auto"
+    """Who drives them: minicarla itself, or the client's Traffic Manager.  auto: the server on
+    minicarla, the Traffic Manager on CARLA proper."""
+    traffic_manager_port: int = Field(default=8000, ge=1024, le=65535)
+    """Port of the Traffic Manager of training environments; evaluation takes the next free ones."""
+    client_timeout_s: float = Field(default=5.0, gt=0)
+    """``carla.Client.set_timeout``: bounds one RPC call."""
+    start_deadline_s: float = Field(default=60.0, gt=0)
+    """Longest time from starting a worker to its first observation."""
+    reset_deadline_s: float = Field(default=30.0, gt=0)
+    step_deadline_s: float = Field(default=10.0, gt=0)
+    """Longest time for one environment step; after it worker and server are replaced."""
+    max_consecutive_restarts: int = Field(default=5, ge=0)
+    """Give up after so many restarts in a row without one finished step between them."""
+    faults: str | None = None
+    """Faults for the embedded minicarla to commit (``minicarla serve --faults``); for testing."""
+
+
+class CameraConfig(Section):
+    """The front camera (``sensor.camera.rgb``) and the picture the agent sees."""
+
+    width: int = Field(default=84, ge=16, le=1920)
+    height: int = Field(default=84, ge=16, le=1080)
+    fov: float = Field(default=90.0, gt=10, lt=170)
+    x: float = 1.3
+    z: float = 1.5
+    pitch: float = -5.0
+    """Mounting relative to the car's origin: metres forward, metres up, degrees."""
+    frame_stack: int = Field(default=4, ge=1, le=8)
+    size: int = Field(default=84, ge=36, le=256)
+    """Side of the square grayscale picture in the observation, pixels."""
+
+
+class RouteConfig(Section):
+    """Routes between spawn points, planned on the map's topology."""
+
+    min_length_m: float = Field(default=120.0, gt=10)
+    max_length_m: float = Field(default=220.0, gt=20)
+    waypoints: int = Field(default=25, ge=1, le=100)
+    """How many route points ahead are in the vector observation."""
+    waypoint_spacing_m: float = Field(default=2.0, gt=0)
+    held_out_fraction: float = Field(default=0.2, gt=0, lt=0.9)
+    """Share of all routes that training never drives; evaluation drives only these."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> RouteConfig:
+        if self.max_length_m <= self.min_length_m:
+            raise ValueError("max_length_m must be greater than min_length_m")
+        return self
+
+
+class RewardConfig(Section):
+    """Weights of the five components; the scale is documented in docs/reward.md.
+
+    With the defaults a step's reward lies in about [-0.5, 1] and an episode's end adds
+    ``terminal_penalty`` (failure) or ``success_bonus`` (the route's end).
+    """
+
+    target_speed_kmh: float = Field(default=30.0, gt=0)
+    progress: float = 1.0
+    """Per step at target speed along the route (metres of progress, normalised)."""
+    lane_keeping: float = 0.3
+    efficiency: float = 0.1
+    comfort: float = 0.05
+    safety: float = 0.3
+    terminal_penalty: float = Field(default=10.0, ge=0)
+    success_bonus: float = Field(default=10.0, ge=0)
+
+
+class TerminationConfig(Section):
+    """Which events end an episode.  All but time_limit terminate; the limit truncates."""
+
+    collision: bool = True
+    off_road: bool = True
+    wrong_way: bool = True
+    stuck: bool = True
+    lane_invasion: bool = False
+    """The predecessor's rule: the first touched marking ends the episode.  Off on purpose."""
+    off_road_m: float = Field(default=2.5, gt=0)
+    """Distance from the route's lane centre at which the car is off the road."""
+    wrong_way_deg: float = Field(default=100.0, gt=45, le=180)
+    stuck_s: float = Field(default=6.0, gt=0)
+    """Seconds slower than 1 m/s after which the car is stuck."""
+    max_steps: int = Field(default=1000, ge=10)
+
+
+class EnvConfig(Section):
+    """The driving environment."""
+
+    simulator: SimulatorConfig = SimulatorConfig()
+    camera: CameraConfig = CameraConfig()
+    route: RouteConfig = RouteConfig()
+    reward: RewardConfig = RewardConfig()
+    termination: TerminationConfig = TerminationConfig()
+    vehicle: str = "vehicle.tesla.model3"
+
+    @property
+    def vector_size(self) -> int:
+        """speed, lateral deviation, heading error, then (x, y) of each waypoint."""
+        return 3 + 2 * self.route.waypoints
+
+
+class AgentConfig(Section):
+    """TD3 (Fujimoto et al. 2018) on images.  Defaults are the paper's where it has them."""
+
+    encoder: Literal["separate", "shared"] = "separate"
+    """separate: one encoder each for actor and critic, each trained by its own loss.
+    shared: one, trained by the critic; the actor sees its features held constant."""
+    feature_size: int = Field(default=512, ge=8)
+    feature_norm: Literal["none", "layernorm_tanh"] = "layernorm_tanh"
+    """What bounds the encoder's output.  none: plain ReLU, as the recorded system had it."""
+    hidden: tuple[int, ...] = (256, 256)
+    gamma: float = Field(default=0.99, gt=0, lt=1)
+    tau: float = Field(default=0.005, gt=0, le=1)
+    batch_size: int = Field(default=256, ge=1)
+    actor_lr: float = Field(default=3e-4, gt=0)
+    critic_lr: float = Field(default=3e-4, gt=0)
+    actor_encoder_lr: float = Field(default=3e-4, gt=0)
+    critic_encoder_lr: float = Field(default=3e-4, gt=0)
+    policy_delay: int = Field(default=2, ge=1)
+    policy_noise: float = Field(default=0.2, ge=0)
+    noise_clip: float = Field(default=0.5, ge=0)
+    actor_clip_norm: float | None = Field(default=1.0, gt=0)
+    """Joint L2 clip of all gradients of the actor's optimiser; null: none."""
+    critic_clip_norm: float | None = Field(default=10.0, gt=0)
+    pre_tanh_penalty: float = Field(default=0.01, ge=0)
+    """Weight of mean(pre-tanh^2) in the actor loss: keeps tanh out of saturation."""
+    actor_final_init: float = Field(default=1e-3, gt=0)
+    """Bound of the uniform initialisation of the actor's last layer."""
+    critic_warmup: int = Field(default=500, ge=0)
+    """Updates of the critic alone before the policy's first."""
+    actor_q: Literal["q1", "min"] = "q1"
+    """Which critic the actor climbs: Q1 as in the paper, or the smaller of the twins."""
+    actor_q_clamp: float | None = Field(default=None, gt=0)
+    """Clamp the actor's Q to +-this before the mean.  Kills the gradient when active."""
+    critic_layer_norm: bool = False
+    """LayerNorm after each hidden layer of the critics."""
+    twin_min_weight: float = Field(default=1.0, ge=0.5, le=1)
+    """Target = w * min(Q1, Q2) + (1 - w) * max(Q1, Q2); 1 is TD3."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of the convolutions; heads, losses and optimisers stay float32."""
+
+
+class ExplorationConfig(Section):
+    """Actions while collecting data."""
+
+    noise: float = Field(default=0.1, ge=0)
+    """Standard deviation of the Gaussian noise on the policy's action at the end of the decay."""
+    initial_noise: float = Field(default=0.3, ge=0)
+    noise_decay_steps: int = Field(default=10_000, ge=1)
+    warmup_steps: int = Field(default=1_000, ge=0)
+    """Steps of random driving before the policy takes over."""
+    warmup_correlation: float = Field(default=0.9, ge=0, lt=1)
+    """Autocorrelation of the random driving; 0 is white noise, which goes nowhere."""
+    warmup_throttle_mean: float = Field(default=0.3, ge=-1, le=1)
+
+
+class ReplayConfig(Section):
+    capacity: int = Field(default=100_000, ge=100)
+    """Observations kept; about 7.3 kB each at 84x84."""
+
+
+class TrainConfig(Section):
+    steps: int = Field(default=100_000, ge=1)
+    """Environment steps of the whole run."""
+    seed: int = Field(default=0, ge=0)
+    updates_per_step: float = Field(default=1.0, gt=0, le=20)
+    max_minutes: float | None = Field(default=None, gt=0)
+    """Stop training after this long (and evaluate), however many steps were made."""
+    log_interval: int = Field(default=100, ge=1)
+    """Steps between two rows of scalars."""
+    checkpoint_interval: int = Field(default=5_000, ge=1)
+    checkpoint_replay: bool = True
+    keep_checkpoints: int = Field(default=2, ge=1)
+    device: str = "auto"
+    threads: int | None = Field(default=None, ge=1)
+    """torch's intra-op threads; null: all cores."""
+    debug: bool = False
+
+
+class EvaluationConfig(Section):
+    interval: int = Field(default=10_000, ge=1)
+    """Environment steps between two evaluations while training."""
+    episodes: int = Field(default=5, ge=1)
+    """Held-out episodes of one evaluation while training."""
+    final_episodes: int = Field(default=20, ge=2)
+    """Held-out episodes of the evaluation at the end and of ``av-td3 evaluate``."""
+    seed: int = Field(default=1_000_000, ge=0)
+    """Seeds of evaluation episodes start here; training seeds stay below."""
+
+
+class Config(Section):
+    """Everything that determines a run."""
+
+    env: EnvConfig = EnvConfig()
+    agent: AgentConfig = AgentConfig()
+    exploration: ExplorationConfig = ExplorationConfig()
+    replay: ReplayConfig = ReplayConfig()
+    train: TrainConfig = TrainConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    def to_yaml(self) -> str:
+        """The whole configuration, every key written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def preset_names() -> list[str]:
+    """Names of the bundled presets."""
+    folder = resources.files("av_td3") / "presets"
+    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
+
+
+def load_config(
+    preset: str | None = None, file: Path | None = None, overrides: Sequence[str] = ()
+) -> Config:
+    """Build a configuration: defaults, then a preset, then a YAML file, then ``key=value`` overrides.
+
+    Raises:
+        ConfigError: unknown preset, key or value, unreadable file.
+    """
+    tree: dict[str, Any] = {}
+    if preset is not None:
+        names = preset_names()
+        if preset not in names:
+            raise ConfigError(
+                f"unknown preset {preset!r}{_suggest(preset, names)}; there are: {', '.join(names)}"
+            )
+        text = (resources.files("av_td3") / "presets" / f"{preset}.yaml").read_text()
+        _merge(tree, _parse_yaml(text, f"preset {preset}"))
+    if file is not None:
+        try:
+            text = file.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read the configuration {file}: {error}") from None
+        _merge(tree, _parse_yaml(text, str(file)))
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator or not key:
+            raise ConfigError(f"--set {override!r} is not of the form section.key=value")
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {override!r}: the value is not valid YAML") from None
+        if isinstance(parsed, str):
+            parsed = _number(parsed)
+        for part in reversed(key.split(".")):
+            parsed = {part: parsed}
+        _merge(tree, parsed)
+    return config_from_dict(tree)
+
+
+def config_from_dict(tree: Mapping[str, Any]) -> Config:
+    """Validate a nested mapping; ConfigError names every offending key."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(e) for e in error.errors())) from None
+
+
+def _parse_yaml(text: str, name: str) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name} is not valid YAML: {error}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{name} must hold a mapping of sections, not {type(tree).__name__}")
+    return _numbers(tree)
+
+
+def _numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _numbers(v) for k, v in value.items()}
+    return _number(value) if isinstance(value, str) else value
+
+
+def _number(value: str) -> str | float:
+    # YAML 1.1 reads 1e-4 as a string; everybody who writes it means the number.
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def _merge(into: dict[str, Any], tree: Mapping[str, Any]) -> None:
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _explain(error: Any) -> str:
+    path = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {path!r}{_suggest(path, list(_all_keys(Config)))}"
+    return f"{path or 'configuration'} = {error['input']!r}: {error['msg'].lower()}"
+
+
+def _all_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _all_keys(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _suggest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
