@@ -191,14 +191,20 @@ class ExplorationConfig(Section):
     noise_decay_steps: int = Field(default=10_000, ge=1)
     warmup_steps: int = Field(default=1_000, ge=0)
     """Steps of random driving before the policy takes over."""
+    noise_correlation: float = Field(default=0.0, ge=0, lt=1)
+    """Autocorrelation of that noise from step to step; 0 is the paper's white noise."""
+    warmup_noise: float = Field(default=0.4, ge=0)
+    """Standard deviation of the random driving."""
     warmup_correlation: float = Field(default=0.9, ge=0, lt=1)
-    """Autocorrelation of the random driving; 0 is white noise, which goes nowhere."""
+    """Autocorrelation of the random driving; white noise goes nowhere at 20 steps a second."""
     warmup_throttle_mean: float = Field(default=0.3, ge=-1, le=1)
 
 
 class ReplayConfig(Section):
     capacity: int = Field(default=100_000, ge=100)
     """Observations kept; about 7.3 kB each at 84x84."""
+    n_step: int = Field(default=1, ge=1, le=10)
+    """Length of the returns in the Bellman target; 1 is the paper's."""
 
 
 class TrainConfig(Section):
@@ -206,6 +212,8 @@ class TrainConfig(Section):
     """Environment steps of the whole run."""
     seed: int = Field(default=0, ge=0)
     updates_per_step: float = Field(default=1.0, gt=0, le=20)
+    learning_starts: int = Field(default=1_000, ge=1)
+    """Steps before the first update."""
     max_minutes: float | None = Field(default=None, gt=0)
     """Stop training after this long (and evaluate), however many steps were made."""
     log_interval: int = Field(default=100, ge=1)
@@ -251,9 +259,7 @@ def preset_names() -> list[str]:
     return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
 
 
-def load_config(
-    preset: str | None = None, file: Path | None = None, overrides: Sequence[str] = ()
-) -> Config:
+def load_config(preset: str | None = None, file: Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """Build a configuration: defaults, then a preset, then a YAML file, then ``key=value`` overrides.
 
     Raises:

@@ -1,0 +1,1 @@
+"""TD3 on images: encoders, heads, the update, replay, exploration."""

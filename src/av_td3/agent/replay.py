@@ -1,0 +1,234 @@
+"""Replay that stores every camera frame once.
+
+A ring of *slots*.  A slot is one observation's newest frame and its vector; when an action
+was taken there, also the action, the reward and whether that ended the episode for good.
+The observation's stack is rebuilt from the slots before it, the next observation is the
+slot after it.  An episode of T transitions takes T + 1 slots: the last one has no action.
+
+    slot     0    1    2    3    4  |  5    6   ...
+    frame    f0   f1   f2   f3   f4 |  g0   g1
+    action   a0   a1   a2   a3   -  |  b0   ...
+    age      0    1    2    3    4  |  0    1           steps since the episode's start
+
+An episode that broke off (the simulator died) needs nothing special: its last observation
+simply never gets an action, so no transition is lost and none is made up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Observation = Mapping[str, NDArray]  # {"image": (K, H, W) uint8, "vector": (V,) float32}
+
+
+class ReplayMemoryError(MemoryError):
+    """The replay would not fit into memory; the message has the figures."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """B transitions as numpy arrays; see :class:`av_td3.agent.td3.Batch`."""
+
+    image: NDArray[np.uint8]  # (B, K, H, W)
+    vector: NDArray[np.float32]  # (B, V)
+    action: NDArray[np.float32]  # (B, A)
+    reward: NDArray[np.float32]  # (B,)
+    discount: NDArray[np.float32]  # (B,)
+    next_image: NDArray[np.uint8]
+    next_vector: NDArray[np.float32]
+    index: NDArray[np.int64]  # (B,) slots the transitions start at
+
+
+class Replay:
+    """A ring of ``capacity`` slots."""
+
+    def __init__(
+        self,
+        capacity: int,
+        image_shape: tuple[int, int, int],
+        vector_size: int,
+        action_size: int,
+        gamma: float,
+        n_step: int = 1,
+    ) -> None:
+        """``image_shape`` is that of the stack, (frames, height, width).
+
+        Raises:
+            ReplayMemoryError: the arrays would take more than the memory that is available.
+        """
+        stack, height, width = image_shape
+        if capacity < stack + n_step + 2:
+            raise ValueError(f"capacity {capacity} cannot hold a stack of {stack} and {n_step} steps")
+        self.capacity, self.stack, self.gamma, self.n_step = capacity, stack, gamma, n_step
+        self.bytes_per_slot = height * width + 4 * vector_size + 4 * action_size + 4 + 1 + 1 + 4
+        _refuse_if_too_large(capacity * self.bytes_per_slot)
+        # Anonymous zero pages: memory is taken as the ring fills.
+        self.frame = np.zeros((capacity, height, width), np.uint8)
+        self.vector = np.zeros((capacity, vector_size), np.float32)
+        self.action = np.zeros((capacity, action_size), np.float32)
+        self.reward = np.zeros(capacity, np.float32)
+        self.terminated = np.zeros(capacity, np.bool_)
+        self.has_action = np.zeros(capacity, np.bool_)
+        self.age = np.zeros(capacity, np.int32)
+        self._head = 0  # where the next slot is written
+        self._size = 0
+        self._open = False  # the newest slot is an observation that waits for its action
+
+    def __len__(self) -> int:
+        """Slots in use."""
+        return self._size
+
+    @property
+    def transitions(self) -> int:
+        """Transitions in the ring (slots less the ends of episodes)."""
+        return int(np.count_nonzero(self.has_action[: self._size]))
+
+    # ------------------------------------------------------------------ writing
+
+    def begin(self, observation: Observation) -> None:
+        """Start an episode.  Its stack must be the first frame repeated."""
+        self._push(observation, age=0)
+        self._open = True
+
+    def add(
+        self,
+        action: NDArray[np.float32],
+        reward: float,
+        terminated: bool,
+        truncated: bool,
+        next_observation: Observation,
+    ) -> None:
+        """Store what happened after the newest observation.
+
+        ``terminated`` stops the bootstrap; ``truncated`` ends the episode here but the value
+        of ``next_observation`` still counts (Pardo et al. 2018).
+        """
+        if not self._open:
+            raise RuntimeError("add() before begin(): no observation waits for an action")
+        slot = (self._head - 1) % self.capacity
+        self.action[slot] = action
+        self.reward[slot] = reward
+        self.terminated[slot] = terminated
+        age = int(self.age[slot]) + 1
+        # The next observation first: pushing may overwrite the oldest slot, never this one.
+        self._push(next_observation, age)
+        self.has_action[slot] = True
+        self._open = not (terminated or truncated)
+
+    def break_off(self) -> None:
+        """The episode ended without an outcome (simulator fault): keep what is known, add nothing."""
+        self._open = False
+
+    def _push(self, observation: Observation, age: int) -> None:
+        slot = self._head
+        self.frame[slot] = observation["image"][-1]
+        self.vector[slot] = observation["vector"]
+        self.has_action[slot] = False
+        self.terminated[slot] = False
+        self.reward[slot] = 0.0
+        self.age[slot] = age
+        self._head = (slot + 1) % self.capacity
+        self._size = min(self._size + 1, self.capacity)
+
+    # ------------------------------------------------------------------ reading
+
+    def valid(self, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which slots a transition can be read at: an action was taken and the stack is whole.
+
+        Near the ring's seam the frames before a slot may have been overwritten.
+        """
+        since_oldest = (slots - (self._head - self._size)) % self.capacity
+        whole = since_oldest >= np.minimum(self.age[slots], self.stack - 1)
+        return self.has_action[slots] & whole
+
+    def can_sample(self) -> bool:
+        """Whether at least one transition can be read."""
+        # A window at the newest end is enough: only slots at the oldest end can be cut off.
+        newest = (self._head - 1 - np.arange(min(self._size, self.stack + 2))) % self.capacity
+        return bool(self.valid(newest).any())
+
+    def sample(self, batch: int, rng: np.random.Generator) -> Sample:
+        """``batch`` transitions, uniformly with replacement.
+
+        Raises:
+            RuntimeError: there is no transition yet.
+        """
+        if not self.can_sample():
+            raise RuntimeError("the replay holds no transition yet")
+        index = rng.integers(0, self._size, batch)
+        while len(bad := np.flatnonzero(~self.valid(index))):
+            index[bad] = rng.integers(0, self._size, len(bad))
+        return self.at(index)
+
+    def at(self, index: NDArray[np.int64]) -> Sample:
+        """The transitions that start at these (valid) slots, n steps long or to the episode's end."""
+        reward = self.reward[index].copy()
+        discount = np.full(len(index), self.gamma, np.float32)
+        last = index.copy()
+        for _ in range(1, self.n_step):
+            following = (last + 1) % self.capacity
+            go_on = self.has_action[following] & ~self.terminated[last]
+            last = np.where(go_on, following, last)
+            reward += np.where(go_on, discount * self.reward[last], 0.0).astype(np.float32)
+            discount = np.where(go_on, discount * np.float32(self.gamma), discount)
+        after = (last + 1) % self.capacity
+        return Sample(
+            image=self._stacks(index),
+            vector=self.vector[index],
+            action=self.action[index],
+            reward=reward,
+            discount=np.where(self.terminated[last], np.float32(0.0), discount),
+            next_image=self._stacks(after),
+            next_vector=self.vector[after],
+            index=index,
+        )
+
+    def _stacks(self, index: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """(B, K, H, W): frames index-K+1 .. index, the episode's first one repeated before its start."""
+        back = np.arange(self.stack - 1, -1, -1)
+        offset = np.minimum(back[None, :], self.age[index][:, None])
+        return self.frame[(index[:, None] - offset) % self.capacity]
+
+    # ------------------------------------------------------------------ saving
+
+    def state(self) -> dict[str, NDArray]:
+        """Arrays that :meth:`restore` takes; views of the used part, nothing is copied."""
+        used = slice(0, self._size)
+        arrays = {name: getattr(self, name)[used] for name in _ARRAYS}
+        arrays["cursor"] = np.array([self._head, self._size, self._open, self.capacity], np.int64)
+        return arrays
+
+    def restore(self, arrays: Mapping[str, NDArray]) -> None:
+        """Take over a saved replay.
+
+        Raises:
+            ValueError: it was saved with another capacity or other shapes.
+        """
+        head, size, is_open, capacity = (int(v) for v in arrays["cursor"])
+        if capacity != self.capacity:
+            raise ValueError(f"the saved replay has capacity {capacity}, the configured one {self.capacity}")
+        for name in _ARRAYS:
+            mine, saved = getattr(self, name), arrays[name]
+            if saved.shape != (size, *mine.shape[1:]) or saved.dtype != mine.dtype:
+                raise ValueError(f"the saved replay's {name!r} is {saved.dtype}{list(saved.shape)}")
+        for name in _ARRAYS:
+            getattr(self, name)[:size] = arrays[name]
+        self._head, self._size, self._open = head, size, bool(is_open)
+
+
+_ARRAYS = ("frame", "vector", "action", "reward", "terminated", "has_action", "age")
+
+
+def _refuse_if_too_large(needed: int) -> None:
+    import psutil
+
+    available = psutil.virtual_memory().available
+    if needed > available:
+        raise ReplayMemoryError(
+            f"the replay needs {needed / 2**30:.1f} GiB and {available / 2**30:.1f} GiB are available: "
+            "lower replay.capacity"
+        )

@@ -1,0 +1,251 @@
+"""TD3 on camera images.
+
+Fujimoto, van Hoof, Meger (2018), "Addressing Function Approximation Error in Actor-Critic
+Methods", algorithm 1, with an encoder in front of the heads.  Two rules make the encoder
+safe; the system that this rebuilds broke both:
+
+* The policy gradient reaches the actor through the *action* alone.  The critic judges the
+  actor's action on the critic's own features, held constant; a gradient through the
+  critic's state input would train the actor's encoder to produce features that look
+  valuable, and Q of the policy grows without limit while Q of the data stays sane.
+* Every network in the Bellman target is a target copy, encoders included, and each head
+  gets the features of its own encoder.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from av_td3.agent.gradients import GradientReport, clip_gradients
+from av_td3.agent.networks import ActorHead, Encoder, TwinCriticHead
+from av_td3.config import AgentConfig
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B transitions on the agent's device."""
+
+    image: Tensor  # (B, C, H, W) uint8
+    vector: Tensor  # (B, V) float32
+    action: Tensor  # (B, A) float32
+    reward: Tensor  # (B,) float32, the sum of n discounted rewards for n-step returns
+    discount: Tensor  # (B,) float32: gamma^n, and 0 where the episode terminated (not: truncated)
+    next_image: Tensor  # (B, C, H, W) uint8
+    next_vector: Tensor  # (B, V) float32
+
+
+@dataclass(frozen=True)
+class CriticStep:
+    """What one critic step did; tensors are detached, (B,)."""
+
+    q1: Tensor
+    q2: Tensor
+    target: Tensor
+    loss: Tensor
+    gradients: GradientReport
+
+
+@dataclass(frozen=True)
+class ActorStep:
+    """What one actor step did; tensors are detached."""
+
+    action: Tensor  # (B, A) the policy's action on the batch
+    pre_tanh: Tensor  # (B, A)
+    q: Tensor  # (B,) the critic's value of it
+    loss: Tensor
+    gradients: GradientReport
+
+
+class TD3:
+    """The networks, their target copies, their optimisers, and the update."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        image_shape: tuple[int, int, int],
+        vector_size: int,
+        action_size: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """``image_shape`` is (frames, height, width), square."""
+        self.config = config
+        self.device = torch.device(device)
+        channels, _, size = image_shape
+        conv_dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+
+        def encoder() -> Encoder:
+            return Encoder(channels, size, config.feature_size, config.feature_norm, conv_dtype)
+
+        self.shared = config.encoder == "shared"
+        self.critic_encoder = encoder().to(self.device)
+        self.actor_encoder = self.critic_encoder if self.shared else encoder().to(self.device)
+        self.actor = ActorHead(
+            config.feature_size, vector_size, action_size, config.hidden, config.actor_final_init
+        ).to(self.device)
+        self.critic = TwinCriticHead(
+            config.feature_size, vector_size, action_size, config.hidden, config.critic_layer_norm
+        ).to(self.device)
+
+        self.target_critic_encoder = _frozen_copy(self.critic_encoder)
+        self.target_actor_encoder = (
+            self.target_critic_encoder if self.shared else _frozen_copy(self.actor_encoder)
+        )
+        self.target_actor = _frozen_copy(self.actor)
+        self.target_critic = _frozen_copy(self.critic)
+
+        # The groups are what each optimiser steps, what its clip bounds and what is measured.
+        self.critic_groups = {
+            "critic_encoder": list(self.critic_encoder.parameters()),
+            "critic_head": list(self.critic.parameters()),
+        }
+        self.actor_groups = {"actor_head": list(self.actor.parameters())}
+        if not self.shared:
+            self.actor_groups = {
+                "actor_encoder": list(self.actor_encoder.parameters()),
+                **self.actor_groups,
+            }
+        rates = {
+            "critic_encoder": config.critic_encoder_lr,
+            "critic_head": config.critic_lr,
+            "actor_encoder": config.actor_encoder_lr,
+            "actor_head": config.actor_lr,
+        }
+
+        def adam(groups: dict[str, list[nn.Parameter]]) -> torch.optim.Adam:
+            return torch.optim.Adam([{"params": p, "lr": rates[n]} for n, p in groups.items()], fused=True)
+
+        self.critic_optimizer = adam(self.critic_groups)
+        self.actor_optimizer = adam(self.actor_groups)
+        self.updates = 0
+
+    # ------------------------------------------------------------------ the algorithm
+
+    def update(self, batch: Batch) -> tuple[CriticStep, ActorStep | None]:
+        """One update: the critic's step, and every ``policy_delay``-th the actor's and the targets'."""
+        self.updates += 1
+        critic_step = self._update_critic(batch)
+        actor_step = None
+        if self.updates % self.config.policy_delay == 0:
+            if self.updates > self.config.critic_warmup:
+                actor_step = self._update_actor(batch)
+            self._update_targets()
+        return critic_step, actor_step
+
+    def _update_critic(self, batch: Batch) -> CriticStep:
+        target = self.bellman_target(batch)
+        features = self.critic_encoder(batch.image)
+        q1, q2 = self.critic(features, batch.vector, batch.action)
+        loss = F.mse_loss(q1, target) + F.mse_loss(q2, target)
+
+        self.critic_optimizer.zero_grad()
+        loss.backward()
+        gradients = clip_gradients(self.critic_groups, self.config.critic_clip_norm)
+        self.critic_optimizer.step()
+        return CriticStep(q1.detach(), q2.detach(), target, loss.detach(), gradients)
+
+    @torch.no_grad()
+    def bellman_target(self, batch: Batch) -> Tensor:
+        """(B,): r + discount * min(Q1', Q2')(s', pi'(s') + clipped noise)."""
+        critic_features = self.target_critic_encoder(batch.next_image)
+        actor_features = critic_features if self.shared else self.target_actor_encoder(batch.next_image)
+
+        action, _ = self.target_actor(actor_features, batch.next_vector)
+        noise = (torch.randn_like(action) * self.config.policy_noise).clamp(
+            -self.config.noise_clip, self.config.noise_clip
+        )
+        action = (action + noise).clamp(-1.0, 1.0)
+
+        q1, q2 = self.target_critic(critic_features, batch.next_vector, action)
+        weight = self.config.twin_min_weight  # 1: the plain minimum of the paper
+        q = weight * torch.min(q1, q2) + (1.0 - weight) * torch.max(q1, q2)
+        return batch.reward + batch.discount * q
+
+    def _update_actor(self, batch: Batch) -> ActorStep:
+        actor_features = self.actor_features(batch)
+        action, pre_tanh = self.actor(actor_features, batch.vector)
+        q = self.policy_value(self.critic_state(batch, actor_features), batch.vector, action)
+        loss = -q.mean() + self.config.pre_tanh_penalty * pre_tanh.square().mean()
+
+        # The critic's parameters take part in the graph but must not collect gradients.
+        parameters = [p for group in self.actor_groups.values() for p in group]
+        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            parameter.grad = gradient
+        gradients = clip_gradients(self.actor_groups, self.config.actor_clip_norm)
+        self.actor_optimizer.step()
+        return ActorStep(action.detach(), pre_tanh.detach(), q.detach(), loss.detach(), gradients)
+
+    def actor_features(self, batch: Batch) -> Tensor:
+        """(B, F): the actor's view of the state; a shared encoder is the critic's to train."""
+        with torch.set_grad_enabled(not self.shared):
+            return self.actor_encoder(batch.image)
+
+    def critic_state(self, batch: Batch, actor_features: Tensor) -> Tensor:
+        """(B, F): what the critic judges the policy's action on: its own features, held constant.
+
+        No gradient leaves here, so the policy gradient has no path through the state.
+        """
+        if self.shared:
+            return actor_features  # the same encoder, and constant already
+        with torch.no_grad():
+            return self.critic_encoder(batch.image)
+
+    def policy_value(self, critic_features: Tensor, vector: Tensor, action: Tensor) -> Tensor:
+        """(B,): the critic's value that the actor climbs; Q1 in the paper."""
+        if self.config.actor_q == "min":
+            q = torch.min(*self.critic(critic_features, vector, action))
+        else:
+            q = self.critic.q1(critic_features, vector, action)
+        limit = self.config.actor_q_clamp
+        return q if limit is None else q.clamp(-limit, limit)
+
+    @torch.no_grad()
+    def _update_targets(self) -> None:
+        """theta' <- tau * theta + (1 - tau) * theta', for every network that has a target copy."""
+        for network, target in self.target_pairs():
+            torch._foreach_lerp_(list(target.parameters()), list(network.parameters()), self.config.tau)
+
+    # ------------------------------------------------------------------ using it
+
+    @torch.no_grad()
+    def act(self, image: Tensor, vector: Tensor) -> Tensor:
+        """Deterministic actions, (B, A), for (B, C, H, W) uint8 images and (B, V) vectors."""
+        return self.actor(self.actor_encoder(image), vector)[0]
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Every distinct network by name, targets included."""
+        modules: dict[str, nn.Module] = {
+            "critic_encoder": self.critic_encoder,
+            "critic": self.critic,
+            "actor": self.actor,
+            "target_critic_encoder": self.target_critic_encoder,
+            "target_critic": self.target_critic,
+            "target_actor": self.target_actor,
+        }
+        if not self.shared:
+            modules["actor_encoder"] = self.actor_encoder
+            modules["target_actor_encoder"] = self.target_actor_encoder
+        return modules
+
+    def target_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
+        """(network, its target copy), each once."""
+        modules = self.networks()
+        return [
+            (modules[name.removeprefix("target_")], module)
+            for name, module in modules.items()
+            if name.startswith("target_")
+        ]
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"critic": self.critic_optimizer, "actor": self.actor_optimizer}
+
+
+def _frozen_copy(network: nn.Module) -> nn.Module:
+    target = copy.deepcopy(network)
+    for parameter in target.parameters():
+        parameter.requires_grad_(False)
+    return target

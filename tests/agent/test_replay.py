@@ -1,0 +1,154 @@
+"""The replay: a sampled stack is the stack that was seen, wherever it is sampled."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from av_td3.agent.replay import Replay, ReplayMemoryError
+
+STACK, SIZE = 4, 4
+
+
+class Recorder:
+    """Drives a replay with recognisable frames and remembers every transition it should hold."""
+
+    def __init__(self, capacity: int, n_step: int = 1, gamma: float = 0.9) -> None:
+        self.replay = Replay(capacity, (STACK, SIZE, SIZE), 3, 2, gamma, n_step)
+        self.count = 0
+        self.stack: deque[np.ndarray] = deque(maxlen=STACK)
+        self.episodes: list[list[tuple]] = []  # (obs, action, reward, terminated, next obs)
+        self.observation: dict[str, np.ndarray] = {}
+
+    def _frame(self) -> np.ndarray:
+        self.count += 1
+        return np.full((SIZE, SIZE), self.count % 251, np.uint8)
+
+    def _observe(self) -> dict[str, np.ndarray]:
+        return {"image": np.stack(self.stack), "vector": np.full(3, self.count, np.float32)}
+
+    def begin(self) -> None:
+        self.stack.extend([self._frame()] * STACK)
+        self.observation = self._observe()
+        self.replay.begin(self.observation)
+        self.episodes.append([])
+
+    def step(self, terminated: bool = False, truncated: bool = False) -> None:
+        action = np.full(2, self.count / 1000, np.float32)
+        reward = float(self.count)
+        self.stack.append(self._frame())
+        following = self._observe()
+        self.replay.add(action, reward, terminated, truncated, following)
+        self.episodes[-1].append((self.observation, action, reward, terminated, following))
+        self.observation = following
+
+
+def run(recorder: Recorder, lengths: list[tuple[int, str]]) -> None:
+    for length, end in lengths:
+        recorder.begin()
+        for t in range(length):
+            last = t == length - 1
+            recorder.step(terminated=last and end == "terminated", truncated=last and end == "truncated")
+        if end == "broken":
+            recorder.replay.break_off()
+
+
+EPISODES = st.lists(
+    st.tuples(st.integers(1, 12), st.sampled_from(["terminated", "truncated", "broken"])),
+    min_size=1,
+    max_size=8,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(lengths=EPISODES, capacity=st.integers(12, 40), n_step=st.integers(1, 3))
+def test_every_readable_transition_is_one_that_happened(lengths, capacity, n_step):
+    recorder = Recorder(capacity, n_step)
+    run(recorder, lengths)
+    replay = recorder.replay
+    slots = np.flatnonzero(replay.valid(np.arange(len(replay))))
+    truth = {}
+    for episode in recorder.episodes:
+        for t, (obs, action, *_rest) in enumerate(episode):
+            reward, discount, following = 0.0, 1.0, obs
+            for _, _, r, terminated, after in episode[t : t + n_step]:
+                reward += discount * r
+                discount *= replay.gamma
+                following = after
+                if terminated:
+                    discount = 0.0
+            truth[float(obs["vector"][0])] = (obs, action, reward, discount, following)
+    for slot in slots:
+        sample = replay.at(np.array([slot]))
+        obs, action, reward, discount, following = truth[float(sample.vector[0, 0])]
+        np.testing.assert_array_equal(sample.image[0], obs["image"])
+        np.testing.assert_array_equal(sample.next_image[0], following["image"])
+        np.testing.assert_array_equal(sample.next_vector[0], following["vector"])
+        np.testing.assert_array_equal(sample.action[0], action)
+        assert sample.reward[0] == pytest.approx(reward, rel=1e-6)
+        assert sample.discount[0] == pytest.approx(discount, rel=1e-6)
+    # Nothing is lost: all transitions that still fit, less those whose stack the seam cut.
+    total = sum(len(e) for e in recorder.episodes)
+    slots_written = total + len(recorder.episodes)
+    if slots_written <= capacity:
+        assert len(slots) == total == replay.transitions
+    else:
+        assert len(slots) >= replay.transitions - (STACK - 1)
+
+
+def test_only_valid_slots_are_sampled_even_across_the_seam():
+    recorder = Recorder(capacity=20)
+    run(recorder, [(9, "truncated"), (9, "terminated"), (7, "broken")])
+    replay = recorder.replay
+    sample = replay.sample(2000, np.random.default_rng(0))
+    assert replay.valid(sample.index).all()
+    expected = np.flatnonzero(replay.valid(np.arange(len(replay))))
+    assert set(sample.index) == set(expected)  # and every one of them is reached
+
+
+def test_truncated_bootstraps_and_terminated_does_not():
+    recorder = Recorder(capacity=30)
+    run(recorder, [(3, "terminated"), (3, "truncated"), (3, "broken")])
+    replay = recorder.replay
+    ends = [2, 6, 10]  # the slot of each episode's last action
+    assert [float(replay.at(np.array([i])).discount[0]) for i in ends] == pytest.approx([0.0, 0.9, 0.9])
+
+
+def test_a_broken_episode_adds_no_transition():
+    recorder = Recorder(capacity=30)
+    recorder.begin()
+    recorder.replay.break_off()
+    assert recorder.replay.transitions == 0
+    assert not recorder.replay.can_sample()
+    with pytest.raises(RuntimeError, match="no transition"):
+        recorder.replay.sample(4, np.random.default_rng(0))
+    with pytest.raises(RuntimeError, match="begin"):
+        recorder.replay.add(np.zeros(2, np.float32), 0.0, False, False, recorder.observation)
+
+
+def test_save_and_restore_continue_identically():
+    recorder = Recorder(capacity=20)
+    run(recorder, [(9, "truncated"), (9, "terminated")])
+    saved = {k: v.copy() for k, v in recorder.replay.state().items()}
+    other = Replay(20, (STACK, SIZE, SIZE), 3, 2, 0.9)
+    other.restore(saved)
+    a = recorder.replay.sample(64, np.random.default_rng(1))
+    b = other.sample(64, np.random.default_rng(1))
+    for name in a.__dataclass_fields__:
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+    with pytest.raises(ValueError, match="capacity"):
+        Replay(30, (STACK, SIZE, SIZE), 3, 2, 0.9).restore(saved)
+
+
+def test_bytes_per_transition_and_refusal():
+    replay = Replay(100, (4, 84, 84), 53, 2, 0.99)
+    stored = sum(getattr(replay, n).nbytes for n in ("frame", "vector", "action", "reward"))
+    stored += replay.terminated.nbytes + replay.has_action.nbytes + replay.age.nbytes
+    assert stored == 100 * replay.bytes_per_slot
+    assert replay.bytes_per_slot < 7400  # SB3: 56,892
+    with pytest.raises(ReplayMemoryError, match=r"lower replay\.capacity"):
+        Replay(10**12, (4, 84, 84), 53, 2, 0.99)

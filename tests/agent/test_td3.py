@@ -1,0 +1,295 @@
+"""The update: each test fails when the fault it names is put in."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from av_td3.agent.gradients import ClipDidNotHoldError, clip_gradients, l2_norm
+from av_td3.agent.td3 import TD3, Batch
+from av_td3.config import AgentConfig
+
+V, A, B = 5, 2, 6
+
+
+def make(seed: int = 0, **changes) -> TD3:
+    torch.manual_seed(seed)
+    settings = {"feature_size": 16, "hidden": (16, 16), "critic_warmup": 0, "policy_delay": 1, **changes}
+    return TD3(AgentConfig(**settings), (4, 36, 36), V, A)
+
+
+def batch(seed: int = 1, discount: float = 0.99) -> Batch:
+    g = torch.Generator().manual_seed(seed)
+
+    def image() -> torch.Tensor:
+        return torch.randint(0, 256, (B, 4, 36, 36), dtype=torch.uint8, generator=g)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=g)
+
+    return Batch(
+        image(),
+        normal(B, V),
+        normal(B, A).tanh(),
+        normal(B),
+        torch.full((B,), discount),
+        image(),
+        normal(B, V),
+    )
+
+
+def snapshot(agent: TD3) -> dict[str, list[torch.Tensor]]:
+    return {n: [p.detach().clone() for p in m.parameters()] for n, m in agent.networks().items()}
+
+
+def moved(agent: TD3, before: dict[str, list[torch.Tensor]]) -> set[str]:
+    return {
+        name
+        for name, network in agent.networks().items()
+        if any(not torch.equal(p, q) for p, q in zip(network.parameters(), before[name], strict=True))
+    }
+
+
+@pytest.mark.parametrize("encoder", ["separate", "shared"])
+def test_actor_step_changes_the_actor_alone_and_leaves_no_gradient_on_the_critic(encoder):
+    agent = make(encoder=encoder)
+    before = snapshot(agent)
+    agent._update_actor(batch())
+    expected = {"actor", "actor_encoder"} if encoder == "separate" else {"actor"}
+    assert moved(agent, before) == expected
+    for network in (agent.critic, agent.critic_encoder):
+        if network is not agent.actor_encoder or encoder == "shared":
+            assert all(p.grad is None for p in network.parameters())
+
+
+@pytest.mark.parametrize("encoder", ["separate", "shared"])
+def test_no_policy_gradient_through_the_critics_state_input(encoder, monkeypatch):
+    """The explosion: features with a gradient as the critic's state (root cause 1)."""
+    agent = make(encoder=encoder)
+    seen: list[torch.Tensor] = []
+    value = agent.policy_value
+
+    def spy(features, vector, action):
+        seen.append(features)
+        assert action.requires_grad, "the action must carry the policy gradient"
+        return value(features, vector, action)
+
+    monkeypatch.setattr(agent, "policy_value", spy)
+    agent._update_actor(batch())
+    (features,) = seen
+    assert not features.requires_grad, "the critic's state input carries a gradient"
+    torch.testing.assert_close(features, agent.critic_encoder(batch().image).detach())
+
+
+def test_with_the_action_cut_the_actor_gets_exactly_zero_gradient(monkeypatch):
+    """All of the actor's gradient flows through the action: cut it and nothing is left."""
+    agent = make(pre_tanh_penalty=0.0)
+    value = agent.policy_value
+    monkeypatch.setattr(
+        agent,
+        "policy_value",
+        lambda f, v, a: value(f, v, a.detach()) + 0.0 * a.sum(1),
+    )
+    report = agent._update_actor(batch()).gradients
+    assert report.before == {"actor_encoder": 0.0, "actor_head": 0.0}
+
+
+def test_critic_step_changes_the_critic_and_its_encoder_alone():
+    agent = make()
+    before = snapshot(agent)
+    agent._update_critic(batch())
+    assert moved(agent, before) == {"critic", "critic_encoder"}
+
+
+@pytest.mark.parametrize("encoder", ["separate", "shared"])
+@pytest.mark.parametrize("feature_norm", ["none", "layernorm_tanh"])
+def test_one_update_equals_one_written_out_by_hand(encoder, feature_norm):
+    """Critic step, actor step, target step against plain autograd, SGD-free Adam and the formulas."""
+    settings = {"encoder": encoder, "feature_norm": feature_norm}
+    settings |= {"critic_clip_norm": 0.5, "actor_clip_norm": 0.01}
+    agent, b = make(**settings), batch()
+    nets = copy.deepcopy(agent.networks())
+    ce, ca, pi = nets["critic_encoder"], nets["critic"], nets["actor"]
+    ae = nets.get("actor_encoder", ce)
+    tce, tca, tpi = nets["target_critic_encoder"], nets["target_critic"], nets["target_actor"]
+    tae = nets.get("target_actor_encoder", tce)
+
+    torch.manual_seed(7)
+    agent.update(b)
+
+    torch.manual_seed(7)
+    with torch.no_grad():
+        a2 = tpi(tae(b.next_image), b.next_vector)[0]
+        a2 = (a2 + (torch.randn_like(a2) * 0.2).clamp(-0.5, 0.5)).clamp(-1, 1)
+        y = b.reward + 0.99 * torch.min(*tca(tce(b.next_image), b.next_vector, a2))
+    q1, q2 = ca(ce(b.image), b.vector, b.action)
+    critic_parameters = [*ce.parameters(), *ca.parameters()]
+    critic_adam = torch.optim.Adam(critic_parameters, lr=3e-4)
+    (F.mse_loss(q1, y) + F.mse_loss(q2, y)).backward()
+    torch.nn.utils.clip_grad_norm_(critic_parameters, 0.5)
+    critic_adam.step()
+
+    f = ce(b.image).detach()
+    action, pre = pi(f if ae is ce else ae(b.image), b.vector)
+    actor_parameters = [*pi.parameters()] + ([] if ae is ce else [*ae.parameters()])
+    loss = -ca.net1(torch.cat([f, b.vector, action], 1)).mean() + 0.01 * pre.pow(2).mean()
+    for p, g in zip(actor_parameters, torch.autograd.grad(loss, actor_parameters), strict=True):
+        p.grad = g
+    torch.nn.utils.clip_grad_norm_(actor_parameters, 0.01)
+    torch.optim.Adam(actor_parameters, lr=3e-4).step()
+
+    with torch.no_grad():
+        for net, target in {(ce, tce), (ca, tca), (pi, tpi), (ae, tae)}:
+            for p, t in zip(net.parameters(), target.parameters(), strict=True):
+                t.copy_(0.005 * p + 0.995 * t)
+    for name, network in agent.networks().items():
+        for mine, theirs in zip(network.parameters(), nets[name].parameters(), strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=2e-6, msg=name)
+
+
+def test_target_uses_target_copies_of_every_network():
+    """The recorded system had no target encoders: replace each online network by noise."""
+    agent, b = make(), batch()
+    torch.manual_seed(3)
+    expected = agent.bellman_target(b)
+    for network in (agent.critic_encoder, agent.actor_encoder, agent.actor, agent.critic):
+        for p in network.parameters():
+            p.data.normal_()
+    torch.manual_seed(3)
+    torch.testing.assert_close(agent.bellman_target(b), expected)
+
+
+def test_targets_move_by_tau_and_start_equal():
+    agent = make(tau=0.25)
+    for network, target in agent.target_pairs():
+        for p, t in zip(network.parameters(), target.parameters(), strict=True):
+            assert torch.equal(p, t) and p is not t and not t.requires_grad
+    before = snapshot(agent)
+    for network, _ in agent.target_pairs():
+        for p in network.parameters():
+            p.data.add_(1.0)
+    agent._update_targets()
+    names = {id(m): n for n, m in agent.networks().items()}
+    for _, target in agent.target_pairs():
+        for t, old in zip(target.parameters(), before[names[id(target)]], strict=True):
+            torch.testing.assert_close(t, old + 0.25)
+
+
+def test_terminated_does_not_bootstrap_and_truncated_does():
+    agent = make()
+    done, going = batch(discount=0.0), batch(discount=0.99)
+    torch.manual_seed(0)
+    torch.testing.assert_close(agent.bellman_target(done), done.reward)
+    torch.manual_seed(0)
+    assert not torch.allclose(agent.bellman_target(going), going.reward)
+
+
+def test_twin_minimum_and_weighted_minimum():
+    agent, b = make(policy_noise=0.0), batch()
+    with torch.no_grad():
+        a2 = agent.target_actor(agent.target_actor_encoder(b.next_image), b.next_vector)[0]
+        q1, q2 = agent.target_critic(agent.target_critic_encoder(b.next_image), b.next_vector, a2)
+    torch.testing.assert_close(agent.bellman_target(b), b.reward + 0.99 * torch.min(q1, q2))
+    mixed = make(policy_noise=0.0, twin_min_weight=0.75)
+    torch.testing.assert_close(
+        mixed.bellman_target(b), b.reward + 0.99 * (0.75 * torch.min(q1, q2) + 0.25 * torch.max(q1, q2))
+    )
+
+
+def test_smoothing_noise_is_clipped():
+    agent, b = make(policy_noise=50.0, noise_clip=1e-6), batch()
+    quiet = make(policy_noise=0.0)
+    torch.testing.assert_close(agent.bellman_target(b), quiet.bellman_target(b), rtol=1e-4, atol=1e-5)
+
+
+def test_policy_delay_and_critic_warmup():
+    agent, b = make(policy_delay=2, critic_warmup=4), batch()
+    steps = [agent.update(b)[1] is not None for _ in range(8)]
+    assert steps == [False, False, False, False, False, True, False, True]
+
+
+def test_every_parameter_is_optimised_clipped_and_measured_exactly_once():
+    """Encoder missing from the optimiser, or from the clip."""
+    for encoder in ("separate", "shared"):
+        agent = make(encoder=encoder)
+        for groups, optimizer in (
+            (agent.critic_groups, agent.critic_optimizer),
+            (agent.actor_groups, agent.actor_optimizer),
+        ):
+            grouped = [id(p) for g in groups.values() for p in g]
+            optimised = [id(p) for g in optimizer.param_groups for p in g["params"]]
+            assert sorted(grouped) == sorted(optimised) and len(set(grouped)) == len(grouped)
+        trained = {id(p) for g in (agent.critic_groups, agent.actor_groups) for ps in g.values() for p in ps}
+        online = {
+            id(p) for n, m in agent.networks().items() if not n.startswith("target_") for p in m.parameters()
+        }
+        assert trained == online
+
+
+def test_norms_are_l2_and_the_clip_is_joint():
+    generator = torch.Generator().manual_seed(0)
+    groups = {
+        "a": [torch.nn.Parameter(torch.zeros(3, 4)), torch.nn.Parameter(torch.zeros(5))],
+        "b": [torch.nn.Parameter(torch.zeros(7))],
+    }
+    for group in groups.values():
+        for p in group:
+            p.grad = torch.randn(p.shape, generator=generator)
+    flat = {n: torch.cat([p.grad.flatten() for p in g]) for n, g in groups.items()}
+    total = torch.cat(list(flat.values())).norm().item()
+    report = clip_gradients(groups, 1.0)
+    for name, gradient in flat.items():
+        assert report.before[name] == pytest.approx(gradient.norm().item(), rel=1e-5)
+        assert report.after[name] == pytest.approx(gradient.norm().item() / total, rel=1e-4)
+        assert l2_norm(groups[name]).item() == pytest.approx(report.after[name], rel=1e-5)
+    assert report.total_before == pytest.approx(total, rel=1e-5)
+    assert report.total_after == pytest.approx(1.0, rel=1e-4)
+    assert report.clip_ratio == pytest.approx(total, rel=1e-5)
+    again = clip_gradients(groups, 5.0)
+    assert again.before == again.after
+
+
+def test_a_clip_that_does_not_hold_is_an_error(monkeypatch):
+    groups = {"a": [torch.nn.Parameter(torch.zeros(4))]}
+    groups["a"][0].grad = torch.full((4,), 10.0)
+    monkeypatch.setattr(torch, "_foreach_mul_", lambda *a: None)
+    with pytest.raises(ClipDidNotHoldError):
+        clip_gradients(groups, 1.0)
+
+
+def test_actor_q_clamp_kills_the_gradient_when_crossed():
+    """The measured effect that the documentation states: a dead actor."""
+    agent = make(actor_q_clamp=1e-6, pre_tanh_penalty=0.0)
+    report = agent._update_actor(batch()).gradients
+    assert report.total_before == 0.0
+
+
+def test_dividing_the_first_layers_weights_equals_dividing_the_pixels():
+    agent, b = make(feature_norm="none"), batch()
+    e = agent.critic_encoder
+    x = b.image.float() / 255.0
+    for layer in (e.conv1, e.conv2, e.conv3):
+        x = F.relu(layer(x))
+    torch.testing.assert_close(e(b.image), F.relu(e.project(x.flatten(1))), rtol=1e-4, atol=1e-5)
+
+
+def test_a_fixed_batch_is_fitted_and_the_policy_climbs_q():
+    agent = make(critic_lr=1e-3, actor_lr=1e-3, policy_noise=0.0)
+    b = batch(discount=0.0)
+    first, _ = agent.update(b)
+    for _ in range(200):
+        last, step = agent.update(b)
+    assert last.loss < 0.05 * first.loss
+    start = make(critic_lr=1e-3, actor_lr=1e-3)
+    with torch.no_grad():
+        features = agent.critic_encoder(b.image)
+        q_of = [
+            agent.critic.q1(features, b.vector, a.actor(a.actor_encoder(b.image), b.vector)[0]).mean()
+            for a in (start, agent)
+        ]
+    assert q_of[1] > q_of[0] + 0.1
+    assert np.isfinite(step.q.numpy()).all()
