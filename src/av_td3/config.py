@@ -20,6 +20,10 @@ STEP_SECONDS = 0.05
 """Simulated seconds of one environment step: one tick of the synchronous simulator."""
 
 
+REWARD_COMPONENTS = ("progress", "safety", "lane_keeping", "efficiency", "comfort")
+"""The names under which a reward's parts are logged; they sum to the reward."""
+
+
 class ConfigError(ValueError):
     """A configuration that cannot be used; the message says which key and what to do."""
 

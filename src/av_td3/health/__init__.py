@@ -1,0 +1,1 @@
+"""Watching a training run: what is measured, what raises an alarm, what stops it."""

@@ -1,0 +1,114 @@
+"""The directory of a run: what lies where, and the files that say how the run is doing."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from av_td3.config import Config, ConfigError, config_from_dict
+
+
+class RunError(RuntimeError):
+    """A run directory that cannot be used; the message says what to do."""
+
+
+class RunDirectory:
+    """Paths and small files of one run.
+
+    ``config.yaml``, ``provenance.json``, ``status.json``, ``tb/``, ``checkpoints/``,
+    ``evaluations/``, ``videos/``, ``logs/``, ``incidents.jsonl``, ``alerts.jsonl``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.tensorboard = path / "tb"
+        self.checkpoints = path / "checkpoints"
+        self.evaluations = path / "evaluations"
+        self.videos = path / "videos"
+        self.logs = path / "logs"
+        self.incidents = path / "incidents.jsonl"
+        self.alerts = path / "alerts.jsonl"
+
+    @classmethod
+    def create(cls, path: Path, config: Config, provenance: Mapping[str, Any]) -> RunDirectory:
+        """Make a new one.
+
+        Raises:
+            RunError: the path exists and is not empty, or cannot be written.
+        """
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if any(path.iterdir()):
+                raise RunError(
+                    f"{path} is not empty: choose another --run-dir, or go on with --resume {path}"
+                )
+            run = cls(path)
+            for folder in (run.tensorboard, run.checkpoints, run.evaluations, run.videos, run.logs):
+                folder.mkdir()
+            (path / "config.yaml").write_text(config.to_yaml())
+            (path / "provenance.json").write_text(json.dumps(provenance, indent=1))
+        except OSError as error:
+            raise RunError(f"cannot create the run directory {path}: {error}") from None
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> RunDirectory:
+        """An existing one.
+
+        Raises:
+            RunError: there is none.
+        """
+        if not (path / "config.yaml").is_file():
+            raise RunError(f"{path} is no run directory: it holds no config.yaml")
+        return cls(path)
+
+    def config(self) -> Config:
+        """The configuration that ran.
+
+        Raises:
+            RunError: unreadable, or of another version of this software.
+        """
+        try:
+            tree = yaml.safe_load((self.path / "config.yaml").read_text())
+            return config_from_dict(tree)
+        except (OSError, yaml.YAMLError, ConfigError) as error:
+            raise RunError(f"cannot use {self.path / 'config.yaml'}: {error}") from None
+
+    def write_status(self, state: str, **fields: Any) -> None:
+        """``status.json``: running, finished, interrupted or failed, and the figures that go with it."""
+        document = {"state": state, "time": time.time(), "pid": os.getpid(), **fields}
+        write_atomically(self.path / "status.json", json.dumps(document, indent=1))
+
+    def status(self) -> dict[str, Any]:
+        try:
+            return json.loads((self.path / "status.json").read_text())
+        except (OSError, ValueError):
+            return {}
+
+    def append_provenance(self, provenance: Mapping[str, Any]) -> None:
+        """A resumed run may run on other code: each continuation is recorded beside the first."""
+        file = self.path / "provenance.json"
+        try:
+            document = json.loads(file.read_text())
+        except (OSError, ValueError):
+            document = {}
+        document.setdefault("resumed", []).append(dict(provenance))
+        write_atomically(file, json.dumps(document, indent=1))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a small file as a whole: readers see the old or the new one."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def default_path(preset: str, seed: int, root: Path = Path("runs")) -> Path:
+    """``runs/<preset>-s<seed>-<time>``."""
+    return root / f"{preset}-s{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
