@@ -1,0 +1,36 @@
+# `make train` and `make test` each work alone on a fresh machine with Python 3.10-3.12, make and git.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install train test lint clean bench
+
+help:            ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+
+install: $(STAMP)  ## create the virtual environment with everything in it
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+train: $(STAMP)  ## train, evaluate and film an agent (under 20 minutes on 2 cores)
+	$(BIN)/av-td3 train --preset quick $(ARGS)
+
+test: $(STAMP)   ## run the tests (under 10 minutes on 2 cores)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)   ## style, types, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)  ## speed of the simulator and of the update
+	$(BIN)/python -m benchmarks.update_speed
+	$(BIN)/python -m benchmarks.minicarla_speed
+
+clean:           ## remove the virtual environment and caches (not the runs)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info
