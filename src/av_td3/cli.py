@@ -1,0 +1,150 @@
+"""``av-td3``: one command line for everything.
+
+Exit status: 0 done; 1 failed while running; 2 bad input; 130 interrupted.  ``diagnose`` has its
+own, see docs/diagnosis.md.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from av_td3 import __version__
+from av_td3.config import ConfigError, load_config, preset_names
+from av_td3.diagnosis.cli import diagnose
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="End-to-end visual driving with TD3 on CARLA, with training that can be trusted.",
+)
+app.command()(diagnose)
+
+OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def main() -> None:
+    """Entry point of the ``av-td3`` command."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _fail(message: str, status: int = BAD_INPUT) -> NoReturn:
+    Console(stderr=True).print(f"[bold red]error:[/bold red] {message}", soft_wrap=True, highlight=False)
+    raise typer.Exit(status)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"av-td3 {__version__}")
+        raise typer.Exit(OK)
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def presets() -> None:
+    """List the bundled presets."""
+    for name in preset_names():
+        print(name)
+
+
+@app.command()
+def train(
+    preset: Annotated[str, typer.Option(help="Named configuration to start from: see `presets`.")] = "quick",
+    config: Annotated[Path | None, typer.Option(help="YAML file laid over the preset.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Change one value: section.key=value.  Repeatable.")
+    ] = None,
+    carla: Annotated[
+        str | None, typer.Option(help="host:port of a CARLA 0.9.16 server; default: an own minicarla.")
+    ] = None,
+    map_: Annotated[str | None, typer.Option("--map", help="Map to drive on.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Environment steps of the whole run.")] = None,
+    npc: Annotated[int | None, typer.Option(help="Number of other vehicles.")] = None,
+    eval_interval: Annotated[int | None, typer.Option(help="Steps between evaluations.")] = None,
+    log_interval: Annotated[int | None, typer.Option(help="Steps between rows of scalars.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    debug: Annotated[bool, typer.Option(help="Tracebacks, and the worker's log on the terminal.")] = False,
+    run_dir: Annotated[Path | None, typer.Option(help="Where to write; default: runs/<name>.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run directory.")] = None,
+) -> None:
+    """Train an agent from camera images, evaluate it, film it."""
+    overrides = list(set_ or [])
+    flags = {
+        "env.simulator.address": carla,
+        "env.simulator.map": map_,
+        "env.simulator.npc": npc,
+        "train.steps": steps,
+        "train.seed": seed,
+        "train.log_interval": log_interval,
+        "evaluation.interval": eval_interval,
+    }
+    overrides += [f"{key}={value}" for key, value in flags.items() if value is not None]
+    if debug:
+        overrides.append("train.debug=true")
+
+    from av_td3.training import command  # torch: only when it is needed
+
+    try:
+        if resume is not None:
+            given = [preset != "quick", config is not None, bool(overrides), run_dir is not None]
+            if any(given):
+                _fail("--resume goes on with the configuration of the run: give no other options with it")
+            status = command.resume(resume)
+        else:
+            settings = load_config(preset, config, overrides)
+            status = command.start(settings, preset, run_dir)
+    except ConfigError as error:
+        _fail(str(error))
+    except command.UserError as error:
+        _fail(str(error), error.status)
+    raise typer.Exit(status)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    episodes: Annotated[int | None, typer.Option(min=2, help="Held-out episodes per agent.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="First seed of the episodes.")] = None,
+    npc: Annotated[int | None, typer.Option(min=0, help="Number of other vehicles.")] = None,
+    carla: Annotated[str | None, typer.Option(help="host:port of a CARLA 0.9.16 server.")] = None,
+    baselines: Annotated[
+        bool, typer.Option(help="Also drive the untrained agent, random and the classical driver.")
+    ] = True,
+    video: Annotated[bool, typer.Option(help="Film the first episode.")] = True,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
+) -> None:
+    """Drive a trained agent on held-out routes and say how well, with confidence intervals."""
+    from av_td3.training import command
+
+    try:
+        status = command.evaluate(
+            run,
+            episodes=episodes,
+            seed=seed,
+            npc=npc,
+            address=carla,
+            baselines=baselines,
+            video=video,
+            json_file=json_file,
+        )
+    except ConfigError as error:
+        _fail(str(error))
+    except command.UserError as error:
+        _fail(str(error), error.status)
+    raise typer.Exit(status)

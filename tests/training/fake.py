@@ -1,0 +1,112 @@
+"""A driving environment without a simulator that honours the contract, for testing the loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from av_td3.config import REWARD_COMPONENTS, Config, config_from_dict
+
+SIZE = 36
+
+
+def small_config(**train: Any) -> Config:
+    """A configuration whose run takes seconds."""
+    return config_from_dict(
+        {
+            "env": {"camera": {"size": SIZE, "frame_stack": 4}, "route": {"waypoints": 2}},
+            "agent": {"feature_size": 16, "hidden": (16,), "batch_size": 8, "critic_warmup": 5},
+            "exploration": {"warmup_steps": 20, "noise_decay_steps": 50},
+            "replay": {"capacity": 500},
+            "train": {
+                "steps": 120,
+                "learning_starts": 20,
+                "log_interval": 10,
+                "checkpoint_interval": 40,
+                **train,
+            },
+            "evaluation": {"interval": 60},
+        }
+    )
+
+
+class FakeEnv:
+    """A point that should go forward; deterministic in the seed of each reset."""
+
+    def __init__(self, config: Config, length: int = 15) -> None:
+        self.config, self.length = config, length
+        self.restarts = 0
+        self.closed = False
+        self.total_steps = 0
+        self.fault_at: set[int] = set()
+        self.poison: dict[int, str] = {}  # step -> "observation" | "reward"
+        self.actions: list[np.ndarray] = []
+
+    def reset(self, *, seed: int | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        self.rng = np.random.default_rng(seed)
+        self.t, self.x = 0, 0.0
+        self.stack = [self._frame()] * 4
+        return self._observation(), {}
+
+    def send(self, action: np.ndarray) -> None:
+        assert action.shape == (2,) and np.isfinite(action).all() and (np.abs(action) <= 1).all()
+        self.action = action
+        self.actions.append(action.copy())
+
+    def receive(self) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        self.total_steps += 1
+        if self.total_steps in self.fault_at:
+            self.restarts += 1
+            info = self._info() | {"termination": "simulator_fault", "fault": "the server died"}
+            return self._observation(), 0.0, False, True, info
+        self.t += 1
+        self.x += float(self.action[1])
+        self.stack = [*self.stack[1:], self._frame()]
+        terminated = self.t >= self.length and self.x > 0
+        truncated = self.t >= self.length and not terminated
+        info = self._info()
+        if terminated or truncated:
+            info["termination"] = "success" if terminated else "time_limit"
+        reward = sum(info["reward_components"].values())
+        observation = self._observation()
+        kind = self.poison.get(self.total_steps)
+        if kind == "observation":
+            observation["vector"][1] = np.nan
+        if kind == "reward":
+            reward = float("nan")
+        return observation, reward, terminated, truncated, info
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _frame(self) -> np.ndarray:
+        return self.rng.integers(0, 256, (SIZE, SIZE), dtype=np.uint8)
+
+    def _observation(self) -> dict[str, Any]:
+        vector = np.zeros(self.config.env.vector_size, np.float32)
+        vector[0] = self.x / 10
+        return {"image": np.stack(self.stack), "vector": vector}
+
+    def _info(self) -> dict[str, Any]:
+        components = dict.fromkeys(REWARD_COMPONENTS, 0.0)
+        components["progress"] = float(getattr(self, "action", np.zeros(2))[1])
+        return {
+            "reward_components": components,
+            "speed_kmh": 10.0,
+            "collisions": 0,
+            "lane_invasions": 0,
+            "route_completion": min(1.0, max(0.0, self.x / 10)),
+        }
+
+
+class SilentDisplay:
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self.updates = 0
+
+    def update(self, progress: Any) -> None:
+        self.updates += 1
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
