@@ -225,6 +225,8 @@ class TrainConfig(Section):
     checkpoint_interval: int = Field(default=5_000, ge=1)
     checkpoint_replay: bool = True
     keep_checkpoints: int = Field(default=2, ge=1)
+    stop_on: Literal["never", "warning", "critical"] = "never"
+    """End training when an alert reaches this level, keeping the checkpoint from before it."""
     device: str = "auto"
     threads: int | None = Field(default=None, ge=1)
     """torch's intra-op threads; null: all cores."""

@@ -18,7 +18,6 @@ from av_td3.training.run_directory import RunDirectory
 from av_td3.training.trainer import Trainer, episode_seed, make_agent
 from tests.training.fake import FakeEnv, SilentDisplay, small_config
 
-
 # What the recorded runs logged, by group: a run of this software must log at least these.
 RECORDED = {
     "agent": """
@@ -256,3 +255,18 @@ def test_episode_seeds_are_reproducible_and_below_evaluations():
     assert seeds == [episode_seed(3, e, 1_000_000) for e in range(2000)]
     assert max(seeds) < 1_000_000 and len(set(seeds)) > 1990
     assert episode_seed(4, 0, 1_000_000) != seeds[0]
+
+
+def test_stop_on_critical_keeps_the_checkpoint_from_before_the_trouble(tmp_path):
+    t, _ = trainer(tmp_path / "run", stop_on="critical", steps=400)
+    leak_from = 90
+    original = t.agent.critic_state
+    t.agent.critic_state = lambda batch, features: (
+        features if t.step >= leak_from else original(batch, features)
+    )
+    outcome = t.train()
+    assert outcome.state == "stopped" and "state_gradient_leak" in outcome.reason
+    assert leak_from <= outcome.step <= leak_from + t.config.train.log_interval
+    assert checkpoint.newest_good(t.run.checkpoints)[1]["step"] < leak_from
+    assert (tmp_path / "run" / "alerts.jsonl").read_text().count("state_gradient_leak") == 1
+    assert scalars(tmp_path / "run")["alerts/state_gradient_leak_critical"][-1][1] == 1.0

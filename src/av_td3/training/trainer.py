@@ -25,7 +25,9 @@ from av_td3.agent.exploration import Explorer
 from av_td3.agent.replay import Replay, Sample
 from av_td3.agent.td3 import TD3, Batch
 from av_td3.config import Config
+from av_td3.driving.reward import return_bound
 from av_td3.health import guards, metrics
+from av_td3.health.alerts import AlertMonitor, Bounds
 from av_td3.training import checkpoint
 from av_td3.training.run_directory import RunDirectory
 
@@ -75,7 +77,7 @@ class DrivingEnv(Protocol):
 class Outcome:
     """How training ended."""
 
-    state: str  # finished | interrupted | failed
+    state: str  # finished | interrupted | stopped (by an alert) | failed
     step: int
     updates: int
     minutes: float
@@ -167,6 +169,9 @@ class Trainer:
         seeds = np.random.SeedSequence(config.train.seed).spawn(2)
         self.replay_rng, explore_rng = (np.random.default_rng(s) for s in seeds)
         self.explorer = Explorer(config.exploration, ACTION_SIZE, explore_rng)
+        low, high = return_bound(config.env.reward, config.agent.gamma)
+        self.bounds = Bounds(max(-low, high), config.agent.actor_clip_norm, config.agent.critic_clip_norm)
+        self.alerts = AlertMonitor(self.bounds, run.alerts)
 
         self.step = 0
         self.episode = 0
@@ -177,6 +182,7 @@ class Trainer:
         self.evaluations: list[dict[str, Any]] = []
         self._checkpoint_path: str | None = None
         self._stop_signal: int | None = None
+        self._stop_reason = ""  # the alert that ended training
         self._interval = metrics.Interval()
         self._progress = Progress()
 
@@ -245,10 +251,12 @@ class Trainer:
             with self._stop_on_signals():
                 try:
                     state = self._loop(env)
+                    reason = self._stop_reason
                 except guards.NonFiniteError as error:
                     state, reason = "failed", f"{error} at step {self.step}"
-            if state != "finished" or self.last_checkpoint != self.step:
-                self.replay.break_off()
+            self.replay.break_off()
+            # Stopped by an alert, the checkpoint to keep is the one from before the trouble.
+            if state != "stopped" and self.last_checkpoint != self.step:
                 self._save_if_sound()
         except BaseException as error:
             self.run.write_status("failed", step=self.step, reason=f"{type(error).__name__}: {error}")
@@ -276,6 +284,8 @@ class Trainer:
             self._run_episode(env)
             if self._stop_signal is not None:
                 return "interrupted"
+            if self._stop_reason:
+                return "stopped"
             if self.step - self.last_evaluation >= config.evaluation.interval and not self._finished():
                 self._run_evaluation()
             if self.step - self.last_checkpoint >= config.train.checkpoint_interval:
@@ -313,7 +323,7 @@ class Trainer:
             if self.step % self.config.train.log_interval == 0:
                 self._log(env)
             ended = terminated or truncated
-            if not ended and (self._finished() or self._stop_signal is not None):
+            if not ended and (self._finished() or self._stop_signal is not None or self._stop_reason):
                 self.replay.break_off()
                 return
         self.episode += 1
@@ -383,7 +393,9 @@ class Trainer:
         if self.agent.updates:
             guards.check_weights(self.agent.networks())
             row |= metrics.probe_scalars(self.agent, self._last_batch)
-        self._write(row)
+        row |= {"debug/q_bound": self.bounds.q}
+        self._judge(row)
+        self._write(row | self.alerts.scalars())
         progress = self._progress
         progress.step, progress.episode, progress.restarts = self.step, self.episode, env.restarts
         progress.steps_per_s = row["system/steps_per_s"]
@@ -391,6 +403,15 @@ class Trainer:
         progress.q = row.get("train/q1_value", progress.q)
         self.display.update(progress)
         self.run.write_status("running", step=self.step, updates=self.agent.updates, minutes=self._minutes())
+
+    def _judge(self, row: metrics.Scalars) -> None:
+        """Let the alerts see a row; end training when one reaches the configured level."""
+        stop_on = self.config.train.stop_on
+        for alert in self.alerts.observe(self.step, row):
+            self.display.message(f"step {self.step}: {alert.level}: {alert.name}: {alert.text}")
+            if alert.level == "critical" and stop_on != "never" or alert.level == stop_on:
+                self._stop_reason = f"alert {alert.name} ({alert.level}): {alert.text}"
+        self._progress.alerts = len(self.alerts.active)
 
     def _log_episode(self, total: float, length: int, info: dict[str, Any]) -> None:
         row = metrics.episode_scalars(
