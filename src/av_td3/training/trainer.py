@@ -409,7 +409,7 @@ class Trainer:
         stop_on = self.config.train.stop_on
         for alert in self.alerts.observe(self.step, row):
             self.display.message(f"step {self.step}: {alert.level}: {alert.name}: {alert.text}")
-            if alert.level == "critical" and stop_on != "never" or alert.level == stop_on:
+            if (alert.level == "critical" and stop_on != "never") or alert.level == stop_on:
                 self._stop_reason = f"alert {alert.name} ({alert.level}): {alert.text}"
         self._progress.alerts = len(self.alerts.active)
 
