@@ -184,6 +184,8 @@ class Trainer:
         self._stop_signal: int | None = None
         self._stop_reason = ""  # the alert that ended training
         self._interval = metrics.Interval()
+        self._last_batch: Batch | None = None
+        self._probed_at = 0  # step of the last update-to-weight measurement
         self._progress = Progress()
 
     # ------------------------------------------------------------------ resuming
@@ -346,7 +348,11 @@ class Trainer:
             self.update_credit -= 1.0
             sample = self.replay.sample(self.config.agent.batch_size, self.replay_rng)
             self._last_batch = batch = to_batch(sample, self.agent.device)
+            probe = metrics.UpdateToWeight(self.agent) if self._probe_due() else None
             critic_step, actor_step = self.agent.update(batch)
+            if probe is not None and actor_step is not None:
+                self._add(probe.scalars())
+                self._probed_at = self.step
             self._interval.updates += 1
             # Norms of every update; the rest of what an update tells, of a sample of them.
             self._add(metrics.gradient_scalars("critic", critic_step))
@@ -356,6 +362,11 @@ class Trainer:
                 self._add(metrics.critic_scalars(critic_step, batch))
                 if actor_step is not None:
                     self._add(metrics.actor_scalars(actor_step))
+
+    def _probe_due(self) -> bool:
+        """Once per row of scalars, on an update in which the actor moves too."""
+        moves = (self.agent.updates + 1) % self.config.agent.policy_delay == 0
+        return moves and self.step - self._probed_at >= self.config.train.log_interval
 
     def _add(self, row: metrics.Scalars) -> None:
         guards.check_scalars(row)
@@ -390,7 +401,7 @@ class Trainer:
         }
         row |= metrics.system_scalars(self.agent.device, env.restarts)
         row |= metrics.parameter_scalars(self.agent)
-        if self.agent.updates:
+        if self.agent.updates and self._last_batch is not None:
             guards.check_weights(self.agent.networks())
             row |= metrics.probe_scalars(self.agent, self._last_batch)
         row |= {"debug/q_bound": self.bounds.q}
