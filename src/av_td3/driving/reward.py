@@ -1,0 +1,83 @@
+"""The reward: five components that sum to it.  Formulas and scale: docs/reward.md."""
+
+from __future__ import annotations
+
+from av_td3.config import STEP_SECONDS, RewardConfig
+from av_td3.driving.state import StepState
+from av_td3.driving.termination import FAILURES, SUCCESS
+
+COMPONENTS = ("progress", "safety", "lane_keeping", "efficiency", "comfort")
+
+SAFE_TIME_TO_COLLISION = 2.0
+"""Seconds; below it the safety component falls linearly to its minimum at 0."""
+HEADWAY = 1.0
+"""Seconds of distance to keep to what is ahead, on top of ``STANDSTILL_GAP``."""
+STANDSTILL_GAP = 4.0
+"""Metres to what is ahead at which standing is right."""
+HEADING_SCALE = 0.5
+"""Radians of heading error that cost as much as a wheel on the lane's edge."""
+JERK_SCALE = 60.0
+"""m/s^3: throttle from nothing to full within one step."""
+LATERAL_SCALE = 5.0
+"""m/s^2 in a curve that nobody enjoys."""
+FASTEST = 1.0
+"""m/s that a wanted speed never falls below when it divides something."""
+
+
+def wanted_speed(state: StepState, config: RewardConfig) -> float:
+    """m/s: the target speed, less in curves and behind something slow."""
+    speed = min(config.target_speed_kmh / 3.6, state.reference_speed)
+    room = max(0.0, state.obstacle_distance - STANDSTILL_GAP)
+    return min(speed, max(0.0, state.obstacle_speed) + room / HEADWAY)
+
+
+def reward_components(state: StepState, ended: str | None, config: RewardConfig) -> dict[str, float]:
+    """The five components of one step's reward; ``ended`` is the step's termination or None."""
+    target = config.target_speed_kmh / 3.6
+    covered = min(1.0, state.new_ground / (target * STEP_SECONDS))
+
+    off_centre = min(1.0, abs(state.lateral) / state.half_width) ** 2
+    off_heading = min(1.0, abs(state.heading_error) / HEADING_SCALE) ** 2
+
+    wanted = wanted_speed(state, config)
+    mismatch = min(1.0, abs(state.speed - wanted) / max(wanted, FASTEST))
+
+    discomfort = (
+        min(1.0, state.jerk / JERK_SCALE)
+        + min(1.0, abs(state.lateral_acceleration) / LATERAL_SCALE)
+        + min(1.0, state.steer_change)
+    ) / 3.0
+
+    danger = 1.0 - min(1.0, state.time_to_collision / SAFE_TIME_TO_COLLISION)
+    if state.collisions:
+        danger = 1.0
+
+    components = {
+        "progress": config.progress * covered,
+        "safety": -config.safety * danger,
+        # Paid per metre covered, not per second: staying put never costs less than driving on.
+        "lane_keeping": -config.lane_keeping * covered * (off_centre + off_heading) / 2.0,
+        "efficiency": -config.efficiency * mismatch,
+        "comfort": -config.comfort * discomfort,
+    }
+    if ended in FAILURES:
+        components["safety"] -= config.terminal_penalty
+    elif ended == SUCCESS:
+        components["progress"] += config.success_bonus
+    return components
+
+
+def reward_bound(config: RewardConfig) -> tuple[float, float]:
+    """(low, high) that no step's reward leaves, the last step of an episode included."""
+    low = -(config.safety + config.lane_keeping + config.efficiency + config.comfort)
+    return low - config.terminal_penalty, config.progress + config.success_bonus
+
+
+def return_bound(config: RewardConfig, gamma: float) -> tuple[float, float]:
+    """(low, high) that no discounted return leaves: what a Q value can truthfully be.
+
+    The penalty and the bonus come at most once an episode, so they are not multiplied by the horizon.
+    """
+    low = -(config.safety + config.lane_keeping + config.efficiency + config.comfort)
+    horizon = 1.0 / (1.0 - gamma)
+    return low * horizon - config.terminal_penalty, config.progress * horizon + config.success_bonus

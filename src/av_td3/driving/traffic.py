@@ -1,0 +1,121 @@
+"""The other vehicles: driven by minicarla's own traffic, or by the client's Traffic Manager."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import carla
+import numpy as np
+
+from av_td3.config import SimulatorConfig
+from av_td3.driving.session import AUTOPILOT_ROLE, Session
+
+log = logging.getLogger(__name__)
+
+CLEARANCE = 15.0
+"""Metres around the ego's start that are kept free."""
+
+
+class Traffic:
+    """N vehicles, placed anew for every episode.
+
+    minicarla's are destroyed and spawned again, which makes an episode depend on its seed alone.
+    The Traffic Manager's are kept, since CARLA leaks with every vehicle that comes and goes, and
+    only those that block the start are moved.
+    """
+
+    def __init__(self, session: Session, config: SimulatorConfig, spawn_points: Sequence[Any]) -> None:
+        self._session, self._count, self._spawn_points = session, config.npc, list(spawn_points)
+        kind = config.traffic
+        if kind == "auto":
+            kind = "server" if session.is_minicarla else "traffic_manager"
+        self.kind = kind
+        self._ids: list[int] = []
+        self._manager: Any = None
+        self._port = config.traffic_manager_port
+        self._blueprints = [
+            blueprint
+            for blueprint in sorted(session.blueprints.filter("vehicle.*"), key=lambda b: b.id)
+            if _is_car(blueprint)
+        ]
+
+    def reset(self, start: tuple[float, float, float, float], rng: np.random.Generator) -> None:
+        """Place the vehicles for an episode that starts at ``start`` (x, y, z, yaw)."""
+        if not self._count:
+            return
+        free = [
+            point
+            for point in self._spawn_points
+            if np.hypot(point.location.x - start[0], point.location.y - start[1]) > CLEARANCE
+        ]
+        order = [free[i] for i in rng.permutation(len(free))]
+        if self.kind == "server":
+            self._destroy()
+            self._spawn(order, rng)
+        elif not self._ids:
+            self._start_manager(rng)
+            self._spawn(order, rng)
+        else:
+            self._clear_start(start, order)
+
+    def close(self) -> None:
+        """Remove the vehicles, in the order that the Traffic Manager survives."""
+        if self._ids:
+            self._destroy()
+            self._session.tick()  # it must see that they are gone before its mode changes
+        if self._manager is not None:
+            self._manager.set_synchronous_mode(False)
+
+    def _start_manager(self, rng: np.random.Generator) -> None:
+        self._manager = self._session.client.get_trafficmanager(self._port)
+        self._manager.set_synchronous_mode(True)
+        self._manager.set_random_device_seed(int(rng.integers(2**31)))
+
+    def _spawn(self, points: list[Any], rng: np.random.Generator) -> None:
+        batch = []
+        for point in points[: self._count]:
+            blueprint = self._blueprints[int(rng.integers(len(self._blueprints)))]
+            if blueprint.has_attribute("color"):
+                colours = blueprint.get_attribute("color").recommended_values
+                if colours:
+                    blueprint.set_attribute("color", colours[int(rng.integers(len(colours)))])
+            role = AUTOPILOT_ROLE if self.kind == "server" else self._session.role
+            blueprint.set_attribute("role_name", role)
+            command = carla.command.SpawnActor(blueprint, point)
+            if self.kind == "traffic_manager":
+                command = command.then(
+                    carla.command.SetAutopilot(carla.command.FutureActor, True, self._port)
+                )
+            batch.append(command)
+        answers = self._session.client.apply_batch_sync(batch, False)
+        self._ids = [answer.actor_id for answer in answers if not answer.error]
+        if len(self._ids) < self._count:
+            log.warning("the map has room for %d of %d vehicles", len(self._ids), self._count)
+
+    def _clear_start(self, start: tuple[float, float, float, float], free: list[Any]) -> None:
+        vehicles = list(self._session.world.get_actors(self._ids))
+        places = [vehicle.get_location() for vehicle in vehicles]
+        for vehicle, place in zip(vehicles, places, strict=True):
+            if np.hypot(place.x - start[0], place.y - start[1]) > CLEARANCE:
+                continue
+            for point in free:
+                if all(point.location.distance(other) > CLEARANCE for other in places):
+                    vehicle.set_target_velocity(carla.Vector3D())
+                    vehicle.set_transform(point)
+                    places.append(point.location)
+                    break
+
+    def _destroy(self) -> None:
+        self._session.client.apply_batch_sync([carla.command.DestroyActor(i) for i in self._ids], False)
+        self._ids = []
+
+
+def _is_car(blueprint: Any) -> bool:
+    if int(blueprint.get_attribute("number_of_wheels")) != 4:
+        return False
+    return not blueprint.has_attribute("base_type") or str(blueprint.get_attribute("base_type")) in (
+        "car",
+        "",
+    )

@@ -1,0 +1,109 @@
+"""The worker process: owns the driving environment, and with it CARLA's client.
+
+    python -m av_td3.supervision.worker CONNECTION_FD MEMORY_FD LIFELINE_FD
+
+Started by the supervisor only.  It answers requests in turn (see ``protocol``), ends when the
+supervisor does, and leaves through ``os._exit``: the client's threads abort a normal exit now
+and then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import logging
+import os
+import sys
+import traceback
+from multiprocessing.connection import Connection
+from typing import Any
+
+from av_td3.config import EnvConfig
+from av_td3.supervision import protocol
+from av_td3.supervision.process import die_with_parent, set_process_name
+
+
+class Worker:
+    """Serves requests until told to close."""
+
+    def __init__(self, connection: Connection, memory_fd: int) -> None:
+        self._connection, self._memory_fd = connection, memory_fd
+        self._env: Any = None
+        self._memory: protocol.ObservationMemory | None = None
+
+    def serve(self) -> None:
+        """Answer until the supervisor closes or is gone."""
+        from av_td3.driving.errors import SetupError
+
+        while True:
+            try:
+                request = protocol.receive(self._connection)
+            except EOFError:
+                return
+            action = request.pop("do")
+            try:
+                answer = getattr(self, f"_do_{action}")(**request)
+            except SetupError as error:
+                answer = {"ok": False, "kind": "setup", "text": str(error)}
+            except ValueError as error:
+                answer = {"ok": False, "kind": "usage", "text": str(error)}
+            except Exception as error:
+                traceback.print_exc()
+                answer = {"ok": False, "kind": "fault", "text": f"{type(error).__name__}: {error}"}
+            sys.stderr.flush()
+            protocol.send(self._connection, {"ok": True, **(answer or {})})
+            if action == "close":
+                return
+
+    def _do_open(self, config: dict[str, Any], split: Any, render_mode: str | None) -> dict[str, Any]:
+        from av_td3.driving.env import CarlaDrivingEnv
+
+        parsed = EnvConfig.model_validate(config)
+        self._memory = protocol.ObservationMemory(parsed, self._memory_fd)
+        self._env = CarlaDrivingEnv(parsed, split, render_mode)
+        return {"routes": len(self._env.routes)}
+
+    def _do_reset(self, seed: int, options: dict[str, Any] | None) -> dict[str, Any]:
+        observation, info = self._env.reset(seed=seed, options=options)
+        self._publish(observation)
+        return {"info": info}
+
+    def _do_step(self, action: list[float]) -> dict[str, Any]:
+        observation, reward, terminated, truncated, info = self._env.step(action)
+        self._publish(observation)
+        return {"reward": reward, "terminated": terminated, "truncated": truncated, "info": info}
+
+    def _do_close(self) -> None:
+        if self._env is not None:
+            self._env.close()
+
+    def _publish(self, observation: dict[str, Any]) -> None:
+        assert self._memory is not None
+        self._memory.image[:] = observation["image"]
+        self._memory.vector[:] = observation["vector"]
+        frame = self._env.recorded_frame
+        if frame is not None:
+            self._memory.video[:] = frame
+
+
+def main() -> None:
+    """Entry point of the process."""
+    connection_fd, memory_fd, lifeline_fd = map(int, sys.argv[1:4])
+    faulthandler.enable()  # a crash of the client leaves a stack in the log
+    set_process_name("av-td3-worker")
+    die_with_parent(lifeline_fd)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    status = 0
+    try:
+        Worker(Connection(connection_fd), memory_fd).serve()
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main()
