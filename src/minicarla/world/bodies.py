@@ -41,6 +41,10 @@ _COLUMNS: tuple[tuple[str, Any, tuple[int, ...], Any], ...] = (
     ("wheel_angle", np.float64, (), 0.0),  # of the front wheels, degrees, positive to the right
     ("walk_direction", np.float64, (3,), 0.0),
     ("walk_speed", np.float64, (), 0.0),
+    ("jump", np.bool_, (), False),
+    ("speed_limit", np.float64, (), 30.0),  # km/h, as the client is told; CARLA's before the first sign
+    ("light_id", np.int64, (), 0),  # traffic light that holds sway here, 0: none
+    ("light_state", np.uint8, (), 2),  # of that light (wire.structs.TrafficLightState); green without one
     ("colour", np.uint8, (3,), 128),  # r, g, b
     ("tag", np.uint8, (), 14),  # CARLA semantic tag
 )
@@ -74,6 +78,10 @@ class Bodies:
     wheel_angle: NDArray[np.float64]
     walk_direction: NDArray[np.float64]
     walk_speed: NDArray[np.float64]
+    jump: NDArray[np.bool_]
+    speed_limit: NDArray[np.float64]
+    light_id: NDArray[np.int64]
+    light_state: NDArray[np.uint8]
     colour: NDArray[np.uint8]
     tag: NDArray[np.uint8]
 

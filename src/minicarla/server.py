@@ -1,0 +1,410 @@
+"""The server: sockets around a :class:`~minicarla.world.world.World`.
+
+One thread, one ``selectors`` loop.  Port P answers remote procedure calls, port
+P + 1 serves the streams.  Writes never block: a stream's reader that falls behind
+loses whole messages, never parts of one, and the tick does not wait for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import selectors
+import socket
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable
+from typing import Any
+
+from minicarla.faults import Faults
+from minicarla.wire import rpc, stream, token
+from minicarla.wire.schema import WireError
+from minicarla.world.calls import Call, answer
+from minicarla.world.calls.traffic import forget_session
+from minicarla.world.world import FREE_RATE, World
+
+log = logging.getLogger("minicarla")
+
+READ_BYTES = 1 << 18
+MAX_CONNECTIONS = 512
+STREAM_BACKLOG = 32 << 20
+"""Unsent bytes of one stream beyond which new messages for it are dropped."""
+REPLY_BACKLOG = 1 << 20
+"""Unsent bytes of answers beyond which no further request of that client is taken up."""
+REQUESTS_PER_TURN = 256
+"""Requests of one client that are answered before the others get their turn."""
+TOTAL_PENDING = 256 << 20
+"""Bytes of unfinished requests, over all clients, beyond which their sender is cut off."""
+
+
+class Connection:
+    """A non-blocking socket with what still has to be written to it."""
+
+    def __init__(self, server: Server, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.server = server
+        self.sock = sock
+        self.host: str = sock.getsockname()[0]
+        self.closed = False
+        self.backlog: deque[memoryview] = deque()
+        self.waiting = 0  # bytes in the backlog
+        self._events = selectors.EVENT_READ
+        server.selector.register(sock, self._events, self.ready)
+
+    def ready(self, events: int) -> None:
+        """The selector says that the socket can be read or written."""
+        if events & selectors.EVENT_WRITE:
+            self._flush()
+        if events & selectors.EVENT_READ and not self.closed:
+            self._receive()
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Write now what fits, keep the rest.  ``data`` must not change afterwards."""
+        if self.closed:
+            return
+        if not self.backlog:
+            try:
+                sent = self.sock.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self.close()
+                return
+            if sent == len(data):
+                return
+            data = memoryview(data)[sent:]
+        self.backlog.append(memoryview(data))
+        self.waiting += len(data)
+        self._watch()
+
+    def _flush(self) -> None:
+        while self.backlog:
+            data = self.backlog[0]
+            try:
+                sent = self.sock.send(data)
+            except BlockingIOError:
+                return
+            except OSError:
+                self.close()
+                return
+            self.waiting -= sent
+            if sent < len(data):
+                self.backlog[0] = data[sent:]
+                return
+            self.backlog.popleft()
+        self._watch()
+        self.drained()
+
+    def _watch(self) -> None:
+        events = selectors.EVENT_READ if self.wants_input() else 0
+        if self.backlog:
+            events |= selectors.EVENT_WRITE
+        if events != self._events and not self.closed:
+            self._events = events
+            self.server.selector.modify(self.sock, events, self.ready)
+
+    def _receive(self) -> None:
+        try:
+            data = self.sock.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self.received(data)
+        else:
+            self.close()
+
+    def wants_input(self) -> bool:
+        """Whether to go on reading."""
+        return True
+
+    def received(self, data: bytes) -> None:
+        """Bytes came in."""
+        raise NotImplementedError
+
+    def drained(self) -> None:
+        """Everything has been written."""
+
+    def close(self) -> None:
+        """Close the socket, forget what was to be written."""
+        if self.closed:
+            return
+        self.closed = True
+        self.backlog.clear()
+        self.waiting = 0
+        with contextlib.suppress(KeyError, ValueError):
+            self.server.selector.unregister(self.sock)
+        self.sock.close()
+        self.server.gone(self)
+
+
+class Client(Connection):
+    """A connection for remote procedure calls."""
+
+    def __init__(self, server: Server, sock: socket.socket) -> None:
+        self.requests = rpc.Requests()
+        super().__init__(server, sock)
+
+    def wants_input(self) -> bool:
+        return self.waiting <= REPLY_BACKLOG
+
+    def received(self, data: bytes) -> None:
+        try:
+            self.requests.feed(data)
+            if self.server.pending_bytes() > TOTAL_PENDING:
+                raise WireError("too many unfinished requests")
+        except WireError as error:
+            log.warning("closing a client's connection: %s", error)
+            self.close()
+            return
+        self.serve()
+
+    def drained(self) -> None:
+        self.serve()
+
+    def serve(self) -> None:
+        """Answer the requests that are there, a fair share of them."""
+        for _ in range(REQUESTS_PER_TURN):
+            if self.closed or not self.wants_input():
+                return
+            try:
+                request = self.requests.next()
+            except WireError as error:
+                log.warning("closing a client's connection: %s", error)
+                self.close()
+                return
+            if request is None:
+                return
+            self.server.answer(self, request)
+        self.server.hungry.append(self)
+
+
+class Subscriber(Connection):
+    """A connection that reads one stream."""
+
+    def __init__(self, server: Server, sock: socket.socket) -> None:
+        self.stream = 0
+        self.dropped = 0
+        self._greeting = b""
+        super().__init__(server, sock)
+
+    def received(self, data: bytes) -> None:
+        if self.stream:
+            return  # a client says nothing more; what it says is not kept
+        self._greeting += data[:4]
+        if len(self._greeting) >= stream.SUBSCRIPTION.size:
+            (self.stream,) = stream.SUBSCRIPTION.unpack_from(self._greeting)
+            if not self.stream:
+                self.close()
+                return
+            self.server.subscribers[self.stream].append(self)
+
+    def publish(self, message: bytes) -> None:
+        """Send a message whole, or not at all when the reader has fallen too far behind."""
+        if self.waiting and self.waiting + len(message) > STREAM_BACKLOG:
+            self.dropped += 1
+            return
+        self.send(message)
+
+
+class Server:
+    """A minicarla server, for the command and for embedding.
+
+    port: of the remote procedures; the streams use the next one.  0 picks a free pair.
+    map: a bundled map's name or an .xodr file.
+    synchronous: wait for ``tick`` from the start, so that not even the ticks before a
+        client's ``apply_settings`` depend on the clock on the wall.
+    faults: see :mod:`minicarla.faults`.
+
+    Raises OSError when a port is taken, FileNotFoundError or ValueError for an unusable
+    map, ``FaultError`` for an unusable fault.  ``run`` serves until ``stop`` is called,
+    which any thread or signal handler may do.
+    """
+
+    def __init__(
+        self,
+        port: int = 2000,
+        *,
+        host: str = "127.0.0.1",
+        map: str = "town",
+        npc: int = 0,
+        seed: int = 0,
+        synchronous: bool = False,
+        faults: str | Faults = "",
+    ) -> None:
+        self.faults = faults if isinstance(faults, Faults) else Faults(faults)
+        self.selector = selectors.DefaultSelector()
+        self.subscribers: defaultdict[int, list[Subscriber]] = defaultdict(list)
+        self.connections: set[Connection] = set()
+        self.hungry: deque[Client] = deque()
+        self._stopping = False
+        self._wake_read, self._wake_write = socket.socketpair()
+        for sock in (self._wake_read, self._wake_write):
+            sock.setblocking(False)
+        self.selector.register(self._wake_read, selectors.EVENT_READ, self._woken)
+        self._errands: deque[Callable[[], None]] = deque()
+        self.host = host
+        self._listeners: list[socket.socket] = []
+        try:
+            self._listen(port)
+            self._new_world: Callable[[], World] = lambda: World(
+                map, seed=seed, npc=npc, outlet=self, synchronous=synchronous
+            )
+            self.world = self._new_world()
+        except BaseException:
+            self.close()
+            raise
+
+    # ------------------------------------------------------------------ life
+
+    def _listen(self, port: int) -> None:
+        """Bind the pair of ports; OSError when either is taken."""
+        for _ in range(64):
+            try:
+                first = _bound(self.host, port)
+            except OSError as error:
+                raise OSError(error.errno, f"port {port} of {self.host}: {error.strerror}") from None
+            chosen = first.getsockname()[1]
+            try:
+                second = _bound(self.host, chosen + 1)
+            except (OSError, OverflowError) as error:
+                first.close()
+                if port == 0:
+                    continue
+                reason = getattr(error, "strerror", None) or str(error)
+                raise OSError(errno.EADDRINUSE, f"port {chosen + 1} of {self.host}: {reason}") from None
+            self.port, self.stream_port = chosen, chosen + 1
+            self._listeners = [first, second]
+            for listener, kind in ((first, Client), (second, Subscriber)):
+                listener.listen(128)
+                self.selector.register(
+                    listener,
+                    selectors.EVENT_READ,
+                    lambda events, listener=listener, kind=kind: self._accept(listener, kind),
+                )
+            return
+        raise OSError(errno.EADDRINUSE, f"no free pair of ports on {self.host}")
+
+    def run(self) -> None:
+        """Serve until :meth:`stop`; then close everything."""
+        due = time.monotonic()
+        try:
+            while not self._stopping:
+                timeout = None
+                if not self.world.settings.synchronous_mode:
+                    now = time.monotonic()
+                    if now >= due:
+                        self.world.tick()
+                        due = max(due + 1.0 / FREE_RATE, now)
+                    timeout = max(0.0, due - time.monotonic())
+                if self.hungry:
+                    timeout = 0.0
+                for key, events in self.selector.select(timeout):
+                    key.data(events)
+                for _ in range(len(self.hungry)):
+                    self.hungry.popleft().serve()
+        finally:
+            self.close()
+
+    def stop(self) -> None:
+        """Make :meth:`run` return; safe from other threads and from signal handlers."""
+        self._stopping = True
+        with contextlib.suppress(OSError):
+            self._wake_write.send(b"\0")
+
+    def call(self, errand: Callable[[], None]) -> None:
+        """Have a function called in the server's thread, between two requests."""
+        self._errands.append(errand)
+        with contextlib.suppress(OSError):
+            self._wake_write.send(b"\0")
+
+    def _woken(self, events: int) -> None:
+        with contextlib.suppress(OSError):
+            self._wake_read.recv(4096)
+        while self._errands:
+            self._errands.popleft()()
+
+    def close(self) -> None:
+        """Close all sockets."""
+        for listener in self._listeners:
+            listener.close()
+        self._listeners = []
+        for connection in list(self.connections):
+            connection.close()
+        self._wake_read.close()
+        self._wake_write.close()
+        self.selector.close()
+
+    # ------------------------------------------------------------------ connections
+
+    def _accept(self, listener: socket.socket, kind: type[Connection]) -> None:
+        try:
+            sock, _ = listener.accept()
+        except OSError:
+            return
+        if len(self.connections) >= MAX_CONNECTIONS:
+            sock.close()
+            return
+        try:
+            self.connections.add(kind(self, sock))
+        except OSError:
+            sock.close()
+
+    def gone(self, connection: Connection) -> None:
+        """A connection closed."""
+        self.connections.discard(connection)
+        if isinstance(connection, Subscriber):
+            readers = self.subscribers.get(connection.stream)
+            if readers and connection in readers:
+                readers.remove(connection)
+                if not readers:
+                    del self.subscribers[connection.stream]
+        elif isinstance(connection, Client):
+            with contextlib.suppress(AttributeError):  # while the first world is being built
+                forget_session(self.world, connection)
+
+    def pending_bytes(self) -> int:
+        """Bytes of unfinished requests over all clients."""
+        return sum(client.requests.pending for client in self.connections if isinstance(client, Client))
+
+    # ------------------------------------------------------------------ requests and messages
+
+    def answer(self, client: Client, request: rpc.Request) -> None:
+        """Carry out a request and send the answer."""
+        try:
+            result = answer(Call(self.world, client), request.name, request.arguments)
+        except Exception:
+            log.exception("%s failed", request.name)
+            result = rpc.value_error(f"internal error of minicarla in {request.name}")
+        client.send(rpc.reply(request.id, result))
+
+    def has_reader(self, stream_id: int) -> bool:
+        """Whether anybody subscribed to a stream (``world.Outlet``)."""
+        return stream_id in self.subscribers
+
+    def send(self, stream_id: int, *parts: bytes | memoryview) -> None:
+        """Send one message to all who read a stream (``world.Outlet``)."""
+        readers = self.subscribers.get(stream_id)
+        if readers:
+            message = b"".join((stream.LENGTH.pack(sum(map(len, parts))), *parts))
+            for reader in tuple(readers):
+                reader.publish(message)
+
+    def token(self, stream_id: int, host: str | None = None) -> bytes:
+        """Token of a stream (``world.Outlet``)."""
+        return token.pack(stream_id, host or self.host, self.stream_port)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    sock = socket.socket()
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

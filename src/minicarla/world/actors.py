@@ -1,0 +1,122 @@
+"""The kinds of actor.  What moves has a row in ``Bodies``; the rest carries its own pose."""
+
+from __future__ import annotations
+
+import math
+
+from minicarla.geometry import Transform, compose, wrap_degrees
+from minicarla.wire import structs
+from minicarla.wire.structs import AttachmentType
+
+
+class Actor:
+    """One actor: its description, its parent and where it is.
+
+    ``pose`` is in the world frame; for actors in ``Bodies`` the row there is the
+    truth and ``pose`` is not read.  ``offset`` is the pose relative to ``parent``.
+    """
+
+    embodied = False  # has a row in Bodies
+
+    def __init__(
+        self,
+        actor_id: int,
+        description: structs.ActorDescription,
+        pose: Transform,
+        parent: Actor | None = None,
+        attachment: AttachmentType = AttachmentType.RIGID,
+    ) -> None:
+        self.id = actor_id
+        self.description = description
+        self.parent = parent
+        self.attachment = attachment
+        self.children: list[Actor] = []
+        self.offset = pose
+        self.pose = pose
+        self.box = structs.BoundingBox(actor_id=actor_id)
+        self.tags = b""
+        self.stream = 0  # 0: sends nothing
+        self._arm_yaw: float | None = None
+        if parent is not None:
+            parent.children.append(self)
+
+    @property
+    def type_id(self) -> str:
+        return self.description.id
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        return {attribute.id: attribute.value for attribute in self.description.attributes}
+
+    def follow(self, parent_pose: Transform, dt: float) -> None:
+        """Take the pose that the attachment gives when the parent is at ``parent_pose``.
+
+        ``dt``: simulated seconds since the last call, for the lag of a spring arm.
+        """
+        if self.attachment == AttachmentType.RIGID:
+            self.pose = compose(parent_pose, self.offset)
+            return
+        # As CARLA sets its spring arms: the arm takes the parent's yaw alone, and lags
+        # behind it (Unreal's RInterpTo with CameraRotationLagSpeed 8).
+        if self._arm_yaw is None:
+            self._arm_yaw = parent_pose.yaw
+        turn = wrap_degrees(parent_pose.yaw - self._arm_yaw)
+        self._arm_yaw = wrap_degrees(self._arm_yaw + turn * min(1.0, 8.0 * dt))
+        arm = Transform(parent_pose.x, parent_pose.y, parent_pose.z, 0.0, self._arm_yaw, 0.0)
+        self.pose = compose(arm, self.offset)
+
+
+class Spectator(Actor):
+    """The free viewpoint: exactly one an episode."""
+
+
+class Prop(Actor):
+    """A thing that stands still."""
+
+
+class Sensor(Actor):
+    """A measuring instrument; ``device`` is the instrument itself (``minicarla.sensors``)."""
+
+    device: object | None = None
+    period = 0.0  # simulated seconds between measurements; 0: each tick
+    due = 0.0  # simulated time of the next one
+
+
+class Vehicle(Actor):
+    """A vehicle: what the client sets and no column of ``Bodies`` holds."""
+
+    embodied = True
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self.lights = 0
+        self.physics_control: structs.VehiclePhysicsControl | None = None
+        self.ackermann: structs.VehicleAckermannControl | None = None
+        self.ackermann_settings = structs.AckermannControllerSettings()
+        self.constant_velocity: tuple[float, float, float] | None = None  # in its own frame
+        self.autopilot = False  # driven by the server's own traffic
+        self.speed_limit = 30.0  # km/h; CARLA's before the first sign
+        self.doors = 0
+
+
+class Walker(Actor):
+    """A pedestrian."""
+
+    embodied = True
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self.jump = False
+
+
+class WalkerController(Actor):
+    """``controller.ai.walker``: the client does the thinking, this is only its handle."""
+
+
+class TrafficLight(Actor):
+    """A traffic light's pole; its phase is kept by ``minicarla.traffic``."""
+
+
+def finite(*values: float) -> bool:
+    """Whether all are finite."""
+    return all(map(math.isfinite, values))

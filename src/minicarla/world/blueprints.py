@@ -1,0 +1,322 @@
+"""The blueprint library: CARLA's ids and attributes for what can be spawned.
+
+Vehicles come from the table here (what CARLA says about them) joined with the
+physical models (size, mass); sensors from the table of sensors; walkers, props
+and controllers from the tables here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from minicarla.wire.structs import (
+    ActorAttribute,
+    ActorAttributeValue,
+    ActorDefinition,
+    ActorDescription,
+    AttributeType,
+    GearPhysicsControl,
+    Vector2D,
+    Vector3D,
+    VehiclePhysicsControl,
+    WheelPhysicsControl,
+)
+
+BOOL, INT, FLOAT, STRING, COLOUR = (
+    AttributeType.BOOL,
+    AttributeType.INT,
+    AttributeType.FLOAT,
+    AttributeType.STRING,
+    AttributeType.COLOUR,
+)
+
+CAR, TRUCK, BUS, MOTORCYCLE, BICYCLE, PEDESTRIAN = 14, 15, 16, 18, 19, 12
+"""Semantic tags of what moves."""
+
+
+class VehicleBlueprint(NamedTuple):
+    id: str
+    base_type: str  # car | truck | van | motorcycle | bicycle | bus
+    special_type: str  # "" | electric | emergency | taxi
+    generation: int
+    wheels: int
+    has_lights: bool
+    tag: int
+    colours: tuple[str, ...]
+
+
+_PAINT = ("17,37,103", "107,7,10", "180,44,44", "33,33,33", "200,200,200", "255,255,255")
+
+# What CARLA 0.9.16 says of these vehicles.
+VEHICLES: tuple[VehicleBlueprint, ...] = tuple(
+    VehicleBlueprint(*row)
+    for row in (
+        ("vehicle.audi.a2", "car", "", 1, 4, False, CAR, _PAINT),
+        ("vehicle.audi.etron", "car", "electric", 1, 4, False, CAR, _PAINT),
+        ("vehicle.audi.tt", "car", "", 1, 4, True, CAR, _PAINT),
+        ("vehicle.bmw.grandtourer", "car", "", 1, 4, False, CAR, _PAINT),
+        ("vehicle.chevrolet.impala", "car", "", 1, 4, True, CAR, _PAINT),
+        ("vehicle.citroen.c3", "car", "", 1, 4, False, CAR, _PAINT),
+        ("vehicle.dodge.charger_2020", "car", "", 2, 4, True, CAR, _PAINT),
+        ("vehicle.dodge.charger_police", "car", "emergency", 1, 4, True, CAR, ()),
+        ("vehicle.ford.crown", "car", "taxi", 2, 4, True, CAR, _PAINT),
+        ("vehicle.ford.mustang", "car", "", 1, 4, True, CAR, _PAINT),
+        ("vehicle.jeep.wrangler_rubicon", "car", "", 1, 4, False, CAR, _PAINT),
+        ("vehicle.lincoln.mkz_2017", "car", "", 1, 4, True, CAR, _PAINT),
+        ("vehicle.lincoln.mkz_2020", "car", "", 2, 4, True, CAR, _PAINT),
+        ("vehicle.mercedes.coupe", "car", "", 1, 4, False, CAR, _PAINT),
+        ("vehicle.mercedes.coupe_2020", "car", "", 2, 4, True, CAR, _PAINT),
+        ("vehicle.micro.microlino", "car", "electric", 1, 4, False, CAR, _PAINT),
+        ("vehicle.mini.cooper_s", "car", "", 1, 4, False, CAR, _PAINT),
+        ("vehicle.nissan.micra", "car", "", 1, 4, False, CAR, _PAINT),
+        ("vehicle.nissan.patrol", "car", "", 1, 4, False, CAR, _PAINT),
+        ("vehicle.seat.leon", "car", "", 1, 4, False, CAR, _PAINT),
+        ("vehicle.tesla.cybertruck", "car", "electric", 1, 4, True, CAR, ()),
+        ("vehicle.tesla.model3", "car", "electric", 1, 4, True, CAR, _PAINT),
+        ("vehicle.toyota.prius", "car", "electric", 1, 4, False, CAR, _PAINT),
+        ("vehicle.mercedes.sprinter", "van", "", 2, 4, True, CAR, _PAINT),
+        ("vehicle.volkswagen.t2", "van", "", 1, 4, True, CAR, _PAINT),
+        ("vehicle.ford.ambulance", "van", "emergency", 2, 4, True, TRUCK, ()),
+        ("vehicle.carlamotors.carlacola", "truck", "", 1, 4, False, TRUCK, _PAINT),
+        ("vehicle.carlamotors.firetruck", "truck", "emergency", 2, 4, True, TRUCK, ()),
+        ("vehicle.mitsubishi.fusorosa", "bus", "", 2, 4, True, BUS, ()),
+        ("vehicle.harley-davidson.low_rider", "motorcycle", "", 1, 2, False, MOTORCYCLE, _PAINT),
+        ("vehicle.kawasaki.ninja", "motorcycle", "", 1, 2, False, MOTORCYCLE, _PAINT),
+        ("vehicle.vespa.zx125", "motorcycle", "", 1, 2, True, MOTORCYCLE, _PAINT),
+        ("vehicle.yamaha.yzf", "motorcycle", "", 1, 2, False, MOTORCYCLE, _PAINT),
+        ("vehicle.bh.crossbike", "bicycle", "", 1, 2, False, BICYCLE, _PAINT),
+        ("vehicle.diamondback.century", "bicycle", "", 1, 2, False, BICYCLE, _PAINT),
+        ("vehicle.gazelle.omafiets", "bicycle", "", 1, 2, False, BICYCLE, _PAINT),
+    )
+)
+VEHICLE_BY_ID = {vehicle.id: vehicle for vehicle in VEHICLES}
+
+# (number, gender, age, generation, running speed m/s)
+_WALKERS = tuple(
+    (
+        f"walker.pedestrian.{number:04d}",
+        "male" if number % 2 else "female",
+        "child" if 9 <= number <= 14 else "adult",
+        1 if number <= 14 else 2,
+    )
+    for number in (*range(1, 15), *range(15, 31))
+)
+WALKER_EXTENT = {"adult": (0.1877, 0.1877, 0.93), "child": (0.25, 0.25, 0.55)}
+WALKER_MASS = {"adult": 75.0, "child": 35.0}
+
+# id, size class, half sizes in metres
+PROPS: tuple[tuple[str, str, tuple[float, float, float]], ...] = (
+    ("static.prop.barrel", "small", (0.30, 0.30, 0.45)),
+    ("static.prop.bench01", "medium", (0.80, 0.35, 0.45)),
+    ("static.prop.bin", "small", (0.35, 0.35, 0.55)),
+    ("static.prop.box01", "small", (0.30, 0.30, 0.30)),
+    ("static.prop.busstop", "big", (1.90, 0.85, 1.45)),
+    ("static.prop.chainbarrier", "small", (0.75, 0.10, 0.40)),
+    ("static.prop.constructioncone", "tiny", (0.17, 0.17, 0.29)),
+    ("static.prop.container", "big", (1.05, 0.95, 1.05)),
+    ("static.prop.mailbox", "small", (0.28, 0.28, 0.60)),
+    ("static.prop.streetbarrier", "medium", (0.61, 0.19, 0.52)),
+    ("static.prop.trafficcone01", "tiny", (0.22, 0.22, 0.43)),
+    ("static.prop.trafficcone02", "tiny", (0.17, 0.17, 0.29)),
+    ("static.prop.trafficwarning", "medium", (1.18, 0.99, 1.71)),
+    ("static.prop.vendingmachine", "medium", (0.55, 0.43, 0.93)),
+    ("static.prop.warningconstruction", "small", (0.53, 0.21, 0.65)),
+)
+PROP_EXTENT = {name: extent for name, _, extent in PROPS}
+
+
+def attribute(
+    name: str,
+    kind: AttributeType,
+    default: object,
+    recommended: Iterable[str] = (),
+    *,
+    modifiable: bool = True,
+    restrict: bool = False,
+) -> ActorAttribute:
+    """One attribute; CARLA carries every value as text."""
+    text = str(default).lower() if isinstance(default, bool) else str(default)
+    return ActorAttribute(name, int(kind), text, list(recommended), modifiable, restrict)
+
+
+def _fixed(name: str, kind: AttributeType, value: object) -> ActorAttribute:
+    return attribute(name, kind, value, modifiable=False)
+
+
+def _vehicle(vehicle: VehicleBlueprint) -> list[ActorAttribute]:
+    rows = [
+        attribute(
+            "role_name", STRING, "autopilot", ("autopilot", "scenario", "ego_vehicle", "minicarla:autopilot")
+        ),
+        attribute("sticky_control", BOOL, True),
+        attribute("terramechanics", BOOL, False),
+        _fixed("number_of_wheels", INT, vehicle.wheels),
+        _fixed("generation", INT, vehicle.generation),
+        _fixed("base_type", STRING, vehicle.base_type),
+        _fixed("special_type", STRING, vehicle.special_type),
+        _fixed("object_type", STRING, ""),
+        _fixed("has_lights", BOOL, vehicle.has_lights),
+        _fixed("has_dynamic_doors", BOOL, False),
+    ]
+    if vehicle.colours:
+        rows.insert(1, attribute("color", COLOUR, vehicle.colours[0], vehicle.colours, restrict=False))
+    if vehicle.wheels == 2:
+        rows.insert(2, attribute("driver_id", INT, 0))
+    return rows
+
+
+def _walker(gender: str, age: str, generation: int) -> list[ActorAttribute]:
+    return [
+        attribute("role_name", STRING, "pedestrian", ("pedestrian",)),
+        attribute("is_invincible", BOOL, True),
+        attribute("speed", FLOAT, "1.4", ("0.0", "1.4", "2.6")),
+        attribute("can_use_wheelchair", BOOL, False, modifiable=False),
+        attribute("use_wheelchair", BOOL, False),
+        _fixed("gender", STRING, gender),
+        _fixed("generation", INT, generation),
+        _fixed("age", STRING, age),
+    ]
+
+
+@lru_cache(maxsize=1)
+def _sensor_classes() -> dict[str, Any]:
+    try:
+        from minicarla.sensors import SENSORS  # late: the table pulls in every sensor
+    except ImportError:
+        from minicarla.world._standins import SENSORS
+
+    return {sensor.blueprint: sensor for sensor in SENSORS}
+
+
+def sensor_class(type_id: str) -> Any:
+    """The ``sensors.Sensor`` of a blueprint; KeyError when there is none."""
+    return _sensor_classes()[type_id]
+
+
+def _sensors() -> list[tuple[str, list[ActorAttribute]]]:
+    return [
+        (
+            name,
+            [
+                attribute(row.id, row.type, row.default, row.recommended, restrict=row.restrict)
+                for row in sensor.attributes
+            ],
+        )
+        for name, sensor in _sensor_classes().items()
+    ]
+
+
+class VehicleBody(NamedTuple):
+    """What the dynamics know of a vehicle."""
+
+    model: int
+    mass: float
+    extent: tuple[float, float, float]
+    centre: tuple[float, float, float]
+
+
+def vehicle_body(type_id: str) -> VehicleBody:
+    """Size and mass of a vehicle; KeyError when there is none of that id."""
+    return VehicleBody(0, 1845.0, (2.3958, 1.0817, 0.7442), (0.0, 0.0, 0.7442))
+
+
+def _tags(type_id: str) -> str:
+    return type_id.replace(".", ",")
+
+
+@lru_cache(maxsize=1)
+def definitions() -> tuple[ActorDefinition, ...]:
+    """Every blueprint, in the order of their uids (which start at 1)."""
+    rows: list[tuple[str, list[ActorAttribute]]] = []
+    rows += [(vehicle.id, _vehicle(vehicle)) for vehicle in VEHICLES]
+    rows += [(name, _walker(gender, age, generation)) for name, gender, age, generation in _WALKERS]
+    rows += _sensors()
+    rows.append(("controller.ai.walker", [attribute("role_name", STRING, "default", ("default",))]))
+    rows += [
+        (
+            name,
+            [
+                attribute("role_name", STRING, "prop", ("prop",)),
+                _fixed("size", STRING, size),
+            ],
+        )
+        for name, size, _ in PROPS
+    ]
+    return tuple(
+        ActorDefinition(uid, name, _tags(name), attributes)
+        for uid, (name, attributes) in enumerate(rows, start=1)
+    )
+
+
+@lru_cache(maxsize=1)
+def _by_id() -> dict[str, ActorDefinition]:
+    return {definition.id: definition for definition in definitions()}
+
+
+def find(type_id: str) -> ActorDefinition | None:
+    """The blueprint of that id."""
+    return _by_id().get(type_id)
+
+
+def describe(type_id: str, **attributes: str) -> ActorDescription:
+    """A description with the blueprint's defaults and ``attributes`` over them; KeyError if unknown."""
+    definition = _by_id()[type_id]
+    values = [
+        ActorAttributeValue(row.id, row.type, attributes.get(row.id, row.value))
+        for row in definition.attributes
+    ]
+    return ActorDescription(definition.uid, type_id, values)
+
+
+def complete(description: ActorDescription) -> ActorDescription | None:
+    """The description as the blueprint knows it: unknown attributes dropped, missing and fixed ones
+    at their defaults.  None when there is no such blueprint."""
+    definition = _by_id().get(description.id)
+    if definition is None:
+        return None
+    given = {attribute.id: attribute.value for attribute in description.attributes}
+    values = [
+        ActorAttributeValue(
+            row.id, row.type, given.get(row.id, row.value) if row.is_modifiable else row.value
+        )
+        for row in definition.attributes
+    ]
+    return ActorDescription(definition.uid, definition.id, values)
+
+
+def physics_control(type_id: str, mass: float) -> VehiclePhysicsControl:
+    """A vehicle's physics control as CARLA's vehicles have it, with this mass (kg)."""
+    extent = vehicle_body(type_id).extent
+    front, side, radius = 0.6 * extent[0], 0.75 * extent[1], 0.35
+    wheels = [
+        WheelPhysicsControl(
+            tire_friction=3.5,
+            damping_rate=0.25,
+            max_steer_angle=70.0 if x > 0 else 0.0,
+            radius=100.0 * radius,
+            max_brake_torque=1500.0,
+            max_handbrake_torque=0.0 if x > 0 else 3000.0,
+            position=Vector3D(100.0 * x, 100.0 * y, 100.0 * radius),
+        )
+        for x, y in ((front, -side), (front, side), (-front, -side), (-front, side))
+    ][: 4 if VEHICLE_BY_ID[type_id].wheels == 4 else 2]
+    return VehiclePhysicsControl(
+        torque_curve=[Vector2D(0.0, 400.0), Vector2D(1890.0, 500.0), Vector2D(5729.0, 400.0)],
+        max_rpm=5729.0,
+        moi=1.0,
+        damping_rate_full_throttle=0.15,
+        damping_rate_zero_throttle_clutch_engaged=2.0,
+        damping_rate_zero_throttle_clutch_disengaged=0.35,
+        use_gear_autobox=True,
+        gear_switch_time=0.0,
+        clutch_strength=10.0,
+        final_ratio=4.0,
+        forward_gears=[GearPhysicsControl(1.0, 0.5, 0.65)],
+        mass=mass,
+        drag_coefficient=0.15,
+        center_of_mass=Vector3D(0.45, 0.0, -0.3),
+        steering_curve=[Vector2D(0.0, 1.0), Vector2D(20.0, 0.9), Vector2D(60.0, 0.8), Vector2D(120.0, 0.7)],
+        wheels=wheels,
+    )

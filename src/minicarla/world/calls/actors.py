@@ -1,0 +1,297 @@
+"""Actors of every kind: spawning, moving, batches; sensors' switches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minicarla.wire import commands, rpc, structs
+from minicarla.wire.schema import WireError
+from minicarla.world import blueprints
+from minicarla.world.calls.registry import PARTIAL, Call, absent, procedure
+from minicarla.world.world import CarlaError
+
+MAX_NESTED_COMMANDS = 16
+
+
+@procedure()
+def get_actor_definitions(call: Call) -> list[structs.ActorDefinition]:
+    return list(blueprints.definitions())
+
+
+@procedure()
+def get_spectator(call: Call) -> structs.Actor:
+    return call.world.publish(call.world.spectator)
+
+
+@procedure()
+def get_actors_by_id(call: Call, ids: list[int]) -> list[structs.Actor]:
+    actors = call.world.actors
+    return [call.world.publish(actors[actor_id]) for actor_id in ids if actor_id in actors]
+
+
+@procedure()
+def spawn_actor(
+    call: Call, description: structs.ActorDescription, transform: structs.Transform
+) -> structs.Actor:
+    return call.world.publish(call.world.spawn(description, transform.pose))
+
+
+@procedure(PARTIAL, "sockets are ignored: everything attaches to the origin of the parent")
+def spawn_actor_with_parent(
+    call: Call,
+    description: structs.ActorDescription,
+    transform: structs.Transform,
+    parent: int,
+    attachment: int = 0,
+    socket_name: str = "",
+) -> structs.Actor:
+    if not parent:
+        raise CarlaError("unable to attach actor: parent actor not found")
+    return call.world.publish(call.world.spawn(description, transform.pose, parent, attachment))
+
+
+@procedure()
+def destroy_actor(call: Call, actor_id: int) -> bool:
+    if not call.world.destroy(actor_id):
+        raise CarlaError("Responding error: unable to destroy actor: not found")
+    return True
+
+
+@procedure()
+def get_actor_bounding_box(call: Call, actor_id: int) -> structs.BoundingBox:
+    return call.world.bounding_box(actor_id)
+
+
+@procedure()
+def set_actor_location(call: Call, actor_id: int, location: structs.Vector3D) -> None:
+    call.world.set_location(actor_id, location)
+
+
+@procedure()
+def set_actor_transform(call: Call, actor_id: int, transform: structs.Transform) -> None:
+    call.world.set_pose(actor_id, transform.pose)
+
+
+@procedure()
+def set_actor_target_velocity(call: Call, actor_id: int, velocity: structs.Vector3D) -> None:
+    call.world.set_velocity(actor_id, velocity)
+
+
+@procedure()
+def set_actor_target_angular_velocity(call: Call, actor_id: int, velocity: structs.Vector3D) -> None:
+    call.world.set_angular_velocity(actor_id, velocity)
+
+
+@procedure()
+def enable_actor_constant_velocity(call: Call, actor_id: int, velocity: structs.Vector3D) -> None:
+    call.world.find_vehicle(actor_id).constant_velocity = tuple(velocity)
+
+
+@procedure()
+def disable_actor_constant_velocity(call: Call, actor_id: int) -> None:
+    call.world.find_vehicle(actor_id).constant_velocity = None
+
+
+@procedure()
+def add_actor_impulse(call: Call, actor_id: int, impulse: structs.Vector3D) -> None:
+    call.world.push(actor_id, impulse)
+
+
+@procedure()
+def add_actor_force(call: Call, actor_id: int, force: structs.Vector3D) -> None:
+    call.world.push(actor_id, tuple(part * call.world.delta for part in force))
+
+
+@procedure(PARTIAL, "acts at the centre of mass and turns about the vertical axis")
+def add_actor_impulse_at_location(
+    call: Call, actor_id: int, impulse: structs.Vector3D, location: structs.Vector3D
+) -> None:
+    _push_at(call, actor_id, impulse, location)
+
+
+@procedure(PARTIAL, "acts at the centre of mass and turns about the vertical axis")
+def add_actor_force_at_location(
+    call: Call, actor_id: int, force: structs.Vector3D, location: structs.Vector3D
+) -> None:
+    _push_at(call, actor_id, structs.Vector3D(*(part * call.world.delta for part in force)), location)
+
+
+def _push_at(call: Call, actor_id: int, impulse: structs.Vector3D, location: structs.Vector3D) -> None:
+    call.world.push(actor_id, impulse)
+    pose = call.world.pose(call.world.find(actor_id))
+    arm = np.array(location) - np.array(pose[:3])
+    call.world.twist(actor_id, tuple(np.degrees(np.cross(arm, impulse)).tolist()))
+
+
+@procedure(PARTIAL, "turns about the vertical axis alone")
+def add_actor_angular_impulse(call: Call, actor_id: int, impulse: structs.Vector3D) -> None:
+    call.world.twist(actor_id, impulse)
+
+
+@procedure(PARTIAL, "turns about the vertical axis alone")
+def add_actor_torque(call: Call, actor_id: int, torque: structs.Vector3D) -> None:
+    call.world.twist(actor_id, tuple(part * call.world.delta for part in torque))
+
+
+@procedure()
+def set_actor_simulate_physics(call: Call, actor_id: int, enabled: bool) -> None:
+    call.world.set_simulate_physics(actor_id, enabled)
+
+
+@procedure(PARTIAL, "accepted: what stands on the ground stays there")
+def set_actor_enable_gravity(call: Call, actor_id: int, enabled: bool) -> None:
+    call.world.find(actor_id)
+
+
+@procedure(PARTIAL, "accepted, without effect: everything solid collides")
+def set_actor_collisions(call: Call, actor_id: int, enabled: bool) -> None:
+    call.world.find(actor_id)
+
+
+@procedure(PARTIAL, "accepted, without effect")
+def set_actor_dead(call: Call, actor_id: int) -> None:
+    call.world.find(actor_id)
+
+
+absent(
+    "actors",
+    "actors have no components, bones or sockets",
+    "get_actor_component_world_transform",
+    "get_actor_component_relative_transform",
+    "get_actor_bone_world_transforms",
+    "get_actor_bone_relative_transforms",
+    "get_actor_component_names",
+    "get_actor_bone_names",
+    "get_actor_socket_world_transforms",
+    "get_actor_socket_relative_transforms",
+    "get_actor_socket_names",
+)
+
+# ---------------------------------------------------------------------- batches
+
+
+@procedure(PARTIAL, "console commands are ignored", bare=True)
+def apply_batch(call: Call, batch: list[Any], do_tick: bool = False) -> list[Any]:
+    results = [_entry(call, command, 0) for command in batch]
+    if do_tick:
+        call.world.tick()
+    return results
+
+
+def _entry(call: Call, command: Any, depth: int) -> Any:
+    """``[[1, actor id]]``, or ``[[0, [message]]]`` for a command that failed."""
+    try:
+        return rpc.value(_execute(call, commands.read(command), depth))
+    except (CarlaError, WireError) as error:
+        return rpc.value_error(str(error))
+
+
+def _execute(call: Call, command: Any, depth: int) -> int:
+    world = call.world
+    match command:
+        case commands.SpawnActor():
+            actor = world.spawn(
+                command.description,
+                command.transform.pose,
+                command.parent or 0,
+                command.attachment if command.parent else 0,
+            )
+            if depth < MAX_NESTED_COMMANDS:
+                for after in command.do_after:
+                    _entry(call, _addressed(after, actor.id), depth + 1)
+            return actor.id
+        case commands.DestroyActor(actor_id):
+            if not world.destroy(actor_id):
+                raise CarlaError("unable to destroy actor: not found")
+            return actor_id
+        case commands.ConsoleCommand():
+            return 0
+        case _:
+            _FAMILY[type(command)](call, *command)
+            return command[0]
+
+
+def _addressed(command: Any, actor_id: int) -> Any:
+    """The command with the id 0, CARLA's ``FutureActor``, replaced by the new actor's."""
+    try:
+        ((index, fields),) = command
+        if fields[0] == 0:
+            return [[index, [actor_id, *fields[1:]]]]
+    except (TypeError, ValueError, LookupError):
+        pass
+    return command
+
+
+def _apply_walker_state(call: Call, actor_id: int, transform: structs.Transform, speed: float) -> None:
+    """Place a walker, facing where it goes; the client's crowd simulation moves walkers this way."""
+    world = call.world
+    world.set_pose(actor_id, transform.pose)
+    yaw = np.radians(transform.rotation.yaw)
+    direction = structs.Vector3D(float(np.cos(yaw)), float(np.sin(yaw)), 0.0)
+    world.apply_walker_control(actor_id, structs.WalkerControl(direction, speed, False))
+
+
+def _family() -> dict[type[Any], Any]:
+    from minicarla.world.calls import lights, vehicles, walkers
+
+    return {
+        commands.ApplyVehicleControl: vehicles.apply_control_to_vehicle,
+        commands.ApplyVehicleAckermannControl: vehicles.apply_ackermann_control_to_vehicle,
+        commands.ApplyWalkerControl: walkers.apply_control_to_walker,
+        commands.ApplyVehiclePhysicsControl: vehicles.apply_physics_control,
+        commands.ApplyTransform: set_actor_transform,
+        commands.ApplyWalkerState: _apply_walker_state,
+        commands.ApplyTargetVelocity: set_actor_target_velocity,
+        commands.ApplyTargetAngularVelocity: set_actor_target_angular_velocity,
+        commands.ApplyImpulse: add_actor_impulse,
+        commands.ApplyForce: add_actor_force,
+        commands.ApplyAngularImpulse: add_actor_angular_impulse,
+        commands.ApplyTorque: add_actor_torque,
+        commands.SetSimulatePhysics: set_actor_simulate_physics,
+        commands.SetEnableGravity: set_actor_enable_gravity,
+        commands.SetAutopilot: lambda call, actor_id, enabled, port: None,  # the client acts on it
+        commands.ShowDebugTelemetry: lambda call, actor_id, enabled: None,
+        commands.SetVehicleLightState: vehicles.set_light_flags,
+        commands.ApplyLocation: set_actor_location,
+        commands.SetTrafficLightState: lights.set_traffic_light_state,
+    }
+
+
+class _Late(dict[type[Any], Any]):
+    """The table, made when first used: its families import this module's neighbours."""
+
+    def __missing__(self, key: type[Any]) -> Any:
+        self.update(_family())
+        return self[key]
+
+
+_FAMILY = _Late()
+
+# ---------------------------------------------------------------------- sensors
+
+
+@procedure()
+def is_sensor_enabled_for_ros(call: Call, stream_id: Any) -> bool:
+    return False
+
+
+@procedure()
+def are_gbuffers_enabled(call: Call, actor_id: int) -> bool:
+    return False
+
+
+absent("actors", "there is no ROS bridge", "enable_sensor_for_ros", "disable_sensor_for_ros", void=True)
+absent("actors", "cameras have no G-buffers", "get_gbuffer_token", "enable_gbuffers")
+absent("actors", "there is no V2X", "send", void=True)
+
+
+@procedure()
+def get_imui_gravity(call: Call) -> float:
+    return call.world.imu_gravity
+
+
+@procedure()
+def set_imui_gravity(call: Call, gravity: float) -> None:
+    call.world.imu_gravity = gravity

@@ -1,0 +1,145 @@
+"""Episode, settings, clock, map, weather."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minicarla import CARLA_VERSION
+from minicarla.wire import structs, token
+from minicarla.world.calls.registry import ABSENT, PARTIAL, Call, absent, procedure
+from minicarla.world.world import CarlaError
+
+MAX_MAP_BYTES = 32 << 20
+_CLIENT_MAP = "OpenDriveMap"  # CARLA's name for the map of copy_opendrive_to_file
+
+
+@procedure()
+def version(call: Call) -> str:
+    return CARLA_VERSION
+
+
+@procedure()
+def get_episode_info(call: Call) -> structs.EpisodeInfo:
+    return structs.EpisodeInfo(call.world.episode_id, get_sensor_token(call, 1))
+
+
+@procedure()
+def get_sensor_token(call: Call, stream_id: int) -> structs.Token:
+    if not 0 < stream_id < 1 << 32:
+        raise CarlaError(f"no stream has the id {stream_id}")
+    return structs.Token(call.world.outlet.token(stream_id, call.session.host))
+
+
+@procedure()
+def get_episode_settings(call: Call) -> structs.EpisodeSettings:
+    return call.world.settings
+
+
+@procedure(
+    PARTIAL,
+    "synchronous mode and fixed delta take effect; rendering is always on demand, "
+    "the physics steps once a tick, nothing is culled or put to sleep",
+)
+def set_episode_settings(call: Call, settings: structs.EpisodeSettings) -> int:
+    call.world.configure(settings)
+    return call.world.frame
+
+
+@procedure()
+def tick_cue(call: Call) -> int:
+    return call.world.tick()
+
+
+@procedure()
+def get_map_info(call: Call) -> structs.MapInfo:
+    roadmap = call.world.roadmap
+    return structs.MapInfo(
+        f"Carla/Maps/{roadmap.name}", [structs.transform(pose) for pose in roadmap.spawn_points]
+    )
+
+
+@procedure()
+def get_map_data(call: Call) -> str:
+    return call.world.roadmap.opendrive
+
+
+@procedure()
+def get_available_maps(call: Call) -> list[str]:
+    return [f"/Game/Carla/Maps/{name}" for name in call.world.available_maps()]
+
+
+@procedure(PARTIAL, "map layers are ignored; the map is one of get_available_maps")
+def load_new_episode(
+    call: Call, map_name: str, reset_settings: bool = True, map_layers: int = 0xFFFF
+) -> None:
+    call.world.load_named(map_name.rsplit("/", 1)[-1], reset_settings)
+
+
+@procedure(PARTIAL, "the roads of the text; parameters of the generated mesh are ignored, there is none")
+def copy_opendrive_to_file(
+    call: Call, opendrive: str, parameters: structs.OpendriveGenerationParameters
+) -> None:
+    if len(opendrive) > MAX_MAP_BYTES:
+        raise CarlaError(f"an OpenDRIVE text of more than {MAX_MAP_BYTES} bytes")
+    call.world.offer_map(_CLIENT_MAP, opendrive)
+
+
+@procedure(PARTIAL, "there are no files: the client derives everything from get_map_data")
+def get_required_files(call: Call, folder: str) -> list[str]:
+    return []
+
+
+@procedure(PARTIAL, "empty: there is no navigation mesh")
+def get_navigation_mesh(call: Call) -> bytes:
+    return b""
+
+
+@procedure()
+def get_weather_parameters(call: Call) -> structs.WeatherParameters:
+    return call.world.weather
+
+
+@procedure()
+def set_weather_parameters(call: Call, weather: structs.WeatherParameters) -> None:
+    call.world.set_weather(weather)
+
+
+@procedure(PARTIAL, "nothing is drawn")
+def draw_debug_shape(call: Call, shape: Any) -> None:
+    return
+
+
+@procedure(PARTIAL, "the static boxes of the map")
+def get_environment_objects(call: Call, tag: int) -> list[structs.EnvironmentObject]:
+    return call.world.environment_objects(tag)
+
+
+@procedure(PARTIAL, "the static boxes of the map, and no actors")
+def get_all_level_BBs(call: Call, tag: int) -> list[structs.BoundingBox]:  # noqa: N802
+    return [thing.bounding_box for thing in call.world.environment_objects(tag)]
+
+
+@procedure(PARTIAL, "accepted, without effect")
+def enable_environment_objects(call: Call, ids: list[int], enable: bool) -> None:
+    return
+
+
+@procedure()
+def get_names_of_all_objects(call: Call) -> list[str]:
+    return [thing.name for thing in call.world.environment_objects(255)]
+
+
+absent(
+    "episode",
+    "there are no files to fetch",
+    "request_file",
+)
+absent("episode", "maps have no layers", "load_level_layer", "unload_level_layer", void=True)
+absent(
+    "episode",
+    "surfaces have no textures",
+    "apply_color_texture_to_objects",
+    "apply_float_color_texture_to_objects",
+    void=True,
+)
+assert ABSENT

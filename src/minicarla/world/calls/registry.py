@@ -1,0 +1,116 @@
+"""The table of remote procedures: name, status, handler.
+
+A handler is a function whose first parameter is the :class:`Call` and whose hints
+say what the client sends and gets; from them the readers and writers are made.
+It raises ``CarlaError`` to refuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from inspect import Parameter, signature
+from typing import Any, NamedTuple, Protocol, get_type_hints
+
+from minicarla.wire import rpc
+from minicarla.wire.schema import Read, WireError, Write, reader, writer
+from minicarla.world.world import CarlaError, World
+
+COMPLETE, PARTIAL, ABSENT = "complete", "partial", "absent"
+
+
+class Session(Protocol):
+    """The connection that a call came over."""
+
+    @property
+    def host(self) -> str:
+        """Address of this server as that client reaches it."""
+
+
+class Call(NamedTuple):
+    """What a handler gets besides the client's arguments."""
+
+    world: World
+    session: Session
+
+
+class Procedure(NamedTuple):
+    """One row of the table."""
+
+    name: str
+    status: str
+    note: str
+    handler: Callable[..., Any] | None
+    readers: tuple[Read, ...]
+    required: int
+    write: Write | None
+    void: bool
+    bare: bool  # the result goes out without CARLA's wrapping
+    family: str
+
+    def answer(self, call: Call, arguments: Sequence[Any]) -> Any:
+        """The wrapped result of a call; refusals and malformed arguments become wrapped errors."""
+        try:
+            if self.handler is None:
+                raise CarlaError(f"minicarla does not have the function {self.name}: {self.note}")
+            if len(arguments) < self.required:
+                raise WireError(f"{self.required} arguments expected, got {len(arguments)}")
+            values = [read(argument) for read, argument in zip(self.readers, arguments, strict=False)]
+            result = self.handler(call, *values)
+        except CarlaError as error:
+            return self._refusal(str(error))
+        except WireError as error:
+            return self._refusal(f"{self.name}: {error}")
+        if self.void:
+            return rpc.VOID
+        if self.write is not None:
+            result = self.write(result)
+        return result if self.bare else rpc.value(result)
+
+    def _refusal(self, message: str) -> Any:
+        if self.bare:
+            return []
+        return rpc.void_error(message) if self.void else rpc.value_error(message)
+
+
+PROCEDURES: dict[str, Procedure] = {}
+
+
+def procedure(
+    status: str = COMPLETE, note: str = "", *, bare: bool = False, name: str = ""
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Enter a handler under its own name (or ``name``)."""
+
+    def enter(handler: Callable[..., Any]) -> Callable[..., Any]:
+        hints = get_type_hints(handler)
+        result = hints.pop("return")
+        parameters = list(signature(handler).parameters.values())[1:]
+        key = name or handler.__name__
+        PROCEDURES[key] = Procedure(
+            name=key,
+            status=status,
+            note=note,
+            handler=handler,
+            readers=tuple(reader(hints[parameter.name]) for parameter in parameters),
+            required=sum(parameter.default is Parameter.empty for parameter in parameters),
+            write=None if result is type(None) else writer(result),
+            void=result is type(None),
+            bare=bare,
+            family=handler.__module__.rsplit(".", 1)[1],
+        )
+        return handler
+
+    return enter
+
+
+def absent(family: str, note: str, *names: str, void: bool = False) -> None:
+    """Enter functions that CARLA has and minicarla does not."""
+    for name in names:
+        PROCEDURES[name] = Procedure(name, ABSENT, note, None, (), 0, None, void, False, family)
+
+
+def answer(call: Call, name: str, arguments: Sequence[Any]) -> Any:
+    """The wrapped result of any call."""
+    row = PROCEDURES.get(name)
+    if row is None:
+        return rpc.value_error(f"minicarla does not know the function {name[:100]}")
+    return row.answer(call, arguments)

@@ -1,0 +1,100 @@
+"""Vehicles: controls, physics control, lights, doors."""
+
+from __future__ import annotations
+
+from minicarla.wire import structs
+from minicarla.world.calls.registry import PARTIAL, Call, absent, procedure
+
+
+@procedure()
+def apply_control_to_vehicle(call: Call, actor_id: int, control: structs.VehicleControl) -> None:
+    call.world.apply_control(actor_id, control)
+
+
+@procedure(PARTIAL, "jerk is ignored")
+def apply_ackermann_control_to_vehicle(
+    call: Call, actor_id: int, control: structs.VehicleAckermannControl
+) -> None:
+    call.world.find_vehicle(actor_id).ackermann = control
+
+
+@procedure()
+def get_ackermann_controller_settings(call: Call, actor_id: int) -> structs.AckermannControllerSettings:
+    return call.world.find_vehicle(actor_id).ackermann_settings
+
+
+@procedure()
+def apply_ackermann_controller_settings(
+    call: Call, actor_id: int, settings: structs.AckermannControllerSettings
+) -> None:
+    call.world.find_vehicle(actor_id).ackermann_settings = settings
+
+
+@procedure()
+def get_physics_control(call: Call, actor_id: int) -> structs.VehiclePhysicsControl:
+    return call.world.physics_control(actor_id)
+
+
+@procedure(PARTIAL, "what is set is what is read back; the mass takes effect")
+def apply_physics_control(call: Call, actor_id: int, control: structs.VehiclePhysicsControl) -> None:
+    call.world.set_physics_control(actor_id, control)
+
+
+@procedure()
+def get_vehicle_light_state(call: Call, actor_id: int) -> structs.VehicleLightState:
+    return structs.VehicleLightState(call.world.find_vehicle(actor_id).lights)
+
+
+@procedure()
+def set_vehicle_light_state(call: Call, actor_id: int, state: structs.VehicleLightState) -> None:
+    set_light_flags(call, actor_id, state.flags)
+
+
+def set_light_flags(call: Call, actor_id: int, flags: int) -> None:
+    """Set a vehicle's lights from the bare flags."""
+    call.world.find_vehicle(actor_id).lights = flags & 0xFFFFFFFF
+
+
+@procedure()
+def get_vehicle_light_states(call: Call) -> list[tuple[int, int]]:
+    return [(vehicle.id, vehicle.lights) for vehicle in call.world.vehicles()]
+
+
+@procedure(PARTIAL, "accepted: no blueprint has doors that move")
+def open_vehicle_door(call: Call, actor_id: int, door: int) -> None:
+    call.world.find_vehicle(actor_id)
+
+
+@procedure(PARTIAL, "accepted: no blueprint has doors that move")
+def close_vehicle_door(call: Call, actor_id: int, door: int) -> None:
+    call.world.find_vehicle(actor_id)
+
+
+@procedure(PARTIAL, "accepted: wheels are not drawn turned")
+def set_wheel_steer_direction(call: Call, actor_id: int, wheel: int, angle: float) -> None:
+    call.world.find_vehicle(actor_id)
+
+
+@procedure(PARTIAL, "the mean angle of the front wheels, 0 for the rear ones")
+def get_wheel_steer_angle(call: Call, actor_id: int, wheel: int) -> float:
+    call.world.find_vehicle(actor_id)
+    if wheel not in (0, 1):
+        return 0.0
+    return float(call.world.bodies.wheel_angle[call.world.bodies.row(actor_id)])
+
+
+@procedure(PARTIAL, "no window is opened")
+def show_vehicle_debug_telemetry(call: Call, actor_id: int, enabled: bool) -> None:
+    call.world.find_vehicle(actor_id)
+
+
+@procedure(
+    PARTIAL, "never on: vehicles are driven by the Traffic Manager, or by role_name minicarla:autopilot"
+)
+def set_actor_autopilot(call: Call, actor_id: int, enabled: bool) -> None:
+    call.world.find_vehicle(actor_id)
+
+
+absent("vehicles", "there is no CarSim", "enable_carsim", "use_carsim_road", void=True)
+absent("vehicles", "there is no Chrono", "enable_chrono_physics", "restore_physx_physics", void=True)
+absent("vehicles", "wheels carry no telemetry", "get_telemetry_data")

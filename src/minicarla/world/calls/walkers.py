@@ -1,0 +1,15 @@
+"""Walkers."""
+
+from __future__ import annotations
+
+from minicarla.wire import structs
+from minicarla.world.calls.registry import Call, absent, procedure
+
+
+@procedure()
+def apply_control_to_walker(call: Call, actor_id: int, control: structs.WalkerControl) -> None:
+    call.world.apply_walker_control(actor_id, control)
+
+
+absent("walkers", "walkers have no bones", "get_bones_transform", "get_pose_from_animation")
+absent("walkers", "walkers have no bones", "set_bones_transform", "blend_pose", void=True)

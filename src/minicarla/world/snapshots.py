@@ -1,0 +1,76 @@
+"""Builds the body of a world snapshot: whole columns for what moves, a few bytes for the rest."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+
+from minicarla.wire import snapshot
+from minicarla.wire.snapshot import RECORD, RECORD_SIZE, ActorState
+from minicarla.world.actors import Actor
+from minicarla.world.bodies import WALKER, Bodies
+
+_POSE = struct.Struct("<6f")
+_POSE_OFFSET = RECORD.fields["location"][1]  # type: ignore[index]
+
+
+class SnapshotWriter:
+    """Keeps the table of records; rows are the bodies in their order, then the other actors."""
+
+    def __init__(self) -> None:
+        self.records = np.zeros(0, RECORD)
+        self._bytes = memoryview(bytearray())
+        self._others: list[Actor] = []
+        self._walkers = np.zeros(0, np.intp)
+
+    def lay_out(self, bodies: Bodies, others: Sequence[Actor]) -> None:
+        """Make room; to be called whenever an actor came or went."""
+        count = len(bodies)
+        store = bytearray((count + len(others)) * RECORD_SIZE)
+        self._bytes = memoryview(store)
+        self.records = np.frombuffer(store, RECORD)
+        self.records["state"] = ActorState.ACTIVE
+        self.records["id"][:count] = bodies.id
+        self.records["id"][count:] = [actor.id for actor in others]
+        self._others = list(others)
+        self._walkers = np.flatnonzero(bodies.kind == WALKER)
+
+    def write(self, bodies: Bodies) -> memoryview:
+        """Bytes of all records as things are now; valid until the next call."""
+        count = len(bodies)
+        if count:
+            self._write_bodies(self.records[:count], bodies)
+        offset = count * RECORD_SIZE + _POSE_OFFSET
+        for actor in self._others:
+            _POSE.pack_into(self._bytes, offset, *actor.pose)
+            offset += RECORD_SIZE
+        return self._bytes
+
+    def _write_bodies(self, records: np.ndarray, bodies: Bodies) -> None:
+        records["location"] = bodies.position
+        records["rotation"] = bodies.rotation
+        records["velocity"] = bodies.velocity
+        records["angular_velocity"] = bodies.angular_velocity
+        records["acceleration"] = bodies.acceleration
+        records["throttle"] = bodies.throttle
+        records["steer"] = bodies.steer
+        records["brake"] = bodies.brake
+        records["hand_brake"] = bodies.hand_brake
+        records["reverse"] = bodies.reverse
+        records["manual_gear_shift"] = bodies.manual_gear
+        records["gear"] = bodies.gear
+        records["speed_limit"] = bodies.speed_limit
+        records["traffic_light_state"] = bodies.light_state
+        records["has_traffic_light"] = bodies.light_id != 0
+        records["traffic_light_id"] = bodies.light_id
+        walkers = self._walkers
+        if len(walkers):
+            records["union"][walkers] = np.zeros((), "V54")
+            records["walk_direction"][walkers] = bodies.walk_direction[walkers]
+            records["walk_speed"][walkers] = bodies.walk_speed[walkers]
+            records["jump"][walkers] = bodies.jump[walkers]
+
+
+__all__ = ["SnapshotWriter", "snapshot"]

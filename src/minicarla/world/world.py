@@ -1,0 +1,708 @@
+"""The world: episode, clock, actors, and the order of a tick."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from minicarla.geometry import Transform, rotation_matrix
+from minicarla.wire import snapshot, stream, structs
+from minicarla.wire.structs import AttachmentType
+from minicarla.world import blueprints, placement
+from minicarla.world.actors import (
+    Actor,
+    Prop,
+    Sensor,
+    Spectator,
+    TrafficLight,
+    Vehicle,
+    Walker,
+    WalkerController,
+    finite,
+)
+from minicarla.world.bodies import VEHICLE, WALKER, Bodies
+from minicarla.world.snapshots import SnapshotWriter
+
+AUTOPILOT_ROLE = "minicarla:autopilot"
+"""``role_name`` of a vehicle that the server's own traffic drives."""
+
+FREE_RATE = 20.0
+"""Ticks per second while no client steps the world."""
+
+MAX_ACTORS = 10_000
+_REMEMBERED_BOXES = 4096
+_LIMIT = 1e6  # metres; poses further out are refused, they only come from mistakes
+
+SPAWN_COLLISION = "Spawn failed because of collision at spawn position"
+SPAWN_INVALID = "Spawn failed because of invalid actor description"
+
+
+class CarlaError(Exception):
+    """A refusal whose text the client gets to see."""
+
+
+class Outlet(Protocol):
+    """Where messages go: the server's streams."""
+
+    def has_reader(self, stream_id: int) -> bool:
+        """Whether anybody subscribed."""
+
+    def send(self, stream_id: int, *parts: bytes | memoryview) -> None:
+        """One message, its parts joined."""
+
+    def token(self, stream_id: int, host: str | None = None) -> bytes:
+        """Where to fetch a stream; ``host`` is this machine as the asking client sees it."""
+
+
+class NoReaders:
+    """An outlet that nobody reads: a world without a server."""
+
+    def has_reader(self, stream_id: int) -> bool:
+        return False
+
+    def send(self, stream_id: int, *parts: bytes | memoryview) -> None:
+        return
+
+    def token(self, stream_id: int, host: str | None = None) -> bytes:
+        return b""
+
+
+class View:
+    """What sensors may see (``sensors.view.WorldView``)."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.roadmap = world.roadmap
+        self.bodies = world.bodies
+        self.frame = 0
+        self.dt = 0.0
+        self.time = 0.0
+        self.weather = world.weather
+        self.contacts: Sequence[Any] = ()
+
+    def actor_struct(self, actor_id: int) -> structs.Actor:
+        """Wire form of an actor; an anonymous one when it is gone already."""
+        actor = self._world.actors.get(actor_id)
+        if actor is None:
+            return self.static_actor_struct("unknown")
+        return self._world.publish(actor)
+
+    def static_actor_struct(self, kind: str) -> structs.Actor:
+        """Wire form of a thing that is no actor."""
+        return structs.Actor(
+            0, 0, structs.ActorDescription(0, f"static.{kind}", []), structs.BoundingBox(), b"", b""
+        )
+
+
+class World:
+    """Everything that a client can see or change.
+
+    map_name: a bundled map or the path of an .xodr file.
+    seed: of traffic and of sensors' noise; with the same seed the same calls give
+        bit-identical snapshots.
+    npc: vehicles of the server's own traffic, put on the map with every episode.
+    """
+
+    def __init__(
+        self,
+        map_name: str = "town",
+        *,
+        seed: int = 0,
+        npc: int = 0,
+        outlet: Outlet | None = None,
+        synchronous: bool = False,
+    ) -> None:
+        self.outlet: Outlet = outlet or NoReaders()
+        self.seed = seed
+        self.npc = npc
+        self.frame = 1
+        self.elapsed = 0.0
+        self.episode_id = 0
+        self.settings = structs.EpisodeSettings(synchronous_mode=synchronous)
+        self.weather = structs.WeatherParameters()
+        self.bodies = Bodies()
+        self.actors: dict[int, Actor] = {}
+        self.sensors: list[Sensor] = []
+        self.traffic_managers: dict[int, tuple[str, int, object]] = {}
+        self._next_id = 1
+        self._next_stream = stream.WORLD_STREAM + 1
+        self._boxes: OrderedDict[int, structs.BoundingBox] = OrderedDict()
+        self._snapshots = SnapshotWriter()
+        self._layout_stale = True
+        self.imu_gravity = 9.81
+        self._offered: dict[str, str] = {}
+        self.load(map_name)
+
+    # ------------------------------------------------------------------ episodes
+
+    def load(self, map_name: str) -> None:
+        """Start a new episode on a map; FileNotFoundError or ValueError leave the old one running."""
+        load = _rooms().load
+        self.start_episode(load(map_name))
+
+    def start_episode(self, roadmap: Any) -> None:
+        """Start a new episode on a map that is loaded already."""
+        rooms = _rooms()
+        Physics, Traffic = rooms.Physics, rooms.Traffic
+        self.roadmap = roadmap
+        self.episode_id += 1
+        self.actors.clear()
+        self.sensors.clear()
+        self.bodies.clear()
+        self.elapsed = 0.0
+        self.physics = Physics(roadmap)
+        self.traffic = Traffic(roadmap, self.seed)
+        self.view = View(self)
+        self.spectator = self._admit(
+            Spectator(self._new_id(), structs.ActorDescription(0, "spectator", []), Transform(z=10.0))
+        )
+        self._spawn_traffic(self.npc)
+        self._layout_stale = True
+
+    def available_maps(self) -> list[str]:
+        """Names that :meth:`load_named` takes."""
+        return sorted({*_rooms().available(), self.roadmap.name, *self._offered})
+
+    def offer_map(self, name: str, opendrive: str) -> None:
+        """Keep an OpenDRIVE text under a name; CarlaError when it cannot be driven on."""
+        try:
+            _rooms().parse(opendrive, name)
+        except ValueError as error:
+            raise CarlaError(f"the OpenDRIVE text cannot be used: {error}") from None
+        self._offered[name] = opendrive
+
+    def load_named(self, name: str, reset_settings: bool) -> None:
+        """Start a new episode on a map that clients may name ("" for the same one); CarlaError if unknown."""
+        rooms = _rooms()
+        available, load, parse = rooms.available, rooms.load, rooms.parse
+        if name in ("", self.roadmap.name) and name not in self._offered:
+            roadmap = self.roadmap
+        elif name in self._offered:
+            roadmap = parse(self._offered[name], name)
+        elif name in available():
+            roadmap = load(name)
+        else:
+            raise CarlaError(f"map not found: {name[:200]}")
+        if reset_settings:
+            self.settings = structs.EpisodeSettings()
+        self.start_episode(roadmap)
+
+    def configure(self, settings: structs.EpisodeSettings) -> None:
+        """Take over a client's settings; CarlaError for a step that is no time."""
+        delta = settings.fixed_delta_seconds
+        if delta is not None and not (math.isfinite(delta) and 0.0 <= delta <= 10.0):
+            raise CarlaError(f"fixed_delta_seconds is {delta}; it must lie between 0 and 10")
+        self.settings = settings._replace(fixed_delta_seconds=delta or None)
+
+    def set_weather(self, weather: structs.WeatherParameters) -> None:
+        """Take over a client's weather; CarlaError when a field is no number."""
+        if not finite(*weather):
+            raise CarlaError("the weather has a field that is no number")
+        self.weather = weather
+
+    def environment_objects(self, tag: int) -> list[structs.EnvironmentObject]:
+        """The map's static boxes of a semantic tag (255: any)."""
+        objects = []
+        for index, box in enumerate(self.roadmap.statics):
+            if tag not in (255, box.tag):
+                continue
+            pose = structs.Transform(
+                structs.Vector3D(*map(float, box.centre)), structs.Rotation(0.0, float(box.yaw), 0.0)
+            )
+            bounds = structs.BoundingBox(
+                pose.location, structs.Vector3D(*map(float, box.extent)), pose.rotation
+            )
+            objects.append(
+                structs.EnvironmentObject(pose, bounds, index + 1, f"{box.kind}_{index}", int(box.tag))
+            )
+        return objects
+
+    @property
+    def delta(self) -> float:
+        """Simulated seconds of one tick."""
+        return self.settings.fixed_delta_seconds or 1.0 / FREE_RATE
+
+    # ------------------------------------------------------------------ the tick
+
+    def tick(self) -> int:
+        """Advance by one step and publish it; returns the new frame."""
+        dt = self.delta
+        bodies = self.bodies
+        self._hold_velocities()
+        self.traffic.decide(bodies, dt)
+        contacts = self.physics.step(bodies, dt)
+        self.frame += 1
+        self.elapsed += dt
+        for actor in self.actors.values():
+            if actor.parent is not None and not actor.embodied:
+                actor.follow(self.pose(actor.parent), dt)
+        self._measure(dt, contacts)
+        self._publish_snapshot(dt)
+        return self.frame
+
+    def _hold_velocities(self) -> None:
+        for actor in self.actors.values():
+            if isinstance(actor, Vehicle) and actor.constant_velocity is not None:
+                row = self.bodies.row(actor.id)
+                turn = rotation_matrix(*self.bodies.rotation[row].tolist())
+                self.bodies.velocity[row] = turn @ np.array(actor.constant_velocity)
+
+    def _measure(self, dt: float, contacts: Sequence[Any]) -> None:
+        view = self.view
+        view.frame, view.dt, view.time = self.frame, dt, self.elapsed
+        view.weather, view.contacts = self.weather, contacts
+        for sensor in self.sensors:
+            device: Any = sensor.device
+            if not self.outlet.has_reader(sensor.stream):
+                continue
+            if sensor.period and not device.event:
+                if self.elapsed + 1e-9 < sensor.due:
+                    continue
+                sensor.due = max(sensor.due + sensor.period, self.elapsed)
+            parent = sensor.parent.id if sensor.parent is not None else 0
+            for body in device.measure_all(view, sensor.pose, parent):
+                head = stream.header(device.wire_type, self.frame, self.elapsed, sensor.pose)
+                self.outlet.send(sensor.stream, head, body)
+
+    def _publish_snapshot(self, dt: float) -> None:
+        if not self.outlet.has_reader(stream.WORLD_STREAM):
+            return
+        if self._layout_stale:
+            self._snapshots.lay_out(
+                self.bodies, [actor for actor in self.actors.values() if not actor.embodied]
+            )
+            self._layout_stale = False
+        self.outlet.send(
+            stream.WORLD_STREAM,
+            stream.header(stream.SensorType.WORLD, self.frame, self.elapsed, Transform()),
+            # The platform's time is simulated too, so that equal runs give equal bytes.
+            snapshot.episode_header(self.episode_id, self.elapsed, dt),
+            self._snapshots.write(self.bodies),
+        )
+
+    # ------------------------------------------------------------------ actors
+
+    def _new_id(self) -> int:
+        self._next_id += 1
+        return self._next_id - 1
+
+    def _admit(self, actor: Actor) -> Actor:
+        self.actors[actor.id] = actor
+        self._layout_stale = True
+        return actor
+
+    def find(self, actor_id: int) -> Actor:
+        """The actor; CarlaError when there is none."""
+        actor = self.actors.get(actor_id)
+        if actor is None:
+            raise CarlaError(f"Responding error: actor {actor_id} not found")
+        return actor
+
+    def find_vehicle(self, actor_id: int) -> Vehicle:
+        """The vehicle; CarlaError when there is none of that id."""
+        actor = self.find(actor_id)
+        if not isinstance(actor, Vehicle):
+            raise CarlaError(f"Responding error: actor {actor_id} is not a vehicle")
+        return actor
+
+    def find_light(self, actor_id: int) -> TrafficLight:
+        """The traffic light; CarlaError when there is none of that id."""
+        actor = self.find(actor_id)
+        if not isinstance(actor, TrafficLight):
+            raise CarlaError(f"Responding error: actor {actor_id} is not a traffic light")
+        return actor
+
+    def pose(self, actor: Actor) -> Transform:
+        """Where an actor is, world frame."""
+        if not actor.embodied:
+            return actor.pose
+        row = self.bodies.row(actor.id)
+        return Transform(*self.bodies.position[row].tolist(), *self.bodies.rotation[row].tolist())
+
+    def publish(self, actor: Actor) -> structs.Actor:
+        """Wire form of an actor."""
+        return structs.Actor(
+            actor.id,
+            actor.parent.id if actor.parent is not None else 0,
+            actor.description,
+            actor.box,
+            actor.tags,
+            self.outlet.token(actor.stream) if actor.stream else b"",
+        )
+
+    def bounding_box(self, actor_id: int) -> structs.BoundingBox:
+        """Box of an actor, or the last known one of a destroyed actor: a Traffic Manager asks
+        for vehicles that went away in between, and an error would abort its process."""
+        actor = self.actors.get(actor_id)
+        box = actor.box if actor is not None else self._boxes.get(actor_id)
+        if box is None:
+            raise CarlaError(f"Responding error: actor {actor_id} not found")
+        return box
+
+    def spawn(
+        self,
+        description: structs.ActorDescription,
+        pose: Transform,
+        parent_id: int = 0,
+        attachment: int = AttachmentType.RIGID,
+    ) -> Actor:
+        """Add an actor; CarlaError, with CARLA's text, when it cannot be.
+
+        pose: relative to the parent where there is one (``parent_id`` not 0).
+        """
+        known = blueprints.complete(description)
+        if known is None:
+            raise CarlaError(SPAWN_INVALID)
+        check_pose(pose)
+        if len(self.actors) >= MAX_ACTORS:
+            raise CarlaError(f"Spawn failed because there are {MAX_ACTORS} actors already")
+        parent = None
+        if parent_id:
+            parent = self.actors.get(parent_id)
+            if parent is None:
+                raise CarlaError("unable to attach actor: parent actor not found")
+            if attachment not in (0, 1, 2):
+                raise CarlaError("unable to attach actor: unknown attachment type")
+        link = (parent, AttachmentType(attachment if parent else 0))
+        kind = known.id.split(".", 1)[0]
+        if kind == "vehicle":
+            return self._spawn_vehicle(known, pose, *link)
+        if kind == "walker":
+            return self._spawn_walker(known, pose, *link)
+        if kind == "sensor":
+            return self._spawn_sensor(known, pose, *link)
+        if kind == "controller":
+            return self._place(WalkerController(self._new_id(), known, pose, *link))
+        return self._spawn_prop(known, pose, *link)
+
+    def _place(self, actor: Actor) -> Actor:
+        if actor.parent is not None:
+            actor.follow(self.pose(actor.parent), 0.0)
+        return self._admit(actor)
+
+    def _world_pose(self, pose: Transform, parent: Actor | None) -> Transform:
+        if parent is None:
+            return pose
+        from minicarla.geometry import compose
+
+        return compose(self.pose(parent), pose)
+
+    def _spawn_vehicle(
+        self,
+        description: structs.ActorDescription,
+        pose: Transform,
+        parent: Actor | None,
+        attachment: AttachmentType,
+    ) -> Actor:
+        blueprint = blueprints.VEHICLE_BY_ID[description.id]
+        pose = self._world_pose(pose, parent)
+        body = blueprints.vehicle_body(description.id)
+        self._require_room(pose, body.centre, body.extent)
+        vehicle = Vehicle(self._new_id(), description, pose, parent, attachment)
+        vehicle.tags = bytes([blueprint.tag])
+        vehicle.box = structs.BoundingBox(
+            structs.Vector3D(*body.centre), structs.Vector3D(*body.extent), actor_id=vehicle.id
+        )
+        self.bodies.add(
+            vehicle.id,
+            kind=VEHICLE,
+            model=body.model,
+            position=pose[:3],
+            rotation=pose[3:],
+            extent=body.extent,
+            centre=body.centre,
+            mass=body.mass,
+            tag=blueprint.tag,
+            colour=colour(vehicle.attributes.get("color", "")),
+        )
+        self._admit(vehicle)
+        if vehicle.attributes.get("role_name") == AUTOPILOT_ROLE:
+            vehicle.autopilot = True
+            self.traffic.add(vehicle.id)
+        return vehicle
+
+    def _spawn_walker(
+        self,
+        description: structs.ActorDescription,
+        pose: Transform,
+        parent: Actor | None,
+        attachment: AttachmentType,
+    ) -> Actor:
+        pose = self._world_pose(pose, parent)
+        age = {row.id: row.value for row in description.attributes}["age"]
+        extent = blueprints.WALKER_EXTENT[age]
+        self._require_room(pose, (0.0, 0.0, 0.0), extent)
+        walker = Walker(self._new_id(), description, pose, parent, attachment)
+        walker.tags = bytes([blueprints.PEDESTRIAN])
+        walker.box = structs.BoundingBox(extent=structs.Vector3D(*extent), actor_id=walker.id)
+        self.bodies.add(
+            walker.id,
+            kind=WALKER,
+            position=pose[:3],
+            rotation=pose[3:],
+            extent=extent,
+            mass=blueprints.WALKER_MASS[age],
+            tag=blueprints.PEDESTRIAN,
+        )
+        return self._admit(walker)
+
+    def _spawn_sensor(
+        self,
+        description: structs.ActorDescription,
+        pose: Transform,
+        parent: Actor | None,
+        attachment: AttachmentType,
+    ) -> Actor:
+        device_class = blueprints.sensor_class(description.id)
+        sensor = Sensor(self._new_id(), description, pose, parent, attachment)
+        sensor.device = device_class(sensor.attributes, self.seed * 1_000_003 + sensor.id)
+        sensor.period = sensor.device.period
+        if device_class.streams:
+            sensor.stream = self._next_stream
+            self._next_stream += 1
+            self.sensors.append(sensor)
+        return self._place(sensor)
+
+    def _spawn_prop(
+        self,
+        description: structs.ActorDescription,
+        pose: Transform,
+        parent: Actor | None,
+        attachment: AttachmentType,
+    ) -> Actor:
+        prop = Prop(self._new_id(), description, pose, parent, attachment)
+        extent = blueprints.PROP_EXTENT[description.id]
+        prop.box = structs.BoundingBox(
+            structs.Vector3D(0.0, 0.0, extent[2]), structs.Vector3D(*extent), actor_id=prop.id
+        )
+        return self._place(prop)
+
+    def _require_room(
+        self, pose: Transform, centre: Sequence[float], extent: Sequence[float], *, slack: float = 0.0
+    ) -> None:
+        if not self.has_room(pose, centre, extent):
+            raise CarlaError(SPAWN_COLLISION)
+
+    def has_room(self, pose: Transform, centre: Sequence[float], extent: Sequence[float]) -> bool:
+        """Whether a box put there would touch nothing that moves and nothing solid."""
+        middle = np.array(pose[:3]) + rotation_matrix(*pose[3:]) @ np.asarray(centre)
+        box = (tuple(middle.tolist()), tuple(extent), pose.yaw)
+        bodies = self.bodies
+        if len(bodies):
+            near = np.hypot(*(bodies.position[:, :2] - middle[:2]).T) < 30.0
+            centres = bodies.position[near] + _turned(bodies.centre[near], bodies.rotation[near, 1])
+            if placement.overlaps(*box, centres, bodies.extent[near], bodies.rotation[near, 1]).any():
+                return False
+        solid = self._solids()
+        return not placement.overlaps(*box, *solid).any()
+
+    def _solids(self) -> tuple[Any, Any, Any]:
+        cached = getattr(self, "_solid_boxes", None)
+        if cached is None or cached[0] is not self.roadmap:
+            solid = [box for box in self.roadmap.statics if box.solid]
+            cached = (
+                self.roadmap,
+                np.array([box.centre for box in solid], np.float64).reshape(-1, 3),
+                np.array([box.extent for box in solid], np.float64).reshape(-1, 3),
+                np.array([box.yaw for box in solid], np.float64),
+            )
+            self._solid_boxes = cached
+        return cached[1:]
+
+    def destroy(self, actor_id: int) -> bool:
+        """Remove an actor; what is attached to it stays where it is, as in CARLA.  False: no such actor."""
+        actor = self.actors.get(actor_id)
+        if actor is None or isinstance(actor, Spectator | TrafficLight):
+            return False
+        del self.actors[actor_id]
+        if actor.parent is not None:
+            actor.parent.children.remove(actor)
+        for child in actor.children:
+            child.parent = None
+        if isinstance(actor, Sensor) and actor.stream:
+            self.sensors.remove(actor)
+        if actor.embodied:
+            if isinstance(actor, Vehicle) and actor.autopilot:
+                self.traffic.remove(actor_id)
+            self.bodies.remove(actor_id)
+        self._boxes[actor_id] = actor.box
+        if len(self._boxes) > _REMEMBERED_BOXES:
+            self._boxes.popitem(last=False)
+        self._layout_stale = True
+        return True
+
+    def _spawn_traffic(self, count: int) -> None:
+        """Put ``count`` vehicles of the server's own traffic on spawn points, by the seed."""
+        if not count:
+            return
+        random = np.random.default_rng([self.seed, 2])
+        points = self.roadmap.spawn_points
+        cars = [row for row in blueprints.VEHICLES if row.base_type in ("car", "van")]
+        placed = 0
+        for index in random.permutation(len(points)):
+            car = cars[int(random.integers(len(cars)))]
+            paint = str(random.choice(car.colours)) if car.colours else "33,33,33"
+            description = blueprints.describe(car.id, role_name=AUTOPILOT_ROLE, color=paint)
+            if placed == count:
+                return
+            try:
+                self.spawn(description, points[int(index)])
+                placed += 1
+            except CarlaError:
+                continue
+
+    # ------------------------------------------------------------------ what clients change
+
+    def set_pose(self, actor_id: int, pose: Transform) -> None:
+        """Put an actor there; attached ones keep the new pose relative to their parent."""
+        check_pose(pose)
+        actor = self.find(actor_id)
+        if actor.embodied:
+            row = self.bodies.row(actor_id)
+            self.bodies.position[row] = pose[:3]
+            self.bodies.rotation[row] = pose[3:]
+        elif actor.parent is not None:
+            actor.offset = pose
+            actor.follow(self.pose(actor.parent), 0.0)
+        else:
+            actor.pose = pose
+
+    def set_location(self, actor_id: int, location: structs.Vector3D) -> None:
+        """Move an actor, keeping its rotation."""
+        actor = self.find(actor_id)
+        rotation = actor.offset[3:] if actor.parent is not None else self.pose(actor)[3:]
+        self.set_pose(actor_id, Transform(*location, *rotation))
+
+    def apply_control(self, actor_id: int, control: structs.VehicleControl) -> None:
+        """Take over a vehicle's controls; numbers that are none count as 0, the rest is clipped."""
+        vehicle = self.find_vehicle(actor_id)
+        vehicle.ackermann = None
+        self._write_control(actor_id, control)
+
+    def _write_control(self, actor_id: int, control: structs.VehicleControl) -> None:
+        bodies, row = self.bodies, self.bodies.row(actor_id)
+        bodies.throttle[row] = bounded(control.throttle, 0.0, 1.0)
+        bodies.steer[row] = bounded(control.steer, -1.0, 1.0)
+        bodies.brake[row] = bounded(control.brake, 0.0, 1.0)
+        bodies.hand_brake[row] = control.hand_brake
+        bodies.reverse[row] = control.reverse
+        bodies.manual_gear[row] = control.manual_gear_shift
+        if control.manual_gear_shift:
+            bodies.gear[row] = max(-1, min(control.gear, 16))
+
+    def apply_walker_control(self, actor_id: int, control: structs.WalkerControl) -> None:
+        """Set where a walker goes; the direction is normalised, a speed that is no number counts as 0."""
+        actor = self.find(actor_id)
+        if not isinstance(actor, Walker):
+            raise CarlaError(f"Responding error: actor {actor_id} is not a walker")
+        row = self.bodies.row(actor_id)
+        direction = np.array(control.direction)
+        length = float(np.hypot(direction[0], direction[1]))
+        valid = finite(*control.direction) and length > 1e-9
+        self.bodies.walk_direction[row] = direction / length if valid else 0.0
+        self.bodies.walk_speed[row] = bounded(control.speed, 0.0, 50.0)
+        self.bodies.jump[row] = control.jump
+
+    def set_velocity(self, actor_id: int, velocity: Sequence[float]) -> None:
+        """Give a body a velocity (world frame, m/s)."""
+        row = self._body(actor_id)
+        if row is not None and finite(*velocity):
+            self.bodies.velocity[row] = velocity
+
+    def set_angular_velocity(self, actor_id: int, velocity: Sequence[float]) -> None:
+        """Give a body a rate of turn (deg/s)."""
+        row = self._body(actor_id)
+        if row is not None and finite(*velocity):
+            self.bodies.angular_velocity[row] = velocity
+
+    def push(self, actor_id: int, impulse: Sequence[float]) -> None:
+        """Add an impulse (N*s, world frame) at the centre of mass."""
+        row = self._body(actor_id)
+        if row is not None and finite(*impulse):
+            self.bodies.velocity[row] += np.asarray(impulse) / self.bodies.mass[row]
+
+    def twist(self, actor_id: int, impulse: Sequence[float]) -> None:
+        """Add an angular impulse (kg m^2 deg/s) about the vertical axis."""
+        row = self._body(actor_id)
+        if row is not None and finite(*impulse):
+            length, width, _ = (2.0 * self.bodies.extent[row]).tolist()
+            inertia = float(self.bodies.mass[row]) * (length**2 + width**2) / 12.0
+            self.bodies.angular_velocity[row, 2] += impulse[2] / inertia
+
+    def set_simulate_physics(self, actor_id: int, enabled: bool) -> None:
+        """Whether the dynamics move this body."""
+        row = self._body(actor_id)
+        if row is not None:
+            self.bodies.simulate_physics[row] = enabled
+
+    def _body(self, actor_id: int) -> int | None:
+        """Row of an actor, None for one without a body; CarlaError when there is no such actor."""
+        return self.bodies.row(actor_id) if self.find(actor_id).embodied else None
+
+    def physics_control(self, actor_id: int) -> structs.VehiclePhysicsControl:
+        """A vehicle's physics control: what was set last, or its model's."""
+        vehicle = self.find_vehicle(actor_id)
+        if vehicle.physics_control is None:
+            mass = float(self.bodies.mass[self.bodies.row(actor_id)])
+            vehicle.physics_control = blueprints.physics_control(vehicle.type_id, mass)
+        return vehicle.physics_control
+
+    def set_physics_control(self, actor_id: int, control: structs.VehiclePhysicsControl) -> None:
+        """Keep a vehicle's physics control; its mass takes effect."""
+        vehicle = self.find_vehicle(actor_id)
+        if not (math.isfinite(control.mass) and control.mass > 0.0):
+            raise CarlaError(f"the mass of a vehicle cannot be {control.mass}")
+        vehicle.physics_control = control
+        self.bodies.mass[self.bodies.row(actor_id)] = control.mass
+
+    def vehicles(self) -> Iterable[Vehicle]:
+        """All vehicles in order of spawning."""
+        return (actor for actor in self.actors.values() if isinstance(actor, Vehicle))
+
+
+def bounded(value: float, low: float, high: float) -> float:
+    """``value`` clipped; 0 (or the nearest bound) when it is no number."""
+    if math.isnan(value):
+        value = 0.0
+    return min(max(value, low), high)
+
+
+def check_pose(pose: Transform) -> None:
+    """CarlaError for a pose that is not finite, or absurdly far out."""
+    if not finite(*pose) or max(map(abs, pose[:3])) > _LIMIT:
+        raise CarlaError("Responding error: the transform is not finite or out of range")
+
+
+def colour(text: str) -> tuple[int, int, int]:
+    """(r, g, b) of CARLA's "r,g,b"; grey when it is none."""
+    try:
+        r, g, b = (min(255, max(0, int(part))) for part in text.split(","))
+    except ValueError:
+        return 128, 128, 128
+    return r, g, b
+
+
+def _turned(offsets: Any, yaws: Any) -> Any:
+    """(n, 3) offsets turned by (n,) yaws in degrees."""
+    cos, sin = np.cos(np.radians(yaws)), np.sin(np.radians(yaws))
+    x, y, z = offsets.T
+    return np.stack([x * cos - y * sin, x * sin + y * cos, z], axis=1)
+
+
+def _rooms() -> Any:
+    """Provisional: the neighbouring rooms, or the stand-ins."""
+    from types import SimpleNamespace
+
+    try:
+        from minicarla.maps import available, load, parse
+        from minicarla.physics import Physics
+        from minicarla.traffic import Traffic
+    except ImportError:
+        from minicarla.world import _standins
+
+        return _standins
+    return SimpleNamespace(available=available, load=load, parse=parse, Physics=Physics, Traffic=Traffic)
