@@ -1,0 +1,135 @@
+"""The ground as one top-down texture: which surface is where, and its colour.
+
+Drawn once for a map, at 0.1 m a pixel (coarser for maps beyond about 500 x 500 m,
+so that memory stays bounded), with a pyramid of halved copies for the distance.
+Columns run along CARLA's x, rows along y.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from minicarla.sensors.cache import per_map
+from minicarla.sensors.tags import Tag
+
+FINEST = 0.1  # metres a pixel
+MOST_PIXELS = 25_000_000
+MARGIN = 30.0  # metres of terrain around the map's bounds
+LEVELS = 6
+DASH, GAP = 3.0, 3.0  # metres of paint and of none in a broken line
+
+TERRAIN, ROAD, SHOULDER, SIDEWALK, VERGE, KERB, WHITE, YELLOW = range(8)
+
+# label: (tag, albedo BGR, grain)
+_LABELS = {
+    TERRAIN: (Tag.TERRAIN, (58, 104, 92), 13),
+    ROAD: (Tag.ROADS, (86, 84, 82), 6),
+    SHOULDER: (Tag.ROADS, (98, 97, 96), 7),
+    SIDEWALK: (Tag.SIDEWALKS, (148, 152, 156), 7),
+    VERGE: (Tag.TERRAIN, (52, 112, 88), 13),
+    KERB: (Tag.SIDEWALKS, (178, 182, 184), 4),
+    WHITE: (Tag.ROAD_LINES, (232, 234, 235), 4),
+    YELLOW: (Tag.ROAD_LINES, (60, 186, 228), 4),
+}
+TAGS = np.zeros(256, np.uint8)
+_ALBEDO = np.zeros((256, 3), np.uint8)
+_GRAIN = np.zeros(256, np.uint8)
+for _label, (_tag, _colour, _grain) in _LABELS.items():
+    TAGS[_label], _ALBEDO[_label], _GRAIN[_label] = int(_tag), _colour, _grain
+
+_SHIFT = 5
+
+
+class Ground:
+    """Texture of a map's ground; see the module."""
+
+    def __init__(self, roadmap: Any) -> None:
+        x0, y0, x1, y1 = roadmap.bounds
+        self.x0, self.y0 = float(x0) - MARGIN, float(y0) - MARGIN
+        width, height = float(x1) + MARGIN - self.x0, float(y1) + MARGIN - self.y0
+        self.resolution = max(FINEST, float(np.sqrt(width * height / MOST_PIXELS)))
+        shape = (int(np.ceil(height / self.resolution)), int(np.ceil(width / self.resolution)))
+        self.labels = np.full(shape, TERRAIN, np.uint8)
+        self._draw(roadmap)
+        self.levels = self._colours()
+
+    def _pixels(self, points: Any) -> NDArray[np.int32]:
+        """Fixed-point texture coordinates of world points (n, 2 or more)."""
+        xy = (np.asarray(points, dtype=np.float64)[:, :2] - (self.x0, self.y0)) / self.resolution - 0.5
+        return np.rint(xy * (1 << _SHIFT)).astype(np.int32)
+
+    def _draw(self, roadmap: Any) -> None:
+        order = {"verge": 0, "sidewalk": 1, "shoulder": 2, "road": 3}
+        label = {"verge": VERGE, "sidewalk": SIDEWALK, "shoulder": SHOULDER, "road": ROAD}
+        kerb = max(1, round(0.3 / self.resolution))
+        for surface in sorted(roadmap.surfaces(), key=lambda s: order.get(s.kind, 0)):
+            outline = self._pixels(np.concatenate([surface.left, surface.right[::-1]]))
+            cv2.fillPoly(self.labels, [outline], label.get(surface.kind, TERRAIN), cv2.LINE_8, _SHIFT)
+            if surface.kind == "sidewalk":  # what a road leaves of this outline is its kerb
+                cv2.polylines(self.labels, [outline], True, KERB, kerb, cv2.LINE_8, _SHIFT)
+        for marking in roadmap.markings():
+            colour = YELLOW if marking.colour[2] < 0.6 * marking.colour[0] else WHITE
+            for piece in marking_outlines(marking):
+                cv2.fillPoly(self.labels, [self._pixels(piece)], colour, cv2.LINE_8, _SHIFT)
+
+    def _colours(self) -> list[NDArray[np.uint8]]:
+        """BGRA pyramid, finest first."""
+        rng = np.random.default_rng(20)
+        tile = rng.standard_normal((256, 256)).astype(np.float32)
+        patches = cv2.resize(rng.standard_normal((16, 16)).astype(np.float32), (256, 256), interpolation=2)
+        grain = np.clip((0.8 * tile + 0.9 * patches) * 16.0, -64, 63).astype(np.int8)
+        rows, columns = self.labels.shape
+        finest = np.empty((rows, columns, 4), np.uint8)
+        finest[..., 3] = 255
+        repeated = np.tile(grain, (1, columns // 256 + 1))[:, :columns]
+        for top in range(0, rows, 256):
+            labels = self.labels[top : top + 256]
+            noise = repeated[: len(labels)].astype(np.int16) * _GRAIN[labels] >> 5
+            for channel in range(3):
+                albedo = _ALBEDO[:, channel][labels].astype(np.int16)
+                finest[top : top + 256, :, channel] = np.clip(albedo + noise, 0, 255)
+        levels: list[Any] = [finest]
+        while len(levels) < LEVELS and min(levels[-1].shape[:2]) > 2:
+            last = levels[-1]
+            half = (last.shape[1] // 2, last.shape[0] // 2)
+            even = last[: half[1] * 2, : half[0] * 2]
+            levels.append(cv2.resize(even, half, interpolation=cv2.INTER_AREA))
+        return levels
+
+
+def marking_outlines(marking: Any) -> list[NDArray[np.float64]]:
+    """Polygons (n, 2) of the paint of a line: one, or one for each dash of a broken line."""
+    points = np.asarray(marking.points, dtype=np.float64)[:, :2]
+    if len(points) < 2:
+        return []
+    steps = np.hypot(*np.diff(points, axis=0).T)
+    s = np.concatenate([[0.0], np.cumsum(steps)])
+    if s[-1] <= 0.0:
+        return []
+    keep = np.concatenate([[True], steps > 1e-9])
+    points, s = points[keep], s[keep]
+    if marking.broken:
+        starts = np.arange(0.5 * GAP, s[-1], DASH + GAP)
+        pieces = [(a, min(a + DASH, s[-1])) for a in starts]
+    else:
+        pieces = [(0.0, s[-1])]
+    tangent = np.gradient(points, s, axis=0)
+    tangent /= np.maximum(np.hypot(tangent[:, 0], tangent[:, 1]), 1e-12)[:, None]
+    aside = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1) * (0.5 * float(marking.width))
+    outlines = []
+    for a, b in pieces:
+        at = np.concatenate([[a], s[(s > a) & (s < b)], [b]])
+        middle = np.stack([np.interp(at, s, points[:, k]) for k in (0, 1)], axis=1)
+        offset = np.stack([np.interp(at, s, aside[:, k]) for k in (0, 1)], axis=1)
+        outlines.append(np.concatenate([middle + offset, (middle - offset)[::-1]]))
+    return outlines
+
+
+@per_map
+def ground_of(roadmap: Any) -> Ground:
+    """The map's ground, drawn once."""
+    return Ground(roadmap)

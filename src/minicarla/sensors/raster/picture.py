@@ -1,0 +1,230 @@
+"""Pictures: colour by painting quadrilaterals over ground and sky, and the exact geometry of each pixel."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from minicarla.geometry import Transform
+from minicarla.sensors.raster.ground import Ground, ground_of
+from minicarla.sensors.raster.light import ELEVATIONS, Light
+from minicarla.sensors.raster.mesh import GLOW_DAY, GLOW_NIGHT
+from minicarla.sensors.raster.painter import BodyMeshes, Camera, Eye, eye_of, see
+from minicarla.world.bodies import Bodies
+
+Array = NDArray[np.float64]
+
+_SHIFT = 4
+_ONE = 1 << _SHIFT
+_FAR = 600.0  # metres; the ground beyond has the horizon's colour
+
+
+class _Backdrop(NamedTuple):
+    """Sky, and how ground is lit and fogged, for one tilt of the camera."""
+
+    horizon: int  # first row that may show ground
+    sky: NDArray[np.uint8]  # (height, width, 4)
+    gain: NDArray[np.uint16]  # (rows from horizon, width or 1, 4): light reaching the eye, 8.8 fixed point
+    veil: NDArray[np.uint8]  # the same shape: fog added
+    hidden: NDArray[np.bool_] | None  # (rows, width) of sky below ``horizon``, None when there is none
+    bands: list[tuple[int, int, int]]  # first row, end row, level of the ground's pyramid
+
+
+class ColourPicture:
+    """Renders one camera in colour.
+
+    Small pictures are painted at twice their size and averaged, so that lane markings
+    narrower than a pixel keep their share of it.
+    """
+
+    def __init__(self, width: int, height: int, fov: float) -> None:
+        self.samples = 2 if width * height <= 320 * 240 else 1
+        self.size = (width, height)
+        self.camera = Camera(width * self.samples, height * self.samples, fov)
+        self._canvas = np.empty((self.camera.height, self.camera.width, 4), np.uint8)
+        self._meshes = BodyMeshes()
+        self._backdrops: OrderedDict[tuple[Any, ...], _Backdrop] = OrderedDict()
+        self._light: tuple[Any, Light] | None = None
+
+    def light(self, weather: Any) -> Light:
+        """The light of ``weather``, computed when it changes."""
+        key = tuple(weather)
+        if self._light is None or self._light[0] != key:
+            self._light = (key, Light(weather))
+            self._backdrops.clear()
+        return self._light[1]
+
+    def render(self, roadmap: Any, bodies: Bodies, weather: Any, pose: Transform) -> NDArray[np.uint8]:
+        """(height, width, 4) uint8, BGRA."""
+        light = self.light(weather)
+        eye = eye_of(pose)
+        canvas = self._canvas
+        self._paint_backdrop(canvas, ground_of(roadmap), light, eye, pose)
+        quads, still, moving = see(roadmap, bodies, self._meshes, eye, self.camera)
+        colours = _colours(quads, still, moving, bodies, light)
+        fill = cv2.fillConvexPoly
+        for points, colour in zip(_fixed(quads.polygons), colours, strict=True):
+            fill(canvas, points, colour, 8, _SHIFT)
+        if self.samples == 1:
+            return canvas
+        return cv2.resize(canvas, self.size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+    def _paint_backdrop(
+        self, canvas: NDArray[np.uint8], ground: Ground, light: Light, eye: Eye, pose: Transform
+    ) -> None:
+        height = float(pose.z)
+        key = (round(pose.pitch, 2), round(pose.roll, 2), round(height, 1), ground.resolution)
+        backdrop = self._backdrops.get(key)
+        if backdrop is None:
+            backdrop = _backdrop(self.camera, light, ground, eye, height)
+            self._backdrops[key] = backdrop
+            if len(self._backdrops) > 64:
+                self._backdrops.popitem(last=False)
+        top = backdrop.horizon
+        canvas[:top] = backdrop.sky[:top]
+        if top >= self.camera.height:
+            return
+        homography = ground_homography(eye, self.camera, height)
+        for first, end, level in backdrop.bands:
+            sample_ground(ground, homography, level, first, canvas[first:end])
+        below = canvas[top:]
+        shaded = np.multiply(below, backdrop.gain, dtype=np.uint16)
+        shaded >>= 8
+        np.add(shaded, backdrop.veil, out=shaded)
+        np.minimum(shaded, 255, out=shaded)
+        np.copyto(below, shaded, casting="unsafe")
+        if backdrop.hidden is not None:
+            below[backdrop.hidden] = backdrop.sky[top:][backdrop.hidden]
+
+
+def ground_homography(eye: Eye, camera: Camera, height: float) -> Array:
+    """(3, 3) from pixel coordinates (u, v, 1) to ground (x w, y w, w) in metres, w > 0 on the ground."""
+    right, down, ahead = eye.axes.T
+    ray = np.stack(
+        [
+            right / camera.focal,
+            down / camera.focal,
+            ahead - right * camera.slope_x - down * camera.slope_y,
+        ],
+        axis=1,
+    )  # (3, 3): world direction of pixel (u, v, 1)
+    fall = -ray[2]  # metres down per unit of the ray
+    matrix = np.stack(
+        [ray[0] * height + eye.position[0] * fall, ray[1] * height + eye.position[1] * fall, fall]
+    )
+    return matrix
+
+
+def sample_ground(
+    ground: Ground, homography: Array, level: int, first_row: int, out: NDArray[np.uint8]
+) -> None:
+    """Fill ``out`` (rows from ``first_row``) with the ground's colours, bilinear."""
+    step = ground.resolution * 2**level
+    to_texture = np.array(
+        [[1 / step, 0, -ground.x0 / step - 0.5], [0, 1 / step, -ground.y0 / step - 0.5], [0, 0, 1]]
+    )
+    shift = np.array([[1.0, 0, 0.5], [0, 1.0, first_row + 0.5], [0, 0, 1]])
+    matrix = to_texture @ homography @ shift
+    cv2.warpPerspective(
+        ground.levels[level],
+        matrix,
+        (out.shape[1], out.shape[0]),
+        dst=out,
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+
+
+def _backdrop(camera: Camera, light: Light, ground: Ground, eye: Eye, height: float) -> _Backdrop:
+    """Everything about sky and ground that does not depend on where the camera stands."""
+    right, down, ahead = eye.axes[2]  # heights of the axes
+    level_camera = abs(float(right)) < 1e-4
+    columns = np.arange(camera.width) + 0.5
+    if level_camera:
+        columns = columns[:1] * 0 + 0.5 * camera.width
+    v, u = np.meshgrid(np.arange(camera.height) + 0.5, columns, indexing="ij")
+    x, y = (u - 0.5 * camera.width) / camera.focal, (v - 0.5 * camera.height) / camera.focal
+    rise = (right * x + down * y + ahead) / np.sqrt(1.0 + x * x + y * y)
+    elevation = np.degrees(np.arcsin(np.clip(rise, -1.0, 1.0)))
+    entry = np.clip(elevation / 90.0 * (ELEVATIONS - 1), 0, ELEVATIONS - 1).astype(np.int64)
+    table = np.concatenate([np.rint(light.sky), np.full((ELEVATIONS, 1), 255.0)], axis=1).astype(np.uint8)
+    sky = np.ascontiguousarray(np.broadcast_to(table[entry], (camera.height, camera.width, 4)))
+    is_ground = rise < (-max(height, 0.05) / _FAR if height > 0 else -2.0)
+    rows = np.nonzero(is_ground.any(1))[0]
+    horizon = int(rows[0]) if len(rows) else camera.height
+    distance = np.where(is_ground, height / np.maximum(-rise, 1e-9), _FAR)[horizon:]
+    through = light.transmission(distance)[..., None]
+    # Nearly level ground fades into the horizon so that the texture's edge is never a line.
+    fade = np.clip((distance[..., None] - 0.4 * _FAR) / (0.6 * _FAR), 0.0, 1.0)
+    through = through * (1.0 - fade)
+    mirror = light.wet * 0.5 * (1.0 - np.clip(-rise[horizon:], 0.0, 1.0)[..., None]) ** 5
+    gain = light.ground() * (1.0 - 0.35 * light.wet) * (1.0 - mirror) * through
+    veil = light.sky[2] * (1.0 - through) + light.sky[60] * mirror * through
+    if light.extinction > 0.003:
+        veil = light.fog * (1.0 - through) + light.sky[60] * mirror * through
+    gain = np.concatenate([gain * 256.0, np.full_like(gain[..., :1], 0.0)], axis=-1)
+    veil = np.concatenate([veil, np.full_like(veil[..., :1], 255.0)], axis=-1)
+    gain16 = np.clip(np.rint(gain), 0, 257).astype(np.uint16)
+    veil8 = np.clip(np.rint(veil), 0, 255).astype(np.uint8)
+    hidden = None
+    if not level_camera and horizon < camera.height and not is_ground[horizon:].all():
+        hidden = ~is_ground[horizon:]
+    elif level_camera and not is_ground[horizon:].all():
+        hidden = np.broadcast_to(~is_ground[horizon:], (camera.height - horizon, camera.width)).copy()
+    bands = _bands(camera, ground, distance, horizon)
+    return _Backdrop(horizon, sky, gain16, veil8, hidden, bands)
+
+
+def _bands(camera: Camera, ground: Ground, distance: Array, horizon: int) -> list[tuple[int, int, int]]:
+    """Rows by level of the pyramid: a texel is about as wide as a pixel."""
+    nearest = distance.min(1)
+    width = nearest / camera.focal
+    level = np.clip(
+        np.floor(np.log2(np.maximum(width / ground.resolution, 1e-9)) + 0.35), 0, len(ground.levels) - 1
+    )
+    level = level.astype(np.int64)
+    bands: list[tuple[int, int, int]] = []
+    start = 0
+    for row in range(1, len(level) + 1):
+        if row == len(level) or level[row] != level[start]:
+            bands.append((horizon + start, horizon + row, int(level[start])))
+            start = row
+    return bands
+
+
+def _fixed(polygons: Any) -> list[NDArray[np.int32]]:
+    """Polygons in OpenCV's fixed point, whose whole numbers are the middles of pixels."""
+    if isinstance(polygons, list):
+        return [np.rint((p - 0.5) * _ONE).astype(np.int32) for p in polygons]
+    return list(np.rint((polygons - 0.5) * _ONE).astype(np.int32))
+
+
+def _colours(quads: Any, still: Any, moving: Any, bodies: Bodies, light: Light) -> list[list[float]]:
+    """BGRA of each quadrilateral: lit by sun and sky, glowing, seen through fog."""
+    out = np.empty((len(quads.row), 4))
+    out[:, 3] = 255.0
+    glow = GLOW_DAY + (GLOW_NIGHT - GLOW_DAY) * light.night
+    colour = out[:, :3]
+    fixed = ~quads.dynamic
+    rows = quads.row[fixed]
+    facing = np.maximum(still.normal[rows] @ light.sun, 0.0)
+    colour[fixed] = (
+        still.albedo[rows] * (light.ambient + facing[:, None] * light.direct) + glow[still.role[rows]]
+    )
+    rows = quads.row[quads.dynamic]
+    if len(rows):
+        from minicarla.sensors.boxes import rotation_matrices
+
+        sun = np.einsum("nij,i->nj", rotation_matrices(bodies.rotation), light.sun)
+        facing = np.maximum((moving.normal[rows] * sun[moving.object[rows]]).sum(1), 0.0)
+        colour[quads.dynamic] = (
+            moving.albedo[rows] * (light.ambient + facing[:, None] * light.direct) + glow[moving.role[rows]]
+        )
+    through = light.transmission(quads.depth)[:, None]
+    colour *= through
+    colour += light.fog * (1.0 - through)
+    return out.tolist()  # type: ignore[no-any-return]

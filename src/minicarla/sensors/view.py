@@ -1,0 +1,90 @@
+"""What sensors may see of the world: shapes only, so that the rooms stay apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minicarla.world.bodies import Bodies
+
+Array = NDArray[np.float64]
+
+
+class SurfaceLike(Protocol):
+    """A strip of ground between two polylines (n, 3)."""
+
+    kind: str
+    left: Array
+    right: Array
+
+
+class MarkingLike(Protocol):
+    """A painted line; ``points`` (n, 3), ``width`` metres, ``colour`` (r, g, b)."""
+
+    points: Array
+    width: float
+    colour: tuple[int, int, int]
+    broken: bool
+
+
+class StaticLike(Protocol):
+    """A box that never moves; metres, degrees."""
+
+    kind: str
+    centre: Any  # (3,)
+    extent: Any  # (3,) half sizes
+    yaw: float
+    colour: tuple[int, int, int]
+    tag: int
+    solid: bool
+
+
+class RoadMapLike(Protocol):
+    """The part of ``maps.RoadMap`` that sensors use."""
+
+    name: str
+    opendrive: str
+    statics: list[Any]
+    bounds: tuple[float, float, float, float]
+
+    def surfaces(self) -> Sequence[Any]:
+        """All strips of ground, see :class:`SurfaceLike`."""
+        ...
+
+    def markings(self) -> Sequence[Any]:
+        """All painted lines, see :class:`MarkingLike`."""
+        ...
+
+
+class ContactLike(Protocol):
+    """Two things that touched: ``impulse`` (3,) N*s on ``a``; ``b`` is -1 for static ``static``."""
+
+    a: int
+    b: int
+    static: int
+    impulse: Any
+    point: Any
+
+
+class WorldView(Protocol):
+    """One tick of the world, read-only."""
+
+    frame: int
+    dt: float
+    time: float
+    bodies: Bodies
+    roadmap: Any
+    weather: Any
+    """CARLA's 14 weather fields by name (``wire.structs.WeatherParameters``)."""
+    contacts: Sequence[Any]
+
+    def actor_struct(self, actor_id: int) -> Any:
+        """Wire form (``wire.structs.Actor``) of an actor, for messages that carry actors."""
+        ...
+
+    def static_actor_struct(self, kind: str) -> Any:
+        """Wire form of a thing that is no actor; its type id is ``static.<kind>``."""
+        ...
