@@ -1,0 +1,147 @@
+"""Runs the rules, puts causes before symptoms, and says what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .checklist import checklist
+from .model import (
+    CRITICAL,
+    INFO,
+    WARNING,
+    Finding,
+    Missing,
+    Report,
+    Rule,
+    RuledOut,
+    Severity,
+    Skipped,
+    Verdict,
+)
+from .reference import references
+from .rules import all_rules
+from .run import Run
+
+
+def diagnose(run: Run, rules: Sequence[Rule] | None = None) -> Report:
+    """Judge a run by every rule.
+
+    A rule that fails itself is reported as not judged; it never takes the diagnosis down.
+    """
+    rules = all_rules() if rules is None else rules
+    findings: list[Finding] = []
+    ruled_out: list[RuledOut] = []
+    missing: list[Missing] = []
+    for rule in rules:
+        absent = [need for need in rule.needs if not run.has(need)]
+        if absent:
+            tags = tuple(t for need in absent for t in run.tags_of(need))
+            missing.append(
+                Missing(rule.id, rule.title, f"not logged: {_choices(run, absent)}", tags, rule.how)
+            )
+            continue
+        try:
+            outcome = rule.check(run)
+        except Exception as error:
+            missing.append(
+                Missing(rule.id, rule.title, f"the rule failed: {type(error).__name__}: {error}", (), "")
+            )
+            continue
+        if isinstance(outcome, Finding):
+            findings.append(outcome)
+        elif isinstance(outcome, Skipped):
+            missing.append(
+                Missing(rule.id, rule.title, outcome.reason, outcome.tags, outcome.how or rule.how)
+            )
+        else:
+            ruled_out.append(RuledOut(rule.id, rule.title, outcome.reason))
+    rank = {r.id: r.order for r in rules}
+    findings = _order(_attach(findings, rules), rank)
+    decisive = {r.id for r in rules if r.decisive}
+    missing.sort(key=lambda m: (m.id not in decisive, rank.get(m.id, 99)))
+    return Report(
+        run,
+        _verdict(run, findings, missing, decisive),
+        findings,
+        sorted(ruled_out, key=lambda r: rank.get(r.id, 99)),
+        missing,
+        checklist(run, findings),
+        references(run),
+    )
+
+
+def _choices(run: Run, absent: Sequence[str]) -> str:
+    return ", ".join(" or ".join(run.tags_of(need)) for need in absent)
+
+
+def _attach(findings: list[Finding], rules: Sequence[Rule]) -> list[Finding]:
+    """Put every symptom under the first cause that explains it and did not come after it."""
+    by_id = {f.id: f for f in findings}
+    rule_of = {r.id: r for r in rules}
+    causes = sorted(
+        (f for f in findings if f.severity >= WARNING and rule_of[f.id].explains),
+        key=lambda f: rule_of[f.id].order,
+    )
+    parent: dict[str, Finding] = {}
+    for cause in causes:
+        for symptom_id in rule_of[cause.id].explains:
+            symptom = by_id.get(symptom_id)
+            if symptom is None or symptom_id in parent or symptom is cause:
+                continue
+            if parent.get(cause.id) is symptom or not _before(cause, symptom):
+                continue
+            parent[symptom_id] = cause
+    for symptom_id, cause in parent.items():
+        root = cause
+        while root.id in parent:
+            root = parent[root.id]
+        root.symptoms.append(by_id[symptom_id])
+    for f in findings:
+        f.symptoms.sort(key=lambda s: (-s.severity, s.onset if s.onset is not None else 1 << 62))
+    return [f for f in findings if f.id not in parent]
+
+
+def _before(cause: Finding, symptom: Finding) -> bool:
+    if cause.onset is None or symptom.onset is None:
+        return True
+    # Rows are some way apart and trends are dated by their middle: allow a little.
+    return cause.onset <= symptom.onset * 1.1 + 1000 or symptom.onset <= 0
+
+
+def _order(findings: list[Finding], rank: dict[str, int]) -> list[Finding]:
+    return sorted(findings, key=lambda f: (-f.severity, rank.get(f.id, 99), -f.confidence))
+
+
+def _verdict(run: Run, findings: list[Finding], missing: list[Missing], decisive: set[str]) -> Verdict:
+    serious = [f for f in findings if f.severity >= WARNING]
+    blind = [m for m in missing if m.id in decisive]
+    if not serious:
+        if blind:
+            what = ", ".join(m.title[0].lower() + m.title[1:] for m in blind[:3])
+            return Verdict(
+                INFO,
+                f"Nothing wrong was found in {run.last_step:,} steps, but the logs cannot show everything: "
+                f"{what} could not be judged.",
+                blind[0].how or "Log what is listed under 'could not be judged'.",
+            )
+        return Verdict(INFO, f"Nothing wrong was found in {run.last_step:,} steps.", "Go on.")
+    lead = serious[0]
+    sentence = lead.title
+    if lead.evidence:
+        sentence += f": {lead.evidence[0].text}"
+    sentence = sentence.rstrip(".") + "."
+    beside = [f for f in serious[1:] if f.severity == CRITICAL]
+    if lead.symptoms:
+        names = [s.title[0].lower() + s.title[1:] for s in lead.symptoms if s.severity >= WARNING]
+        if names:
+            sentence += f" It explains that {_join(names)}."
+    if beside:
+        sentence += " Beside it: " + _join([f.title[0].lower() + f.title[1:] for f in beside]) + "."
+    action = lead.fix
+    return Verdict(Severity(lead.severity), sentence, action)
+
+
+def _join(parts: Sequence[str]) -> str:
+    if len(parts) < 2:
+        return "".join(parts)
+    return ", ".join(parts[:-1]) + " and " + parts[-1]

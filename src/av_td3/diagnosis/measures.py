@@ -1,0 +1,170 @@
+"""Quantities that several rules need, each defined once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .model import Evidence, number
+from .run import Run
+from .series import Series
+
+Floats = npt.NDArray[np.float64]
+
+ENCODER_TENSORS = 8
+"""Weights and biases of four layers (three convolutions and a projection, or four convolutions):
+the encoders of Mnih et al. 2015 and of DrQ-v2.  A sum of the norms of n tensors whose joint L2 norm is
+c lies in [c, c * sqrt(n)]."""
+MOST_TENSORS = 32
+"""More tensors than any encoder in use here has; beyond c * sqrt(this) no summing explains a norm."""
+
+
+@dataclass(frozen=True)
+class QGap:
+    """The policy's Q beside the data's, row by row."""
+
+    step: Floats
+    policy: Floats
+    data: Floats
+    scale: Floats
+    """What a plausible difference would be measured in: the size and spread of the data's Q
+    seen so far, and of one reward."""
+    policy_tag: str
+    data_tag: str
+    from_loss: bool
+
+    @property
+    def ratio(self) -> Floats:
+        """(policy - data) / scale."""
+        return (self.policy - self.data) / self.scale
+
+
+def q_gap(run: Run) -> QGap | None:
+    """Compare Q of the policy's action with Q of the replayed action; None without both.
+
+    The scale at a row is the largest so far of |mean|, spread and extremes of the data's Q and of
+    |reward|.  "So far" keeps a mean that happens to cross zero from making the ratio large.
+    """
+    policy, data = run.policy_q, run.get("q1_mean", "target_q_mean")
+    if policy is None or data is None or policy.axis != data.axis:
+        return None
+    step = policy.step
+    q = data.at(step)
+    scale = np.abs(q)
+    for name in ("q1_std", "target_q_std", "q1_max", "q1_min", "target_q_mean", "reward_std", "reward_mean"):
+        other = run.get(name)
+        if other is not None and other.axis == data.axis:
+            scale = np.fmax(scale, np.abs(other.at(step)))
+    keep = np.isfinite(q) & np.isfinite(policy.value)
+    step, p, q, scale = step[keep], policy.value[keep], q[keep], scale[keep]
+    if not len(step):
+        return None
+    scale = np.maximum.accumulate(np.maximum(scale, 1e-12))
+    return QGap(step, p, q, scale, policy.tag, data.tag, run.policy_q_is_loss)
+
+
+def return_scale(run: Run) -> float | None:
+    """Size of the largest plausible value that the episodes support.
+
+    With returns R over L steps, a discounted value cannot be far above max |R| when rewards keep
+    their sign, nor above max |R / L| / (1 - gamma) when episodes go on; the larger is taken.
+    """
+    returns = run.get("episode_return")
+    if returns is None or returns.lowest is None or returns.highest is None:
+        return None
+    most = max(abs(returns.lowest.value), abs(returns.highest.value))
+    lengths = run.get("episode_length")
+    gamma = run.gamma.value if run.gamma else 0.99
+    if lengths is not None and len(lengths) and gamma < 1:
+        per_step = np.abs(returns.value) / np.maximum(lengths.at(returns.step), 1)
+        per_step = per_step[np.isfinite(per_step)]
+        if len(per_step):
+            most = max(most, float(per_step.max()) / (1 - gamma))
+    return most or None
+
+
+def growth(series: Series) -> tuple[float, float]:
+    """Medians of the first and of the last quarter."""
+    return series.head(0.25).median(), series.tail(0.25).median()
+
+
+def first_crossing(step: Floats, above: npt.NDArray[np.bool_]) -> int | None:
+    """First step from which the condition holds to the end, or for most of what follows."""
+    if not above.any():
+        return None
+    for i in np.flatnonzero(above):
+        if above[i:].mean() >= 0.8:
+            return int(step[i])
+    return int(step[int(np.argmax(above))])
+
+
+def log_span(values: Floats) -> float:
+    """log10 of the largest over the smallest magnitude; inf when some are zero and some not."""
+    size = np.abs(values[np.isfinite(values)])
+    if not len(size) or size.max() == 0:
+        return 0.0
+    if size.min() == 0:
+        return math.inf
+    return float(np.log10(size.max() / size.min()))
+
+
+def ends(series: Series, what: str = "") -> Evidence:
+    """First and last value of a series in one line."""
+    name = what or series.tag
+    text = (
+        f"{name}: {number(series.first.value)} at step {series.first.step:,}, "
+        f"{number(series.last.value)} at step {series.last.step:,}"
+    )
+    return Evidence(series.tag, series.last.step, series.last.value, text)
+
+
+def spread_of(series: Series, what: str = "") -> Evidence:
+    """Range and median of a series in one line."""
+    low, high = series.lowest, series.highest
+    if low is None or high is None:
+        return Evidence(series.tag, None, None, f"{series.tag}: no finite value")
+    text = (
+        f"{what or series.tag}: {number(low.value)} .. {number(high.value)} over {series.count:,} points, "
+        f"median {number(series.median())}"
+    )
+    return Evidence(series.tag, high.step, high.value, text)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What the logged gradient norms of one optimiser say about its clip."""
+
+    who: str
+    limit: float
+    source: str
+    encoder: Series | None
+    head: Series | None
+    true_norms: bool
+    """Logged as norms after the clip by name, rather than under an ambiguous name."""
+
+    @property
+    def joint(self) -> tuple[Floats, Floats]:
+        """(step, L2 norm of encoder and head together)."""
+        a, b = self.encoder or self.head, self.head if self.encoder is not None else None
+        assert a is not None
+        values = a.value**2
+        if b is not None:
+            other = b.at(a.step)
+            values = values + np.where(np.isfinite(other), other, 0) ** 2
+        return a.step, np.sqrt(values)
+
+
+def clips(run: Run) -> list[Clip]:
+    """The clipped optimisers whose limits are known."""
+    out = []
+    for who in ("actor", "critic"):
+        limit = run.hyper(f"{who}_clip_norm")
+        encoder, head = run.get(f"grad_{who}_encoder"), run.get(f"grad_{who}_head")
+        if limit is None or limit.value <= 0 or (encoder is None and head is None):
+            continue
+        named = (encoder or head).tag.endswith("_after_clip")  # type: ignore[union-attr]
+        out.append(Clip(who, limit.value, limit.source, encoder, head, named))
+    return out

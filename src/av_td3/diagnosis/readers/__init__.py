@@ -1,0 +1,1 @@
+"""From files to series: TensorBoard events, CSV, run directories."""

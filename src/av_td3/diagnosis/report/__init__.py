@@ -1,0 +1,1 @@
+"""A diagnosis as terminal text, Markdown, HTML, JSON, pictures and tables."""

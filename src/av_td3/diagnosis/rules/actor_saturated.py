@@ -1,0 +1,213 @@
+"""Actions pinned at their limits, where tanh passes no gradient."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..measures import first_crossing
+from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
+from ..run import Run
+
+# Share of |action| > 0.99.  Bang-bang optimal policies reach 0.6 .. 0.8 and still learn; from
+# 0.95 on fewer than one sample in twenty carries a usable gradient.
+SATURATED = 0.95
+# Beyond |mean| 0.9 with a spread this small there is no room left for samples that are not pinned.
+PINNED_MEAN, PINNED_STD = 0.9, 0.2
+# tanh' at |a| = 0.99 is 0.02 and falls off twice as fast as the exponential of the pre-activation.
+VANISHED = 1e-3
+
+CAUSE = (
+    "The pre-activation of the actor's last layer has left tanh's range: every action is at a limit, "
+    "tanh's derivative is 0, and no gradient reaches the head any more. Large rewards, high rates and "
+    "unnormalised features drive it there within some hundred updates; it happens with and without a "
+    "gradient leak and does not heal by itself."
+)
+FIX = (
+    "Penalise the mean square of the pre-tanh activation (weight 0.01), train the critic alone for the first "
+    "500 updates, start the actor's last layer small, bound the features (LayerNorm and tanh), keep |reward| "
+    "about 1, and take an actor rate near 1e-4. Log the share of |action| > 0.99."
+)
+HOW = (
+    "Log the share of |action| > 0.99 (agent/saturation) and mean and spread of each action of the policy "
+    "(agent/action_steer_mean, ...), or the gradient norms of the actor's head and encoder."
+)
+
+
+def check(run: Run) -> Outcome:
+    direct = _direct(run)
+    if direct is not None:
+        return direct
+    pinned = _pinned(run)
+    if isinstance(pinned, Finding):
+        return pinned
+    inferred = _inferred(run)
+    if inferred is not None:
+        return inferred
+    return pinned or Skipped(
+        "neither actions nor the gradient of the actor's head are logged",
+        ("agent/saturation", "agent/action_steer_mean", "gradients/actor_mlp_norm"),
+        HOW,
+    )
+
+
+def _direct(run: Run) -> Outcome | None:
+    share = run.get("saturation")
+    if share is None:
+        return None
+    level = share.tail(0.25, 2).median()
+    if level < SATURATED:
+        return Clear(
+            f"{level:.0%} of the policy's actions lie beyond 0.99 (a usable gradient needs < {SATURATED:.0%})"
+        )
+    onset = first_crossing(share.step, share.value >= SATURATED)
+    evidence = [
+        Evidence(
+            share.tag,
+            share.last.step,
+            share.last.value,
+            f"{level:.0%} of the policy's actions lie beyond 0.99 in size, "
+            f"from step {onset or share.first.step:,} on",
+        )
+    ]
+    pre = run.get("pre_tanh")
+    if pre is not None:
+        evidence.append(
+            Evidence(
+                pre.tag,
+                pre.last.step,
+                pre.last.value,
+                f"mean |pre-tanh| {number(pre.first.value)} -> {number(pre.last.value)}; "
+                f"tanh' there is {1 - np.tanh(pre.last.value) ** 2:.1e}",
+            )
+        )
+    head = run.get("grad_actor_head")
+    if head is not None:
+        evidence.append(
+            Evidence(
+                head.tag, head.last.step, head.last.value, f"gradient of the head: {number(head.last.value)}"
+            )
+        )
+    return _finding(CRITICAL if level >= 0.99 else WARNING, evidence, 0.97, onset, (share.tag,))
+
+
+def _pinned(run: Run) -> Outcome | None:
+    means = [run.get(f"action_{i}_mean") for i in (1, 2)]
+    spreads = [run.get(f"action_{i}_std") for i in (1, 2)]
+    seen = [(m, s) for m, s in zip(means, spreads, strict=True) if m is not None]
+    if not seen:
+        return None
+    pinned = [
+        (m, s)
+        for m, s in seen
+        if abs(m.tail(0.25, 2).median()) >= PINNED_MEAN
+        and (s is None or s.tail(0.25, 2).median() <= PINNED_STD)
+    ]
+    figures = ", ".join(f"{m.tag} {m.tail(0.25, 2).median():+.2f}" for m, _ in seen)
+    if len(pinned) < len(seen):
+        return Clear(f"the policy's mean actions are not at their limits: {figures}")
+    m, _ = pinned[0]
+    onset = first_crossing(m.step, np.abs(m.value) >= PINNED_MEAN)
+    evidence = [
+        Evidence(m.tag, m.last.step, m.last.value, f"mean action {m.last.value:+.3f} at step {m.last.step:,}")
+        for m, _ in pinned
+    ]
+    return _finding(CRITICAL, evidence, 0.85, onset, tuple(m.tag for m, _ in pinned))
+
+
+def _inferred(run: Run) -> Outcome | None:
+    """From the head's gradient alone: it dies while Q still differs and the encoder's lives."""
+    head, encoder = run.get("grad_actor_head"), run.get("grad_actor_encoder")
+    if head is None or encoder is None or len(head) < 3:
+        return None
+    share = head.value / np.maximum(encoder.at(head.step), 1e-30)
+    late = float(np.median(share[-max(2, len(share) // 4) :]))
+    first = float(np.median(share[: max(1, len(share) // 10)]))
+    dead = float((head.value == 0).mean())
+    if not (late < VANISHED and (dead > 0.5 or late < 0.1 * first or late < VANISHED**2)):
+        return Clear(
+            f"the head's gradient is {number(late)} of the encoder's: small or not, it has not died away"
+        )
+    moving = _head_moves(run)
+    if dead == 1.0 and moving:
+        return None  # weights that move have gradients: the norm was taken too late
+    onset = first_crossing(head.step, share < VANISHED)
+    evidence = [
+        Evidence(
+            head.tag,
+            head.last.step,
+            head.last.value,
+            f"gradient of the actor's head: {number(head.first.value)} at step {head.first.step:,}, "
+            f"{number(head.last.value)} at step {head.last.step:,}"
+            + (f"; exactly 0 on {dead:.0%} of the rows" if dead else ""),
+        ),
+        Evidence(
+            encoder.tag,
+            encoder.last.step,
+            encoder.last.value,
+            f"the encoder's stays at {number(encoder.last.value)}, so the loss is connected and Q is not "
+            "flat: what stops the head's gradient is tanh's derivative",
+        ),
+    ]
+    weights = run.get("actor_head_mean")
+    if weights is not None and len(weights) >= 4:
+        still = weights.tail(0.25, 3)
+        scale = max(abs(weights.last.value), 1e-12)
+        if float(still.value.max() - still.value.min()) < 1e-3 * scale:
+            evidence.append(
+                Evidence(
+                    weights.tag,
+                    weights.last.step,
+                    weights.last.value,
+                    f"the head's weights stand still: mean {weights.last.value:.6g} "
+                    f"over the last {len(still)} rows",
+                )
+            )
+    sure = 0.8 if dead > 0.3 or late < VANISHED**2 else 0.65
+    return _finding(CRITICAL, evidence, sure, onset, (head.tag, encoder.tag), inferred=True)
+
+
+def _head_moves(run: Run) -> bool:
+    for name in ("actor_head_mean", "actor_head_std"):
+        s = run.get(name)
+        if s is not None and len(s) >= 4:
+            tail = s.tail(0.5, 3).value
+            if float(tail.max() - tail.min()) > 1e-2 * max(abs(float(tail[-1])), 1e-12):
+                return True
+    return False
+
+
+def _finding(
+    severity: object,
+    evidence: list[Evidence],
+    confidence: float,
+    onset: int | None,
+    tags: tuple[str, ...],
+    inferred: bool = False,
+) -> Finding:
+    return Finding(
+        "actor-saturated",
+        severity,  # type: ignore[arg-type]
+        "The actor is saturated" + (" (inferred: actions were not logged)" if inferred else ""),
+        evidence,
+        CAUSE,
+        FIX,
+        confidence,
+        onset=onset,
+        plots=(tags,),
+    )
+
+
+RULE = Rule(
+    id="actor-saturated",
+    title="Saturated actor",
+    statement=(
+        "The policy's action is tanh of the last layer. Where nearly all actions lie at the limits, or the "
+        "head's gradient dies while the encoder's does not, tanh's derivative is 0 and the policy has "
+        "stopped learning."
+    ),
+    check=check,
+    how=HOW,
+    explains=("head-starved", "reward-degrading", "episode-collapse", "parameters-frozen"),
+    order=5,
+    decisive=True,
+)

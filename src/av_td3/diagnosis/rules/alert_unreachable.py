@@ -1,0 +1,153 @@
+"""Alerts that cannot fire."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..measures import MOST_TENSORS, clips, q_gap
+from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
+from ..run import Run
+from ..series import Series
+
+
+def check(run: Run) -> Outcome:
+    alerts = {
+        tag: s
+        for tag, s in run.series.items()
+        if tag.startswith("alerts/") and not tag.endswith("_threshold") and len(s.finite)
+    }
+    if not alerts:
+        return Skipped(
+            "the run logs no alerts",
+            ("alerts/gradient_explosion_warning", "alerts/gradient_explosion_critical"),
+            "Log each alert as 0 or 1, and its threshold as alerts/<name>_threshold.",
+        )
+    fired = [s for s in alerts.values() if float(np.abs(s.finite.value).max()) > 0]
+    by_threshold = _above_every_bound(run)
+    if by_threshold:
+        return _finding(by_threshold, 0.95)
+    silent = [s for s in alerts.values() if s not in fired]
+    gradient = [s for s in silent if "grad" in s.tag]
+    bounded = _bounded_norms(run)
+    trouble = _trouble(run)
+    if not silent:
+        return Clear(f"{len(fired)} alerts fired")
+    if not trouble:
+        return Clear(f"{len(alerts)} alerts, none fired, and nothing they watch for was found")
+    if fired:
+        return Clear(f"{len(fired)} of {len(alerts)} alerts fired")
+    evidence = [
+        Evidence(
+            s.tag,
+            s.last.step,
+            s.last.value,
+            f"{s.tag} is 0 on all {s.count:,} rows",
+        )
+        for s in silent[:4]
+    ]
+    evidence.append(trouble)
+    if gradient and bounded:
+        evidence += bounded
+    return _finding(evidence, 0.85 if gradient and bounded else 0.6)
+
+
+def _above_every_bound(run: Run) -> list[Evidence]:
+    """Thresholds that were logged and lie above what the clip lets through."""
+    out = []
+    limits = {c.who: c.limit for c in clips(run)}
+    for tag, s in run.series.items():
+        if not (tag.startswith("alerts/") and tag.endswith("_threshold")) or "grad" not in tag:
+            continue
+        who = "actor" if "actor" in tag else "critic" if "critic" in tag else ""
+        limit = limits.get(who, max(limits.values(), default=math.nan))
+        most = limit * math.sqrt(MOST_TENSORS)
+        if s.last.value > most:
+            out.append(
+                Evidence(
+                    tag,
+                    s.last.step,
+                    s.last.value,
+                    f"{tag} = {number(s.last.value)}, but after a clip at {limit:g} the norm is at most "
+                    f"{limit:g} "
+                    f"(a sum over {MOST_TENSORS} tensors at most {number(most)})",
+                )
+            )
+    return out
+
+
+def _bounded_norms(run: Run) -> list[Evidence]:
+    """The watched gradients, and what the clip bounds them by."""
+    out = []
+    for c in clips(run):
+        s: Series | None = c.encoder
+        if s is None or s.highest is None:
+            continue
+        most = c.limit * math.sqrt(MOST_TENSORS)
+        if s.highest.value <= most:
+            out.append(
+                Evidence(
+                    s.tag,
+                    s.highest.step,
+                    s.highest.value,
+                    f"{s.tag} never exceeds {number(s.highest.value)}: after a clip at {c.limit:g} it "
+                    "cannot, so no "
+                    "threshold above that ever fires",
+                )
+            )
+    return out
+
+
+def _trouble(run: Run) -> Evidence | None:
+    """Something an alert of any use would have fired on."""
+    gap = q_gap(run)
+    if gap is not None and len(gap.step) >= 3:
+        level = float(np.median(gap.ratio[-max(2, len(gap.ratio) // 4) :]))
+        if level > 10:
+            return Evidence(
+                gap.policy_tag,
+                int(gap.step[-1]),
+                float(gap.policy[-1]),
+                f"meanwhile Q(policy) reached {number(float(gap.policy[-1]))} beside Q(data) "
+                f"{number(float(gap.data[-1]))}: training failed without an alert",
+            )
+    for s in run.series.values():
+        if (
+            s.nonfinite
+            and s.first_nonfinite is not None
+            and s.tag.startswith(("train/", "losses/", "debug/", "grad"))
+        ):
+            return Evidence(s.tag, s.first_nonfinite.step, None, f"{s.tag} turned NaN without an alert")
+    return None
+
+
+def _finding(evidence: list[Evidence], confidence: float) -> Finding:
+    return Finding(
+        "alert-unreachable",
+        WARNING,
+        "The alerts could not fire",
+        evidence,
+        "The alerts watch a quantity that is bounded (gradient norms after the clip) with thresholds "
+        "above the "
+        "bound, or watch the wrong quantity. Zero alerts is then no sign of health.",
+        "Derive thresholds from what bounds the quantity: norms BEFORE the clip against a multiple of "
+        "the limit, "
+        "|Q| against r_max/(1-gamma), Q(policy)/Q(data) against 3 and 10. Test that each alert fires on "
+        "its fault.",
+        confidence,
+        plots=(tuple(dict.fromkeys(e.tag for e in evidence if e.tag.startswith("alerts/"))),),
+    )
+
+
+RULE = Rule(
+    id="alert-unreachable",
+    title="Alerts that cannot fire",
+    statement=(
+        "A norm after a clip at c is at most c (a sum over n tensors at most c*sqrt(n)). An alert whose "
+        "threshold lies "
+        "above that never fires; alerts that stay silent while training fails watch the wrong thing."
+    ),
+    check=check,
+    order=34,
+)

@@ -1,0 +1,137 @@
+"""A clip that is active on every update."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..measures import Clip, clips, log_span
+from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
+from ..run import Run
+from .grad_norm_summed import is_summed
+
+
+def check(run: Run) -> Outcome:
+    known = clips(run)
+    if not known:
+        return Skipped(
+            "no gradient norms with a known clip limit",
+            ("gradients/actor_encoder_norm_before_clip", "gradients/actor_clip_ratio"),
+            "Log the norm before and after the clip; state the limits with --assume actor_clip_norm=...",
+        )
+    evidence: list[Evidence] = []
+    severity = INFO
+    clear = []
+    who = []
+    for c in known:
+        share, hard, found = _activity(run, c)
+        if share is None:
+            clear.append(f"the {c.who}'s clip leaves no trace that could be judged")
+        elif share < 0.95:
+            clear.append(f"the {c.who}'s clip is active on {share:.0%} of the rows")
+        else:
+            evidence += found
+            who.append(c.who)
+            if c.who == "actor" and hard:
+                severity = WARNING
+    if not evidence:
+        return Clear("; ".join(clear))
+    names = " and ".join(who)
+    return Finding(
+        "clip-always-active",
+        severity,
+        f"The {names}'s gradient clip is active on every update",
+        evidence,
+        "The gradient before the clip is above the limit all the time, so the clip sets the length of "
+        "every step and "
+        "its largest part, mostly the encoder, takes the whole budget. For the critic this is common in "
+        "correct runs "
+        "and by itself harmless under Adam; for the actor it starves the head.",
+        "Log norms before the clip and the clip ratio. Reduce what makes the gradient large (reward scale, "
+        "unbounded features); clip encoder and head separately if the head gets nothing. Do not raise "
+        "the limit to "
+        "make the figure look good.",
+        0.85,
+        plots=tuple(tuple(dict.fromkeys(e.tag for e in evidence if c in e.tag)) for c in who),
+    )
+
+
+def _activity(run: Run, c: Clip) -> tuple[float | None, bool, list[Evidence]]:
+    """Share of rows on which the clip was active, whether it cut by more than 10, evidence."""
+    encoder = run.get(f"grad_{c.who}_encoder_before")
+    head = run.get(f"grad_{c.who}_head_before")
+    first = encoder or head
+    if first is not None:
+        total = first.value**2
+        if encoder is not None and head is not None:
+            total = total + np.nan_to_num(head.at(first.step)) ** 2
+        before = np.sqrt(total)
+        share = float((before > c.limit).mean())
+        cut = float(np.median(before)) / c.limit
+        text = (
+            f"the {c.who}'s gradient before the clip is {number(float(np.median(before)))} in the median, "
+            f"{times(cut)} the limit {c.limit:g}; above it on {share:.0%} of {len(before)} rows"
+        )
+        return share, cut > 10, [Evidence(first.tag, int(first.step[-1]), float(before[-1]), text)]
+    s = c.encoder
+    if s is None or len(s) < 3:
+        return None, False, []
+    if is_summed(c):
+        # sum <= sqrt(n) * L2: a sum this large needs an L2 norm near the limit; that it does not
+        # move while what it is proportional to does shows who sets it
+        drive = _driver(run, c)
+        evidence = [
+            Evidence(
+                s.tag,
+                s.last.step,
+                s.last.value,
+                f"{s.tag} keeps within {number(float(s.value.min()))} .. {number(float(s.value.max()))}"
+                + (f" while {drive[0]} spans {number(10 ** drive[1])} times" if drive else "")
+                + ": only a clip that acts on every update holds it there",
+            )
+        ]
+        head_series = c.head
+        share = float((s.value > c.limit).mean())
+        starved = False
+        if head_series is not None:
+            part = float(np.median(head_series.value)) / max(s.median(), 1e-30)
+            starved = part < 0.01
+            evidence.append(
+                Evidence(
+                    head_series.tag,
+                    head_series.last.step,
+                    head_series.last.value,
+                    f"the head gets {part:.2g} of what the encoder gets",
+                )
+            )
+        return share, starved, evidence
+    _, joint = c.joint
+    at_limit = np.abs(joint / c.limit - 1) < 1e-2
+    share = float(at_limit.mean())
+    if share < 0.95:
+        return share, False, []
+    text = f"the {c.who}'s joint norm is the limit {c.limit:g} itself on {share:.0%} of {len(joint)} rows"
+    return share, False, [Evidence(s.tag, s.last.step, float(joint[-1]), text)]
+
+
+def _driver(run: Run, c: Clip) -> tuple[str, float] | None:
+    """What the unclipped gradient is proportional to, and how many decades it spans."""
+    s = run.policy_q if c.who == "actor" else run.get("critic_loss")
+    if s is None:
+        return None
+    span = log_span(s.value)
+    return (s.tag, span) if math.isfinite(span) and span > 0.5 else None
+
+
+RULE = Rule(
+    id="clip-always-active",
+    title="Permanently active clip",
+    statement=(
+        "A gradient is proportional to its loss's scale. A norm that stays at its limit, or in the "
+        "narrow band that "
+        "summing gives, while the loss varies by orders of magnitude is set by the clip."
+    ),
+    check=check,
+    order=32,
+)

@@ -1,0 +1,98 @@
+"""|Q| above r_max / (1 - gamma)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
+from ..run import Run
+from ..series import Series
+
+# The bound from rewards seen in batches misses rarer ones; from a documented bound it is exact.
+SLACK_SEEN, SLACK_EXACT = 1.5, 1.05
+
+
+def check(run: Run) -> Outcome:
+    limit = run.q_limit
+    if limit is None:
+        return Skipped(
+            "no reward bound is known",
+            ("debug/reward_bound", "debug/reward_max", "debug/reward_min"),
+            "Log the largest and smallest reward of each batch, or the reward's documented bound "
+            "(debug/reward_bound), and gamma.",
+        )
+    bound, text, exact = limit
+    slack = SLACK_EXACT if exact else SLACK_SEEN
+    candidates: list[Series] = []
+    for name in ("policy_q_max", "q1_max", "q2_max", "target_q_max", "q1_min", "target_q_min", "q1_mean"):
+        s = run.get(name)
+        if s is not None:
+            candidates.append(s)
+    if run.policy_q is not None:
+        candidates.append(run.policy_q)
+    if not candidates:
+        return Skipped("no Q is logged", run.tags_of("q1_mean|policy_q_mean"), "Log Q on replay.")
+    worst, worst_share = None, 0.0
+    top = max(candidates, key=lambda s: float(np.abs(s.value).max()))
+    for s in candidates:
+        late = s.tail(0.25, 2)
+        share = float((np.abs(late.value) > slack * bound).mean())
+        if share > 0.5 and (
+            worst is None or np.abs(late.value).max() > np.abs(worst.tail(0.25, 2).value).max()
+        ):
+            worst, worst_share = s, share
+    if worst is None:
+        return Clear(
+            f"the largest |Q|, {number(float(np.abs(top.value).max()))}, lies within r_max/(1-gamma) = {text}"
+        )
+    size = np.abs(worst.value)
+    factor = float(np.median(np.abs(worst.tail(0.25, 2).value))) / bound
+    onset = int(worst.step[int(np.argmax(size > slack * bound))])
+    i = int(np.argmax(size))
+    evidence = [
+        Evidence(
+            worst.tag,
+            int(worst.step[i]),
+            float(worst.value[i]),
+            f"|Q| reaches {number(float(size[i]))} at step {int(worst.step[i]):,}; no sum of discounted "
+            "rewards "
+            f"exceeds r_max/(1-gamma) = {text}",
+        ),
+        Evidence(
+            worst.tag,
+            onset,
+            float(size[int(np.argmax(size > slack * bound))]),
+            f"above it since step {onset:,}, on {worst_share:.0%} of the late rows, by {times(factor)}",
+        ),
+    ]
+    reward = run.reward_limit
+    if reward is not None:
+        evidence.append(reward[1])
+    return Finding(
+        "q-above-reward-bound",
+        CRITICAL if factor > 10 or (exact and factor > 2) else WARNING,
+        "Q lies above what any rewards can add up to",
+        evidence,
+        "The values are not estimates of anything: the critic diverges, or it is asked about features it "
+        "never saw.",
+        "Find what inflates Q: compare Q(policy) with Q(data) (leak), then targets and terminal handling, "
+        "then rates and reward scale.",
+        0.95 if exact else 0.8,
+        onset=onset,
+        plots=((worst.tag,),),
+        bounds=(("r_max/(1-gamma)", bound),),
+    )
+
+
+RULE = Rule(
+    id="q-above-reward-bound",
+    title="Q above the reward bound",
+    statement=(
+        "Discounted rewards of at most r_max add up to at most r_max/(1-gamma) (the soft-divergence test of "
+        "van Hasselt et al. 2018)."
+    ),
+    check=check,
+    explains=("reward-degrading", "episode-collapse"),
+    order=12,
+    decisive=True,
+)

@@ -1,0 +1,137 @@
+"""A run that ended before it was meant to."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
+from ..run import Run
+
+
+def check(run: Run) -> Outcome:
+    last = run.last_step
+    if last <= 0:
+        return Skipped("no steps")
+    planned = run.hyper("steps")
+    state = run.status.get("state")
+    if state == "interrupted" or state == "failed":
+        reason = run.status.get("reason") or run.status.get("error") or run.status.get("message") or ""
+        text = f"status.json says {state}" + (f": {reason}" if reason else "")
+        return _finding(
+            run,
+            [Evidence("status.json", last, None, text)],
+            planned.value if planned else None,
+            WARNING,
+            0.98,
+        )
+    if planned is not None:
+        row = run.row_interval if math.isfinite(run.row_interval) else 0
+        if last + max(2 * row, 0.01 * planned.value) >= planned.value:
+            return Clear(f"{last:,} of {planned.value:,.0f} steps were made")
+        if state == "running":
+            return Clear(f"the run is still going: {last:,} of {planned.value:,.0f} steps")
+        text = f"{last:,} of {planned.value:,.0f} steps ({last / planned.value:.0%}) were made; planned: {planned.source}"
+        return _finding(run, [Evidence("step", last, float(last), text)], planned.value, WARNING, 0.95)
+    if state in ("finished", "running"):
+        return Clear(f"status.json says {state}")
+    return _guess(run)
+
+
+def _guess(run: Run) -> Outcome:
+    """Without a plan: planned lengths are round numbers, and a run logs up to its end."""
+    last, row = run.last_step, run.row_interval
+    cut = any("mid-write" in note for note in run.notes)
+    step, _ = run.timeline
+    if not math.isfinite(row) or len(step) < 5:
+        return Skipped(
+            "the planned length is not known",
+            ("config.yaml: train.steps",),
+            "State it with --assume steps=N.",
+        )
+    following = _next_round(last)
+    if not cut and following < last + 1.5 * row:
+        return Clear(f"the run ends at {last:,}, within one row of the round number {following:,}")
+    regular = float((np.abs(np.diff(step) - row) < 0.01 * row + 1).mean()) > 0.8
+    if not cut and not regular:
+        return Skipped(
+            "the planned length is not known and rows are too irregular to guess it",
+            ("config.yaml: train.steps",),
+            "State it with --assume steps=N.",
+        )
+    why = (
+        "the file ends in the middle of a record: the writer was killed"
+        if cut
+        else f"the last row is at {last:,}; with a row every {row:,.0f} steps a run planned to any round number would "
+        f"have logged more (the next is {following:,})"
+    )
+    return _finding(run, [Evidence("step", last, float(last), why)], None, INFO, 0.9 if cut else 0.6)
+
+
+def _next_round(step: int) -> int:
+    """Smallest number >= step of one significant digit, or 15, 25, 75 times a power of ten."""
+    if step <= 0:
+        return 1
+    power = 10 ** (len(str(step)) - 1)
+    options = [d * p for p in (power, power * 10) for d in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 7.5, 8, 9)]
+    return int(min(o for o in options if o >= step))
+
+
+def _finding(
+    run: Run, evidence: list[Evidence], planned: float | None, severity: object, confidence: float
+) -> Finding:
+    last, seconds, rate = run.last_step, run.seconds, run.steps_per_second
+    if math.isfinite(rate):
+        text = f"it ran {number(seconds)} s"
+        late = _late_rate(run)
+        text += f" at {number(last / seconds if seconds > 0 else math.nan)} steps/s on average"
+        if late is not None:
+            text += f", {number(late)} steps/s over the last quarter, up to its last row"
+        evidence.append(Evidence("wall time", last, round(last / seconds, 3) if seconds > 0 else None, text))
+    if run.episodes:
+        evidence.append(
+            Evidence(
+                "episodes", last, float(run.episodes), f"{last:,} steps in {run.episodes:,} finished episodes"
+            )
+        )
+    evals = run.get("eval_return", "eval_success")
+    if evals is None:
+        evidence.append(Evidence("eval/*", None, None, "no evaluation was made before the end"))
+    share = f" ({last / planned:.0%} of {planned:,.0f})" if planned else ""
+    return Finding(
+        "run-interrupted",
+        severity,  # type: ignore[arg-type]
+        f"The run was cut short at step {last:,}{share}",
+        evidence,
+        "The record ends without a regular end: the process was killed, crashed (CARLA's client aborts "
+        "its process on "
+        "a time-out: 'terminate called after throwing carla::client::TimeoutException'), hung until somebody "
+        "stopped it, or was stopped by hand. The events alone do not tell which.",
+        "Look at the last lines of the text log and at the exit status; run the simulator's client in "
+        "its own process "
+        "with a deadline for each tick; resume from the last checkpoint.",
+        confidence,
+        onset=last,
+    )
+
+
+def _late_rate(run: Run) -> float | None:
+    step, wall = run.timeline
+    k = max(3, len(step) // 4)
+    if len(step) < 4 or not np.isfinite(wall[-k:]).all() or wall[-1] <= wall[-k]:
+        return None
+    return float((step[-1] - step[-k]) / (wall[-1] - wall[-k]))
+
+
+RULE = Rule(
+    id="run-interrupted",
+    title="Run cut short",
+    statement=(
+        "The steps that were made fall short of those that were planned; where no plan is known, the "
+        "record ends in "
+        "mid-write, or short of any round number although rows are regular."
+    ),
+    check=check,
+    order=25,
+)

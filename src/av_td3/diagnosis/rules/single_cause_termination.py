@@ -1,0 +1,149 @@
+"""Nearly all episodes are ended by one and the same event."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
+from ..run import Run
+from ..series import Series
+
+ALL = 0.95
+LEAST = 20
+"""Episodes below which a share of 95 % says nothing."""
+_GOOD = ("success", "time_limit", "goal", "timeout", "truncated", "max_steps")
+_EXPLAINED = "Which event ended each episode is counted in train/termination_<cause> (info['termination'])."
+
+
+def check(run: Run) -> Outcome:
+    counted = _from_counts(run)
+    if counted is not None:
+        return counted
+    return _from_events(run)
+
+
+def _from_counts(run: Run) -> Outcome | None:
+    counts = {
+        tag.split("termination_", 1)[1]: s
+        for tag, s in run.series.items()
+        if "termination_" in tag and len(s.finite)
+    }
+    if not counts:
+        return None
+    totals = {cause: _total(s) for cause, s in counts.items()}
+    everything = sum(totals.values())
+    if everything < LEAST:
+        return Skipped(
+            f"only {everything:.0f} finished episodes", (), "Let the run finish at least 20 episodes."
+        )
+    cause, most = max(totals.items(), key=lambda item: item[1])
+    share = most / everything
+    listing = ", ".join(
+        f"{c} {n / everything:.0%}" for c, n in sorted(totals.items(), key=lambda i: -i[1]) if n
+    )
+    if share < ALL or cause in _GOOD:
+        return Clear(f"episodes end by {listing}")
+    s = counts[cause]
+    return _finding(
+        cause.replace("_", " "),
+        share,
+        [
+            Evidence(
+                s.tag, s.last.step, s.last.value, f"{most:.0f} of {everything:.0f} episodes end by {cause}"
+            )
+        ],
+        (s.tag,),
+        run,
+    )
+
+
+def _total(s: Series) -> float:
+    """Counts so far grow; counts per interval do not."""
+    if len(s) > 1 and (np.diff(s.value) >= 0).all() and s.last.value > 1:
+        return float(s.last.value)
+    return float((s.value * s.weight).sum())
+
+
+def _from_events(run: Run) -> Outcome:
+    found: list[tuple[str, Series, float]] = []
+    judged = []
+    for name, label in (("lane_invasions", "the first lane invasion"), ("collisions", "a collision")):
+        s = run.get(name)
+        if s is None or s.count < LEAST:
+            continue
+        # Exactly one an episode, however long the episode: the event ends it.
+        share = float((s.value == 1).mean())
+        judged.append(f"{share:.0%} of {s.count} episodes hold exactly one of {s.tag}")
+        if share >= ALL:
+            found.append((label, s, share))
+    if not judged:
+        return Skipped(
+            "what ends an episode is not logged for at least 20 episodes",
+            ("train/termination_collision", "train/lane_invasions_per_episode"),
+            _EXPLAINED,
+        )
+    if not found:
+        return Clear("; ".join(judged))
+    label, s, share = found[0]
+    evidence = [
+        Evidence(
+            s.tag,
+            s.last.step,
+            share,
+            f"{s.tag} is exactly 1 in {share:.1%} of {s.count} episodes, whatever their length: "
+            f"{label} ends the episode",
+        )
+    ]
+    other = run.get("collisions") if s.tag != (run.get("collisions") or s).tag else None
+    if other is not None:
+        evidence.append(
+            Evidence(
+                other.tag,
+                other.last.step,
+                float(other.value.mean()),
+                f"{other.tag} is 0 in {float((other.value == 0).mean()):.1%} of them",
+            )
+        )
+    return _finding(label, share, evidence, (s.tag,), run)
+
+
+def _finding(label: str, share: float, evidence: list[Evidence], tags: tuple[str, ...], run: Run) -> Finding:
+    lengths = run.get("episode_length")
+    if lengths is not None and len(lengths) >= 4:
+        late = lengths.tail(0.5, 2)
+        evidence.append(
+            Evidence(
+                lengths.tag,
+                lengths.last.step,
+                late.median(),
+                f"episodes of the second half last {number(late.median())} steps in the median",
+            )
+        )
+        tags = (*tags, lengths.tag)
+    return Finding(
+        "single-cause-termination",
+        WARNING,
+        f"{share:.0%} of the episodes are ended by {label}",
+        evidence,
+        "The termination rule, not the task, decides how long an episode is: the agent sees the same few "
+        "first "
+        "metres again and again and never learns what comes later.",
+        "End episodes on what makes driving impossible (collision, off the road, wrong way, stuck) and "
+        "price the rest "
+        "in the reward; a touched marking is an offence, not an end.",
+        0.9,
+        plots=tuple((t,) for t in tags),
+    )
+
+
+RULE = Rule(
+    id="single-cause-termination",
+    title="Episodes all ended by one cause",
+    statement=(
+        "An event that occurs exactly once in nearly every episode, whatever the episode's length, is "
+        "what ends it. "
+        "Reaching the goal and the time limit do not count."
+    ),
+    check=check,
+    order=20,
+)

@@ -1,0 +1,221 @@
+"""The policy gradient reaches the critic's state input."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..measures import first_crossing, q_gap
+from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
+from ..run import Run
+from ..stats import trend
+
+# At the same states one action's Q differs from another's by at most a one-step advantage, a
+# fraction of Q's own size and spread: correct agents measured 1.0 .. 1.2.  Ten times the
+# scale is out of reach of any advantage; three times while growing is on its way there.
+CERTAIN = 10.0
+LIKELY = 3.0
+STATE_PATH = 1e-6
+"""Share of the actor encoder's gradient below which a state path is rounding."""
+
+CAUSE = (
+    "In the actor's loss the critic judges the actor's own features, with gradient: "
+    "-Q1(actor_features, actor(actor_features)). The actor's encoder is then trained through the critic's "
+    "STATE input to make Q1 large. Features are free to grow, so Q1 of those features is too, "
+    "while the critic's own update never sees them: its Q on replay stays sane."
+)
+FIX = (
+    "Let the critic judge the action on its own features, held constant: "
+    "q = critic.q1(critic_encoder(obs).detach(), actor(actor_encoder(obs))). "
+    "Then check that the gradient through the state path is 0 and that Q(policy) / Q(data) stays near 1. "
+    "Clipping, clamping Q, lower rates, less target noise or another tau and gamma do not close the leak."
+)
+EXPLAINS = (
+    "q-explosion",
+    "q-above-reward-bound",
+    "head-starved",
+    "gradient-explosion",
+    "reward-degrading",
+    "episode-collapse",
+    "nan-or-inf",
+    "alerts-raised",
+)
+
+
+def check(run: Run) -> Outcome:
+    path = run.get("grad_state_path")
+    if path is not None:
+        found = _from_gradient(run)
+        if found is not None:
+            return found
+    gap = q_gap(run)
+    if gap is None:
+        if path is not None:
+            return Clear(f"the gradient through the state path is 0 on all {path.count:,} rows")
+        return Skipped(
+            "the policy's Q and the data's Q are not both logged",
+            run.tags_of("policy_q_mean|actor_loss") + run.tags_of("q1_mean|target_q_mean"),
+            "Log mean Q1 of the policy's action and mean Q1 of the replayed action on the same states "
+            "(debug/actor_q_mean, train/q1_value), and the gradient through the critic's state input "
+            "(gradients/actor_state_path_norm).",
+        )
+    if len(gap.step) < 3:
+        return Skipped(
+            f"only {len(gap.step)} rows hold both the policy's and the data's Q", (gap.policy_tag,)
+        )
+    found = _from_ratio(run)
+    if found is not None:
+        return found
+    last = gap.ratio[-max(1, len(gap.ratio) // 4) :]
+    reason = (
+        f"Q(policy) {number(gap.policy[-1])} lies beside Q(data) {number(gap.data[-1])} at step "
+        f"{int(gap.step[-1]):,}; the difference is {number(float(np.median(last)))} of Q's own scale"
+    )
+    if path is not None:
+        reason += f"; the gradient through the state path is {number(float(path.value.max()))}"
+    return Clear(reason)
+
+
+def _from_gradient(run: Run) -> Finding | None:
+    path = run.get("grad_state_path")
+    assert path is not None
+    whole = run.get("grad_actor_encoder_before", "grad_actor_encoder")
+    scale = float(np.median(whole.value)) if whole is not None else 1.0
+    threshold = STATE_PATH * max(scale, 1e-12)
+    leaking = path.value > threshold
+    if leaking.mean() < 0.2 or path.highest is None:
+        return None
+    onset = int(path.step[int(np.argmax(leaking))])
+    evidence = [
+        Evidence(
+            path.tag,
+            path.highest.step,
+            path.highest.value,
+            f"the gradient that reaches the actor through the critic's state input is not 0: "
+            f"up to {number(path.highest.value)} at step {path.highest.step:,}, "
+            f"on {leaking.mean():.0%} of the rows",
+        )
+    ]
+    by_ratio = _from_ratio(run)
+    if by_ratio is not None:
+        evidence += by_ratio.evidence
+    return Finding(
+        "state-gradient-leak",
+        CRITICAL,
+        "The policy gradient reaches the critic's state input",
+        evidence,
+        CAUSE,
+        FIX,
+        0.99,
+        onset=onset,
+        plots=((path.tag,), *(by_ratio.plots if by_ratio else ())),
+    )
+
+
+def _from_ratio(run: Run) -> Finding | None:
+    gap = q_gap(run)
+    if gap is None or len(gap.step) < 3:
+        return None
+    ratio = gap.ratio
+    late = ratio[-max(2, len(ratio) // 4) :]
+    level = float(np.median(late))
+    if level < LIKELY:
+        return None
+    rising = trend(gap.step, np.log(np.maximum(ratio, 1e-9)))
+    growing = rising.tau > 0.5 and rising.p < 0.05
+    grown = gap.policy[-1] / max(abs(gap.policy[0]), 1e-12)
+    data_grown = gap.scale[-1] / gap.scale[0]
+    if level < CERTAIN and not growing:
+        return None
+    # Q of the data that follows Q of the policy is an over-estimating critic, not a leak.
+    if level < CERTAIN and data_grown > 0.3 * grown:
+        return None
+    above = ratio > LIKELY
+    onset = first_crossing(gap.step, above) or int(gap.step[0])
+    i = len(gap.step) - 1
+    plain = abs(gap.policy[i]) / max(abs(gap.data[i]), 1e-12)
+    name = "Q(policy), taken as minus the actor's loss," if gap.from_loss else "Q(policy)"
+    evidence = [
+        Evidence(
+            gap.policy_tag,
+            int(gap.step[i]),
+            float(-gap.policy[i] if gap.from_loss else gap.policy[i]),
+            f"{name} is {number(gap.policy[i])} at step {int(gap.step[i]):,}"
+            + (
+                f", {times(grown)} its first {number(gap.policy[0])} at step {int(gap.step[0]):,}"
+                if grown > 1.5
+                else ""
+            ),
+        ),
+        Evidence(
+            gap.data_tag,
+            int(gap.step[i]),
+            float(gap.data[i]),
+            f"Q(data) on the same batches is {number(gap.data[i])}: the ratio is {number(plain)}; "
+            f"throughout, Q(data) stays within {number(float(gap.data.min()))} .. "
+            f"{number(float(gap.data.max()))}",
+        ),
+    ]
+    positive = (gap.policy > 0) & (gap.step > 0)
+    updates = run.get("updates")
+    if positive.sum() >= 5 and updates is not None:
+        u = updates.at(gap.step)
+        use = positive & (u > 0)
+        if use.sum() >= 5:
+            power = trend(np.log(u[use]), np.log(gap.policy[use])).slope
+            if power > 1:
+                evidence.append(
+                    Evidence(
+                        gap.policy_tag,
+                        int(gap.step[i]),
+                        round(power, 2),
+                        f"Q(policy) grows like the {number(power)}th power of the number of updates: "
+                        "several stacked layers moving together, not a value being learned",
+                    )
+                )
+    weights = run.get("actor_encoder_std")
+    if weights is not None and weights.first.value > 0 and weights.last.value / weights.first.value > 1.5:
+        evidence.append(
+            Evidence(
+                weights.tag,
+                weights.last.step,
+                weights.last.value,
+                f"the actor encoder's weights grow with it: spread {number(weights.first.value)} to "
+                f"{number(weights.last.value)}",
+            )
+        )
+    # Deeper into the impossible, and over more rows, is surer.
+    confidence = 0.6 + 0.35 * min(1.0, math.log10(max(level, 1) / LIKELY) / 2)
+    if len(gap.step) < 6:
+        confidence -= 0.1
+    plots: list[tuple[str, ...]] = [(gap.policy_tag, gap.data_tag)]
+    if weights is not None:
+        plots.append((weights.tag,))
+    return Finding(
+        "state-gradient-leak",
+        CRITICAL if level >= CERTAIN else WARNING,
+        "The policy gradient reaches the critic's state input",
+        evidence,
+        CAUSE,
+        FIX,
+        confidence,
+        onset=onset,
+        plots=tuple(plots),
+    )
+
+
+RULE = Rule(
+    id="state-gradient-leak",
+    title="Policy gradient through the critic's state input",
+    statement=(
+        "At the same states Q of the policy's action and Q of the replayed action differ by a one-step "
+        "advantage at most. Where Q(policy) leaves Q(data) by many times Q's own scale while Q(data) "
+        "stays put, the two are not computed on the same features: the policy's loss "
+        "raises Q through the state input."
+    ),
+    check=check,
+    explains=EXPLAINS,
+    order=0,
+    decisive=True,
+)

@@ -1,0 +1,422 @@
+"""One run as the rules see it: canonical series, axes, clock, hyper-parameters."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .aliases import CANONICAL, Match, resolve, system_of
+from .model import Evidence, number
+from .series import Series, finish
+from .store import Builder, Point, Store
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A hyper-parameter of the run and how we know it."""
+
+    value: float
+    source: str
+
+
+# The recorded predecessor and av-td3 log gradient norms under these names; both clip the
+# actor's optimiser at 1 and the critic's at 10 unless their configuration says otherwise.
+_FAMILY_TAG = "gradients/actor_cnn_norm"
+_FAMILY_CLIPS = {"actor_clip_norm": 1.0, "critic_clip_norm": 10.0}
+_EPISODIC = (
+    "episode_return",
+    "episode_length",
+    "collisions",
+    "lane_invasions",
+    "route_completion",
+)
+
+
+@dataclass
+class Run:
+    """A run, read and put in order."""
+
+    name: str
+    path: Path
+    series: dict[str, Series]
+    matches: dict[str, list[Match]]
+    unmapped: list[str]
+    system: str
+    files: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What was damaged, dropped or put right while reading."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """Flattened ``section.key`` of the run directory's config.yaml."""
+    known: dict[str, Known] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    status: dict[str, Any] = field(default_factory=dict)
+    incidents: list[dict[str, Any]] = field(default_factory=list)
+    alerts: list[dict[str, Any]] = field(default_factory=list)
+    resumed_at: list[tuple[int, int]] = field(default_factory=list)
+    """(last step before, first step after) of every continuation that overlaps."""
+    tree: Path | None = None
+    """Source tree that the run's code is compared with."""
+    last_activity: float = math.nan
+    """Latest sign of life outside the series: a status file's time."""
+
+    # --- series ---------------------------------------------------------------------
+
+    def get(self, *names: str) -> Series | None:
+        """The series of the first canonical name (or tag) that is there and has finite points."""
+        for name in names:
+            candidates = [m.tag for m in self.matches.get(name, [])] or [name]
+            for tag in candidates:
+                s = self.series.get(tag)
+                if s is not None and len(s.finite):
+                    return s.finite
+        return None
+
+    def note_of(self, series: Series) -> str:
+        """What has to be said about a tag's meaning, if anything."""
+        for matches in self.matches.values():
+            for match in matches:
+                if match.tag == series.tag and match.note:
+                    return match.note
+        return ""
+
+    def has(self, need: str) -> bool:
+        """Whether a need such as ``"q1_mean|target_q_mean"`` is met."""
+        return any(self.get(name) is not None for name in need.split("|"))
+
+    def tags_of(self, need: str) -> tuple[str, ...]:
+        """Tags that would meet a need, the preferred one of each alternative."""
+        out = []
+        for name in need.split("|"):
+            aliases = CANONICAL.get(name)
+            if aliases is None:
+                out.append(name)
+                continue
+            prefer = {"Stable-Baselines3": ("rollout/", "time/"), "CleanRL": ("charts/", "losses/")}
+            heads = prefer.get(self.system, ())
+            tag = next((a.tag for a in aliases if heads and a.tag.startswith(heads)), aliases[0].tag)
+            out.append(tag)
+        return tuple(dict.fromkeys(out))
+
+    @cached_property
+    def policy_q(self) -> Series | None:
+        """Mean Q of the policy's own action: logged as such, or minus the actor's loss."""
+        q = self.get("policy_q_mean")
+        if q is not None:
+            return q
+        loss = self.get("actor_loss")
+        if loss is None:
+            return None
+        flipped = loss._only(np.ones(len(loss), bool))
+        flipped.value, flipped.low, flipped.high = -loss.value, -loss.high, -loss.low
+        return flipped
+
+    @property
+    def policy_q_is_loss(self) -> bool:
+        return self.get("policy_q_mean") is None and self.get("actor_loss") is not None
+
+    # --- axes and clock ---------------------------------------------------------------
+
+    @cached_property
+    def timeline(self) -> tuple[Floats, Floats]:
+        """(step, wall) of the environment-step axis, increasing in step; wall may be NaN."""
+        on_axis = [s for s in self.series.values() if s.axis == "step" and len(s)]
+        if not on_axis:
+            return np.empty(0), np.empty(0)
+        # The series that follow the training loop; evaluation comes in its own time.
+        loop = [s for s in on_axis if not s.tag.startswith(("eval", "test"))] or on_axis
+        best = sorted(loop, key=lambda s: -len(s))[:8]
+        step = np.concatenate([s.step for s in best])
+        wall = np.concatenate([s.wall for s in best])
+        order = np.lexsort((wall, step))
+        step, wall = step[order], wall[order]
+        last = np.append(np.diff(step) > 0, True)
+        return step[last], wall[last]
+
+    @cached_property
+    def last_step(self) -> int:
+        ends = [s.last.step for s in self.series.values() if s.axis == "step"]
+        return max(ends, default=0)
+
+    @cached_property
+    def wall_span(self) -> tuple[float, float]:
+        """First and last wall time of all points; NaN without a clock."""
+        walls = [w for s in self.series.values() for w in (s.first.wall, s.last.wall) if math.isfinite(w)]
+        return (min(walls), max(walls)) if walls else (math.nan, math.nan)
+
+    @property
+    def seconds(self) -> float:
+        """Time worked: gaps between continuations and backward jumps of the clock left out."""
+        step, wall = self.timeline
+        if len(step) < 2 or not np.isfinite(wall).any():
+            first, last = self.wall_span
+            return last - first
+        first, last = self.wall_span
+        back = -float(np.minimum(np.diff(wall[np.isfinite(wall)]), 0).sum())
+        return last - first + back
+
+    @property
+    def steps_per_second(self) -> float:
+        """From the first to the last row of the step axis."""
+        step, wall = self.timeline
+        keep = np.isfinite(wall)
+        step, wall = step[keep], wall[keep]
+        if len(step) < 2:
+            return math.nan
+        dt = np.diff(wall)
+        ds = np.diff(step)
+        good = dt > 0
+        spent = float(dt[good].sum())
+        return float(ds[good].sum()) / spent if spent > 0 else math.nan
+
+    @cached_property
+    def row_interval(self) -> float:
+        """Usual number of steps between two rows of the step axis."""
+        step, _ = self.timeline
+        return float(np.median(np.diff(step))) if len(step) > 1 else math.nan
+
+    @cached_property
+    def episodes(self) -> int | None:
+        """Finished episodes, where each is logged as a point."""
+        s = self.get("episode_length", "episode_return")
+        if s is None or "ep_len_mean" in s.tag or "ep_rew_mean" in s.tag:
+            return None
+        return s.count
+
+    # --- hyper-parameters ---------------------------------------------------------------
+
+    @cached_property
+    def gamma(self) -> Known | None:
+        """The discount: given, configured, or worked out from the discount that was logged."""
+        measured = self.measured_gamma
+        if "gamma" in self.known and self.known["gamma"].source == "given":
+            return self.known["gamma"]
+        return measured or self.known.get("gamma")
+
+    @cached_property
+    def measured_gamma(self) -> Known | None:
+        """mean discount of a batch = gamma * (1 - share of terminal transitions)."""
+        discount, done = self.get("effective_discount"), self.get("done_ratio")
+        if discount is None or done is None:
+            return None
+        share = done.at(discount.step)
+        good = share < 0.9
+        if not good.any():
+            return None
+        values = discount.value[good] / (1 - share[good])
+        value = float(np.median(values))
+        # Both are float32 means of the same batch; averaged over a logging interval they
+        # still agree to a few parts in ten thousand.
+        if not 0 < value <= 1.0005 or float(np.median(np.abs(values - value))) > 2e-3:
+            return None
+        return Known(round(min(value, 1.0), 4), f"{discount.tag} / (1 - {done.tag})")
+
+    def hyper(self, name: str) -> Known | None:
+        """A hyper-parameter by its name in this project's configuration (``agent.`` left out)."""
+        if name == "gamma":
+            return self.gamma
+        if name in self.known:
+            return self.known[name]
+        if name in _FAMILY_CLIPS and _FAMILY_TAG in self.series and "agent.gamma" not in self.config:
+            return Known(_FAMILY_CLIPS[name], "assumed: the limit that systems with these tags use")
+        return None
+
+    @cached_property
+    def reward_limit(self) -> tuple[float, Evidence] | None:
+        """Largest |reward| of one step, and the figure that says so."""
+        bound = self.get("reward_bound")
+        if bound is not None:
+            value = float(np.abs(bound.value).max())
+            return value, Evidence(bound.tag, int(bound.last.step), value, "the reward's documented bound")
+        best: tuple[float, Evidence] | None = None
+        for s in (self.get("reward_max"), self.get("reward_min")):
+            if s is None:
+                continue
+            for point in (s.lowest, s.highest):
+                if point is not None and (best is None or abs(point.value) > best[0]):
+                    text = f"largest |reward| seen in a batch: {number(abs(point.value))}"
+                    best = abs(point.value), Evidence(s.tag, point.step, point.value, text)
+        return best
+
+    @cached_property
+    def q_limit(self) -> tuple[float, str, bool] | None:
+        """r_max / (1 - gamma): no sum of discounted rewards is larger (van Hasselt et al. 2018).
+
+        Returns:
+            the bound, how it came about, and whether it is exact (a documented reward bound)
+            rather than estimated from the rewards that were seen.
+        """
+        stated = self.get("q_bound")
+        if stated is not None:
+            value = float(np.abs(stated.value).max())
+            return value, f"{stated.tag} = {number(value)}", True
+        reward = self.reward_limit
+        if reward is None or reward[0] <= 0:
+            return None
+        gamma = self.gamma
+        g, source = (gamma.value, gamma.source) if gamma else (0.99, "assumed")
+        if g >= 1:
+            return None
+        value = reward[0] / (1 - g)
+        text = f"{number(reward[0])} / (1 - {g:g}) = {number(value)}; gamma {source}"
+        return value, text, self.get("reward_bound") is not None and gamma is not None
+
+    # --- output -------------------------------------------------------------------------
+
+    def to_json(self) -> dict[str, Any]:
+        first, last = self.wall_span
+        rate = self.steps_per_second
+        return {
+            "name": self.name,
+            "path": str(self.path),
+            "system": self.system,
+            "steps": self.last_step,
+            "episodes": self.episodes,
+            "seconds": round(self.seconds, 1) if math.isfinite(self.seconds) else None,
+            "steps_per_second": round(rate, 3) if math.isfinite(rate) else None,
+            "started": first if math.isfinite(first) else None,
+            "ended": last if math.isfinite(last) else None,
+            "tags": len(self.series),
+            "points": int(sum(s.count for s in self.series.values())),
+            "files": self.files,
+            "notes": self.notes,
+            "aliases": {
+                name: {"tag": found[0].tag, "note": found[0].note} for name, found in self.matches.items()
+            },
+            "unmapped": self.unmapped,
+            "axes": {tag: s.axis for tag, s in sorted(self.series.items()) if s.axis != "step"},
+            "hyperparameters": {
+                k: {"value": v.value, "source": v.source}
+                for k, v in {**self.known, **({"gamma": self.gamma} if self.gamma else {})}.items()
+            },
+            "status": self.status.get("state"),
+        }
+
+
+def build(name: str, path: Path, store: Store, **rest: Any) -> Run:
+    """Order the points of a store into a run: axes, continuations, canonical names."""
+    matches, unmapped = resolve(store.series)
+    run = Run(name, path, {}, matches, unmapped, system_of(store.series), **rest)
+    restarting = {tag for tag, b in store.series.items() if _restarts(b)}
+    for tag, builder in store.series.items():
+        run.series[tag] = finish(builder, monotone=tag not in restarting)
+    _assign_axes(run, restarting)
+    _note_continuations(run, store, restarting)
+    _note_clock(run)
+    if store.dropped_tags:
+        run.notes.append(f"more tags than are kept: points of {store.dropped_tags} batches were left out")
+    folded = [s for s in run.series.values() if s.folded]
+    if folded:
+        run.notes.append(
+            f"{len(folded)} series were folded into buckets (mean, minimum, maximum) to bound memory; "
+            "first, last and extreme points are exact"
+        )
+    return run
+
+
+def _restarts(builder: Builder) -> bool:
+    """Whether the steps jump back so often that the axis itself restarts (steps within an episode)."""
+    return builder.rewind_count > 8 and builder.rewind_count > 0.01 * builder.count
+
+
+def _assign_axes(run: Run, restarting: set[str]) -> None:
+    """Tell series on the environment-step axis from those indexed by episode or otherwise.
+
+    The longest axis is the step axis.  Another series is on it when, at the wall time of its
+    points, the step axis stands where the point's own step says.
+    """
+    plain = {t: s for t, s in run.series.items() if t not in restarting and len(s)}
+    for tag in restarting:
+        run.series[tag].axis = "unknown"
+    if not plain:
+        return
+    size = run.get("buffer_size")
+    if size is not None and len(size) > 2 and size.tag in plain:
+        reference = size.last.step
+    else:
+        reference = max(s.last.step for s in plain.values())
+    # The most densely logged of those that reach furthest carries the clock.
+    far = [s for s in plain.values() if s.last.step >= 0.5 * reference and np.isfinite(s.wall).all()]
+    clock = max(far, key=len, default=None)
+    episodic = {m.tag for name in _EPISODIC for m in run.matches.get(name, []) if "_mean" not in m.tag}
+    for s in plain.values():
+        if s.last.step >= 0.5 * reference or reference <= 0:
+            continue
+        unit = len(s) >= 5 and float(np.mean(np.diff(s.step) == 1)) > 0.9 and s.step[0] <= 1
+        if clock is not None and np.isfinite(s.wall).all() and len(clock) >= 2:
+            order = np.argsort(clock.wall, kind="stable")
+            there = np.interp(s.wall, clock.wall[order], clock.step[order])
+            off = there - s.step
+            # A series that merely ended early agrees with the clock where it has points.
+            agrees = float(np.median(np.abs(off) <= np.maximum(0.25 * there, 2 * _gap(clock)))) >= 0.5
+            if agrees or (len(s) < 3 and not unit):
+                continue
+            s.axis = "episode" if (unit or s.tag in episodic) else "unknown"
+        elif unit and (s.tag in episodic or len(s) >= 20):
+            s.axis = "episode"
+    counters = [s for s in plain.values() if s.axis == "episode"]
+    if counters and clock is not None:
+        counter = max(counters, key=len)
+        for s in plain.values():
+            if s.axis == "unknown" and np.isfinite(s.wall).all():
+                there = np.interp(s.wall, counter.wall, counter.step)
+                if float(np.median(np.abs(there - s.step))) <= 1.5:
+                    s.axis = "episode"
+
+
+def _gap(s: Series) -> float:
+    return float(np.median(np.diff(s.step))) if len(s) > 1 else 0.0
+
+
+def _note_continuations(run: Run, store: Store, restarting: set[str]) -> None:
+    seen: dict[tuple[int, int], int] = {}
+    for tag, builder in store.series.items():
+        if tag in restarting or run.series[tag].axis != "step":
+            continue
+        for rewind in builder.rewinds:
+            key = next(
+                (k for k in seen if abs(k[1] - rewind.after) <= max(1, 0.02 * abs(k[1]))),
+                (rewind.before, rewind.after),
+            )
+            seen[key] = seen.get(key, 0) + 1
+    on_axis = sum(s.axis == "step" for s in run.series.values())
+    # One straggler is a quirk of its tag; a continuation shows in a good part of them.
+    run.resumed_at = sorted(k for k, n in seen.items() if n >= max(1, 0.2 * on_axis))
+    dropped = sum(s.overridden for s in run.series.values())
+    for before, after in run.resumed_at:
+        run.notes.append(
+            f"steps jump back from {before:,} to {after:,}: the run was continued from an earlier step; "
+            "the later points hold"
+        )
+    if dropped:
+        run.notes.append(f"{dropped:,} points of overridden steps were left out")
+
+
+def _note_clock(run: Run) -> None:
+    step, wall = run.timeline
+    keep = np.isfinite(wall)
+    if keep.sum() < 2:
+        if len(step):
+            run.notes.append("the file carries no clock: speed and gaps cannot be judged")
+        return
+    dt = np.diff(wall[keep])
+    if (dt < -1.0).any():
+        worst = int(np.argmin(dt))
+        run.notes.append(
+            f"the clock jumps back by {-dt[worst]:,.0f} s at step {int(step[keep][worst + 1]):,}; "
+            "speeds leave that interval out"
+        )
+
+
+def point_evidence(series: Series, point: Point | None, text: str) -> Evidence:
+    """Evidence that points at one logged value."""
+    if point is None:
+        return Evidence(series.tag, None, None, text)
+    return Evidence(series.tag, point.step, point.value, text)

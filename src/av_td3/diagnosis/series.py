@@ -1,0 +1,175 @@
+"""A finished series: what rules and reports look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from .stats import Trend, median, trend
+from .store import Builder, Point, Rewind
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass
+class Series:
+    """One tag of one run, in the order of its steps.
+
+    ``value`` is the logged value, or the mean of a bucket where the series was folded
+    (``weight`` > 1); ``low`` and ``high`` are the extremes of the bucket.  ``lowest``,
+    ``highest``, ``first``, ``last`` and ``count`` are exact in both cases.
+    """
+
+    tag: str
+    step: Floats
+    wall: Floats
+    value: Floats
+    low: Floats
+    high: Floats
+    weight: Floats
+    count: int
+    nonfinite: int
+    first: Point
+    last: Point
+    lowest: Point | None
+    highest: Point | None
+    first_nonfinite: Point | None
+    rewinds: list[Rewind] = field(default_factory=list)
+    rewind_count: int = 0
+    overridden: int = 0
+    """Points dropped because a resumed run logged those steps again."""
+    folded: bool = False
+    axis: str = "step"
+    """What the x-axis counts: step, episode, update or unknown."""
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    @property
+    def finite(self) -> Series:
+        """Without its non-finite points."""
+        keep = np.isfinite(self.value)
+        if keep.all():
+            return self
+        return self._only(keep)
+
+    def _only(self, keep: npt.NDArray[np.bool_]) -> Series:
+        return Series(
+            **{
+                **self.__dict__,
+                "step": self.step[keep],
+                "wall": self.wall[keep],
+                "value": self.value[keep],
+                "low": self.low[keep],
+                "high": self.high[keep],
+                "weight": self.weight[keep],
+            }
+        )
+
+    def tail(self, share: float = 0.25, least: int = 1) -> Series:
+        """The last ``share`` of the points, at least ``least``."""
+        n = len(self)
+        k = min(n, max(least, round(n * share)))
+        keep = np.zeros(n, bool)
+        keep[n - k :] = True
+        return self._only(keep)
+
+    def head(self, share: float = 0.25, least: int = 1) -> Series:
+        """The first ``share`` of the points, at least ``least``."""
+        n = len(self)
+        keep = np.zeros(n, bool)
+        keep[: min(n, max(least, round(n * share)))] = True
+        return self._only(keep)
+
+    def median(self) -> float:
+        return median(self.value)
+
+    def trend(self) -> Trend:
+        s = self.finite
+        return trend(s.step, s.value)
+
+    def at(self, steps: Floats) -> Floats:
+        """Values at other steps: the last one logged at or before each; NaN before the first."""
+        s = self.finite
+        if not len(s):
+            return np.full(len(steps), np.nan)
+        where = np.searchsorted(s.step, steps, side="right") - 1
+        return np.where(where >= 0, s.value[np.maximum(where, 0)], np.nan)
+
+
+def finish(builder: Builder, monotone: bool) -> Series:
+    """Turn what was read into a series.
+
+    Args:
+        builder: the points in order of arrival.
+        monotone: whether this tag's steps ought to grow, so that a jump back means that a
+            resumed run logged those steps again and the later points hold.
+    """
+    rows = builder.rows()
+    dropped = 0
+    if monotone and builder.rewind_count:
+        keep = _last_written(rows[:, 0])
+        dropped = int(rows[~keep, 5].sum())
+        rows = rows[keep]
+    if len(rows) > 1 and not monotone and builder.rewind_count:
+        rows = rows[np.argsort(rows[:, 0], kind="stable")]
+    assert builder.first is not None and builder.last is not None
+    series = Series(
+        tag=builder.tag,
+        step=rows[:, 0].copy(),
+        wall=rows[:, 1].copy(),
+        value=rows[:, 2].copy(),
+        low=rows[:, 3].copy(),
+        high=rows[:, 4].copy(),
+        weight=rows[:, 5].copy(),
+        count=builder.count - dropped,
+        nonfinite=builder.nonfinite,
+        first=builder.first,
+        last=builder.last,
+        lowest=builder.lowest,
+        highest=builder.highest,
+        first_nonfinite=builder.first_nonfinite,
+        rewinds=builder.rewinds,
+        rewind_count=builder.rewind_count,
+        overridden=dropped,
+        folded=builder.bucket > 1,
+    )
+    if dropped and not series.folded:
+        _recount(series)
+    return series
+
+
+def _last_written(step: Floats) -> npt.NDArray[np.bool_]:
+    """Which points no later segment has logged again.
+
+    A point goes when some later point, after a jump back, has a step at or below its own.
+    Equal steps without a jump back are several values of one step and all stay.
+    """
+    if len(step) < 2:
+        return np.ones(len(step), bool)
+    segment = np.concatenate([[0], np.cumsum(np.diff(step) < 0)])
+    starts = np.flatnonzero(np.diff(segment, prepend=-1))
+    floor = np.full(len(starts), np.inf)
+    lowest = np.inf
+    for k in range(len(starts) - 1, -1, -1):
+        floor[k] = lowest
+        lowest = min(lowest, float(step[starts[k]]))
+    return np.asarray(step < floor[segment])
+
+
+def _recount(series: Series) -> None:
+    """Exact extremes again, after points were dropped."""
+    points = [
+        Point(int(s), float(v), float(w))
+        for s, v, w in zip(series.step, series.value, series.wall, strict=True)
+    ]
+    if not points:
+        return
+    series.first, series.last = points[0], points[-1]
+    finite = [p for p in points if np.isfinite(p.value)]
+    series.nonfinite = len(points) - len(finite)
+    series.lowest = min(finite, key=lambda p: p.value, default=None)
+    series.highest = max(finite, key=lambda p: p.value, default=None)
+    series.first_nonfinite = next((p for p in points if not np.isfinite(p.value)), None)
