@@ -1,0 +1,1 @@
+"""How well an agent drives: held-out episodes, statistics, baselines, tables, video.  No torch here."""

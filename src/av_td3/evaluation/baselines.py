@@ -1,0 +1,203 @@
+"""Drivers to compare an agent with: two random ones, one that stands, one that is classical.
+
+The classical driver is the ceiling for what the vector observation allows: it follows the
+route's points with pure pursuit (Coulter 1992), plans its speed from their curvature and
+brakes for what is ahead.  It reads the obstacle from ``info`` when it is given one; in
+that it knows more than the agent's vector does, and the agent's camera shows it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from av_td3.config import STEP_SECONDS, EnvConfig, ExplorationConfig
+from av_td3.driving.observation import action_space, read_vector
+from av_td3.evaluation.rollout import Action, Observation
+
+Array = NDArray[np.float64]
+
+
+class RandomPolicy:
+    """Uniform over the action space, fresh each step: Gymnasium's ``action_space.sample()``."""
+
+    def __init__(self, space: gymnasium.spaces.Box | None = None) -> None:
+        self._space = space or action_space()
+        self.reset(0)
+
+    def reset(self, seed: int) -> None:
+        """The same seed gives the same actions."""
+        self._rng = np.random.default_rng([seed, 1])
+
+    def __call__(self, observation: Observation) -> Action:
+        return self._rng.uniform(self._space.low, self._space.high).astype(np.float32)
+
+
+class SmoothRandom:
+    """Autocorrelated random driving with a mean throttle: training's warm-up as a policy.
+
+    White noise at 20 steps a second averages out before the car moves; this one does drive,
+    so it is the harder of the two random baselines.
+    """
+
+    def __init__(self, config: ExplorationConfig | None = None) -> None:
+        self._config = config or ExplorationConfig()
+        self.reset(0)
+
+    def reset(self, seed: int) -> None:
+        """The same seed gives the same actions."""
+        self._rng = np.random.default_rng([seed, 2])
+        self._noise = self._rng.standard_normal(2)
+
+    def __call__(self, observation: Observation) -> Action:
+        c = self._config
+        fresh = self._rng.standard_normal(2)
+        rho = c.warmup_correlation
+        self._noise = rho * self._noise + math.sqrt(1 - rho**2) * fresh
+        mean = np.array([0.0, c.warmup_throttle_mean])
+        return np.clip(mean + c.warmup_noise * self._noise, -1, 1).astype(np.float32)
+
+
+class Stationary:
+    """Stands with the brake on: what doing nothing is worth."""
+
+    def __call__(self, observation: Observation) -> Action:
+        return np.array([0.0, -1.0], np.float32)
+
+
+@dataclass(frozen=True)
+class ClassicalGains:
+    """Constants of the classical driver, SI units; the defaults are for a Tesla Model 3."""
+
+    wheelbase: float = 2.875
+    rear_axle: float = 1.4
+    """Metres from the car's origin back to the rear axle, which pure pursuit steers."""
+    max_steer_deg: float = 70.0
+    """Wheel angle at steer = 1 (CARLA's ``max_steer_angle`` of the Model 3)."""
+    look_ahead_s: float = 0.6
+    min_look_ahead: float = 4.0
+    max_look_ahead: float = 12.0
+    lateral_acceleration: float = 2.0
+    """m/s^2 that curves are driven with."""
+    braking: float = 2.0
+    """m/s^2 that speed is planned with, for curves and for what is ahead."""
+    kp: float = 0.35
+    ki: float = 0.08
+    kd: float = 0.0
+    """Speed control: throttle per m/s, per metre, per m/s^2."""
+    gap: float = 5.0
+    """Metres kept to what is ahead when standing."""
+
+
+class ClassicalDriver:
+    """Pure pursuit on the route's points, PID on the speed, braking for obstacles.
+
+    Args:
+        config: the environment's, which scales the observation and gives the target speed.
+    """
+
+    def __init__(self, config: EnvConfig, gains: ClassicalGains | None = None) -> None:
+        self._config, self.gains = config, gains or ClassicalGains()
+        self.reset(0)
+
+    def reset(self, seed: int) -> None:
+        """Forget the last episode."""
+        self._integral = 0.0
+        self._last_error: float | None = None
+        self._obstacle, self._closing_time = math.inf, math.inf
+
+    def watch(self, info: Mapping[str, Any]) -> None:
+        """Optional: take the distance to what is ahead from ``info``."""
+        self._obstacle = float(info.get("obstacle_distance_m", math.inf))
+        self._closing_time = float(info.get("time_to_collision_s", math.inf))
+
+    def __call__(self, observation: Observation) -> Action:
+        reading = read_vector(self._config, np.asarray(observation["vector"]))
+        path = np.concatenate([[[0.0, 0.0]], reading.waypoints])
+        steer = self._steer(path[1:], reading.speed)
+        pedal = self._pedal(reading.speed, self._wanted_speed(path[1:], reading.speed))
+        return np.array([steer, pedal], np.float32)
+
+    def _steer(self, points: Array, speed: float) -> float:
+        """Wheel angle of the circle through the rear axle and the look-ahead point, as steer."""
+        g = self.gains
+        reach = min(g.max_look_ahead, max(g.min_look_ahead, g.look_ahead_s * speed))
+        from_axle = points + np.array([g.rear_axle, 0.0])
+        x, y = look_ahead_point(from_axle, reach + g.rear_axle)
+        curvature = 2.0 * y / (x * x + y * y)
+        return max(-1.0, min(1.0, math.degrees(math.atan(g.wheelbase * curvature)) / g.max_steer_deg))
+
+    def _wanted_speed(self, points: Array, speed: float) -> float:
+        """m/s: the target, less for the curves ahead and for what stands in the way."""
+        g = self.gains
+        target = self._config.reward.target_speed_kmh / 3.6
+        curvature, distance = curvatures(points)
+        with np.errstate(divide="ignore"):
+            allowed = np.sqrt(g.lateral_acceleration / curvature)
+        # Speeds from which one can still brake to what a curve further on allows.
+        wanted = min(target, float(np.sqrt(allowed**2 + 2 * g.braking * distance).min(initial=math.inf)))
+        if math.isfinite(self._obstacle):
+            room = max(0.0, self._obstacle - g.gap)
+            # Its speed along ours follows from the gap and the time to close it.
+            theirs = speed - self._obstacle / self._closing_time if self._closing_time > 0 else 0.0
+            wanted = min(wanted, math.sqrt(max(0.0, theirs) ** 2 + 2 * g.braking * room))
+        return wanted
+
+    def _pedal(self, speed: float, wanted: float) -> float:
+        g = self.gains
+        if wanted < 0.1:
+            self._integral = 0.0
+            return -1.0
+        error = wanted - speed
+        change = 0.0 if self._last_error is None else (error - self._last_error) / STEP_SECONDS
+        self._last_error = error
+        pedal = g.kp * error + g.ki * self._integral + g.kd * change
+        if abs(pedal) < 1.0:  # no wind-up while the pedal is at its stop
+            self._integral += error * STEP_SECONDS
+        return max(-1.0, min(1.0, pedal))
+
+
+def look_ahead_point(points: Array, reach: float) -> tuple[float, float]:
+    """Where the path of ``points`` (n, 2) leaves the circle of radius ``reach`` about the origin.
+
+    The last point when the path ends inside it; the first when it begins outside.
+    """
+    distance = np.hypot(points[:, 0], points[:, 1])
+    beyond = np.flatnonzero(distance >= reach)
+    if len(beyond) == 0:
+        return float(points[-1, 0]), float(points[-1, 1])
+    k = int(beyond[0])
+    if k == 0:
+        return float(points[0, 0]), float(points[0, 1])
+    t = (reach - distance[k - 1]) / max(1e-9, distance[k] - distance[k - 1])
+    x, y = points[k - 1] + t * (points[k] - points[k - 1])
+    return float(x), float(y)
+
+
+def curvatures(points: Array) -> tuple[Array, Array]:
+    """|curvature| (1/m) at each inner point of a path (n, 2), and its distance along the path.
+
+    The angle between the chords before and after a point over their mean length.
+    """
+    chords = np.diff(points, axis=0)
+    lengths = np.hypot(chords[:, 0], chords[:, 1])
+    headings = np.unwrap(np.arctan2(chords[:, 1], chords[:, 0]))
+    spacing = np.maximum(1e-6, (lengths[1:] + lengths[:-1]) / 2)
+    start = float(np.hypot(*points[0]))
+    return np.abs(np.diff(headings)) / spacing, start + np.cumsum(lengths)[:-1]
+
+
+def sb3_policy(model: Any) -> Callable[[Observation], Action]:
+    """The deterministic policy of a Stable-Baselines3 model, as :func:`rollout.evaluate` wants it."""
+
+    def policy(observation: Observation) -> Action:
+        action, _ = model.predict(dict(observation), deterministic=True)
+        return np.asarray(action, np.float32)
+
+    return policy

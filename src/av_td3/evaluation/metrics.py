@@ -1,0 +1,236 @@
+"""The figures of an evaluation: what each is computed from, and its interval.
+
+Formulas and reading: docs/evaluation.md.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from av_td3.evaluation.rollout import TTC_CAP_S, EpisodeRecord, Evaluation
+from av_td3.evaluation.statistics import (
+    CONFIDENCE,
+    Interval,
+    Paired,
+    mean_interval,
+    overlap,
+    paired,
+    proportion_interval,
+    ratio_interval,
+)
+
+Value = Callable[[EpisodeRecord], float]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure.  Ratios are sums over episodes: sum of ``value`` / sum of ``per``."""
+
+    name: str
+    title: str
+    unit: str
+    kind: Literal["mean", "share of episodes", "ratio", "rate of events"]
+    value: Value
+    per: Value | None = None
+    higher_is_better: bool | None = True
+    """None: neither, it describes."""
+    bounds: tuple[float, float] | None = None
+
+    def interval(self, evaluation: Evaluation, confidence: float = CONFIDENCE, seed: int = 0) -> Interval:
+        """The figure of one agent, with its confidence interval."""
+        values = [float(self.value(e)) for e in evaluation.episodes]
+        if self.kind == "share of episodes":
+            return proportion_interval([v > 0 for v in values], confidence=confidence)
+        if self.per is None:
+            return mean_interval(values, bounds=self.bounds, confidence=confidence, seed=seed)
+        return ratio_interval(
+            values,
+            [float(self.per(e)) for e in evaluation.episodes],
+            events=self.kind == "rate of events",
+            bounds=self.bounds,
+            confidence=confidence,
+            seed=seed,
+        )
+
+
+def _steps(e: EpisodeRecord) -> float:
+    return float(e.steps)
+
+
+def _km(e: EpisodeRecord) -> float:
+    return e.distance_km
+
+
+def _capped_ttc(e: EpisodeRecord) -> float:
+    return TTC_CAP_S if e.min_time_to_collision_s is None else min(TTC_CAP_S, e.min_time_to_collision_s)
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("route_completion", "route completion", "", "mean", lambda e: e.route_completion, bounds=(0, 1)),
+    Metric("success_rate", "success", "", "share of episodes", lambda e: e.success, bounds=(0, 1)),
+    Metric("mean_reward", "return", "", "mean", lambda e: e.episode_return),
+    Metric(
+        "collisions_per_km", "collisions", "1/km", "rate of events", lambda e: e.collisions, _km, False
+    ),
+    Metric(
+        "lane_invasions_per_km", "lane invasions", "1/km", "rate of events", lambda e: e.lane_invasions,
+        _km, False,
+    ),
+    Metric(
+        "off_road_share", "off the road", "", "ratio", lambda e: e.off_road_steps, _steps, False, (0, 1)
+    ),
+    Metric("speed_kmh", "speed", "km/h", "ratio", lambda e: e.mean_speed_kmh * e.steps, _steps, None),
+    Metric("jerk", "jerk", "m/s³", "ratio", lambda e: e.mean_abs_jerk * e.steps, _steps, False),
+    Metric(
+        "lateral_deviation_m", "lateral deviation", "m", "ratio",
+        lambda e: e.mean_abs_lateral_deviation_m * e.steps, _steps, False,
+    ),
+    Metric(
+        "steer_change", "steer change", "", "ratio", lambda e: e.mean_abs_steer_change * e.steps, _steps,
+        False, (0, 2),
+    ),
+    Metric("min_ttc_s", "least time to collision", "s", "mean", _capped_ttc, None, True, (0, TTC_CAP_S)),
+    Metric(
+        "low_ttc_share", "time exposed", "", "ratio", lambda e: e.low_ttc_steps, _steps, False, (0, 1)
+    ),
+    Metric("episode_length", "episode length", "steps", "mean", _steps, None, None),
+    Metric("distance_km", "distance per episode", "km", "mean", _km, None, None),
+)  # fmt: skip
+BY_NAME = {metric.name: metric for metric in METRICS}
+PAIRED = ("route_completion", "mean_reward", "success_rate")
+"""Figures that agents are compared by, route by route."""
+
+
+def summary(
+    evaluation: Evaluation, confidence: float = CONFIDENCE, seed: int = 0
+) -> dict[str, Interval]:  # fmt: skip
+    """Every figure of one agent, by name."""
+    return {m.name: m.interval(evaluation, confidence, seed) for m in METRICS}
+
+
+def terminations(evaluation: Evaluation) -> dict[str, int]:
+    """How the episodes ended, most frequent first."""
+    return dict(Counter(e.termination for e in evaluation.episodes).most_common())
+
+
+def scalars(evaluation: Evaluation) -> dict[str, float]:
+    """``eval/...`` for TensorBoard: plain means, ends of the intervals of the headline figures.
+
+    A figure that has no value (collisions per km of a car that never moved) is left out.
+    """
+    episodes, n = evaluation.episodes, len(evaluation.episodes)
+    row = {
+        "eval/avg_collisions": sum(e.collisions for e in episodes) / n,
+        "eval/avg_lane_invasions": sum(e.lane_invasions for e in episodes) / n,
+        "eval/avg_episode_length": sum(e.steps for e in episodes) / n,
+        "eval/episodes": float(n),
+        "eval/simulator_faults": float(evaluation.simulator_faults),
+    }
+    for name, interval in summary(evaluation).items():
+        if name != "episode_length" and interval.estimate is not None:
+            row[f"eval/{name}"] = interval.estimate
+        if name in PAIRED and interval.low is not None and interval.high is not None:
+            row[f"eval/{name}_low"], row[f"eval/{name}_high"] = interval.low, interval.high
+    return row
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two agents on the routes that both drove."""
+
+    first: str
+    second: str
+    routes: int
+    metrics: dict[str, Paired]
+    disjoint: dict[str, bool]
+    """Per metric: whether the two agents' own intervals do not overlap."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "first": self.first,
+            "second": self.second,
+            "routes": self.routes,
+            "metrics": {name: p.to_dict() for name, p in self.metrics.items()},
+            "intervals_disjoint": self.disjoint,
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Agents on the same held-out routes; the first is the one in question."""
+
+    evaluations: dict[str, Evaluation]
+    summaries: dict[str, dict[str, Interval]]
+    pairs: tuple[Pair, ...]
+    """The first agent against each other one."""
+    confidence: float = CONFIDENCE
+
+    def clearly_better(self, other: str, metric: str = "route_completion") -> bool:
+        """Whether the first agent beats ``other`` with intervals that do not overlap."""
+        names = list(self.evaluations)
+        a, b = self.summaries[names[0]][metric], self.summaries[other][metric]
+        if overlap(a, b) or a.estimate is None or b.estimate is None:
+            return False
+        better = BY_NAME[metric].higher_is_better is not False
+        return a.estimate > b.estimate if better else a.estimate < b.estimate
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, ``schema`` 1; every number is finite or null."""
+        return {
+            "schema": 1,
+            "confidence": self.confidence,
+            "agents": {
+                name: {
+                    "summary": {m: i.to_dict() for m, i in self.summaries[name].items()},
+                    "terminations": terminations(evaluation),
+                    **evaluation.to_dict(),
+                }
+                for name, evaluation in self.evaluations.items()
+            },
+            "pairs": [pair.to_dict() for pair in self.pairs],
+        }
+
+
+def compare(results: Mapping[str, Evaluation], confidence: float = CONFIDENCE, seed: int = 0) -> Comparison:
+    """Figures of every agent, and the first one against each other on the routes both drove.
+
+    Raises:
+        ValueError: no agents.
+    """
+    if not results:
+        raise ValueError("nothing to compare")
+    names = list(results)
+    summaries = {name: summary(results[name], confidence, seed) for name in names}
+    pairs = [
+        _pair(results, summaries, names[0], other, confidence, seed) for other in names[1:]
+    ]  # fmt: skip
+    return Comparison(dict(results), summaries, tuple(pairs), confidence)
+
+
+def _pair(
+    results: Mapping[str, Evaluation],
+    summaries: Mapping[str, Mapping[str, Interval]],
+    first: str,
+    second: str,
+    confidence: float,
+    seed: int,
+) -> Pair:
+    mine = {e.seed: e for e in results[first].episodes}
+    theirs = {e.seed: e for e in results[second].episodes}
+    common = sorted(mine.keys() & theirs.keys())
+    metrics = {}
+    for name in PAIRED if common else ():
+        metric = BY_NAME[name]
+        metrics[name] = paired(
+            [float(metric.value(mine[s])) for s in common],
+            [float(metric.value(theirs[s])) for s in common],
+            higher_is_better=metric.higher_is_better is not False,
+            bounds=metric.bounds,
+            confidence=confidence,
+            seed=seed,
+        )
+    disjoint = {name: not overlap(summaries[first][name], summaries[second][name]) for name in PAIRED}
+    return Pair(first, second, len(common), metrics, disjoint)

@@ -1,0 +1,266 @@
+"""Driving held-out episodes and writing down what happened.
+
+Every agent drives the same routes: episode ``i`` is reset with ``seed + i``, whoever
+drives.  An episode that the simulator broke off is driven again and counted; it is never
+scored as driving.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from av_td3.config import STEP_SECONDS
+
+Observation = Mapping[str, NDArray[Any]]
+Action = NDArray[np.float32]
+Policy = Callable[[Observation], Action]
+"""Anything callable.  Two optional methods are called when it has them: ``reset(seed)``
+before each episode, and ``watch(info)`` with the ``info`` of each reset and step, for
+baselines that may know more than the agent."""
+
+SIMULATOR_FAULT = "simulator_fault"
+LOW_TTC_S = 1.5
+"""Time to collision under which a step counts as exposed (van der Horst 1991: 1.5 s)."""
+TTC_CAP_S = 10.0
+"""Times to collision are averaged as min(TTC, cap): beyond it nothing is at risk."""
+
+
+class EvaluationError(RuntimeError):
+    """An evaluation that could not be made; the message says why."""
+
+
+@dataclass(frozen=True)
+class EpisodeRecord:
+    """One scored episode.  Means are over its steps; nothing in it is infinite."""
+
+    seed: int
+    route_length_m: float
+    route_completion: float
+    """0..1"""
+    success: bool
+    """The route's end was reached."""
+    episode_return: float
+    """Undiscounted sum of rewards."""
+    steps: int
+    distance_km: float
+    collisions: int
+    lane_invasions: int
+    off_road_steps: int
+    mean_speed_kmh: float
+    mean_abs_jerk: float
+    """m/s^3"""
+    mean_abs_lateral_deviation_m: float
+    min_time_to_collision_s: float | None
+    """None: nothing was ever ahead and closing."""
+    low_ttc_steps: int
+    """Steps with a time to collision under ``LOW_TTC_S``."""
+    mean_abs_steer_change: float
+    """Mean |steer - previous steer| of the policy's actions, 0..2."""
+    termination: str
+    attempts: int = 1
+    """Drives it took: 1 + those that the simulator broke off."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The episodes of one agent."""
+
+    name: str
+    seed: int
+    episodes: tuple[EpisodeRecord, ...]
+    simulator_faults: int = 0
+    abandoned_seeds: tuple[int, ...] = ()
+    """Episodes that the simulator broke off at every attempt: missing, not failed."""
+    wall_s: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; no infinities, no NaN."""
+        return asdict(self) | {
+            "episodes": [asdict(e) for e in self.episodes],
+            "abandoned_seeds": list(self.abandoned_seeds),
+        }
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Any]) -> Evaluation:
+        """Inverse of :meth:`to_dict`.
+
+        Raises:
+            EvaluationError: keys are missing or unknown.
+        """
+        try:
+            episodes = tuple(EpisodeRecord(**episode) for episode in tree["episodes"])
+            known = {f.name for f in fields(cls)}
+            rest = {key: value for key, value in tree.items() if key in known - {"episodes"}}
+            return cls(**rest | {"episodes": episodes, "abandoned_seeds": tuple(tree["abandoned_seeds"])})
+        except (KeyError, TypeError) as error:
+            raise EvaluationError(f"not an evaluation: {error}") from None
+
+
+class Recorder(Protocol):
+    """Sees every step, and whether the episode counted; ``video.VideoRecorder`` is one."""
+
+    def begin(self, index: int, env: Any, observation: Observation) -> None: ...
+
+    def step(
+        self, env: Any, observation: Observation, action: Action, reward: float, info: Mapping[str, Any]
+    ) -> None: ...
+
+    def end(self, record: EpisodeRecord | None) -> None:
+        """``record`` is None when the episode is thrown away."""
+
+
+def evaluate(
+    env: Any,
+    policy: Policy,
+    episodes: int,
+    seed: int,
+    on_episode: Callable[[EpisodeRecord], None] | None = None,
+    record: Recorder | None = None,
+    *,
+    name: str = "agent",
+    max_attempts: int = 3,
+) -> Evaluation:
+    """Drive ``episodes`` episodes, resetting ``env`` with seed, seed + 1, ...
+
+    Args:
+        env: ``SupervisedEnv(config, split="held_out")`` or any Gymnasium environment whose
+            ``info`` has the keys of docs/architecture.md.  It is not closed.
+        policy: called with each observation; used as it is, so pass the deterministic one.
+        on_episode: called after each scored episode.
+        record: sees every step, for a video.
+        max_attempts: drives per seed before it is given up as abandoned.
+
+    Raises:
+        EvaluationError: the policy's action has the wrong shape or is not finite, or the
+            simulator failed in every episode.
+    """
+    if episodes < 1 or max_attempts < 1:
+        raise ValueError("an evaluation needs at least one episode and one attempt")
+    started = time.monotonic()
+    done: list[EpisodeRecord] = []
+    abandoned: list[int] = []
+    faults = 0
+    for index in range(episodes):
+        for attempt in range(1, max_attempts + 1):
+            result = _drive(env, policy, index, seed + index, attempt, record)
+            if result is not None:
+                done.append(result)
+                if on_episode is not None:
+                    on_episode(result)
+                break
+            faults += 1
+        else:
+            abandoned.append(seed + index)
+    if not done:
+        raise EvaluationError(
+            f"the simulator failed in all {faults} attempts at {episodes} episodes: nothing was measured"
+        )
+    return Evaluation(name, seed, tuple(done), faults, tuple(abandoned), time.monotonic() - started)
+
+
+def _drive(
+    env: Any, policy: Policy, index: int, seed: int, attempt: int, record: Recorder | None
+) -> EpisodeRecord | None:
+    """One episode; None when the simulator broke it off."""
+    reset, watch = getattr(policy, "reset", None), getattr(policy, "watch", None)
+    observation, info = env.reset(seed=seed)
+    if reset is not None:
+        reset(seed)
+    if watch is not None:
+        watch(info)
+    result: EpisodeRecord | None = None
+    if record is not None:
+        record.begin(index, env, observation)
+    try:
+        tally = _Tally(seed)
+        while True:
+            action = np.asarray(policy(observation), np.float32)
+            _check(action, env.action_space.shape, tally.steps, seed)
+            observation, reward, terminated, truncated, info = env.step(action)
+            cause = info.get("termination")
+            if cause == SIMULATOR_FAULT:
+                return None
+            tally.add(action, float(reward), info)
+            if watch is not None:
+                watch(info)
+            if record is not None:
+                record.step(env, observation, action, float(reward), info)
+            if terminated or truncated:
+                # An outer time limit (gymnasium.wrappers.TimeLimit) truncates without a name.
+                result = tally.finish(info, cause or ("time_limit" if truncated else "unnamed"), attempt)
+                return result
+    finally:
+        if record is not None:
+            record.end(result)
+
+
+def _check(action: Action, shape: tuple[int, ...], step: int, seed: int) -> None:
+    if action.shape != shape:
+        raise EvaluationError(f"the policy returned an action of shape {action.shape}, not {shape}")
+    if not np.isfinite(action).all():
+        raise EvaluationError(
+            f"the policy returned a non-finite action {action.tolist()} at step {step} of seed {seed}"
+        )
+
+
+class _Tally:
+    """Sums over the steps of one episode."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.steps = 0
+        self.total = self.metres = self.speed = self.jerk = self.lateral = self.steer = 0.0
+        self.nearest = math.inf
+        self.exposed = 0
+        self._last_steer: float | None = None
+
+    def add(self, action: Action, reward: float, info: Mapping[str, Any]) -> None:
+        self.steps += 1
+        self.total += reward
+        self.metres += info["distance_m"]
+        self.speed += info["speed_kmh"]
+        self.jerk += abs(info["jerk"])
+        self.lateral += abs(info["lateral_deviation_m"])
+        ttc = info["time_to_collision_s"]
+        self.nearest = min(self.nearest, ttc)
+        self.exposed += ttc < LOW_TTC_S
+        steer = float(action[0])
+        if self._last_steer is not None:
+            self.steer += abs(steer - self._last_steer)
+        self._last_steer = steer
+
+    def finish(self, info: Mapping[str, Any], termination: str, attempts: int) -> EpisodeRecord:
+        n = self.steps
+        return EpisodeRecord(
+            seed=self.seed,
+            route_length_m=float(info["route_length_m"]),
+            # The end counts as reached a little before it: a success is a whole route.
+            route_completion=1.0 if termination == "success" else float(info["route_completion"]),
+            success=termination == "success",
+            episode_return=self.total,
+            steps=n,
+            distance_km=self.metres / 1000,
+            collisions=int(info["collisions"]),
+            lane_invasions=int(info["lane_invasions"]),
+            off_road_steps=int(info["off_road_steps"]),
+            mean_speed_kmh=self.speed / n,
+            mean_abs_jerk=self.jerk / n,
+            mean_abs_lateral_deviation_m=self.lateral / n,
+            min_time_to_collision_s=self.nearest if math.isfinite(self.nearest) else None,
+            low_ttc_steps=self.exposed,
+            mean_abs_steer_change=self.steer / max(1, n - 1),
+            termination=termination,
+            attempts=attempts,
+        )
+
+
+def simulated_seconds(evaluation: Evaluation) -> float:
+    """Simulated time of all scored episodes."""
+    return STEP_SECONDS * sum(episode.steps for episode in evaluation.episodes)

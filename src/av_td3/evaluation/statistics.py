@@ -1,0 +1,262 @@
+"""Confidence intervals for a handful of episodes, and paired comparison of two agents.
+
+The unit that is resampled is the episode (a route): steps within one are far from
+independent.  Intervals are BCa bootstraps (Efron 1987): on skewed, bounded samples of
+this size they cover better than percentile ones (docs/evaluation.md has the measurement).
+Where a bootstrap cannot see any spread, because all episodes gave the same, an exact
+bound takes its place.  Success is a proportion, so it gets Wilson's interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm
+
+Array = NDArray[np.float64]
+
+CONFIDENCE = 0.95
+RESAMPLES = 9999
+"""As ``scipy.stats.bootstrap``: the interval's ends move by about 1 % of its width between seeds."""
+_WITHOUT_EXPOSURE = 0.05  # share of resamples with an empty denominator beyond which a rate has no interval
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its confidence interval; None where there is none."""
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+    n: int
+    """Episodes it rests on."""
+    method: str
+    """bca | percentile | wilson | poisson | bounded | none"""
+
+    def __str__(self) -> str:
+        def text(x: float | None) -> str:
+            return "-" if x is None else f"{x:.3g}"
+
+        return f"{text(self.estimate)} [{text(self.low)}, {text(self.high)}]"
+
+    def to_dict(self) -> dict[str, Any]:
+        return dict(self.__dict__)
+
+
+NOTHING = Interval(None, None, None, 0, "none")
+
+
+def mean_interval(
+    values: ArrayLike,
+    *,
+    bounds: tuple[float, float] | None = None,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> Interval:
+    """Of the mean of one number per episode.
+
+    Args:
+        values: (n,) finite.
+        bounds: what the number can be at all; makes a constant sample say something.
+    """
+    x = _sample(values)
+    if len(x) == 0:
+        return NOTHING
+    if np.ptp(x) == 0:
+        return _constant(float(x[0]), len(x), bounds, confidence)
+    interval = _bootstrap(lambda a: a.mean(-1), (x,), confidence, seed)
+    return _within(interval, bounds)
+
+
+def proportion_interval(hits: ArrayLike, *, confidence: float = CONFIDENCE) -> Interval:
+    """Of the share of true values: Wilson's score interval (Wilson 1927; Brown, Cai, DasGupta 2001).
+
+    Unlike a bootstrap it does not collapse at 0 of n or n of n.
+    """
+    x = np.asarray(hits, bool)
+    n = x.size
+    if n == 0:
+        return NOTHING
+    z = float(norm.ppf(0.5 + confidence / 2))
+    p = float(x.mean())
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    # At 0 and 1 the formula touches the bound exactly; rounding must not miss it.
+    low = 0.0 if p == 0 else max(0.0, centre - half)
+    high = 1.0 if p == 1 else min(1.0, centre + half)
+    return Interval(p, low, high, n, "wilson")
+
+
+def ratio_interval(
+    numerators: ArrayLike,
+    denominators: ArrayLike,
+    *,
+    events: bool = False,
+    bounds: tuple[float, float] | None = None,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> Interval:
+    """Of sum(numerators) / sum(denominators), both resampled together, episode by episode.
+
+    Args:
+        numerators, denominators: (n,), denominators >= 0: events and kilometres, say.
+        events: the numerators count rare events; without any, the interval's upper end is
+            the exact Poisson bound (Garwood 1936), about 3.7 / exposure at 95 %.
+        bounds: what the ratio can be at all.
+    """
+    num, den = _sample(numerators), _sample(denominators)
+    if num.shape != den.shape:
+        raise ValueError(f"{len(num)} numerators and {len(den)} denominators")
+    if (den < 0).any():
+        raise ValueError("a denominator is negative")
+    n, exposure = len(num), float(den.sum())
+    if n == 0 or exposure == 0:
+        return Interval(None, None, None, n, "none")
+    if events and not num.any():
+        return Interval(0.0, 0.0, -math.log((1 - confidence) / 2) / exposure, n, "poisson")
+
+    def ratio(a: Array, b: Array) -> Array:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return a.sum(-1) / b.sum(-1)
+
+    return _within(_bootstrap(ratio, (num, den), confidence, seed), bounds)
+
+
+def _sample(values: ArrayLike) -> Array:
+    x = np.asarray(values, np.float64)
+    if x.ndim != 1:
+        raise ValueError(f"one number per episode, not an array of shape {x.shape}")
+    if not np.isfinite(x).all():
+        raise ValueError("a sample holds a value that is not finite")
+    return x
+
+
+def _constant(value: float, n: int, bounds: tuple[float, float] | None, confidence: float) -> Interval:
+    """All n episodes gave ``value``: resampling them would claim certainty.
+
+    At least p = (1 - confidence)^(1/n) of all episodes give it, with that confidence
+    (Clopper and Pearson 1934, one-sided), and the rest lies somewhere within the bounds.
+    """
+    if bounds is None:
+        return Interval(value, None, None, n, "none")
+    p = (1 - confidence) ** (1 / n)
+    low, high = (p * value + (1 - p) * bound for bound in bounds)
+    return Interval(value, low, high, n, "bounded")
+
+
+def _within(interval: Interval, bounds: tuple[float, float] | None) -> Interval:
+    # Resampled means cannot leave the sample's range, hence not the bounds; rounding can.
+    if bounds is None or interval.low is None or interval.high is None:
+        return interval
+    low, high = max(bounds[0], interval.low), min(bounds[1], interval.high)
+    return Interval(interval.estimate, low, high, interval.n, interval.method)
+
+
+def _bootstrap(
+    statistic: Callable[..., Array], samples: tuple[Array, ...], confidence: float, seed: int
+) -> Interval:
+    """BCa interval of ``statistic(*samples)``; percentile where the acceleration is undefined.
+
+    ``scipy.stats.bootstrap`` gives the same (tested) but turns a single resample without
+    exposure into an interval of NaN.
+    """
+    n = len(samples[0])
+    rng = np.random.default_rng(seed)
+    index = rng.integers(0, n, (RESAMPLES, n))
+    draws = statistic(*(x[index] for x in samples))
+    draws = np.sort(draws[~np.isnan(draws)])  # 0/0: a resample without exposure says nothing
+    estimate = float(statistic(*samples))
+    enough = len(draws) >= (1 - _WITHOUT_EXPOSURE) * RESAMPLES
+    if not enough or draws[-1] - draws[0] <= 1e-9 * abs(estimate):
+        return Interval(estimate, None, None, n, "none")  # nothing seen, or no spread seen
+    tails = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
+    method = "percentile"
+    left_out = np.array([[j for j in range(n) if j != i] for i in range(n)])
+    jackknife = statistic(*(x[left_out] for x in samples))
+    below = (np.mean(draws < estimate) + np.mean(draws <= estimate)) / 2
+    if np.isfinite(jackknife).all() and np.ptp(jackknife) > 0 and 0 < below < 1:
+        gap = jackknife.mean() - jackknife
+        acceleration = (gap**3).sum() / (6 * (gap**2).sum() ** 1.5)
+        bias, z = norm.ppf(below), norm.ppf(tails)
+        tails = norm.cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))
+        method = "bca"
+    # An order statistic, not an interpolation: a draw can be infinite (events without exposure).
+    low, high = np.quantile(draws, tails, method="inverted_cdf")
+    return Interval(estimate, _finite(low), _finite(high), n, method)
+
+
+def _finite(x: float) -> float | None:
+    return float(x) if math.isfinite(x) else None
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two agents on the same routes, first minus second."""
+
+    difference: Interval
+    """Of the mean difference per route."""
+    improvement: Interval
+    """Probability of improvement: share of routes on which the first does better; ties count half."""
+    wins: int
+    losses: int
+    ties: int
+
+    @property
+    def significant(self) -> bool:
+        """The interval of the difference leaves out zero."""
+        d = self.difference
+        return d.low is not None and d.high is not None and (d.low > 0 or d.high < 0)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "difference": self.difference.to_dict(),
+            "improvement": self.improvement.to_dict(),
+            "wins": self.wins,
+            "losses": self.losses,
+            "ties": self.ties,
+            "significant": self.significant,
+        }
+
+
+def paired(
+    first: Sequence[float],
+    second: Sequence[float],
+    *,
+    higher_is_better: bool = True,
+    bounds: tuple[float, float] | None = None,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> Paired:
+    """Compare two agents route by route; ``first[i]`` and ``second[i]`` are of the same route.
+
+    Pairing takes the routes' own difficulty out of the comparison, so it sees differences
+    that two separate intervals hide.
+
+    Args:
+        bounds: of one value; the difference then lies within +-(high - low).
+    """
+    a, b = _sample(first), _sample(second)
+    if a.shape != b.shape:
+        raise ValueError(f"{len(a)} and {len(b)} episodes are not pairs")
+    span = None if bounds is None else (bounds[0] - bounds[1], bounds[1] - bounds[0])
+    gap = a - b if higher_is_better else b - a
+    score = np.where(gap > 0, 1.0, np.where(gap < 0, 0.0, 0.5))
+    return Paired(
+        mean_interval(a - b, bounds=span, confidence=confidence, seed=seed),
+        mean_interval(score, bounds=(0.0, 1.0), confidence=confidence, seed=seed),
+        int((gap > 0).sum()),
+        int((gap < 0).sum()),
+        int((gap == 0).sum()),
+    )
+
+
+def overlap(a: Interval, b: Interval) -> bool:
+    """Whether two intervals share a point; intervals without ends overlap everything."""
+    if a.low is None or a.high is None or b.low is None or b.high is None:
+        return True
+    return a.low <= b.high and b.low <= a.high

@@ -1,0 +1,295 @@
+"""Films of episodes: what the simulator shows, what the agent sees, what it does.
+
+H.264 through the ffmpeg binary that ``imageio-ffmpeg`` brings along; needs no display.  A
+file appears under its name only when it is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Container, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import cv2
+import imageio_ffmpeg
+import numpy as np
+from numpy.typing import NDArray
+
+from av_td3.config import STEP_SECONDS
+from av_td3.evaluation.rollout import Action, EpisodeRecord, Observation
+
+Frame = NDArray[np.uint8]
+
+FPS = round(1 / STEP_SECONDS)
+WIDTH, HEIGHT, PANEL = 640, 480, 72
+"""Size of the picture, pixels, and the height of the panel of figures under it."""
+_WHITE, _GRAY, _BACK = (235, 235, 235), (120, 120, 120), (24, 24, 28)
+_GREEN, _RED, _BLUE = (90, 200, 110), (225, 80, 70), (90, 160, 235)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+class VideoError(RuntimeError):
+    """A video that could not be written; the message says why."""
+
+
+class VideoWriter:
+    """Writes RGB frames of one size to an H.264 mp4 file.
+
+    A context manager: leaving it without an exception completes the file, an exception
+    discards it.  Odd sizes lose a row or column of pixels, which 4:2:0 colour needs.
+    """
+
+    def __init__(self, path: Path, fps: float = FPS) -> None:
+        self.path = path
+        self.frames = 0
+        self._fps = fps
+        self._partial = path.with_name(f".{path.stem}.partial.mp4")
+        self._ffmpeg: subprocess.Popen[bytes] | None = None
+        self._log: IO[bytes] | None = None
+        self._shape: tuple[int, ...] = ()
+
+    def add(self, frame: Frame) -> None:
+        """Append one (height, width, 3) uint8 RGB frame.
+
+        Raises:
+            VideoError: another size than the first, or ffmpeg failed.
+        """
+        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+            raise VideoError(f"a frame is uint8 (height, width, 3), not {frame.dtype} {frame.shape}")
+        if self._ffmpeg is None:
+            self._shape = frame.shape
+            self._ffmpeg = self._start()
+        if frame.shape != self._shape:
+            raise VideoError(f"frame {self.frames} has shape {frame.shape}, the first had {self._shape}")
+        height, width = _even(self._shape)
+        assert self._ffmpeg.stdin is not None
+        try:
+            self._ffmpeg.stdin.write(np.ascontiguousarray(frame[:height, :width]).data)
+        except OSError:
+            raise VideoError(f"cannot write {self.path}: {self._stop()}") from None
+        self.frames += 1
+
+    def close(self) -> Path | None:
+        """Complete the file; None (and no file) when no frame was added.
+
+        Raises:
+            VideoError: ffmpeg failed; there is no file.
+        """
+        if self._ffmpeg is None:
+            return None
+        problem = self._stop()
+        if problem:
+            raise VideoError(f"cannot write {self.path}: {problem}")
+        os.replace(self._partial, self.path)
+        return self.path
+
+    def discard(self) -> None:
+        """Stop and leave nothing behind."""
+        if self._ffmpeg is not None:
+            self._ffmpeg.kill()
+            self._stop()
+        self._partial.unlink(missing_ok=True)
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        height, width = _even(self._shape)
+        source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{self._fps:g}"]
+        # One thread: simulator and agent need the others.  faststart: plays in browsers while loading.
+        target = ["-an", "-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-threads", "1"]
+        target += ["-pix_fmt", "yuv420p", "-movflags", "+faststart"]
+        command = [_ffmpeg(), "-y", "-v", "error", *source, "-i", "-", *target, str(self._partial)]
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in _stop
+            # A session of its own: Ctrl-C is ours to handle, not ffmpeg's.
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=self._log,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise VideoError(f"cannot write {self.path}: {error}") from None
+
+    def _stop(self) -> str:
+        """End ffmpeg; empty when it succeeded, else why not (and the unfinished file is gone)."""
+        process, self._ffmpeg = self._ffmpeg, None
+        log, self._log = self._log, None
+        assert process is not None and process.stdin is not None and log is not None
+        with contextlib.suppress(OSError):  # it may have gone already
+            process.stdin.close()
+        status = process.wait()
+        with log:
+            log.seek(0)
+            lines = log.read().decode(errors="replace").split("\n")
+        if status == 0:
+            return ""
+        self._partial.unlink(missing_ok=True)
+        last = [line.strip() for line in lines if line.strip()][-1:]
+        return last[0] if last else f"ffmpeg ended with status {status}"
+
+
+def _even(shape: tuple[int, ...]) -> tuple[int, int]:
+    return shape[0] // 2 * 2, shape[1] // 2 * 2
+
+
+def _ffmpeg() -> str:
+    try:
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError as error:
+        raise VideoError(f"no ffmpeg: {error}") from None
+
+
+class VideoRecorder:
+    """Films chosen episodes of :func:`rollout.evaluate`; pass it as ``record``.
+
+    Args:
+        path: the file of one episode; a name with ``{episode}`` makes one file each.
+        episodes: indices to film; the first by default.
+        title: shown in the panel, the agent's name.
+        on_error: takes the message when the film fails; evaluation goes on without it.  None: raise.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        episodes: Container[int] = (0,),
+        title: str = "",
+        on_error: Callable[[str], None] | None = None,
+    ) -> None:
+        self._path, self._episodes, self._title, self._on_error = path, episodes, title, on_error
+        self._writer: VideoWriter | None = None
+        self._total = 0.0
+        self.files: list[Path] = []
+        """Films that were completed."""
+
+    def begin(self, index: int, env: Any, observation: Observation) -> None:
+        """An episode starts."""
+        self._writer, self._total = None, 0.0
+        if index in self._episodes:
+            name = self._path.name.replace("{episode}", str(index))
+            self._writer = VideoWriter(self._path.with_name(name))
+
+    def step(
+        self, env: Any, observation: Observation, action: Action, reward: float, info: Mapping[str, Any]
+    ) -> None:
+        """A step was made; ``env.render()`` must give an RGB picture."""
+        self._total += reward
+        if self._writer is None:
+            return
+        picture = env.render()
+        if picture is None:
+            self._fail('the environment renders nothing: make it with render_mode="rgb_array"')
+            return
+        try:
+            self._writer.add(compose(picture, observation, action, reward, self._total, info, self._title))
+        except VideoError as error:
+            self._fail(str(error))
+
+    def end(self, record: EpisodeRecord | None) -> None:
+        """The episode is over, or thrown away."""
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        if record is None:
+            writer.discard()
+            return
+        try:
+            path = writer.close()
+        except VideoError as error:
+            self._fail(str(error))
+        else:
+            if path is not None:
+                self.files.append(path)
+
+    def _fail(self, message: str) -> None:
+        if self._writer is not None:
+            self._writer.discard()
+            self._writer = None
+        if self._on_error is None:
+            raise VideoError(message)
+        self._on_error(message)
+
+
+def compose(
+    picture: Frame,
+    observation: Observation,
+    action: Action,
+    reward: float,
+    total: float,
+    info: Mapping[str, Any],
+    title: str = "",
+) -> Frame:
+    """One (HEIGHT + PANEL, WIDTH, 3) frame: the picture, the agent's view in its corner, figures below."""
+    frame = np.empty((HEIGHT + PANEL, WIDTH, 3), np.uint8)
+    frame[:HEIGHT] = _fit(picture)
+    _inset(frame, np.asarray(observation["image"])[-1])
+    panel = frame[HEIGHT:]
+    panel[:] = _BACK
+    steer, pedal = float(action[0]), float(action[1])
+    completion = float(info["route_completion"])
+    _text(panel, f"{info['speed_kmh']:5.1f} km/h", (12, 28), 0.7)
+    _text(panel, f"route {100 * completion:3.0f} %", (12, 56), 0.5, _GRAY)
+    _bar(panel, (150, 14), 170, "steer", steer, _BLUE)
+    _bar(panel, (150, 42), 170, "throttle" if pedal >= 0 else "brake", pedal, _GREEN if pedal >= 0 else _RED)
+    _text(panel, f"reward {reward:+6.2f}", (420, 26), 0.5)
+    _text(panel, f"return {total:+7.1f}", (420, 54), 0.5)
+    _text(panel, title[:12], (540, 26), 0.45, _GRAY)
+    ended = info.get("termination")
+    if ended:
+        _text(panel, str(ended), (540, 54), 0.45, _GREEN if ended == "success" else _RED)
+    panel[:3, : round(completion * WIDTH)] = _GREEN
+    return frame
+
+
+def _fit(picture: Frame) -> Frame:
+    """Scaled to cover WIDTH x HEIGHT without distortion, centre kept."""
+    height, width = picture.shape[:2]
+    scale = max(WIDTH / width, HEIGHT / height)
+    size = (max(WIDTH, round(width * scale)), max(HEIGHT, round(height * scale)))
+    if (width, height) != size:
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        picture = np.asarray(cv2.resize(picture, size, interpolation=how), np.uint8)
+    top, left = (picture.shape[0] - HEIGHT) // 2, (picture.shape[1] - WIDTH) // 2
+    return picture[top : top + HEIGHT, left : left + WIDTH]
+
+
+def _inset(frame: Frame, view: Frame) -> None:
+    """The newest picture of the agent's stack, its own pixels kept visible, in the upper right corner."""
+    scale = max(1, 168 // view.shape[0])
+    big = np.repeat(np.repeat(view, scale, 0), scale, 1)[:, :, None]
+    height, width = big.shape[:2]
+    x, y = WIDTH - width - 10, 10
+    frame[y - 2 : y + height + 2, x - 2 : x + width + 2] = _WHITE
+    frame[y : y + height, x : x + width] = big
+
+
+def _bar(panel: Frame, at: tuple[int, int], width: int, label: str, value: float, colour: Any) -> None:
+    """A bar about its middle: value in [-1, 1]."""
+    x, y = at
+    middle, half = x + 74 + width // 2, width // 2
+    _text(panel, label, (x, y + 11), 0.45, _GRAY)
+    cv2.rectangle(panel, (middle - half, y), (middle + half, y + 14), _GRAY, 1)
+    end = middle + round(max(-1.0, min(1.0, value)) * (half - 1))
+    cv2.rectangle(panel, (min(middle, end), y + 2), (max(middle, end), y + 12), colour, -1)
+    cv2.line(panel, (middle, y), (middle, y + 14), _WHITE, 1)
+
+
+def _text(panel: Frame, text: str, at: tuple[int, int], size: float, colour: Any = _WHITE) -> None:
+    cv2.putText(panel, text, at, _FONT, size, colour, 1, cv2.LINE_AA)
