@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 from av_td3.config import SimulatorConfig
+from av_td3.driving.errors import SetupError
 from av_td3.supervision.process import Child
 
-_READY = re.compile(r"^minicarla (?:ready|listening|serving)\b.*?(\d{1,3}(?:\.\d{1,3}){3}):(\d+)", re.M)
+_READY = re.compile(r"^minicarla \S+ ready on (\S+):(\d+) ", re.M)
 
 
 class LaunchError(RuntimeError):
@@ -38,6 +39,8 @@ class Server:
             if match:
                 return f"{match[1]}:{match[2]}"
             if self.process.exit_status is not None:
+                if self.process.exit_status == 2:  # it was asked for something that cannot be
+                    raise SetupError(self.process.output(800))
                 raise LaunchError(
                     f"minicarla did not start ({self.process.describe_exit()}): {self.process.output(800)}"
                 )
