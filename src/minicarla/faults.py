@@ -1,15 +1,230 @@
-"""Faults on purpose."""
+"""Faults on purpose: what a supervisor of simulators has to survive.
+
+A specification is one or more faults, separated by ``;``::
+
+    KIND[:TARGET][@KEY=VALUE[,KEY=VALUE...]]
+
+========== ============ =====================================================================
+kind       target       what happens
+========== ============ =====================================================================
+freeze                  nothing is answered or sent any more, as if stopped (``for``: seconds)
+delay                   the tick takes ``for`` seconds longer (default 0.1)
+stall      stream       messages of the stream are withheld (``for``: seconds)
+drop       stream       one message of the stream is lost (``count``: how many)
+half       stream       half a message is sent, and nothing of the stream after it
+error      procedure    the next call is answered with an error (``count``: how many)
+silence    procedure    the next call is not answered (``count``: how many)
+hangup                  every connection is closed
+restart                 the server closes and comes up anew on its port (``for``: seconds between)
+kill                    the process sends itself SIGKILL
+abort                   the process sends itself SIGABRT
+========== ============ =====================================================================
+
+A stream is ``world``, a stream's number, or part of a sensor's blueprint id (``camera``,
+``sensor.other.collision``).
+
+When: ``tick=N`` at the N-th tick since the server started, ``after=N`` N ticks after the fault
+was armed, ``every=N`` at every N-th tick, ``random=P`` with probability P at each tick (``seed=S``,
+default 0); with none of these at once.  Faults for ticks happen before the tick.
+
+Examples: ``freeze@tick=200``, ``kill@random=0.001,seed=3``, ``error:spawn_actor@tick=10``,
+``stall:camera@after=5,for=2;drop:world@every=100``.
+"""
 
 from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass, field
+
+STREAM_KINDS = ("stall", "drop", "half")
+CALL_KINDS = ("error", "silence")
+SERVER_KINDS = ("freeze", "delay", "hangup", "restart", "kill", "abort")
+TRIGGERS = ("tick", "after", "every", "random")
+_OPTIONS = ("for", "count", "seed")
+MAX_ARMED = 256
 
 
 class FaultError(ValueError):
     """A fault specification that cannot be read; the message says why."""
 
 
+@dataclass
+class Fault:
+    """One fault and when it strikes."""
+
+    kind: str
+    target: str = ""
+    trigger: str = ""  # one of TRIGGERS, or none: at once
+    value: float = 0.0  # of the trigger
+    seconds: float = math.inf  # how long
+    count: int = 1  # how many calls or messages
+    seed: int = 0
+    armed_at: int = 0  # tick
+    dice: random.Random = field(default_factory=random.Random, repr=False)
+
+    def strikes(self, tick: int) -> bool:
+        """Whether it happens before this tick."""
+        if self.trigger == "tick":
+            return tick == self.value
+        if self.trigger == "after":
+            return tick - self.armed_at == self.value
+        if self.trigger == "every":
+            return tick % self.value == 0
+        if self.trigger == "random":
+            return self.dice.random() < self.value
+        return True
+
+    @property
+    def once(self) -> bool:
+        """Whether it strikes a single time."""
+        return self.trigger not in ("every", "random")
+
+
+def parse(spec: str) -> list[Fault]:
+    """The faults of a specification; FaultError when it is none."""
+    return [_fault(part.strip()) for part in spec.split(";") if part.strip()]
+
+
+def _fault(text: str) -> Fault:
+    head, _, options = text.partition("@")
+    kind, _, target = (part.strip() for part in head.partition(":"))
+    if kind not in (*STREAM_KINDS, *CALL_KINDS, *SERVER_KINDS):
+        known = ", ".join(sorted((*STREAM_KINDS, *CALL_KINDS, *SERVER_KINDS)))
+        raise FaultError(f"fault {text!r}: no fault is called {kind!r} (there are {known})")
+    if kind in SERVER_KINDS and target:
+        raise FaultError(f"fault {text!r}: {kind} has no target")
+    if kind not in SERVER_KINDS and not target:
+        what = "a stream" if kind in STREAM_KINDS else "a procedure"
+        raise FaultError(f"fault {text!r}: {kind} needs {what}, as in {kind}:NAME")
+    fault = Fault(kind, target)
+    if kind == "delay":
+        fault.seconds = 0.1
+    elif kind == "restart":
+        fault.seconds = 0.0
+    for option in filter(None, (part.strip() for part in options.split(","))):
+        key, equals, number = (part.strip() for part in option.partition("="))
+        if not equals or key not in (*TRIGGERS, *_OPTIONS):
+            raise FaultError(
+                f"fault {text!r}: cannot read {option!r} (keys: {', '.join((*TRIGGERS, *_OPTIONS))})"
+            )
+        try:
+            value = float(number)
+        except ValueError:
+            raise FaultError(f"fault {text!r}: {key} is no number: {number!r}") from None
+        _set(fault, text, key, value)
+    fault.dice = random.Random(fault.seed)
+    return fault
+
+
+def _set(fault: Fault, text: str, key: str, value: float) -> None:
+    whole = key in ("tick", "after", "every", "count", "seed")
+    if not math.isfinite(value) or value < 0 or (whole and value != int(value)):
+        raise FaultError(f"fault {text!r}: {key} cannot be {value:g}")
+    if key == "random" and value > 1:
+        raise FaultError(f"fault {text!r}: a probability of {value:g}")
+    if key in ("every", "count", "tick") and value < 1:
+        raise FaultError(f"fault {text!r}: {key} starts at 1")
+    if key in TRIGGERS:
+        if fault.trigger:
+            raise FaultError(f"fault {text!r}: both {fault.trigger} and {key}")
+        fault.trigger, fault.value = key, value
+    elif key == "for":
+        fault.seconds = value
+    elif key == "count":
+        fault.count = int(value)
+    else:
+        fault.seed = int(value)
+
+
+@dataclass
+class _Active:
+    """A fault that has struck and still bears on calls or messages."""
+
+    fault: Fault
+    left: int
+    until: float  # time.monotonic()
+
+
 class Faults:
-    """The faults that a server commits."""
+    """The faults of one server: those waiting, and those that bear on calls and messages now."""
 
     def __init__(self, spec: str = "") -> None:
-        if spec:
-            raise FaultError("not there yet")
+        self.tick = 0
+        self.armed: list[Fault] = parse(spec)
+        self._active: list[_Active] = []
+        self.thawed = False  # ends a freeze
+
+    def __bool__(self) -> bool:
+        return bool(self.armed or self._active)
+
+    def arm(self, spec: str) -> None:
+        """Add faults; FaultError when the text is none."""
+        faults = parse(spec)
+        if len(self.armed) + len(faults) > MAX_ARMED:
+            raise FaultError(f"more than {MAX_ARMED} faults")
+        for fault in faults:
+            fault.armed_at = self.tick
+        self.armed += faults
+
+    def clear(self) -> None:
+        """Forget all faults."""
+        self.armed.clear()
+        self._active.clear()
+        self.thawed = True
+
+    def strike(self, now: float, *, ticking: bool) -> list[Fault]:
+        """Faults of the server that happen now.
+
+        ticking: this is the moment before a tick; otherwise only faults without a trigger
+            happen.  Faults for calls and streams come into force here as well.
+        """
+        if ticking:
+            self.tick += 1
+        struck: list[Fault] = []
+        for fault in list(self.armed):
+            if fault.trigger and not ticking:
+                continue
+            if not fault.strikes(self.tick):
+                continue
+            if fault.once:
+                self.armed.remove(fault)
+            if fault.kind in SERVER_KINDS:
+                struck.append(fault)
+            else:
+                endless = fault.kind in ("stall", "half")
+                self._active.append(_Active(fault, -1 if endless else fault.count, now + fault.seconds))
+        return struck
+
+    def on_call(self, name: str, now: float) -> str:
+        """ "error", "silence" or "" for a call of a procedure that came in."""
+        for active in self._of(CALL_KINDS, now):
+            if active.fault.target == name:
+                return self._use(active)
+        return ""
+
+    def on_message(self, names: tuple[str, ...], now: float) -> str:
+        """ "stall", "drop", "half" or "" for a message of the stream that goes by these names.
+
+        The first is its number, the second ``world`` or its sensor's blueprint id.
+        """
+        for active in self._of(STREAM_KINDS, now):
+            target = active.fault.target
+            if target == names[0] or target in names[1]:
+                kind = self._use(active)
+                if kind == "half":
+                    active.fault = Fault("stall", names[0])
+                return kind
+        return ""
+
+    def _of(self, kinds: tuple[str, ...], now: float) -> list[_Active]:
+        if any(now >= active.until for active in self._active):
+            self._active = [active for active in self._active if now < active.until]
+        return [active for active in self._active if active.fault.kind in kinds]
+
+    def _use(self, active: _Active) -> str:
+        if active.left > 0:
+            active.left -= 1
+            if active.left == 0:
+                self._active.remove(active)
+        return active.fault.kind

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import logging
+import os
 import selectors
+import signal
 import socket
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
-from typing import Any
 
-from minicarla.faults import Faults
+from minicarla.faults import Fault, Faults
 from minicarla.wire import rpc, stream, token
 from minicarla.wire.schema import WireError
-from minicarla.world.calls import Call, answer
+from minicarla.world.calls import Call, answer, failure
 from minicarla.world.calls.traffic import forget_session
 from minicarla.world.world import FREE_RATE, World
 
@@ -38,6 +40,10 @@ TOTAL_PENDING = 256 << 20
 """Bytes of unfinished requests, over all clients, beyond which their sender is cut off."""
 
 
+class _Abandon(BaseException):
+    """The request in hand gets no answer."""
+
+
 class Connection:
     """A non-blocking socket with what still has to be written to it."""
 
@@ -47,6 +53,7 @@ class Connection:
         self.server = server
         self.sock = sock
         self.host: str = sock.getsockname()[0]
+        self.peer: str = sock.getpeername()[0]
         self.closed = False
         self.backlog: deque[memoryview] = deque()
         self.waiting = 0  # bytes in the backlog
@@ -165,6 +172,15 @@ class Client(Connection):
     def drained(self) -> None:
         self.serve()
 
+    def commit(self, spec: str) -> None:
+        """Arm faults on behalf of this client, "" to forget all; PermissionError from another machine."""
+        if not ipaddress.ip_address(self.peer).is_loopback:
+            raise PermissionError("faults are taken from this machine only")
+        if spec:
+            self.server.faults.arm(spec)
+        else:
+            self.server.faults.clear()
+
     def serve(self) -> None:
         """Answer the requests that are there, a fair share of them."""
         for _ in range(REQUESTS_PER_TURN):
@@ -241,6 +257,7 @@ class Server:
         self.connections: set[Connection] = set()
         self.hungry: deque[Client] = deque()
         self._stopping = False
+        self._restart_after: float | None = None
         self._wake_read, self._wake_write = socket.socketpair()
         for sock in (self._wake_read, self._wake_write):
             sock.setblocking(False)
@@ -250,10 +267,10 @@ class Server:
         self._listeners: list[socket.socket] = []
         try:
             self._listen(port)
-            self._new_world: Callable[[], World] = lambda: World(
-                map, seed=seed, npc=npc, outlet=self, synchronous=synchronous
+            self._make_world: Callable[[], World] = lambda: World(
+                map, seed=seed, npc=npc, outlet=self, synchronous=synchronous, before_tick=self._before_tick
             )
-            self.world = self._new_world()
+            self.world = self._make_world()
         except BaseException:
             self.close()
             raise
@@ -297,7 +314,8 @@ class Server:
                 if not self.world.settings.synchronous_mode:
                     now = time.monotonic()
                     if now >= due:
-                        self.world.tick()
+                        with contextlib.suppress(_Abandon):
+                            self.world.tick()
                         due = max(due + 1.0 / FREE_RATE, now)
                     timeout = max(0.0, due - time.monotonic())
                 if self.hungry:
@@ -306,6 +324,10 @@ class Server:
                     key.data(events)
                 for _ in range(len(self.hungry)):
                     self.hungry.popleft().serve()
+                if self.faults:
+                    self._strike(ticking=False)
+                if self._restart_after is not None:
+                    self._restart(self._restart_after)
         finally:
             self.close()
 
@@ -327,16 +349,77 @@ class Server:
         while self._errands:
             self._errands.popleft()()
 
-    def close(self) -> None:
-        """Close all sockets."""
-        for listener in self._listeners:
-            listener.close()
-        self._listeners = []
+    def _hang_up(self) -> None:
         for connection in list(self.connections):
             connection.close()
+
+    def close(self) -> None:
+        """Close all sockets."""
+        self._stop_listening()
+        self._hang_up()
         self._wake_read.close()
         self._wake_write.close()
         self.selector.close()
+
+    def _stop_listening(self) -> None:
+        for listener in self._listeners:
+            with contextlib.suppress(KeyError, ValueError):
+                self.selector.unregister(listener)
+            listener.close()
+        self._listeners = []
+
+    # ------------------------------------------------------------------ faults
+
+    def _before_tick(self) -> None:
+        if self.faults:
+            self._strike(ticking=True)
+        else:
+            self.faults.tick += 1
+
+    def _strike(self, *, ticking: bool) -> None:
+        for fault in self.faults.strike(time.monotonic(), ticking=ticking):
+            log.warning("fault: %s", fault)
+            self._commit(fault)
+        if ticking and self._restart_after is not None:
+            raise _Abandon
+
+    def _commit(self, fault: Fault) -> None:
+        if fault.kind in ("freeze", "delay"):
+            self._pause(fault.seconds)
+        elif fault.kind == "hangup":
+            self._hang_up()
+        elif fault.kind == "restart":
+            self._restart_after = fault.seconds
+        else:
+            os.kill(os.getpid(), signal.SIGKILL if fault.kind == "kill" else signal.SIGABRT)
+
+    def _pause(self, seconds: float) -> None:
+        """Do nothing but heed :meth:`stop` and :meth:`call`; clearing the faults ends it early."""
+        end = time.monotonic() + seconds
+        pause = selectors.DefaultSelector()
+        pause.register(self._wake_read, selectors.EVENT_READ)
+        self.faults.thawed = False
+        try:
+            while not self._stopping and not self.faults.thawed:
+                left = end - time.monotonic()
+                if left <= 0:
+                    break
+                if pause.select(min(left, 3600.0)):
+                    self._woken(selectors.EVENT_READ)
+        finally:
+            pause.close()
+
+    def _restart(self, seconds: float) -> None:
+        self._restart_after = None
+        self._stop_listening()
+        self._hang_up()
+        self.hungry.clear()
+        self._pause(seconds)
+        if self._stopping:
+            return
+        self.faults.tick = 0
+        self.world = self._make_world()
+        self._listen(self.port)
 
     # ------------------------------------------------------------------ connections
 
@@ -374,11 +457,19 @@ class Server:
 
     def answer(self, client: Client, request: rpc.Request) -> None:
         """Carry out a request and send the answer."""
+        fault = self.faults.on_call(request.name, time.monotonic()) if self.faults else ""
+        if fault == "silence":
+            return
         try:
+            if fault:
+                client.send(rpc.reply(request.id, failure(request.name, "an error on purpose")))
+                return
             result = answer(Call(self.world, client), request.name, request.arguments)
+        except _Abandon:
+            return
         except Exception:
             log.exception("%s failed", request.name)
-            result = rpc.value_error(f"internal error of minicarla in {request.name}")
+            result = failure(request.name, f"internal error of minicarla in {request.name}")
         client.send(rpc.reply(request.id, result))
 
     def has_reader(self, stream_id: int) -> bool:
@@ -390,8 +481,20 @@ class Server:
         readers = self.subscribers.get(stream_id)
         if readers:
             message = b"".join((stream.LENGTH.pack(sum(map(len, parts))), *parts))
+            if self.faults:
+                fault = self.faults.on_message(self._names(stream_id), time.monotonic())
+                if fault in ("stall", "drop"):
+                    return
+                if fault == "half":
+                    message = message[: len(message) // 2]
             for reader in tuple(readers):
                 reader.publish(message)
+
+    def _names(self, stream_id: int) -> tuple[str, str]:
+        if stream_id == stream.WORLD_STREAM:
+            return str(stream_id), "world"
+        kinds = (sensor.type_id for sensor in self.world.sensors if sensor.stream == stream_id)
+        return str(stream_id), next(kinds, "")
 
     def token(self, stream_id: int, host: str | None = None) -> bytes:
         """Token of a stream (``world.Outlet``)."""

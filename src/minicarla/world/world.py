@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,7 +28,7 @@ from minicarla.world.bodies import VEHICLE, WALKER, Bodies
 from minicarla.world.snapshots import SnapshotWriter
 
 AUTOPILOT_ROLE = "minicarla:autopilot"
-"""``role_name`` of a vehicle that the server's own traffic drives."""
+"""``role_name`` of a vehicle that the server's own traffic drives; what follows it is its owner's mark."""
 
 FREE_RATE = 20.0
 """Ticks per second while no client steps the world."""
@@ -115,7 +115,9 @@ class World:
         npc: int = 0,
         outlet: Outlet | None = None,
         synchronous: bool = False,
+        before_tick: Callable[[], None] | None = None,
     ) -> None:
+        self.before_tick = before_tick
         self.outlet: Outlet = outlet or NoReaders()
         self.seed = seed
         self.npc = npc
@@ -230,6 +232,8 @@ class World:
 
     def tick(self) -> int:
         """Advance by one step and publish it; returns the new frame."""
+        if self.before_tick is not None:
+            self.before_tick()
         dt = self.delta
         bodies = self.bodies
         self._hold_velocities()
@@ -420,7 +424,7 @@ class World:
             colour=colour(vehicle.attributes.get("color", "")),
         )
         self._admit(vehicle)
-        if vehicle.attributes.get("role_name") == AUTOPILOT_ROLE:
+        if vehicle.attributes.get("role_name", "").startswith(AUTOPILOT_ROLE):
             vehicle.autopilot = True
             self.traffic.add(vehicle.id)
         return vehicle

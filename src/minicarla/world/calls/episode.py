@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minicarla import CARLA_VERSION
-from minicarla.wire import structs, token
+from minicarla.wire import structs
 from minicarla.world.calls.registry import ABSENT, PARTIAL, Call, absent, procedure
 from minicarla.world.world import CarlaError
 

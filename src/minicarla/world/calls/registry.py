@@ -21,6 +21,9 @@ COMPLETE, PARTIAL, ABSENT = "complete", "partial", "absent"
 class Session(Protocol):
     """The connection that a call came over."""
 
+    def commit(self, spec: str) -> None:
+        """Arm faults, see :mod:`minicarla.faults`; "" forgets all."""
+
     @property
     def host(self) -> str:
         """Address of this server as that client reaches it."""
@@ -67,6 +70,10 @@ class Procedure(NamedTuple):
         return result if self.bare else rpc.value(result)
 
     def _refusal(self, message: str) -> Any:
+        return self.failure(message)
+
+    def failure(self, message: str) -> Any:
+        """The wrapped form of a failure of this procedure."""
         if self.bare:
             return []
         return rpc.void_error(message) if self.void else rpc.value_error(message)
@@ -114,3 +121,9 @@ def answer(call: Call, name: str, arguments: Sequence[Any]) -> Any:
     if row is None:
         return rpc.value_error(f"minicarla does not know the function {name[:100]}")
     return row.answer(call, arguments)
+
+
+def failure(name: str, message: str) -> Any:
+    """The wrapped form of a failure of any call."""
+    row = PROCEDURES.get(name)
+    return row.failure(message) if row is not None else rpc.value_error(message)
