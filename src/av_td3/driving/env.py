@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from av_td3.config import STEP_SECONDS, EnvConfig
 from av_td3.driving import observation as obs
-from av_td3.driving.errors import SetupError, SimulatorFaultError
+from av_td3.driving.errors import SetupError, SimulatorFaultError, UsageError
 from av_td3.driving.reward import COMPONENTS, reward_components
 from av_td3.driving.route import Route, RoutePlanner, RouteTracker, Split, wrap
 from av_td3.driving.session import Events, Pictures, Session
@@ -95,13 +95,13 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         options = dict(options or {})
         chosen, record = options.pop("route", None), options.pop("record", self.render_mode is not None)
         if options:
-            raise ValueError(f"unknown reset options {sorted(options)}; there are: route, record")
+            raise UsageError(f"unknown reset options {sorted(options)}; there are: route, record")
         if record and self.render_mode is None:
-            raise ValueError('recording needs render_mode="rgb_array"')
+            raise UsageError('recording needs render_mode="rgb_array"')
         if chosen is None:
             chosen = int(self.np_random.integers(len(self.routes)))
         elif not 0 <= chosen < len(self.routes):
-            raise ValueError(f"route {chosen} does not exist; the split has 0 .. {len(self.routes) - 1}")
+            raise UsageError(f"route {chosen} does not exist; the split has 0 .. {len(self.routes) - 1}")
         self._running = False
         self._route = self._planner.build(self.routes[chosen])
         self._tracker = RouteTracker(self._route)
@@ -231,6 +231,7 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     def _attach(self, kind: str, pose: Any = None, **attributes: Any) -> Any:
         blueprint = self._session.blueprints.find(kind)
+        blueprint.set_attribute("role_name", self._session.role)
         for name, value in attributes.items():
             blueprint.set_attribute(name, str(value).lower() if isinstance(value, bool) else str(value))
         try:

@@ -7,6 +7,10 @@ class DrivingError(RuntimeError):
     """Base of the environment's own errors."""
 
 
+class UsageError(DrivingError, ValueError):
+    """A call that makes no sense, such as a route that does not exist; the environment is as before."""
+
+
 class SetupError(DrivingError):
     """The environment cannot work as configured; trying again does not help."""
 

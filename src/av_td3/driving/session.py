@@ -32,7 +32,9 @@ from av_td3.driving.errors import (
 )
 
 CARLA_VERSION = "0.9.16"
-_ROLE = "av_td3"
+AUTOPILOT_ROLE = "minicarla:autopilot"
+"""Vehicles whose ``role_name`` begins with this are driven by minicarla's own traffic."""
+_MARK = "av_td3"
 
 
 def parse_address(address: str) -> tuple[str, int]:
@@ -83,7 +85,7 @@ class Session:
         settings.synchronous_mode = True
         settings.fixed_delta_seconds = STEP_SECONDS
         self.world.apply_settings(settings)
-        self.role = f"{_ROLE}:{socket.gethostname()}:{os.getpid()}"
+        self.role = f"{_MARK}:{socket.gethostname()}:{os.getpid()}"
         """``role_name`` of what this process spawns: what a dead one left can be told by it."""
         self.frame = 0
         self.tick()
@@ -142,17 +144,13 @@ class Session:
         """Destroy what processes on this machine that no longer live left in the world."""
         stale = []
         for actor in self.world.get_actors():
-            role, _, rest = actor.attributes.get("role_name", "").partition(":")
-            host, _, pid = rest.rpartition(":")
-            if role == _ROLE and host == socket.gethostname() and pid.isdigit() and not _alive(int(pid)):
-                stale.append(actor.id)
-        children = [a.id for a in self.world.get_actors() if a.parent is not None and a.parent.id in stale]
-        if stale:
-            self.client.apply_batch([carla.command.DestroyActor(i) for i in (*children, *stale)])
-
-
-AUTOPILOT_ROLE = "minicarla:autopilot"
-"""Vehicles spawned with this ``role_name`` are driven by minicarla's own traffic."""
+            role = actor.attributes.get("role_name", "").removeprefix(AUTOPILOT_ROLE + ":")
+            mark, _, owner = role.partition(":")
+            host, _, pid = owner.rpartition(":")
+            if mark == _MARK and host == socket.gethostname() and pid.isdigit() and not _alive(int(pid)):
+                stale.append(actor)
+        stale.sort(key=lambda actor: not actor.type_id.startswith("sensor."))  # sensors before their cars
+        self.client.apply_batch([carla.command.DestroyActor(actor.id) for actor in stale])
 
 
 class Pictures:

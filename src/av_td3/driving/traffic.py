@@ -81,8 +81,8 @@ class Traffic:
                 colours = blueprint.get_attribute("color").recommended_values
                 if colours:
                     blueprint.set_attribute("color", colours[int(rng.integers(len(colours)))])
-            role = AUTOPILOT_ROLE if self.kind == "server" else self._session.role
-            blueprint.set_attribute("role_name", role)
+            prefix = f"{AUTOPILOT_ROLE}:" if self.kind == "server" else ""
+            blueprint.set_attribute("role_name", prefix + self._session.role)
             command = carla.command.SpawnActor(blueprint, point)
             if self.kind == "traffic_manager":
                 command = command.then(
@@ -113,9 +113,6 @@ class Traffic:
 
 
 def _is_car(blueprint: Any) -> bool:
-    if int(blueprint.get_attribute("number_of_wheels")) != 4:
+    if blueprint.get_attribute("number_of_wheels").as_int() != 4:
         return False
-    return not blueprint.has_attribute("base_type") or str(blueprint.get_attribute("base_type")) in (
-        "car",
-        "",
-    )
+    return not blueprint.has_attribute("base_type") or blueprint.get_attribute("base_type").as_str() == "car"

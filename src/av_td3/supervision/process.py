@@ -5,21 +5,59 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import queue
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 # Runs in the child before the program: the kernel kills it when its parent dies, be it by SIGKILL.
 _SHIM = (
     "import ctypes,os,sys\n"
-    "if sys.argv[1]=='1': ctypes.CDLL(None).prctl(1,9,0,0,0)\n"  # PR_SET_PDEATHSIG, SIGKILL
-    "os.getppid()==int(sys.argv[2]) or sys.exit(1)\n"
-    "os.execv(sys.argv[3],sys.argv[3:])\n"
+    "ctypes.CDLL(None).prctl(1,9,0,0,0)\n"  # PR_SET_PDEATHSIG, SIGKILL
+    "os.getppid()==int(sys.argv[1]) or sys.exit(1)\n"  # it died before that call
+    "os.execv(sys.argv[2],sys.argv[2:])\n"
 )
+
+
+class _Nursery:
+    """One thread that starts all children and never ends.
+
+    The kernel's "parent died" follows the thread that forked, not the process: a child started
+    by a thread that ends would be killed with it.
+    """
+
+    def __init__(self) -> None:
+        self._pid = -1
+        self._lock = threading.Lock()
+        self._jobs: queue.SimpleQueue[tuple[Future[Any], dict[str, Any]]] = queue.SimpleQueue()
+
+    def popen(self, **arguments: Any) -> subprocess.Popen[bytes]:
+        """``subprocess.Popen(**arguments)``, in that thread."""
+        with self._lock:
+            if self._pid != os.getpid():  # the first call, or the first after a fork
+                self._pid, self._jobs = os.getpid(), queue.SimpleQueue()
+                threading.Thread(target=self._run, args=(self._jobs,), name="nursery", daemon=True).start()
+        future: Future[Any] = Future()
+        self._jobs.put((future, arguments))
+        return future.result()
+
+    @staticmethod
+    def _run(jobs: queue.SimpleQueue[tuple[Future[Any], dict[str, Any]]]) -> None:
+        while True:
+            future, arguments = jobs.get()
+            try:
+                future.set_result(subprocess.Popen(**arguments))
+            except BaseException as error:
+                future.set_exception(error)
+
+
+_nursery = _Nursery()
 
 
 class Child:
@@ -39,14 +77,11 @@ class Child:
         pass_fds: Sequence[int] = (),
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        # The kernel's signal follows the thread that forked, not the process: a child made by a
-        # thread that ends would die with it.  Such children watch for their parent themselves.
-        tied = threading.current_thread() is threading.main_thread()
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as out:
             self.log_start = out.tell()
-            self._process = subprocess.Popen(
-                [sys.executable, "-SE", "-c", _SHIM, str(int(tied)), str(os.getpid()), *command],
+            self._process = _nursery.popen(
+                args=[sys.executable, "-SE", "-c", _SHIM, str(os.getpid()), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -109,21 +144,6 @@ class Child:
         # as long as a member lives, so this cannot hit a stranger.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
-
-
-def die_with_parent(lifeline: int) -> None:
-    """Called in a child: end this process once the other end of the pipe ``lifeline`` is closed.
-
-    Works while the main thread is blocked in a C++ call, as long as that call lets go of the GIL.
-    """
-
-    def watch() -> None:
-        with contextlib.suppress(OSError):
-            while os.read(lifeline, 64):
-                pass
-        os._exit(3)
-
-    threading.Thread(target=watch, name="lifeline", daemon=True).start()
 
 
 def set_process_name(name: str) -> None:

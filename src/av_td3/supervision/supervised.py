@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import socket
 import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -28,7 +27,7 @@ from numpy.typing import NDArray
 
 from av_td3.config import STEP_SECONDS, EnvConfig
 from av_td3.driving import observation as obs
-from av_td3.driving.errors import DrivingError, SetupError
+from av_td3.driving.errors import DrivingError, SetupError, UsageError
 from av_td3.driving.reward import COMPONENTS
 from av_td3.driving.termination import SIMULATOR_FAULT
 from av_td3.supervision import protocol
@@ -37,6 +36,7 @@ from av_td3.supervision.process import Child
 
 Observation = dict[str, NDArray[Any]]
 
+WORKER: Sequence[str] = (sys.executable, "-m", "av_td3.supervision.worker")
 CLOSE_DEADLINE = 5.0
 """Seconds for the worker to clean up when asked to."""
 LONGEST_BACK_OFF = 10.0
@@ -80,7 +80,6 @@ class _Crew:
         self.server: Server | None = None
         self.worker: Child | None = None
         self._connection: Connection | None = None
-        self._lifeline = -1
         simulator = config.simulator
         deadline = time.monotonic() + simulator.start_deadline_s
         try:
@@ -94,19 +93,17 @@ class _Crew:
             simulator = simulator.model_copy(update={"traffic_manager_port": port})
             self.memory = protocol.ObservationMemory(config)
             ours, theirs = socket.socketpair()
-            lifeline_end, self._lifeline = os.pipe()
             try:
                 self.worker = Child(
                     [
-                        *(sys.executable, "-m", "av_td3.supervision.worker"),
-                        *map(str, (theirs.fileno(), self.memory.fd, lifeline_end)),
+                        *WORKER,
+                        *map(str, (theirs.fileno(), self.memory.fd)),
                     ],
                     logs / f"{name}-worker.log",
-                    pass_fds=(theirs.fileno(), self.memory.fd, lifeline_end),
+                    pass_fds=(theirs.fileno(), self.memory.fd),
                 )
             finally:
                 theirs.close()
-                os.close(lifeline_end)
                 self._connection = Connection(ours.detach())
                 self.memory.close_fd()
             settings = config.model_copy(update={"simulator": simulator}).model_dump(mode="json")
@@ -144,7 +141,7 @@ class _Crew:
             if message["kind"] == "setup":
                 raise SetupError(message["text"])
             if message["kind"] == "usage":
-                raise ValueError(message["text"])
+                raise UsageError(message["text"])
             if self.server is not None and self.server.process.wait(0.05):
                 raise self._death("server-died")  # the worker's error is only its consequence
             raise _FaultError("error", message["text"])
@@ -176,9 +173,6 @@ class _Crew:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        if self._lifeline >= 0:
-            os.close(self._lifeline)
-            self._lifeline = -1
 
 
 class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):

@@ -1,10 +1,10 @@
 """The worker process: owns the driving environment, and with it CARLA's client.
 
-    python -m av_td3.supervision.worker CONNECTION_FD MEMORY_FD LIFELINE_FD
+    python -m av_td3.supervision.worker CONNECTION_FD MEMORY_FD
 
 Started by the supervisor only.  It answers requests in turn (see ``protocol``), ends when the
-supervisor does, and leaves through ``os._exit``: the client's threads abort a normal exit now
-and then.
+supervisor does (``process.Child``), and leaves through ``os._exit``: the client's threads abort a
+normal exit now and then.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 from av_td3.config import EnvConfig
 from av_td3.supervision import protocol
-from av_td3.supervision.process import die_with_parent, set_process_name
+from av_td3.supervision.process import set_process_name
 
 
 class Worker:
@@ -33,7 +33,7 @@ class Worker:
 
     def serve(self) -> None:
         """Answer until the supervisor closes or is gone."""
-        from av_td3.driving.errors import SetupError
+        from av_td3.driving.errors import SetupError, UsageError
 
         while True:
             try:
@@ -45,7 +45,7 @@ class Worker:
                 answer = getattr(self, f"_do_{action}")(**request)
             except SetupError as error:
                 answer = {"ok": False, "kind": "setup", "text": str(error)}
-            except ValueError as error:
+            except UsageError as error:
                 answer = {"ok": False, "kind": "usage", "text": str(error)}
             except Exception as error:
                 traceback.print_exc()
@@ -88,10 +88,9 @@ class Worker:
 
 def main() -> None:
     """Entry point of the process."""
-    connection_fd, memory_fd, lifeline_fd = map(int, sys.argv[1:4])
+    connection_fd, memory_fd = map(int, sys.argv[1:3])
     faulthandler.enable()  # a crash of the client leaves a stack in the log
     set_process_name("av-td3-worker")
-    die_with_parent(lifeline_fd)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     status = 0
     try:
