@@ -36,6 +36,11 @@ CAR, TRUCK, BUS, MOTORCYCLE, BICYCLE, PEDESTRIAN = 14, 15, 16, 18, 19, 12
 """Semantic tags of what moves."""
 
 
+AUTOPILOT_ROLE = "minicarla:autopilot"
+"""``role_name`` of a vehicle that the server's own traffic drives; more may follow after a colon.
+That it is among the recommended values tells a client that this server has such traffic."""
+
+
 class VehicleBlueprint(NamedTuple):
     id: str
     base_type: str  # car | truck | van | motorcycle | bicycle | bus

@@ -283,8 +283,10 @@ def are_gbuffers_enabled(call: Call, actor_id: int) -> bool:
 
 
 absent("actors", "there is no ROS bridge", "enable_sensor_for_ros", "disable_sensor_for_ros", void=True)
-absent("actors", "cameras have no G-buffers", "get_gbuffer_token", "enable_gbuffers")
+absent("actors", "cameras have no G-buffers", "get_gbuffer_token")
+absent("actors", "cameras have no G-buffers", "enable_gbuffers", void=True)
 absent("actors", "there is no V2X", "send", void=True)
+absent("actors", "sensors see every vehicle", "set_ignored_vehicles", void=True)
 
 
 @procedure()

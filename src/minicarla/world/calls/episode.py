@@ -6,7 +6,7 @@ from typing import Any
 
 from minicarla import CARLA_VERSION
 from minicarla.wire import structs
-from minicarla.world.calls.registry import ABSENT, PARTIAL, Call, absent, procedure
+from minicarla.world.calls.registry import PARTIAL, Call, absent, procedure
 from minicarla.world.world import CarlaError
 
 MAX_MAP_BYTES = 32 << 20
@@ -129,12 +129,23 @@ def get_names_of_all_objects(call: Call) -> list[str]:
     return [thing.name for thing in call.world.environment_objects(255)]
 
 
-absent(
-    "episode",
-    "there are no files to fetch",
-    "request_file",
-)
-absent("episode", "maps have no layers", "load_level_layer", "unload_level_layer", void=True)
+@procedure(PARTIAL, "nothing is drawn")
+def clear_debug_shape(call: Call) -> None:
+    return
+
+
+@procedure(PARTIAL, "nothing is drawn")
+def clear_debug_string(call: Call) -> None:
+    return
+
+
+@procedure(PARTIAL, "accepted, without effect: nothing is translucent")
+def set_annotations_traverse_translucency(call: Call, enable: bool) -> None:
+    return
+
+
+absent("episode", "there are no files to fetch", "request_file")
+absent("episode", "maps have no layers", "load_map_layer", "unload_map_layer", void=True)
 absent(
     "episode",
     "surfaces have no textures",
@@ -142,4 +153,3 @@ absent(
     "apply_float_color_texture_to_objects",
     void=True,
 )
-assert ABSENT

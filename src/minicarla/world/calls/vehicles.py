@@ -83,6 +83,17 @@ def get_wheel_steer_angle(call: Call, actor_id: int, wheel: int) -> float:
     return float(call.world.bodies.wheel_angle[call.world.bodies.row(actor_id)])
 
 
+@procedure(PARTIAL, "accepted: wheels are not drawn turned")
+def set_wheel_pitch_angle(call: Call, actor_id: int, wheel: int, angle: float) -> None:
+    call.world.find_vehicle(actor_id)
+
+
+@procedure(PARTIAL, "always 0")
+def get_wheel_pitch_angle(call: Call, actor_id: int, wheel: int) -> float:
+    call.world.find_vehicle(actor_id)
+    return 0.0
+
+
 @procedure(PARTIAL, "no window is opened")
 def show_vehicle_debug_telemetry(call: Call, actor_id: int, enabled: bool) -> None:
     call.world.find_vehicle(actor_id)
@@ -98,3 +109,4 @@ def set_actor_autopilot(call: Call, actor_id: int, enabled: bool) -> None:
 absent("vehicles", "there is no CarSim", "enable_carsim", "use_carsim_road", void=True)
 absent("vehicles", "there is no Chrono", "enable_chrono_physics", "restore_physx_physics", void=True)
 absent("vehicles", "wheels carry no telemetry", "get_telemetry_data")
+absent("vehicles", "vehicles have no bones", "get_vehicle_bone_world_transforms")
