@@ -1,0 +1,68 @@
+"""Maps: OpenDRIVE in, geometry out."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from minicarla.maps.opendrive import OpenDriveError
+from minicarla.maps.opendrive import parse as _parse_opendrive
+from minicarla.maps.roadmap import Lane, Marking, RoadMap, Surface
+from minicarla.maps.statics import StaticBox
+
+SCENERY_SEED = 0
+
+__all__ = [
+    "Lane",
+    "Marking",
+    "OpenDriveError",
+    "RoadMap",
+    "StaticBox",
+    "Surface",
+    "available",
+    "load",
+    "parse",
+]
+
+
+def available() -> list[str]:
+    """Names of the bundled maps."""
+    folder = resources.files("minicarla.maps") / "data"
+    return sorted(p.name.removesuffix(".xodr") for p in folder.iterdir() if p.name.endswith(".xodr"))
+
+
+def load(name: str) -> RoadMap:
+    """A bundled map, or an .xodr file.
+
+    Raises:
+        FileNotFoundError: there is neither a bundled map nor a file of this name.
+        OpenDriveError (a ValueError): the file is not OpenDRIVE that can be driven on.
+    """
+    if name in available():
+        text = (resources.files("minicarla.maps") / "data" / f"{name}.xodr").read_text()
+        return parse(text, name)
+    path = Path(name)
+    if path.suffix != ".xodr" or not path.is_file():
+        raise FileNotFoundError(
+            f"no map {name!r}: give one of {', '.join(available())}, or the path of an .xodr file"
+        )
+    try:
+        text = path.read_text()
+    except UnicodeDecodeError:
+        raise OpenDriveError(f"{name} is not text") from None
+    return parse(text, path.stem)
+
+
+def parse(text: str, name: str) -> RoadMap:
+    """A map from OpenDRIVE text, with scenery beside its roads.
+
+    Raises:
+        OpenDriveError (a ValueError): the text is not OpenDRIVE that can be driven on.
+    """
+    roadmap = RoadMap(name, text, _parse_opendrive(text))
+    try:
+        from minicarla.maps import scenery  # type: ignore[attr-defined]
+    except ImportError:
+        return roadmap
+    roadmap.statics = scenery.build(roadmap, SCENERY_SEED)
+    return roadmap

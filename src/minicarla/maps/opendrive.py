@@ -1,0 +1,507 @@
+"""OpenDRIVE text in, plain records out.
+
+Reads what CARLA 0.9.16's own parser reads of OpenDRIVE 1.4 and later: plan view
+(line, arc, spiral, poly3, paramPoly3), elevation, lane offsets, sections, lanes
+with widths, marks, speeds and links, junctions, signals and controllers.
+Everything stays in OpenDRIVE's frame (right-handed, radians); :mod:`.roadmap`
+turns it into CARLA's.
+
+The text may come from a client, so nothing in it is trusted: entity declarations
+are refused (no expansion bombs, no external files), numbers must be finite, and
+sizes are bounded.
+"""
+
+from __future__ import annotations
+
+import math
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass, field
+from typing import Any
+from xml.parsers import expat
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+MAX_BYTES = 64 * 1024 * 1024
+MAX_ROAD_LENGTH = 100_000.0  # metres; longer is damage, not a road
+
+
+class OpenDriveError(ValueError):
+    """The text is not OpenDRIVE that can be driven on; the message says what is wrong where."""
+
+
+class Polynomials:
+    """Piecewise cubic a + b ds + c ds^2 + d ds^3 with ds = s - start, zero before the first piece.
+
+    OpenDRIVE's way to give elevation, lane offset and lane width along s.
+    """
+
+    def __init__(self, pieces: list[tuple[float, float, float, float, float]]) -> None:
+        table = np.array(sorted(pieces), dtype=np.float64).reshape(-1, 5)
+        self.starts = table[:, 0]
+        self.coefficients = table[:, 1:]
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def is_zero(self) -> bool:
+        """Whether every coefficient is zero (or there is no piece)."""
+        return not self.coefficients.any()
+
+    def __call__(self, s: Array) -> Array:
+        """Values at ``s`` (n,)."""
+        if self.is_zero():
+            return np.zeros_like(s)
+        ds, (a, b, c, d) = self._pieces(s)
+        return a + ds * (b + ds * (c + ds * d))
+
+    def slope(self, s: Array) -> Array:
+        """Derivatives at ``s`` (n,)."""
+        if self.is_zero():
+            return np.zeros_like(s)
+        ds, (_, b, c, d) = self._pieces(s)
+        return b + ds * (2.0 * c + ds * 3.0 * d)
+
+    def _pieces(self, s: Array) -> tuple[Array, Array]:
+        index = np.maximum(np.searchsorted(self.starts, s + 1e-9, side="right") - 1, 0)
+        return s - self.starts[index], self.coefficients[index].T
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """One piece of a road's reference line, and the parameters of its shape."""
+
+    s: float
+    x: float
+    y: float
+    heading: float
+    length: float
+    shape: str  # "line", "arc", "spiral", "poly3", "paramPoly3"
+    parameters: tuple[float, ...] = ()
+    normalized: bool = False  # paramPoly3: parameter in [0, 1] instead of metres
+
+    def at(self, distance: Array) -> tuple[Array, Array, Array]:
+        """x, y and heading (radians) ``distance`` (n,) metres along this piece."""
+        u, v, turn = self._local(np.clip(distance, 0.0, self.length))
+        cos, sin = math.cos(self.heading), math.sin(self.heading)
+        return self.x + u * cos - v * sin, self.y + u * sin + v * cos, self.heading + turn
+
+    def _local(self, d: Array) -> tuple[Array, Array, Array]:
+        if self.shape == "line":
+            return d, np.zeros_like(d), np.zeros_like(d)
+        if self.shape == "arc":
+            (curvature,) = self.parameters
+            if abs(curvature) < 1e-12:
+                return d, np.zeros_like(d), np.zeros_like(d)
+            turn = d * curvature
+            return np.sin(turn) / curvature, (1.0 - np.cos(turn)) / curvature, turn
+        if self.shape == "spiral":
+            return _spiral(d, self.parameters[0], self.parameters[1], self.length)
+        if self.shape == "poly3":
+            return _poly3(d, self.parameters, self.length)
+        return _parametric(d, self.parameters, self.length, self.normalized)
+
+    def max_curvature(self) -> float:
+        """Largest absolute curvature of the piece in 1/m (estimated for the polynomials)."""
+        if self.shape == "line":
+            return 0.0
+        if self.shape in ("arc", "spiral"):
+            return max(abs(k) for k in self.parameters)
+        d = np.linspace(0.0, self.length, 33)
+        turn = np.unwrap(self._local(d)[2])
+        return float(np.abs(np.diff(turn)).max() / max(self.length / 32, 1e-6))
+
+
+def _spiral(d: Array, start: float, end: float, length: float) -> tuple[Array, Array, Array]:
+    """Euler spiral: integrate cos and sin of the exact heading by Gauss-Legendre quadrature.
+
+    Curvature goes linearly from ``start`` to ``end``.  Panels are short enough
+    (at most half a radian each) for the five-point rule to be exact to about 1e-12.
+    """
+    rate = (end - start) / length
+    panels = max(1, math.ceil(max(abs(start), abs(end)) * length / 0.5))
+    nodes, weights = np.polynomial.legendre.leggauss(5)
+    edges = d[:, None] * np.linspace(0.0, 1.0, panels + 1)[None, :]  # (n, panels + 1)
+    half = np.diff(edges, axis=1)[:, :, None] / 2.0
+    t = (edges[:, :-1, None] + edges[:, 1:, None]) / 2.0 + half * nodes  # (n, panels, 5)
+    angle = t * (start + 0.5 * rate * t)
+    u = (np.cos(angle) * weights * half).sum(axis=(1, 2))
+    v = (np.sin(angle) * weights * half).sum(axis=(1, 2))
+    return u, v, d * (start + 0.5 * rate * d)
+
+
+def _poly3(d: Array, parameters: tuple[float, ...], length: float) -> tuple[Array, Array, Array]:
+    """v = a + b u + c u^2 + e u^3, walked by arc length (which is what s means)."""
+    a, b, c, e = parameters
+    u = np.linspace(0.0, length, max(16, math.ceil(length / 0.05)) + 1)
+    v = a + u * (b + u * (c + u * e))
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(u), np.diff(v)))])
+    at = np.interp(d, along, u)
+    return at, a + at * (b + at * (c + at * e)), np.arctan(b + at * (2.0 * c + at * 3.0 * e))
+
+
+def _parametric(
+    d: Array, parameters: tuple[float, ...], length: float, normalized: bool
+) -> tuple[Array, Array, Array]:
+    """Two cubics of one parameter; like CARLA, s is taken for the parameter (scaled if normalized)."""
+    au, bu, cu, du, av, bv, cv, dv = parameters
+    p = d / length if normalized else d
+    u = au + p * (bu + p * (cu + p * du))
+    v = av + p * (bv + p * (cv + p * dv))
+    turn = np.arctan2(bv + p * (2.0 * cv + p * 3.0 * dv), bu + p * (2.0 * cu + p * 3.0 * du))
+    return u, v, turn
+
+
+@dataclass
+class RoadMark:
+    """A ``<roadMark>``: from ``s_offset`` (metres after the section's start) to the next one."""
+
+    s_offset: float
+    kind: str  # "broken", "solid", "solid solid", "none", ...
+    colour: str
+    width: float
+
+
+@dataclass
+class LaneRecord:
+    """A ``<lane>`` of one section."""
+
+    id: int  # OpenDRIVE's: positive left, negative right, 0 the reference line
+    kind: str
+    widths: Polynomials
+    marks: list[RoadMark]
+    speeds: list[tuple[float, float]]  # (s offset, m/s)
+    predecessor: int | None = None
+    successor: int | None = None
+
+
+@dataclass
+class Section:
+    """A ``<laneSection>``; lanes by OpenDRIVE id."""
+
+    s: float
+    length: float
+    lanes: dict[int, LaneRecord] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RoadLink:
+    """Where an end of a road leads."""
+
+    element: str  # "road" or "junction"
+    id: str
+    contact: str  # "start" or "end"; "" for a junction
+
+
+@dataclass
+class SignalRecord:
+    """A ``<signal>`` or ``<signalReference>``."""
+
+    id: str
+    s: float
+    t: float
+    z: float
+    heading_offset: float
+    orientation: str
+    kind: str  # OpenDRIVE type; "1000001" is a three-light traffic light
+    dynamic: bool
+    name: str
+    height: float
+    value: float
+    valid: list[tuple[int, int]]
+
+
+@dataclass
+class Road:
+    """A ``<road>``."""
+
+    id: str
+    length: float
+    junction: str  # "-1" for none
+    geometries: list[Geometry]
+    elevation: Polynomials
+    lane_offset: Polynomials
+    sections: list[Section]
+    predecessor: RoadLink | None
+    successor: RoadLink | None
+    speeds: list[tuple[float, float]]  # (s, m/s) from <type>
+    signals: list[SignalRecord]
+    references: list[SignalRecord]
+    right_hand: bool = True
+
+    def at(self, s: Array) -> tuple[Array, Array, Array]:
+        """x, y, heading (radians, OpenDRIVE's frame) of the reference line at ``s`` (n,)."""
+        starts = np.array([g.s for g in self.geometries])
+        index = np.clip(np.searchsorted(starts, s + 1e-9, side="right") - 1, 0, len(starts) - 1)
+        x, y, heading = np.empty_like(s), np.empty_like(s), np.empty_like(s)
+        for i in np.unique(index):
+            chosen = index == i
+            x[chosen], y[chosen], heading[chosen] = self.geometries[i].at(s[chosen] - starts[i])
+        return x, y, heading
+
+
+@dataclass
+class Connection:
+    """A ``<connection>`` of a junction."""
+
+    incoming: str
+    connecting: str
+    contact: str
+    lanes: list[tuple[int, int]]
+
+
+@dataclass
+class Junction:
+    """A ``<junction>``."""
+
+    id: str
+    connections: list[Connection]
+    controllers: list[str]
+
+
+@dataclass
+class OpenDrive:
+    """A whole file.  ``controllers`` maps a controller's id to the signals it switches."""
+
+    roads: dict[str, Road]
+    junctions: dict[str, Junction]
+    controllers: dict[str, list[str]]
+    geo_reference: str
+
+
+_SPEED_UNITS = {"m/s": 1.0, "mph": 0.44704, "km/h": 1.0 / 3.6}
+
+
+def parse(text: str) -> OpenDrive:
+    """Parse OpenDRIVE XML.
+
+    Raises:
+        OpenDriveError: not XML, not OpenDRIVE, entity declarations, no road, or
+            a number that is missing, malformed or not finite.
+    """
+    root = _parse_xml(text)
+    if root.tag != "OpenDRIVE":
+        raise OpenDriveError(f"the root element is <{root.tag}>, not <OpenDRIVE>")
+    roads: dict[str, Road] = {}
+    for element in root.findall("road"):
+        road = _road(element)
+        if road.id in roads:
+            raise OpenDriveError(f"two roads have the id {road.id!r}")
+        roads[road.id] = road
+    if not roads:
+        raise OpenDriveError("there is no <road>")
+    junctions = {}
+    for element in root.findall("junction"):
+        connections = [
+            Connection(
+                incoming=c.get("incomingRoad", ""),
+                connecting=c.get("connectingRoad", ""),
+                contact=c.get("contactPoint", "start"),
+                lanes=[(_integer(link, "from"), _integer(link, "to")) for link in c.findall("laneLink")],
+            )
+            for c in element.findall("connection")
+        ]
+        controllers = [c.get("id", "") for c in element.findall("controller")]
+        junctions[element.get("id", "")] = Junction(element.get("id", ""), connections, controllers)
+    controllers = {
+        c.get("id", ""): list(dict.fromkeys(s.get("signalId", "") for s in c.findall("control")))
+        for c in root.findall("controller")
+    }
+    reference = root.findtext("header/geoReference") or ""
+    return OpenDrive(roads, junctions, controllers, reference.strip())
+
+
+def _parse_xml(text: str) -> ET.Element:
+    if len(text) > MAX_BYTES:
+        raise OpenDriveError(f"the text has {len(text)} characters; {MAX_BYTES} are allowed")
+    data = text.encode("utf-8", "surrogatepass")
+    # ElementTree expands entities that the document itself declares; a first pass
+    # with bare expat refuses every declaration before a tree is built.
+    guard = expat.ParserCreate()
+
+    def refuse(*_: object) -> None:
+        raise OpenDriveError("document type and entity declarations are not accepted")
+
+    guard.StartDoctypeDeclHandler = refuse
+    guard.EntityDeclHandler = refuse
+    try:
+        guard.Parse(data, True)
+        # The declared encoding was that of a file; what came is text already.
+        return ET.fromstring(data, ET.XMLParser(encoding="utf-8"))
+    except (expat.ExpatError, ET.ParseError, UnicodeError) as error:
+        raise OpenDriveError(f"not well-formed XML: {error}") from None
+
+
+def _number(element: ET.Element, name: str, default: float | None = None) -> float:
+    text = element.get(name)
+    if text is None:
+        if default is None:
+            raise OpenDriveError(f"<{element.tag}> lacks {name!r}")
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise OpenDriveError(f"<{element.tag}> has {name}={text[:40]!r}, which is not a number")
+    return value
+
+
+def _integer(element: ET.Element, name: str) -> int:
+    return int(_number(element, name))
+
+
+def _cubics(elements: list[ET.Element], s_name: str) -> Polynomials:
+    return Polynomials(
+        [
+            (_number(e, s_name, 0.0), *(_number(e, k, 0.0) for k in "abcd"))  # type: ignore[misc]
+            for e in elements
+        ]
+    )
+
+
+def _speed(element: ET.Element) -> float | None:
+    text = element.get("max", "")
+    try:
+        value = float(text) * _SPEED_UNITS.get(element.get("unit", "m/s"), 1.0)
+    except ValueError:  # "no limit", "undefined"
+        return None
+    return value if math.isfinite(value) and value > 0 else None
+
+
+def _geometry(element: ET.Element) -> Geometry | None:
+    length = _number(element, "length")
+    if length < 1e-6:
+        return None
+    base: dict[str, Any] = {
+        "s": _number(element, "s"),
+        "x": _number(element, "x"),
+        "y": _number(element, "y"),
+        "heading": _number(element, "hdg"),
+        "length": length,
+    }
+    for shape in element:
+        if shape.tag == "line":
+            return Geometry(**base, shape="line")
+        if shape.tag == "arc":
+            return Geometry(**base, shape="arc", parameters=(_number(shape, "curvature"),))
+        if shape.tag == "spiral":
+            curvatures = (_number(shape, "curvStart"), _number(shape, "curvEnd"))
+            return Geometry(**base, shape="spiral", parameters=curvatures)
+        if shape.tag == "poly3":
+            return Geometry(**base, shape="poly3", parameters=tuple(_number(shape, k) for k in "abcd"))
+        if shape.tag == "paramPoly3":
+            names = ("aU", "bU", "cU", "dU", "aV", "bV", "cV", "dV")
+            return Geometry(
+                **base,
+                shape="paramPoly3",
+                parameters=tuple(_number(shape, k) for k in names),
+                normalized=shape.get("pRange", "normalized") != "arcLength",
+            )
+    raise OpenDriveError("<geometry> has none of line, arc, spiral, poly3, paramPoly3")
+
+
+def _lane(element: ET.Element) -> LaneRecord:
+    def link(name: str) -> int | None:
+        found = element.find(f"link/{name}")
+        return None if found is None else _integer(found, "id")
+
+    marks = []
+    for mark in element.findall("roadMark"):
+        weight = 0.25 if mark.get("weight") == "bold" else 0.15
+        marks.append(
+            RoadMark(
+                s_offset=_number(mark, "sOffset", 0.0),
+                kind=mark.get("type", "none"),
+                colour=mark.get("color", "standard"),
+                width=_number(mark, "width", weight),
+            )
+        )
+    marks.sort(key=lambda m: m.s_offset)
+    speeds = []
+    for speed in element.findall("speed"):
+        limit = _speed(speed)
+        if limit is not None:
+            speeds.append((_number(speed, "sOffset", 0.0), limit))
+    return LaneRecord(
+        id=_integer(element, "id"),
+        kind=element.get("type", "none"),
+        widths=_cubics(element.findall("width"), "sOffset"),
+        marks=marks,
+        speeds=sorted(speeds),
+        predecessor=link("predecessor"),
+        successor=link("successor"),
+    )
+
+
+def _signal(element: ET.Element) -> SignalRecord:
+    return SignalRecord(
+        id=element.get("id", ""),
+        s=_number(element, "s"),
+        t=_number(element, "t", 0.0),
+        z=_number(element, "zOffset", 0.0),
+        heading_offset=_number(element, "hOffset", 0.0),
+        orientation=element.get("orientation", "+"),
+        kind=element.get("type", ""),
+        dynamic=element.get("dynamic", "no") == "yes",
+        name=element.get("name", ""),
+        height=_number(element, "height", 0.0),
+        value=_number(element, "value", -1.0),
+        valid=[(_integer(v, "fromLane"), _integer(v, "toLane")) for v in element.findall("validity")],
+    )
+
+
+def _road_link(element: ET.Element, name: str) -> RoadLink | None:
+    found = element.find(f"link/{name}")
+    if found is None or not found.get("elementId"):
+        return None
+    kind = found.get("elementType", "road")
+    return RoadLink(kind, found.get("elementId", ""), found.get("contactPoint", "start"))
+
+
+def _road(element: ET.Element) -> Road:
+    identity = element.get("id", "")
+    try:
+        length = _number(element, "length")
+        if not 0.0 < length < MAX_ROAD_LENGTH:
+            raise OpenDriveError(f"its length is {length}")
+        geometries = [g for g in map(_geometry, element.findall("planView/geometry")) if g is not None]
+        if not geometries:
+            raise OpenDriveError("it has no <geometry>")
+        geometries.sort(key=lambda g: g.s)
+        sections = []
+        for part in sorted(element.findall("lanes/laneSection"), key=lambda e: _number(e, "s")):
+            section = Section(s=_number(part, "s"), length=0.0)
+            for side in ("left", "center", "right"):
+                for lane in map(_lane, part.findall(f"{side}/lane")):
+                    section.lanes[lane.id] = lane
+            sections.append(section)
+        if not sections:
+            raise OpenDriveError("it has no <laneSection>")
+        for section, end in zip(sections, [*(s.s for s in sections[1:]), length], strict=True):
+            section.length = end - section.s
+        speeds = []
+        for kind in element.findall("type"):
+            speed = kind.find("speed")
+            limit = None if speed is None else _speed(speed)
+            if limit is not None:
+                speeds.append((_number(kind, "s", 0.0), limit))
+        return Road(
+            id=identity,
+            length=length,
+            junction=element.get("junction", "-1"),
+            geometries=geometries,
+            elevation=_cubics(element.findall("elevationProfile/elevation"), "s"),
+            lane_offset=_cubics(element.findall("lanes/laneOffset"), "s"),
+            sections=sections,
+            predecessor=_road_link(element, "predecessor"),
+            successor=_road_link(element, "successor"),
+            speeds=sorted(speeds),
+            signals=[_signal(s) for s in element.findall("signals/signal")],
+            references=[_signal(s) for s in element.findall("signals/signalReference")],
+            right_hand=element.get("rule", "RHT") != "LHT",
+        )
+    except OpenDriveError as error:
+        raise OpenDriveError(f"road {identity!r}: {error}") from None

@@ -1,0 +1,424 @@
+"""The map as the rest of the server sees it: lanes, ground, paint, spawn points.
+
+Everything here is in CARLA's frame: OpenDRIVE's (x, y, heading) becomes (x, -y, -heading),
+degrees, and a lane's points run in the direction of travel.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minicarla.geometry import Transform
+from minicarla.maps import opendrive as od
+from minicarla.maps.statics import StaticBox
+
+Array = NDArray[np.float64]
+
+SAG = 0.004
+"""Metres that a curve may stand off the chord between two of its points."""
+LONGEST_CHORD = 2.0
+DEFAULT_SPEED = 13.9  # m/s where the map gives no limit: 50 km/h
+SPAWN_SPACING = 12.0
+SPAWN_MARGIN = 8.0  # metres kept from a lane's ends, where junctions are
+SPAWN_HEIGHT = 0.5
+REACH = 8.0
+"""Metres from a lane's centre line within which :meth:`RoadMap.locate` finds it."""
+_CELL = 8.0
+
+_SURFACES = {
+    "driving": "road",
+    "parking": "road",
+    "stop": "road",
+    "entry": "road",
+    "exit": "road",
+    "onRamp": "road",
+    "offRamp": "road",
+    "bidirectional": "road",
+    "biking": "road",
+    "shoulder": "shoulder",
+    "border": "shoulder",
+    "curb": "sidewalk",
+    "sidewalk": "sidewalk",
+}
+_COLOURS = {"yellow": (222, 184, 45), "red": (190, 40, 40), "blue": (50, 90, 200), "green": (50, 150, 60)}
+_WHITE = (235, 235, 235)
+
+
+@dataclass
+class Lane:
+    """One lane of one section, sampled along its centre."""
+
+    id: int
+    """Index into ``RoadMap.lanes``."""
+    road_id: int
+    lane_id: int
+    """OpenDRIVE's: positive left of the reference line."""
+    section: int
+    kind: str
+    points: Array
+    """(n, 3), in the direction of travel."""
+    headings: Array
+    """(n,) degrees."""
+    s: Array
+    """(n,) metres from the first point, along the centre."""
+    width: float
+    """Metres, at the middle of the lane."""
+    speed_limit: float
+    """m/s"""
+    junction: int
+    """The junction that the lane lies in, or -1."""
+    road_s: Array = field(repr=False, default_factory=lambda: np.empty(0))
+    """(n,) OpenDRIVE's s of each point."""
+    successors: list[int] = field(default_factory=list)
+    predecessors: list[int] = field(default_factory=list)
+
+    @property
+    def length(self) -> float:
+        """Metres along the centre."""
+        return float(self.s[-1])
+
+    def at(self, s: float) -> tuple[Array, float]:
+        """Point (3,) and heading in degrees, ``s`` metres along the centre."""
+        point = np.array([np.interp(s, self.s, self.points[:, k]) for k in range(3)])
+        return point, float(np.interp(s, self.s, np.unwrap(self.headings, period=360.0)))
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A strip of ground between two polylines (n, 3)."""
+
+    kind: str
+    """"road", "shoulder", "sidewalk" or "verge"."""
+    left: Array
+    right: Array
+
+
+@dataclass(frozen=True)
+class Marking:
+    """A painted line."""
+
+    points: Array
+    width: float
+    colour: tuple[int, int, int]
+    broken: bool
+
+
+class RoadMap:
+    """Geometry of an OpenDRIVE map.
+
+    Raises:
+        OpenDriveError (a ValueError): the map has no driving lane.
+    """
+
+    def __init__(self, name: str, text: str, data: od.OpenDrive) -> None:
+        self.name = name
+        self.opendrive = text
+        self.data = data
+        self.statics: list[StaticBox] = []
+        self._surfaces: list[Surface] = []
+        self._markings: list[Marking] = []
+        self.lanes: list[Lane] = []
+        self._by_key: dict[tuple[str, int, int], int] = {}
+        for road in data.roads.values():
+            self._add_road(road)
+        self._link()
+        if not any(lane.kind == "driving" for lane in self.lanes):
+            raise od.OpenDriveError("the map has no lane of type 'driving'")
+
+    # ------------------------------------------------------------------ what others read
+
+    def surfaces(self) -> list[Surface]:
+        """All strips of ground."""
+        return self._surfaces
+
+    def markings(self) -> list[Marking]:
+        """All painted lines."""
+        return self._markings
+
+    @cached_property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """(x0, y0, x1, y1) of all ground, metres."""
+        points = np.concatenate([np.concatenate([s.left, s.right]) for s in self._surfaces])
+        x0, y0 = points[:, :2].min(0)
+        x1, y1 = points[:, :2].max(0)
+        return float(x0), float(y0), float(x1), float(y1)
+
+    @cached_property
+    def driving(self) -> list[Lane]:
+        """Lanes that cars use."""
+        return [lane for lane in self.lanes if lane.kind == "driving"]
+
+    @cached_property
+    def spawn_points(self) -> list[Transform]:
+        """Poses in the middle of lanes outside junctions, ``SPAWN_HEIGHT`` above the road."""
+        poses = []
+        for lane in self.driving:
+            # A lane without an exit is a dead end: nobody should start there.
+            if lane.junction != -1 or not lane.successors or lane.length < 2 * SPAWN_MARGIN:
+                continue
+            room = lane.length - 2 * SPAWN_MARGIN
+            count = 1 + int(room // SPAWN_SPACING)
+            for s in SPAWN_MARGIN + (np.arange(count) + 0.5) * room / count:
+                (x, y, z), yaw = lane.at(float(s))
+                poses.append(Transform(float(x), float(y), float(z) + SPAWN_HEIGHT, 0.0, _wrap(yaw), 0.0))
+        return poses
+
+    def locate(self, x: float, y: float) -> tuple[int, float, float] | None:
+        """(lane id, metres along it, signed lateral offset, right positive) of the nearest driving lane.
+
+        None further than ``REACH`` from every centre line.
+        """
+        lane, s, lateral = self.locate_many(np.array([[x, y]]))
+        return None if lane[0] < 0 else (int(lane[0]), float(s[0]), float(lateral[0]))
+
+    def locate_many(self, points: Array) -> tuple[NDArray[np.int64], Array, Array]:
+        """:meth:`locate` for (n, 2) points: lane ids (-1: none), metres along, lateral offsets."""
+        index = self._index
+        cell = np.floor((points - index.origin) / _CELL).astype(np.int64)
+        inside = ((cell >= 0) & (cell < index.shape)).all(1)
+        cell = np.where(inside[:, None], cell, 0)
+        candidates = index.table[cell[:, 0] * index.shape[1] + cell[:, 1]]  # (n, k), -1 padded
+        start, direction, length = (
+            index.start[candidates],
+            index.direction[candidates],
+            index.length[candidates],
+        )
+        offset = points[:, None, :] - start
+        along = np.clip((offset * direction).sum(2), 0.0, length)
+        gap = offset - along[:, :, None] * direction
+        distance = np.where(candidates >= 0, np.hypot(gap[..., 0], gap[..., 1]), np.inf)
+        best = distance.argmin(1)
+        rows = np.arange(len(points))
+        segment = candidates[rows, best]
+        found = inside & (distance[rows, best] <= REACH)
+        d, g = index.direction[segment], offset[rows, best]
+        lateral = d[:, 0] * g[:, 1] - d[:, 1] * g[:, 0]  # y points right in CARLA's frame
+        lane = np.where(found, index.lane[segment], -1)
+        return lane, index.s[segment] + along[rows, best], lateral
+
+    def elevation(self, x: float, y: float) -> float:
+        """Height of the nearest lane's centre, metres; 0 away from every lane."""
+        place = self.locate(x, y)
+        if place is None:
+            return 0.0
+        lane = self.lanes[place[0]]
+        return float(np.interp(place[1], lane.s, lane.points[:, 2]))
+
+    @cached_property
+    def flat(self) -> bool:
+        """Whether all lanes lie at height 0: most maps do, and it saves looking up heights."""
+        return all(not lane.points[:, 2].any() for lane in self.lanes)
+
+    # ------------------------------------------------------------------ building
+
+    def _add_road(self, road: od.Road) -> None:
+        for number, section in enumerate(road.sections):
+            if section.length < 1e-3:
+                continue
+            s = _stations(road, section)
+            x, y, heading = road.at(s)
+            z = road.elevation(s)
+            normal = np.stack([-np.sin(heading), np.cos(heading)], 1)
+            ds = s - section.s
+            base = road.lane_offset(s)
+
+            def line(t: Array, x: Array = x, y: Array = y, z: Array = z, normal: Array = normal) -> Array:
+                """(n, 3) in CARLA's frame, ``t`` metres left of the reference line."""
+                return np.stack([x + t * normal[:, 0], -(y + t * normal[:, 1]), z], 1)
+
+            self._paint(section.lanes.get(0), line(base), ds)
+            for sign in (1, -1):
+                inner = base
+                for lane_id in sorted((i for i in section.lanes if i * sign > 0), key=abs):
+                    record = section.lanes[lane_id]
+                    width = record.widths(ds)
+                    outer = inner + sign * width
+                    left, right = (line(outer), line(inner)) if sign > 0 else (line(inner), line(outer))
+                    if width.max() > 0.05:
+                        self._surfaces.append(Surface(_SURFACES.get(record.kind, "verge"), left, right))
+                    self._paint(record, line(outer), ds)
+                    self._add_lane(road, number, record, line((inner + outer) / 2), heading, s, width)
+                    inner = outer
+
+    def _add_lane(
+        self,
+        road: od.Road,
+        section: int,
+        record: od.LaneRecord,
+        points: Array,
+        heading: Array,
+        s: Array,
+        width: Array,
+    ) -> None:
+        backwards = (record.id > 0) == road.right_hand
+        yaw = -np.degrees(heading) + (180.0 if backwards else 0.0)
+        order = slice(None, None, -1) if backwards else slice(None)
+        points, yaw, s = points[order], yaw[order], s[order]
+        steps = np.hypot(np.diff(points[:, 0]), np.diff(points[:, 1]))
+        middle = float(s[len(s) // 2])
+        lane = Lane(
+            id=len(self.lanes),
+            road_id=_as_int(road.id),
+            lane_id=record.id,
+            section=section,
+            kind=record.kind,
+            points=np.ascontiguousarray(points),
+            headings=(yaw + 180.0) % 360.0 - 180.0,
+            s=np.concatenate([[0.0], np.cumsum(steps)]),
+            width=float(width[len(width) // 2]),
+            speed_limit=_speed_limit(road, record, middle, road.sections[section].s),
+            junction=_as_int(road.junction),
+            road_s=np.ascontiguousarray(s),
+        )
+        self.lanes.append(lane)
+        self._by_key[road.id, section, record.id] = lane.id
+
+    def _paint(self, record: od.LaneRecord | None, points: Array, ds: Array) -> None:
+        """The marks along a lane's outer edge (along the reference line for lane 0)."""
+        if record is None:
+            return
+        ends = [*(m.s_offset for m in record.marks[1:]), math.inf]
+        for mark, end in zip(record.marks, ends, strict=False):
+            part = (ds >= mark.s_offset - 1e-6) & (ds <= end + 1e-6)
+            if mark.kind in ("none", "curb", "") or part.sum() < 2:
+                continue
+            colour = _COLOURS.get(mark.colour, _WHITE)
+            broken = mark.kind.startswith("broken") or mark.kind in ("botts dots",)
+            self._markings.append(Marking(points[part], max(0.08, mark.width), colour, broken))
+
+    def _link(self) -> None:
+        for (road_id, section, lane_id), index in self._by_key.items():
+            road = self.data.roads[road_id]
+            lane = self.lanes[index]
+            for target in self._following(road, section, lane_id):
+                if self.lanes[target].kind == lane.kind and target not in lane.successors:
+                    lane.successors.append(target)
+                    self.lanes[target].predecessors.append(index)
+
+    def _following(self, road: od.Road, section: int, lane_id: int) -> Iterator[int]:
+        """Lanes that one can drive on to at the end of a lane."""
+        forward = (lane_id < 0) == road.right_hand
+        record = road.sections[section].lanes[lane_id]
+        linked = record.successor if forward else record.predecessor
+        beside = section + (1 if forward else -1)
+        if 0 <= beside < len(road.sections):
+            if linked is not None:
+                yield from self._find(road.id, beside, linked)
+            return
+        link = road.successor if forward else road.predecessor
+        if link is None:
+            return
+        if link.element == "road":
+            if linked is not None:
+                yield from self._enter(link.id, link.contact, linked)
+            return
+        junction = self.data.junctions.get(link.id)
+        if junction is None:
+            return
+        for connection in junction.connections:
+            if connection.incoming == road.id:
+                for start, to in connection.lanes:
+                    if start == lane_id:
+                        yield from self._enter(connection.connecting, connection.contact, to)
+
+    def _enter(self, road_id: str, contact: str, lane_id: int) -> Iterator[int]:
+        road = self.data.roads.get(road_id)
+        if road is not None:
+            yield from self._find(road_id, 0 if contact == "start" else len(road.sections) - 1, lane_id)
+
+    def _find(self, road_id: str, section: int, lane_id: int) -> Iterator[int]:
+        index = self._by_key.get((road_id, section, lane_id))
+        if index is not None:
+            yield index
+
+    @cached_property
+    def _index(self) -> _Index:
+        return _Index(self.driving)
+
+
+class _Index:
+    """Segments of lane centres by the cells of a grid that they come near."""
+
+    def __init__(self, lanes: list[Lane]) -> None:
+        starts, ends, lane_ids, s = [], [], [], []
+        for lane in lanes:
+            starts.append(lane.points[:-1, :2])
+            ends.append(lane.points[1:, :2])
+            lane_ids.append(np.full(len(lane.points) - 1, lane.id))
+            s.append(lane.s[:-1])
+        self.start, end = np.concatenate(starts), np.concatenate(ends)
+        self.lane, self.s = np.concatenate(lane_ids), np.concatenate(s)
+        vector = end - self.start
+        self.length = np.hypot(vector[:, 0], vector[:, 1])
+        self.direction = vector / np.maximum(self.length, 1e-9)[:, None]
+        low = np.minimum(self.start, end) - REACH
+        high = np.maximum(self.start, end) + REACH
+        self.origin = low.min(0)
+        self.shape = np.floor((high.max(0) - self.origin) / _CELL).astype(np.int64) + 1
+        first = np.floor((low - self.origin) / _CELL).astype(np.int64)
+        last = np.floor((high - self.origin) / _CELL).astype(np.int64)
+        cells: dict[int, list[int]] = {}
+        width = int(self.shape[1])
+        for i, (a, b) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
+            for cx in range(a[0], b[0] + 1):
+                for cy in range(a[1], b[1] + 1):
+                    cells.setdefault(cx * width + cy, []).append(i)
+        most = max(map(len, cells.values()))
+        self.table = np.full((int(self.shape.prod()), most), -1, np.int64)
+        for cell, members in cells.items():
+            self.table[cell, : len(members)] = members
+
+
+def _stations(road: od.Road, section: od.Section) -> Array:
+    """s values close enough together that chords stay within ``SAG`` of the road's lanes."""
+    end = section.s + section.length
+    cuts = {section.s, end}
+    cuts.update(g.s for g in road.geometries if section.s < g.s < end)
+    for table in (road.elevation, road.lane_offset):
+        cuts.update(float(s) for s in table.starts if section.s < s < end)
+    for record in section.lanes.values():
+        cuts.update(section.s + m.s_offset for m in record.marks if 0 < m.s_offset < section.length)
+    edges = sorted(cuts)
+    parts = []
+    for a, b in itertools.pairwise(edges):
+        bends = [g.max_curvature() for g in road.geometries if g.s < b and g.s + g.length > a]
+        curvature = max(bends, default=0.0)
+        # A lane outside the bend is longer than the reference line: half the chord.
+        chord = (
+            min(LONGEST_CHORD, max(0.1, 0.5 * math.sqrt(8 * SAG / curvature)))
+            if curvature > 1e-6
+            else LONGEST_CHORD
+        )
+        count = max(1, math.ceil((b - a) / chord))
+        parts.append(a + (b - a) * np.arange(count) / count)
+    return np.concatenate([*parts, [end]])
+
+
+def _speed_limit(road: od.Road, record: od.LaneRecord, s: float, section_s: float) -> float:
+    limit = DEFAULT_SPEED
+    for start, speed in road.speeds:
+        if start <= s:
+            limit = speed
+    for start, speed in record.speeds:
+        if start <= s - section_s:
+            limit = speed
+    return limit
+
+
+def _as_int(text: str) -> int:
+    """OpenDRIVE ids are strings; CARLA, and so this server, reads them as numbers."""
+    try:
+        return int(text)
+    except ValueError:
+        raise od.OpenDriveError(f"the id {text[:40]!r} is not a number") from None
+
+
+def _wrap(degrees: float) -> float:
+    return (degrees + 180.0) % 360.0 - 180.0
