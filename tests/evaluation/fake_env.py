@@ -23,6 +23,7 @@ class FakeDrivingEnv(gymnasium.Env):
         self.action_space = action_space()
         self.render_mode = "rgb_array"
         self.seeds: list[int | None] = []
+        self.recorded: list[bool] = []  # whether each drive was to be filmed
         self.faults: dict[int, int] = {}  # seed -> drives that the simulator breaks off
         self.obstacle_at: float | None = None  # metres along the route
         self.max_steps = 600
@@ -30,6 +31,7 @@ class FakeDrivingEnv(gymnasium.Env):
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         self.seeds.append(seed)
+        self.recorded.append(bool((options or {}).get("record")))
         self.seed = seed
         s = np.arange(0.0, self.length + 60.0)
         bend = self.np_random.uniform(-0.03, 0.03, 3)

@@ -21,7 +21,7 @@ _PERCENT = ("route_completion", "success_rate", "off_road_share", "low_ttc_share
 _HEADLINE = (
     ("route_completion", "route\ndone %"),
     ("success_rate", "success\n%"),
-    ("collisions_per_km", "colli-\nsions/km"),
+    ("collisions_per_km", "colli-\nsion/km"),
     ("lane_invasions_per_km", "lane\ninv./km"),
     ("off_road_share", "off\nroad %"),
     ("speed_kmh", "speed\nkm/h"),
@@ -129,7 +129,7 @@ def _table(comparison: Comparison, columns: tuple[tuple[str, str], ...], title: 
         show_edge=False,
         pad_edge=False,
     )
-    table.add_column("\nagent", overflow="fold", min_width=8, max_width=12)
+    table.add_column("\nagent", overflow="fold", min_width=9, max_width=12)
     for _, header in columns:
         table.add_column(header, justify="right", no_wrap=True)
     for name, summary in comparison.summaries.items():
@@ -167,11 +167,14 @@ def _number(metric: str, x: float | None, brief: bool = False) -> str:
     """Short enough for a column, precise enough to compare; ``brief`` spends no digit beyond two."""
     if x is None:
         return "-"
-    if metric in _PERCENT:
+    percent = metric in _PERCENT
+    if percent:
         x, brief = 100 * x, True
     size = abs(x)
     if x == 0 or size >= (9.95 if brief else 99.5):
         return f"{x:.0f}"
+    if percent:
+        return f"{x:.1f}"
     return f"{x:.1f}" if size >= 0.95 else f"{x:.2f}"
 
 

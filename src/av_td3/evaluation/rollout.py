@@ -41,6 +41,8 @@ class EpisodeRecord:
     """One scored episode.  Means are over its steps; nothing in it is infinite."""
 
     seed: int
+    route: str
+    """The environment's name of the route; empty when it has none."""
     route_length_m: float
     route_completion: float
     """0..1"""
@@ -106,6 +108,14 @@ class Evaluation:
 class Recorder(Protocol):
     """Sees every step, and whether the episode counted; ``video.VideoRecorder`` is one."""
 
+    def wants(self, index: int) -> bool:
+        """Whether ``env.render()`` will be called in this episode.
+
+        An environment made with a ``render_mode`` is told by ``options={"record": ...}``: a
+        picture that nobody looks at costs simulator time.
+        """
+        ...
+
     def begin(self, index: int, env: Any, observation: Observation) -> None: ...
 
     def step(
@@ -170,7 +180,11 @@ def _drive(
 ) -> EpisodeRecord | None:
     """One episode; None when the simulator broke it off."""
     reset, watch = getattr(policy, "reset", None), getattr(policy, "watch", None)
-    observation, info = env.reset(seed=seed)
+    if getattr(env, "render_mode", None) is None:
+        observation, info = env.reset(seed=seed)
+    else:
+        filmed = record is not None and record.wants(index)
+        observation, info = env.reset(seed=seed, options={"record": filmed})
     if reset is not None:
         reset(seed)
     if watch is not None:
@@ -240,6 +254,7 @@ class _Tally:
         n = self.steps
         return EpisodeRecord(
             seed=self.seed,
+            route=str(info.get("route", "")),
             route_length_m=float(info["route_length_m"]),
             # The end counts as reached a little before it: a success is a whole route.
             route_completion=1.0 if termination == "success" else float(info["route_completion"]),

@@ -171,14 +171,18 @@ def _bootstrap(
     draws = statistic(*(x[index] for x in samples))
     draws = np.sort(draws[~np.isnan(draws)])  # 0/0: a resample without exposure says nothing
     estimate = float(statistic(*samples))
-    enough = len(draws) >= (1 - _WITHOUT_EXPOSURE) * RESAMPLES
-    if not enough or draws[-1] - draws[0] <= 1e-9 * abs(estimate):
-        return Interval(estimate, None, None, n, "none")  # nothing seen, or no spread seen
+    if len(draws) < (1 - _WITHOUT_EXPOSURE) * RESAMPLES:
+        return Interval(estimate, None, None, n, "none")
+    finite = draws[np.isfinite(draws)]
+    rounding = 1e-12 * np.abs(finite).max(initial=0.0)
+    if draws[-1] - draws[0] <= rounding:
+        return Interval(estimate, None, None, n, "none")  # no spread was seen
     tails = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
     method = "percentile"
     left_out = np.array([[j for j in range(n) if j != i] for i in range(n)])
     jackknife = statistic(*(x[left_out] for x in samples))
-    below = (np.mean(draws < estimate) + np.mean(draws <= estimate)) / 2
+    # Few episodes make few different draws: many equal the estimate, and count half.
+    below = (np.mean(draws < estimate - rounding) + np.mean(draws <= estimate + rounding)) / 2
     if np.isfinite(jackknife).all() and np.ptp(jackknife) > 0 and 0 < below < 1:
         gap = jackknife.mean() - jackknife
         acceleration = (gap**3).sum() / (6 * (gap**2).sum() ** 1.5)

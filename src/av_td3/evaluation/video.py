@@ -26,8 +26,8 @@ from av_td3.evaluation.rollout import Action, EpisodeRecord, Observation
 Frame = NDArray[np.uint8]
 
 FPS = round(1 / STEP_SECONDS)
-WIDTH, HEIGHT, PANEL = 640, 480, 72
-"""Size of the picture, pixels, and the height of the panel of figures under it."""
+WIDTH, PANEL = 640, 72
+"""Width of a film in pixels, and the height of the panel of figures under the picture."""
 _WHITE, _GRAY, _BACK = (235, 235, 235), (120, 120, 120), (24, 24, 28)
 _GREEN, _RED, _BLUE = (90, 200, 110), (225, 80, 70), (90, 160, 235)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -93,7 +93,7 @@ class VideoWriter:
         if self._ffmpeg is not None:
             self._ffmpeg.kill()
             self._stop()
-        self._partial.unlink(missing_ok=True)
+        self._remove()
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -140,9 +140,13 @@ class VideoWriter:
             lines = log.read().decode(errors="replace").split("\n")
         if status == 0:
             return ""
-        self._partial.unlink(missing_ok=True)
+        self._remove()
         last = [line.strip() for line in lines if line.strip()][-1:]
         return last[0] if last else f"ffmpeg ended with status {status}"
+
+    def _remove(self) -> None:
+        with contextlib.suppress(OSError):  # whatever kept it from being written keeps it from being there
+            self._partial.unlink()
 
 
 def _even(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -179,10 +183,14 @@ class VideoRecorder:
         self.files: list[Path] = []
         """Films that were completed."""
 
+    def wants(self, index: int) -> bool:
+        """Whether this episode is filmed."""
+        return index in self._episodes
+
     def begin(self, index: int, env: Any, observation: Observation) -> None:
         """An episode starts."""
         self._writer, self._total = None, 0.0
-        if index in self._episodes:
+        if self.wants(index):
             name = self._path.name.replace("{episode}", str(index))
             self._writer = VideoWriter(self._path.with_name(name))
 
@@ -236,11 +244,16 @@ def compose(
     info: Mapping[str, Any],
     title: str = "",
 ) -> Frame:
-    """One (HEIGHT + PANEL, WIDTH, 3) frame: the picture, the agent's view in its corner, figures below."""
-    frame = np.empty((HEIGHT + PANEL, WIDTH, 3), np.uint8)
-    frame[:HEIGHT] = _fit(picture)
-    _inset(frame, np.asarray(observation["image"])[-1])
-    panel = frame[HEIGHT:]
+    """One (height + PANEL, WIDTH, 3) frame: the picture, the agent's view in its corner, figures below.
+
+    ``picture`` is scaled to WIDTH; the height follows from its shape.
+    """
+    height = round(picture.shape[0] * WIDTH / picture.shape[1] / 2) * 2
+    frame = np.empty((height + PANEL, WIDTH, 3), np.uint8)
+    how = cv2.INTER_AREA if picture.shape[1] > WIDTH else cv2.INTER_CUBIC
+    frame[:height] = cv2.resize(picture, (WIDTH, height), interpolation=how)
+    _inset(frame[:height], np.asarray(observation["image"])[-1])
+    panel = frame[height:]
     panel[:] = _BACK
     steer, pedal = float(action[0]), float(action[1])
     completion = float(info["route_completion"])
@@ -258,21 +271,11 @@ def compose(
     return frame
 
 
-def _fit(picture: Frame) -> Frame:
-    """Scaled to cover WIDTH x HEIGHT without distortion, centre kept."""
-    height, width = picture.shape[:2]
-    scale = max(WIDTH / width, HEIGHT / height)
-    size = (max(WIDTH, round(width * scale)), max(HEIGHT, round(height * scale)))
-    if (width, height) != size:
-        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-        picture = np.asarray(cv2.resize(picture, size, interpolation=how), np.uint8)
-    top, left = (picture.shape[0] - HEIGHT) // 2, (picture.shape[1] - WIDTH) // 2
-    return picture[top : top + HEIGHT, left : left + WIDTH]
-
-
 def _inset(frame: Frame, view: Frame) -> None:
     """The newest picture of the agent's stack, its own pixels kept visible, in the upper right corner."""
-    scale = max(1, 168 // view.shape[0])
+    scale = max(1, frame.shape[0] * 2 // 5 // view.shape[0])
+    if (view.shape[0] * scale + 14) > frame.shape[0]:
+        return  # a picture too small to hold another
     big = np.repeat(np.repeat(view, scale, 0), scale, 1)[:, :, None]
     height, width = big.shape[:2]
     x, y = WIDTH - width - 10, 10
