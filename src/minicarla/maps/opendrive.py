@@ -303,8 +303,8 @@ def parse(text: str) -> OpenDrive:
             )
             for c in element.findall("connection")
         ]
-        controllers = [c.get("id", "") for c in element.findall("controller")]
-        junctions[element.get("id", "")] = Junction(element.get("id", ""), connections, controllers)
+        switched = [c.get("id", "") for c in element.findall("controller")]
+        junctions[element.get("id", "")] = Junction(element.get("id", ""), connections, switched)
     controllers = {
         c.get("id", ""): list(dict.fromkeys(s.get("signalId", "") for s in c.findall("control")))
         for c in root.findall("controller")
