@@ -24,9 +24,18 @@ def rotation_matrices(angles: Array) -> Array:
 
     Row for row the same as ``geometry.rotation_matrix``.
     """
-    cp, cy, cr = np.moveaxis(np.cos(np.deg2rad(angles)), -1, 0)
-    sp, sy, sr = np.moveaxis(np.sin(np.deg2rad(angles)), -1, 0)
-    out = np.empty((*angles.shape[:-1], 3, 3))
+    if not angles[:, ::2].any():  # upright, as most things are
+        yaw = np.deg2rad(angles[:, 1])
+        out = np.zeros((len(angles), 3, 3))
+        out[:, 0, 0] = out[:, 1, 1] = np.cos(yaw)
+        out[:, 1, 0] = sine = np.sin(yaw)
+        np.negative(sine, out=out[:, 0, 1])
+        out[:, 2, 2] = 1.0
+        return out
+    turn = np.deg2rad(angles)
+    cp, cy, cr = np.cos(turn).T
+    sp, sy, sr = np.sin(turn).T
+    out = np.empty((len(angles), 3, 3))
     out[..., 0, 0] = cp * cy
     out[..., 0, 1] = cy * sp * sr - sy * cr
     out[..., 0, 2] = -cy * sp * cr - sy * sr

@@ -8,6 +8,7 @@ fills its bounding box and none reaches beyond it.
 
 from __future__ import annotations
 
+import math
 from enum import IntEnum
 from functools import cache
 from typing import Any, NamedTuple
@@ -41,6 +42,7 @@ class Role(IntEnum):
     LAMP = 12
     LEAVES_TOP = 13
     CHROME = 14
+    WINDOW_BAND = 15
 
 
 # BGR albedo, and glow: BGR light of its own by day and at night.
@@ -54,6 +56,7 @@ _MATERIAL: dict[Role, tuple[tuple[int, int, int], tuple[int, int, int], tuple[in
     Role.TROUSERS: ((78, 58, 48), (0, 0, 0), (0, 0, 0)),
     Role.PLATE: ((200, 205, 205), (0, 0, 0), (0, 0, 0)),
     Role.WINDOW: ((104, 88, 72), (0, 0, 0), (40, 92, 120)),
+    Role.WINDOW_BAND: ((128, 112, 98), (0, 0, 0), (20, 46, 60)),
     Role.ROOF: ((74, 74, 92), (0, 0, 0), (0, 0, 0)),
     Role.TRIM: ((150, 150, 150), (0, 0, 0), (0, 0, 0)),
     Role.LAMP: ((190, 200, 205), (0, 0, 0), (130, 205, 250)),
@@ -65,6 +68,10 @@ GLOW_DAY = np.zeros((len(Role), 3))
 GLOW_NIGHT = np.zeros((len(Role), 3))
 for _role, (_albedo, _day, _night) in _MATERIAL.items():
     ALBEDO[_role], GLOW_DAY[_role], GLOW_NIGHT[_role] = _albedo, _day, _night
+
+# Pixels per metre from which on houses have single windows, and crowns two parts.
+_FINE_HOUSE = 12.0
+_FINE_CROWN = 6.0
 
 # Corner numbers: bit 0 is +x, bit 1 is +y, bit 2 is +z.
 FRONT, BACK, RIGHT, LEFT, TOP, BOTTOM = range(6)
@@ -82,12 +89,13 @@ class Shape(NamedTuple):
     part_high: Array  # (Q,)
     layer: Ints  # (Q,) 0 faces, 1 and up details
     least: Array  # (Q,) pixels per metre below which it is left out
+    most: Array  # (Q,) pixels per metre from which on finer ones take its place
 
 
 class _Builder:
     def __init__(self) -> None:
         self.vertices: list[tuple[float, float, float]] = []
-        self.rows: list[tuple[list[int], int, int, float, float, int, float]] = []
+        self.rows: list[tuple[list[int], int, int, float, float, int, float, float]] = []
         self.corners: list[tuple[float, float, float]] = []
         self.first = 0
         self.low = self.high = 0.0
@@ -99,6 +107,7 @@ class _Builder:
         z: tuple[float, float],
         roles: Role | dict[int, Role],
         least: float = 0.0,
+        most: float = math.inf,
         bottom: bool = False,
     ) -> None:
         """A part with rectangular floor and ceiling: (x0, x1, y0, y1) at z[0] and at z[1]."""
@@ -112,16 +121,22 @@ class _Builder:
         for face in range(6 if bottom else 5):
             role = roles if isinstance(roles, Role) else roles.get(face, roles.get(-1, Role.PAINT))
             at = len(self.rows)
-            self.rows.append(([base + k for k in _FACES[face]], at, role, *z, 0, least))
+            self.rows.append(([base + k for k in _FACES[face]], at, role, *z, 0, least, most))
 
     def detail(
-        self, face: int, points: list[tuple[float, float, float]], role: Role, least: float, layer: int = 1
+        self,
+        face: int,
+        points: list[tuple[float, float, float]],
+        role: Role,
+        least: float,
+        layer: int = 1,
+        most: float = math.inf,
     ) -> None:
         """Four points in the plane of ``face`` of the last part."""
         at = len(self.vertices)
         self.vertices += points
-        row = ([at, at + 1, at + 2, at + 3], self.first + face, role, self.low, self.high, layer, least)
-        self.rows.append(row)
+        quad = [at, at + 1, at + 2, at + 3]
+        self.rows.append((quad, self.first + face, role, self.low, self.high, layer, least, most))
 
     def patch(
         self,
@@ -131,6 +146,7 @@ class _Builder:
         role: Role,
         least: float,
         layer: int = 1,
+        most: float = math.inf,
     ) -> None:
         """A rectangle on a side face: s from 0 to 1 along it (left to right from outside), t upwards."""
         # bottom left, bottom right, top left, top right as seen from outside
@@ -142,10 +158,10 @@ class _Builder:
             return (float(point[0]), float(point[1]), float(point[2]))
 
         corners = [at(s[0], t[0]), at(s[1], t[0]), at(s[1], t[1]), at(s[0], t[1])]
-        self.detail(face, corners, role, least, layer)
+        self.detail(face, corners, role, least, layer, most)
 
     def shape(self) -> Shape:
-        quads, base, role, low, high, layer, least = zip(*self.rows, strict=True)
+        quads, base, role, low, high, layer, least, most = zip(*self.rows, strict=True)
         return Shape(
             np.array(self.vertices),
             np.array(quads, np.int64),
@@ -155,6 +171,7 @@ class _Builder:
             np.array(high),
             np.array(layer, np.int64),
             np.array(least),
+            np.array(most),
         )
 
 
@@ -163,7 +180,8 @@ def _shadow(builder: _Builder, x: float = 1.0, y: float = 1.0) -> None:
     at = len(builder.vertices)
     z = -1.0
     builder.vertices += [(-x, -y, z), (x, -y, z), (x, y, z), (-x, y, z)]
-    builder.rows.append(([at, at + 1, at + 2, at + 3], len(builder.rows), Role.SHADOW, -1.5, z, 0, 0.0))
+    row = ([at, at + 1, at + 2, at + 3], len(builder.rows), Role.SHADOW, -1.5, z, 0, 2.5, math.inf)
+    builder.rows.append(row)
 
 
 def _wheel(builder: _Builder, face: int, x: float, radius: tuple[float, float], least: float) -> None:
@@ -290,10 +308,13 @@ def box() -> Shape:
 
 @cache
 def crown() -> Shape:
-    """A tree's crown: two frusta, the upper one lit."""
+    """A tree's crown: two frusta, the upper one lit; from afar, one."""
     b = _Builder()
-    b.hexahedron((-0.62, 0.62, -0.62, 0.62), (-1, 1, -1, 1), (-1.0, -0.35), Role.PAINT, bottom=True)
-    b.hexahedron((-1, 1, -1, 1), (-0.5, 0.5, -0.5, 0.5), (-0.35, 1.0), {-1: Role.PAINT, TOP: Role.LEAVES_TOP})
+    wide, narrow = (-1.0, 1.0, -1.0, 1.0), (-0.5, 0.5, -0.5, 0.5)
+    roles = {-1: Role.PAINT, TOP: Role.LEAVES_TOP}
+    b.hexahedron((-0.62, 0.62, -0.62, 0.62), wide, (-1.0, -0.35), Role.PAINT, _FINE_CROWN, bottom=True)
+    b.hexahedron(wide, narrow, (-0.35, 1.0), roles, _FINE_CROWN)
+    b.hexahedron((-0.9, 0.9, -0.9, 0.9), (-0.6, 0.6, -0.6, 0.6), (-1.0, 1.0), roles, 0.0, _FINE_CROWN, True)
     return b.shape()
 
 
@@ -303,12 +324,14 @@ def house(bays_x: int, bays_y: int, storeys: int) -> Shape:
     b = _Builder()
     b.hexahedron((-1, 1, -1, 1), (-1, 1, -1, 1), (-1.0, 1.0), {-1: Role.PAINT, TOP: Role.ROOF})
     for face, bays in ((FRONT, bays_y), (BACK, bays_y), (RIGHT, bays_x), (LEFT, bays_x)):
-        b.patch(face, (0.0, 1.0), (0.0, 0.16 / storeys), Role.TRIM, 5.0)
+        b.patch(face, (0.0, 1.0), (0.0, 0.16 / storeys), Role.TRIM, _FINE_HOUSE)
         for storey in range(storeys):
             t = ((storey + 0.3) / storeys, (storey + 0.78) / storeys)
+            edge = 0.25 / bays
+            b.patch(face, (edge, 1.0 - edge), t, Role.WINDOW_BAND, 2.5, 1, _FINE_HOUSE)
             for bay in range(bays):
                 s = ((bay + 0.25) / bays, (bay + 0.75) / bays)
-                b.patch(face, s, t, Role.WINDOW, 4.0)
+                b.patch(face, s, t, Role.WINDOW, _FINE_HOUSE)
     return b.shape()
 
 
@@ -353,8 +376,9 @@ def body_shape(tag: int, extent: Any) -> Shape:
 class Mesh:
     """Shapes of many objects in one set of arrays: M objects, Q quadrilaterals, V vertices.
 
-    Local coordinates are metres from each object's origin; ``plane`` (Q, 4) holds the
-    outward normal n and n . p of the plane, in the same coordinates.
+    Local coordinates are metres from each object's origin; ``normal`` (Q, 3) points
+    outwards and ``offset`` (Q,) is normal . p for p on the plane, in the same coordinates.
+    ``leader`` (M,): the object whose place in the order of painting an object shares.
     """
 
     def __init__(self, shapes: list[Shape], centre: Array, extent: Array, colour: NDArray[Any]) -> None:
@@ -377,6 +401,7 @@ class Mesh:
         self.role = join("role", (0,), np.int64)
         self.layer = join("layer", (0,), np.int64)
         self.least = join("least", (0,), np.float64)
+        self.most = join("most", (0,), np.float64)
         half = extent[self.object, 2]
         middle = centre[self.object, 2]
         self.part_middle = middle + 0.5 * half * (
@@ -394,21 +419,52 @@ class Mesh:
         normal[flip] *= -1.0
         normal[(self.role == Role.SHADOW) & (normal[:, 2] < 0.0)] *= -1.0
         plane = np.concatenate([normal, (normal * corners[:, 0]).sum(1, keepdims=True)], axis=1)
-        self.plane = plane[base]
-        self.normal = np.ascontiguousarray(self.plane[:, :3])
-        self.offset = np.ascontiguousarray(self.plane[:, 3])
+        self.normal = np.ascontiguousarray(plane[base, :3])
+        self.offset = np.ascontiguousarray(plane[base, 3])
         self.albedo = ALBEDO[self.role]
         painted = self.role == Role.PAINT
         self.albedo[painted] = np.asarray(colour, dtype=np.float64)[self.object[painted]]
         self.radius = np.sqrt((extent * extent).sum(1))
+        self.extent = extent
         self.shadow = self.role == Role.SHADOW
-        self.has_glow = bool((GLOW_DAY[self.role].any() or GLOW_NIGHT[self.role].any()) if count else False)
+        self.leader = np.arange(len(shapes))
+
+    def joined(self, other: Mesh) -> Mesh:
+        """A mesh of this one's objects and then ``other``'s."""
+        both = object.__new__(Mesh)
+        for name in (*_PER_QUAD, "vertices", *_PER_OBJECT):
+            setattr(both, name, np.concatenate([getattr(self, name), getattr(other, name)]))
+        both.quads = np.concatenate([self.quads, other.quads + len(self.vertices)])
+        both.leader = np.concatenate([self.leader, other.leader + len(self.radius)])
+        both.object = np.concatenate([self.object, other.object + len(self.radius)])
+        both.vertex_object = np.concatenate([self.vertex_object, other.vertex_object + len(self.radius)])
+        return both
+
+
+_PER_QUAD = ("role", "layer", "least", "most", "part_middle", "normal", "offset", "albedo", "shadow")
+_PER_OBJECT = ("radius", "extent")
 
 
 def body_mesh(bodies: Bodies) -> Mesh:
     """Mesh of all bodies, in each body's frame."""
     shapes = [body_shape(int(tag), extent) for tag, extent in zip(bodies.tag, bodies.extent, strict=True)]
     return Mesh(shapes, bodies.centre.copy(), bodies.extent.copy(), bodies.colour[:, ::-1])
+
+
+def _leaders(statics: list[Any]) -> Ints:
+    """For each static, the one whose place in the order of painting it shares.
+
+    Things stacked on one spot (a trunk and its crown) are one object in plan: the widest leads.
+    """
+    stacks: dict[tuple[float, float], int] = {}
+    for k, static in enumerate(statics):
+        spot = (round(float(static.centre[0]), 3), round(float(static.centre[1]), 3))
+        best = stacks.setdefault(spot, k)
+        if float(static.extent[0]) > float(statics[best].extent[0]):
+            stacks[spot] = k
+    return np.array(
+        [stacks[round(float(s.centre[0]), 3), round(float(s.centre[1]), 3)] for s in statics], np.int64
+    )
 
 
 class StaticMesh(Mesh):
@@ -432,3 +488,22 @@ class StaticMesh(Mesh):
         self.centre, self.extent, self.yaw = centre, extent, yaw
         self.axis = np.stack([np.cos(np.deg2rad(yaw)), np.sin(np.deg2rad(yaw))], axis=1)
         self.tag = np.array([s.tag for s in statics], np.uint8)
+        self.leader = _leaders(statics)
+
+    def subset(self, objects: NDArray[np.bool_], rows: NDArray[np.bool_]) -> StaticMesh:
+        """Mesh of only ``objects`` (M,) and, of theirs, only the quadrilaterals ``rows`` (Q,)."""
+        part = object.__new__(StaticMesh)
+        number = np.cumsum(objects) - 1
+        vertices = objects[self.vertex_object]
+        renamed = np.cumsum(vertices) - 1
+        part.vertices = self.vertices[vertices]
+        part.vertex_object = number[self.vertex_object[vertices]]
+        part.quads = renamed[self.quads[rows]]
+        part.object = number[self.object[rows]]
+        leader = self.leader[objects]
+        part.leader = np.where(objects[leader], number[leader], np.arange(len(leader)))
+        for name in _PER_QUAD:
+            setattr(part, name, getattr(self, name)[rows])
+        for name in (*_PER_OBJECT, "centre", "yaw", "axis", "tag"):
+            setattr(part, name, getattr(self, name)[objects])
+        return part

@@ -6,6 +6,9 @@ is in front of the other when it lies wholly on the viewer's side of one of the 
 faces.  Boxes that do not touch always have such an order as seen from one point.
 Inside an object, parts are stacked in height, so the part farther in height from the
 eye comes first.
+
+Everything per frame works on whole arrays; the cost is some eighty calls of numpy and
+one of OpenCV for each quadrilateral.
 """
 
 from __future__ import annotations
@@ -25,12 +28,13 @@ from minicarla.world.bodies import Bodies
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 NEAR = 0.2  # metres
 REACH = 250.0  # metres; nothing beyond is drawn
 _CELL = 12.0  # metres; what may be seen is looked up by cell of the map
 _SECTORS = 16
-_CACHED = 512
+_CACHED = 256
 
 
 class Camera:
@@ -46,6 +50,9 @@ class Camera:
         self.focal = width / (2.0 * math.tan(math.radians(fov) / 2.0))
         self.slope_x = 0.5 * width / self.focal
         self.slope_y = 0.5 * height / self.focal
+        self.slopes = np.array([self.slope_x, self.slope_y])
+        self.margins = np.sqrt(1.0 + self.slopes**2)  # of a ball beyond the edge, in radii
+        self.middle = np.array([0.5 * width, 0.5 * height])
         self.half_diagonal = math.atan(math.hypot(self.slope_x, self.slope_y))
 
 
@@ -65,47 +72,18 @@ def eye_of(pose: Transform) -> Eye:
 
 
 class Quads(NamedTuple):
-    """What is seen, farthest first.
+    """What is seen, farthest first; F quadrilaterals.
 
-    polygons: list of F arrays (4 or 5, 2), pixel coordinates, float64.
-    dynamic: (F,) whether the row is of a body; row: (F,) quadrilateral in its mesh;
-    object: (F,) row in Bodies or index of a static; depth: (F,) mean metres ahead.
+    corners: (F, 4, 2) pixel coordinates.  cut: those that the near plane cuts, by position: (3 to 5, 2).
+    row: (F,) in the scene's mesh.  owner: (F,) object in the scene.  depth: (F,) metres ahead of
+    the middle of each.
     """
 
-    polygons: Any
-    dynamic: NDArray[np.bool_]
+    corners: Array
+    cut: dict[int, Array]
     row: Ints
-    object: Ints
+    owner: Ints
     depth: Array
-
-
-class _Seen(NamedTuple):
-    """Visible quadrilaterals of one mesh, before ordering."""
-
-    uv: Array  # (F, 4, 2)
-    row: Ints
-    object: Ints
-    depth: Array
-    cut: dict[int, Array]  # polygons that cross the near plane, by position
-    height: Array  # (F,) part's middle, metres above the world's origin
-    layer: Ints
-
-
-class _Foot(NamedTuple):
-    """Boxes on the ground as seen from above, for ordering; one row an object."""
-
-    xy: Array  # (M, 2) centre relative to the eye
-    axis: Array  # (M, 2) unit vector of the box's x
-    half: Array  # (M, 2)
-
-
-class _Nearby(NamedTuple):
-    """Statics that may be seen from one cell in one sector, as a mesh of their own."""
-
-    objects: Ints
-    mesh: StaticMesh
-    rows: Ints  # of its quadrilaterals in the whole mesh
-    centre: Array
 
 
 class Statics:
@@ -113,10 +91,13 @@ class Statics:
 
     def __init__(self, roadmap: Any) -> None:
         self.mesh = StaticMesh(list(roadmap.statics))
-        self._near: OrderedDict[tuple[int, int, int, int], _Nearby] = OrderedDict()
+        self._near: OrderedDict[tuple[int, int, int, int], tuple[Ints, StaticMesh]] = OrderedDict()
 
-    def nearby(self, eye: Eye, camera: Camera) -> _Nearby:
-        """Statics that may be in view from the eye's cell and sector, however the eye moves in it."""
+    def nearby(self, eye: Eye, camera: Camera) -> tuple[Ints, StaticMesh]:
+        """Statics that may be in view from the eye's cell and sector, however the eye moves in it.
+
+        Their indices in the map, and the mesh of just them.
+        """
         x, y = float(eye.position[0]), float(eye.position[1])
         sector = int((eye.yaw % 360.0) * _SECTORS / 360.0) % _SECTORS
         steep = abs(float(eye.axes[2, 2])) > 0.6  # looking far up or down: the sector means little
@@ -132,42 +113,22 @@ class Statics:
         away = mesh.centre[:, :2] - middle
         distance = np.sqrt((away * away).sum(1))
         near = np.maximum(distance - mesh.radius - slack, 0.0)
-        keep = (near < REACH) & (mesh.radius * 2.0 ** (scale / 2 + 0.25) / np.maximum(near, 1.0) > 0.6)
+        largest = 2.0 ** (scale / 2 + 0.25) / np.maximum(near, 1.0)  # pixels per metre
+        keep = (near < REACH) & (mesh.radius * largest > 0.4)
         if not steep:
             half = camera.half_diagonal + math.pi / _SECTORS
-            if half < math.pi / 2:
-                heading = (sector + 0.5) * 2.0 * math.pi / _SECTORS
-                toward = np.arctan2(away[:, 1], away[:, 0]) - heading
-                toward = np.abs((toward + math.pi) % (2.0 * math.pi) - math.pi)
-                spread = np.arcsin(np.minimum((mesh.radius + slack) / np.maximum(distance, 1e-9), 1.0))
-                keep &= (toward < half + spread) | (distance < mesh.radius + slack)
-        objects = np.nonzero(keep)[0]
-        rows = np.nonzero(keep[mesh.object])[0]
-        vertices = np.nonzero(keep[mesh.vertex_object])[0]
-        part = _subset(mesh, rows, vertices, keep)
-        found = _Nearby(objects, part, rows, np.ascontiguousarray(mesh.centre[objects]))
+            heading = (sector + 0.5) * 2.0 * math.pi / _SECTORS
+            toward = np.arctan2(away[:, 1], away[:, 0]) - heading
+            toward = np.abs((toward + math.pi) % (2.0 * math.pi) - math.pi)
+            spread = np.arcsin(np.minimum((mesh.radius + slack) / np.maximum(distance, 1e-9), 1.0))
+            keep &= (toward < half + spread) | (distance < mesh.radius + slack)
+        # A detail that is never large enough from this cell is left out for good.
+        wanted = keep[mesh.object] & (mesh.least < largest[mesh.object])
+        found = (np.nonzero(keep)[0], mesh.subset(keep, wanted))
         self._near[key] = found
         if len(self._near) > _CACHED:
             self._near.popitem(last=False)
         return found
-
-
-def _subset(mesh: StaticMesh, rows: Ints, vertices: Ints, keep: NDArray[np.bool_]) -> StaticMesh:
-    """Mesh of the kept objects only; rows and vertices are theirs."""
-    part = object.__new__(StaticMesh)
-    number = np.cumsum(keep) - 1
-    renamed = np.full(len(mesh.vertices), -1, np.int64)
-    renamed[vertices] = np.arange(len(vertices))
-    part.vertices = np.ascontiguousarray(mesh.vertices[vertices])
-    part.vertex_object = number[mesh.vertex_object[vertices]]
-    part.quads = renamed[mesh.quads[rows]]
-    part.object = number[mesh.object[rows]]
-    for name in ("role", "layer", "least", "part_middle", "normal", "offset", "albedo", "shadow"):
-        setattr(part, name, np.ascontiguousarray(getattr(mesh, name)[rows]))
-    objects = np.nonzero(keep)[0]
-    for name in ("radius", "centre", "extent", "yaw", "tag", "axis"):
-        setattr(part, name, np.ascontiguousarray(getattr(mesh, name)[objects]))
-    return part
 
 
 @per_map
@@ -176,96 +137,192 @@ def statics_of(roadmap: Any) -> Statics:
     return Statics(roadmap)
 
 
-class BodyMeshes:
-    """The mesh of all bodies, made anew only when bodies come, go or change their looks."""
+class Scene:
+    """The objects around one camera as one mesh: S statics near the eye, then all B bodies.
 
-    def __init__(self) -> None:
-        self._key: tuple[bytes, ...] = ()
-        self.mesh = Mesh([], np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 3)))
+    The mesh is put together anew only when the eye enters another cell or bodies come
+    and go.  After :meth:`look`, ``still`` holds the statics' indices in the map.
+    """
 
-    def of(self, bodies: Bodies) -> Mesh:
-        """Mesh of ``bodies``."""
+    def __init__(self, camera: Camera) -> None:
+        self.camera = camera
+        self._bodies_key: tuple[bytes, ...] = ()
+        self._bodies = Mesh([], np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 3)))
+        self._parts: tuple[StaticMesh, Mesh] | None = None
+        self.still: Ints = np.zeros(0, np.int64)
+        self.mesh: Mesh = self._bodies
+        self.version = 0
+        """Changes whenever ``mesh`` does."""
+        self.count = 0
+        """S, number of statics in the mesh."""
+        self.turn: Array = np.zeros((0, 3, 3))
+        """(B, 3, 3) rotation of each body, of the last look."""
+
+    def _assemble(self, still: StaticMesh, moving: Mesh) -> None:
+        self._parts = (still, moving)
+        self.mesh = still.joined(moving)
+        self.version += 1
+        self.count = count = len(still.radius)
+        total = count + len(moving.radius)
+        half = np.concatenate([still.extent[:, :2], moving.extent[:, :2]])
+        self._half = half
+        self._axis = np.concatenate([still.axis, np.zeros((total - count, 2))])
+        self._flat_radius = np.sqrt((half * half).sum(1))
+        self._matrix = np.empty((total, 3, 3))
+        self._offset = np.empty((total, 3))
+        self._seen_from = np.empty((total, 3))
+        self._relative = np.empty((total, 3))
+        self._base_height = np.zeros(total)
+        self._big = self._flat_radius > 2.9
+
+    def look(self, roadmap: Any, bodies: Bodies, eye: Eye, shadows: bool = True) -> Quads:
+        """All quadrilaterals in view, farthest first."""
+        camera = self.camera
+        self.still, still = statics_of(roadmap).nearby(eye, camera)
         columns = (bodies.id, bodies.tag, bodies.extent, bodies.centre, bodies.colour)
         key = tuple(column.tobytes() for column in columns)
-        if key != self._key:
-            self._key, self.mesh = key, body_mesh(bodies)
-        return self.mesh
+        if key != self._bodies_key:
+            self._bodies_key, self._bodies = key, body_mesh(bodies)
+        if self._parts is None or self._parts[0] is not still or self._parts[1] is not self._bodies:
+            self._assemble(still, self._bodies)
+        mesh, count = self.mesh, self.count
+        position, axes = eye.position, eye.axes
 
+        # Where each object is, seen from the eye, and the eye seen from each object.
+        relative, matrix, offset, seen_from = self._relative, self._matrix, self._offset, self._seen_from
+        np.subtract(still.centre, position, out=relative[:count])
+        matrix[:count] = axes
+        offset[:count] = -(position @ axes)
+        seen_from[:count] = position
+        if len(bodies):
+            self.turn = turn = rotation_matrices(bodies.rotation)
+            away = bodies.position - position
+            np.add(away, np.einsum("nij,nj->ni", turn, bodies.centre), out=relative[count:])
+            np.matmul(turn.transpose(0, 2, 1), axes, out=matrix[count:])
+            np.matmul(away, axes, out=offset[count:])
+            np.negative(np.einsum("nij,ni->nj", turn, away), out=seen_from[count:])
+            self._axis[count:] = turn[:, :2, 0]
+            self._base_height[count:] = bodies.position[:, 2]
 
-def see(
-    roadmap: Any, bodies: Bodies, meshes: BodyMeshes, eye: Eye, camera: Camera, shadows: bool = True
-) -> tuple[Quads, Mesh, Mesh]:
-    """All quadrilaterals in view, farthest first, and the two meshes (statics, bodies) they are of."""
-    statics = statics_of(roadmap).nearby(eye, camera)
-    fixed, fixed_alive = _see_statics(statics, eye, camera)
-    moving_mesh = meshes.of(bodies)
-    moving, moving_alive, foot = _see_bodies(moving_mesh, bodies, eye, camera, shadows)
+        # Objects in the pyramid of view.
+        local = relative @ axes
+        ahead = local[:, 2]
+        radius = mesh.radius
+        edge = ahead[:, None] * camera.slopes + radius[:, None] * camera.margins
+        keep = np.logical_and.reduce(np.abs(local[:, :2]) < edge, axis=1)
+        keep &= ahead > NEAR - radius
+        scale = camera.focal / np.maximum(ahead, 1.0)
+        keep &= radius * scale > 0.4
+        keep &= ahead < REACH
 
-    still = statics.mesh
-    part_foot = _Foot(
-        still.centre[fixed_alive, :2] - eye.position[:2],
-        still.axis[fixed_alive],
-        still.extent[fixed_alive, :2],
-    )
-    whole = _Foot(*(np.concatenate(pair) for pair in zip(part_foot, foot, strict=True)))
-    rank = _ranks(whole)
-    rank_fixed = np.zeros(len(still.radius))
-    rank_fixed[fixed_alive] = rank[: len(fixed_alive)]
-    rank_moving = np.zeros(len(bodies))
-    rank_moving[moving_alive] = rank[len(fixed_alive) :]
+        # Their faces that are turned to the eye and large enough.
+        of = mesh.object
+        size = np.where(keep, scale, -1.0).take(of)
+        facing = (mesh.least < size) & (mesh.most >= size)
+        facing &= np.einsum("qk,qk->q", mesh.normal, seen_from.take(of, 0)) > mesh.offset
+        if not shadows:
+            facing &= ~mesh.shadow
+        row = facing.nonzero()[0]
+        owner = of.take(row)
+        corners = mesh.vertices.take(mesh.quads.take(row, 0), 0)
+        points = corners @ matrix.take(owner, 0)
+        points += offset.take(owner, 0)[:, None]
+        z = points[..., 2]
+        uv = points[..., :2] * (camera.focal / np.maximum(z, NEAR))[..., None]
+        uv += camera.middle
+        near = z < NEAR
+        cut: dict[int, Array] = {}
+        visible = None
+        if near.any():
+            visible = ~near.all(1)
+            for k in (near.any(1) & visible).nonzero()[0].tolist():
+                cut[k] = _clip(points[k], camera)
+        diagonal_1, diagonal_2 = uv[:, 2] - uv[:, 0], uv[:, 3] - uv[:, 1]
+        area = np.abs(diagonal_1[:, 0] * diagonal_2[:, 1] - diagonal_1[:, 1] * diagonal_2[:, 0])
+        large = area > 3.0  # twice the area in pixels
+        if cut:
+            large[list(cut)] = True
+        if visible is not None:
+            large &= visible
 
-    row = np.concatenate([fixed.row, moving.row])
-    dynamic = np.zeros(len(row), np.bool_)
-    dynamic[len(fixed.row) :] = True
-    group = np.concatenate([rank_fixed[fixed.object], rank_moving[moving.object]])
-    height = np.abs(np.concatenate([fixed.height, moving.height]) - eye.position[2])
-    layer = np.concatenate([fixed.layer, moving.layer])
-    order = np.lexsort((layer, -height, group))
-    uv = np.concatenate([fixed.uv, moving.uv])
-    polygons: Any = uv
-    if fixed.cut or moving.cut:
-        polygons = list(uv)
-        for at, polygon in fixed.cut.items():
-            polygons[at] = polygon
-        for at, polygon in moving.cut.items():
-            polygons[len(fixed.row) + at] = polygon
-        polygons = [polygons[k] for k in order]
-    else:
-        polygons = uv[order]
-    objects = np.concatenate([statics.objects[fixed.object], moving.object])
-    depth = np.concatenate([fixed.depth, moving.depth])
-    return Quads(polygons, dynamic[order], row[order], objects[order], depth[order]), still, moving_mesh
+        # From far to near: by object, then by height from the eye, then details over faces.
+        alive = keep.nonzero()[0]
+        rank = np.full(len(keep), -1.0)
+        rank[alive] = self._ranks(alive)
+        leading = rank.take(mesh.leader)
+        rank = np.where(leading < 0.0, rank, leading)
+        up = np.abs(mesh.part_middle.take(row) + self._base_height.take(owner) - position[2])
+        sequence = rank.take(owner) * 1e4 - up * 10.0 + mesh.layer.take(row) * 0.1
+        sequence[~large] = -1e9
+        order = sequence.argsort(kind="stable")[len(row) - int(large.sum()) :]
+        if cut:
+            places = {k: place for place, k in enumerate(order.tolist()) if k in cut}
+            cut = {place: cut[k] for k, place in places.items()}
+        return Quads(uv.take(order, 0), cut, row.take(order), owner.take(order), z.take(order, 0).mean(1))
 
+    def _ranks(self, alive: Ints) -> Array:
+        """Place of each of the objects ``alive`` in the order of painting, farthest first."""
+        xy = self._relative.take(alive, 0)[:, :2]
+        distance = np.sqrt(np.einsum("ij,ij->i", xy, xy))
+        behind, front = self._conflicts(alive, xy, distance)
+        # What is behind moves back, and so does what is behind that.  Rings, which only
+        # boxes that run into each other make, are left after a few rounds.
+        for _ in range(8):
+            pushed = distance.take(front) + 1e-3
+            if (distance.take(behind) >= pushed).all():
+                break
+            np.maximum.at(distance, behind, pushed)
+        ranks = np.empty(len(alive))
+        ranks[(-distance).argsort(kind="stable")] = np.arange(len(alive))
+        return ranks
 
-def _in_view(relative: Array, radius: Array, eye: Eye, camera: Camera) -> tuple[NDArray[np.bool_], Array]:
-    """Which balls may be in view, and how far ahead (n,) their centres are."""
-    local = relative @ eye.axes
-    ahead = local[:, 2]
-    sx, sy = camera.slope_x, camera.slope_y
-    keep = ahead > NEAR - radius
-    keep &= np.abs(local[:, 0]) < sx * ahead + radius * math.sqrt(1.0 + sx * sx)
-    keep &= np.abs(local[:, 1]) < sy * ahead + radius * math.sqrt(1.0 + sy * sy)
-    keep &= radius * camera.focal > 0.4 * ahead
-    return keep, ahead
+    def _conflicts(self, alive: Ints, xy: Array, distance: Array) -> tuple[Ints, Ints]:
+        """Pairs (behind, in front), positions in ``alive``, whose order distance may get wrong."""
+        nothing = np.zeros(0, np.int64)
+        big = self._big.take(alive).nonzero()[0]
+        if not len(big):
+            return nothing, nothing
+        radius = self._flat_radius.take(alive)
+        # Balls around their centres that are apart in distance, or in bearing, cannot be in conflict.
+        close = np.abs(distance.take(big)[:, None] - distance) < radius.take(big)[:, None] + radius
+        close[np.arange(len(big)), big] = False
+        first, second = close.nonzero()
+        first = big.take(first)
+        p, q = xy.take(first, 0), xy.take(second, 0)
+        product = distance.take(first) * distance.take(second)
+        cross = p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]
+        inside = radius / np.maximum(distance, 1e-9)
+        spread = np.arcsin(np.minimum(inside, 1.0))
+        together = spread.take(first) + spread.take(second)
+        dot = np.einsum("ij,ij->i", p, q)
+        share = (np.abs(cross) < product * np.sin(np.minimum(together, 0.5 * math.pi))) & (dot > 0)
+        share |= together > 0.5 * math.pi
+        first, second = first[share], second[share]
+        if not len(first):
+            return nothing, nothing
+        a, b = alive.take(first), alive.take(second)
+        clear = self._in_front(np.concatenate([a, b]), np.concatenate([b, a]))
+        # In front are those that cannot be hidden by the other of their pair but can hide it.
+        only = clear & ~np.roll(clear, len(a))
+        return np.concatenate([second, first])[only], np.concatenate([first, second])[only]
 
-
-def _project(
-    mesh: Mesh, rows: Ints, local: Array, camera: Camera
-) -> tuple[Array, Array, dict[int, Array], NDArray[np.bool_]]:
-    """Pixel coordinates of the quadrilaterals ``rows``; ``local`` are all vertices as the eye sees them."""
-    z = local[:, 2]
-    scale = camera.focal / np.maximum(z, NEAR)
-    uv = local[:, :2] * scale[:, None]
-    uv += (0.5 * camera.width, 0.5 * camera.height)
-    corners = mesh.quads[rows]
-    zs = z[corners]
-    far = zs.max(1)
-    alive = far > NEAR
-    points = uv[corners]
-    cut: dict[int, Array] = {}
-    for k in np.nonzero((zs.min(1) < NEAR) & alive)[0].tolist():
-        cut[k] = _clip(local[corners[k]], camera)
-    return points, zs.mean(1), cut, alive
+    def _in_front(self, a: Ints, b: Ints) -> Bools:
+        """For pairs of objects: whether b cannot hide any of a."""
+        axis_a, axis_b = self._axis.take(a, 0), self._axis.take(b, 0)
+        half_a, half_b = self._half.take(a, 0), self._half.take(b, 0)
+        from_eye = self._relative.take(b, 0)[:, :2]
+        across = self._relative.take(a, 0)[:, :2] - from_eye
+        cos = np.abs(np.einsum("ij,ij->i", axis_a, axis_b))
+        sin = np.abs(axis_a[:, 0] * axis_b[:, 1] - axis_a[:, 1] * axis_b[:, 0])
+        # Both of b's axes at once, as the two columns.
+        axes = np.stack([axis_b, axis_b[:, ::-1] * (-1.0, 1.0)], axis=1)
+        eye_at = -np.einsum("nki,ni->nk", axes, from_eye)
+        centre = np.einsum("nki,ni->nk", axes, across)
+        turned = np.stack([cos, sin], axis=1)
+        extent = half_a[:, :1] * turned + half_a[:, 1:] * turned[:, ::-1]
+        inside = np.sign(eye_at) * centre - extent < half_b - 1e-3
+        inside |= np.abs(eye_at) < half_b
+        return ~np.logical_and.reduce(inside, axis=1)
 
 
 def _clip(corners: Array, camera: Camera) -> Array:
@@ -282,110 +339,3 @@ def _clip(corners: Array, camera: Camera) -> Array:
             out.append((cx + focal * x / z, cy + focal * y / z))
         px, py, pz = x, y, z
     return np.array(out)
-
-
-def _see_statics(statics: _Nearby, eye: Eye, camera: Camera) -> tuple[_Seen, Ints]:
-    mesh = statics.mesh
-    keep, ahead = _in_view(statics.centre - eye.position, mesh.radius, eye, camera)
-    scale = camera.focal / np.maximum(ahead, 1.0)
-    facing = (mesh.normal @ eye.position > mesh.offset) & keep[mesh.object]
-    facing &= mesh.least < scale[mesh.object]
-    rows = np.nonzero(facing)[0]
-    local = (mesh.vertices - eye.position) @ eye.axes
-    uv, depth, cut, alive = _project(mesh, rows, local, camera)
-    if not alive.all():
-        uv, depth, rows, cut = uv[alive], depth[alive], rows[alive], _renumber(cut, alive)
-    seen = _Seen(uv, rows, mesh.object[rows], depth, cut, mesh.part_middle[rows], mesh.layer[rows])
-    return seen, np.nonzero(keep)[0]
-
-
-def _see_bodies(
-    mesh: Mesh, bodies: Bodies, eye: Eye, camera: Camera, shadows: bool
-) -> tuple[_Seen, Ints, _Foot]:
-    relative = bodies.position - eye.position
-    keep, ahead = _in_view(relative, mesh.radius + np.sqrt((bodies.centre**2).sum(1)), eye, camera)
-    keep &= ahead < REACH
-    objects = np.nonzero(keep)[0]
-    axes = rotation_matrices(bodies.rotation)
-    # The eye in each body's frame says which faces are turned to it.
-    seen_from = -np.einsum("nij,ni->nj", axes, relative)
-    scale = camera.focal / np.maximum(ahead, 1.0)
-    of = mesh.object
-    facing = keep[of]
-    facing &= (mesh.normal * seen_from[of]).sum(1) > mesh.offset
-    facing &= mesh.least < scale[of]
-    if not shadows:
-        facing &= ~mesh.shadow
-    rows = np.nonzero(facing)[0]
-    to_eye = axes.transpose(0, 2, 1) @ eye.axes  # body frame to the eye's
-    offset = relative @ eye.axes
-    owner = mesh.vertex_object
-    local = np.einsum("nj,njk->nk", mesh.vertices, to_eye[owner]) + offset[owner]
-    uv, depth, cut, alive = _project(mesh, rows, local, camera)
-    if not alive.all():
-        uv, depth, rows, cut = uv[alive], depth[alive], rows[alive], _renumber(cut, alive)
-    owner = of[rows]
-    height = mesh.part_middle[rows] + bodies.position[owner, 2]
-    seen = _Seen(uv, rows, owner, depth, cut, height, mesh.layer[rows])
-    middle = relative[objects] + np.einsum("nij,nj->ni", axes[objects], bodies.centre[objects])
-    axis = axes[objects, :2, 0]
-    axis = axis / np.maximum(np.sqrt((axis * axis).sum(1, keepdims=True)), 1e-9)
-    return seen, objects, _Foot(middle[:, :2], axis, bodies.extent[objects, :2])
-
-
-def _renumber(cut: dict[int, Array], alive: NDArray[np.bool_]) -> dict[int, Array]:
-    number = np.cumsum(alive) - 1
-    return {int(number[k]): polygon for k, polygon in cut.items() if alive[k]}
-
-
-def _ranks(foot: _Foot) -> Array:
-    """Place of each object in the order of painting, farthest first."""
-    count = len(foot.xy)
-    distance = np.sqrt((foot.xy * foot.xy).sum(1))
-    order = np.argsort(-distance, kind="stable")
-    if count > 1:
-        order = _corrected(order, foot)
-    ranks = np.empty(count)
-    ranks[order] = np.arange(count)
-    return ranks
-
-
-def _corrected(order: Ints, foot: _Foot) -> Ints:
-    """``order`` with those pairs turned round where the nearer centre is the one behind."""
-    xy, axis, half = foot.xy[order], foot.axis[order], foot.half[order]
-    across = np.stack([-axis[:, 1], axis[:, 0]], axis=1)
-    along_x = xy @ axis.T  # [i, j]: centre of i along j's x axis
-    along_y = xy @ across.T
-    own_x, own_y = np.diagonal(along_x), np.diagonal(along_y)
-    cos, sin = np.abs(axis @ axis.T), np.abs(axis @ across.T)
-    reach_x = half[:, :1] * cos + half[:, 1:] * sin
-    reach_y = half[:, :1] * sin + half[:, 1:] * cos
-    # The eye is at the origin; j's face on the eye's side is at |own| - half.
-    sign_x, sign_y = np.where(own_x > 0, -1.0, 1.0), np.where(own_y > 0, -1.0, 1.0)
-    face_x, face_y = half[:, 0] - np.abs(own_x), half[:, 1] - np.abs(own_y)
-    front = (sign_x * along_x - reach_x > face_x - 1e-6) & (face_x < 0)
-    front |= (sign_y * along_y - reach_y > face_y - 1e-6) & (face_y < 0)
-    # front[i, j]: i cannot be hidden by j.  Wrong: i painted before j although only i can hide j.
-    wrong = np.triu(front & ~front.T, 1)
-    if not wrong.any():
-        return order
-    # Only pairs that share a direction of view matter.
-    radius = np.sqrt((half * half).sum(1))
-    distance = np.maximum(np.sqrt((xy * xy).sum(1)), 1e-6)
-    spread = np.arcsin(np.minimum(radius / distance, 1.0))
-    bearing = np.arctan2(xy[:, 1], xy[:, 0])
-    apart = np.abs((bearing[:, None] - bearing[None, :] + math.pi) % (2 * math.pi) - math.pi)
-    share = apart < spread[:, None] + spread[None, :]
-    if not (wrong & share).any():
-        return order
-    after = front & ~front.T & share  # after[i, j]: i must come after j
-    waiting = after.sum(1)
-    done: list[int] = []
-    left = np.ones(len(order), np.bool_)
-    while len(done) < len(order):
-        free = np.nonzero(left & (waiting == 0))[0]
-        pick = int(free[0]) if len(free) else int(np.nonzero(left)[0][0])  # a cycle: touching boxes
-        done.append(pick)
-        left[pick] = False
-        waiting = waiting - after[:, pick]
-    return order[np.array(done)]

@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from minicarla.geometry import Transform
 from minicarla.sensors.raster.ground import Ground, ground_of
 from minicarla.sensors.raster.light import ELEVATIONS, Light
-from minicarla.sensors.raster.mesh import GLOW_DAY, GLOW_NIGHT
-from minicarla.sensors.raster.painter import BodyMeshes, Camera, Eye, eye_of, see
+from minicarla.sensors.raster.mesh import GLOW_DAY, GLOW_NIGHT, Role
+from minicarla.sensors.raster.painter import Camera, Eye, Quads, Scene, eye_of
 from minicarla.world.bodies import Bodies
 
 Array = NDArray[np.float64]
 
 _SHIFT = 4
 _ONE = 1 << _SHIFT
+_SHORTEST_BAND = 4  # rows
 _FAR = 600.0  # metres; the ground beyond has the horizon's colour
 
 
@@ -28,8 +29,8 @@ class _Backdrop(NamedTuple):
 
     horizon: int  # first row that may show ground
     sky: NDArray[np.uint8]  # (height, width, 4)
-    gain: NDArray[np.uint16]  # (rows from horizon, width or 1, 4): light reaching the eye, 8.8 fixed point
-    veil: NDArray[np.uint8]  # the same shape: fog added
+    gain: NDArray[np.uint16]  # (rows from horizon, width, 4): light reaching the eye, 8.8 fixed point
+    veil: NDArray[np.uint16]  # the same shape: fog added
     hidden: NDArray[np.bool_] | None  # (rows, width) of sky below ``horizon``, None when there is none
     bands: list[tuple[int, int, int]]  # first row, end row, level of the ground's pyramid
 
@@ -46,7 +47,9 @@ class ColourPicture:
         self.size = (width, height)
         self.camera = Camera(width * self.samples, height * self.samples, fov)
         self._canvas = np.empty((self.camera.height, self.camera.width, 4), np.uint8)
-        self._meshes = BodyMeshes()
+        self._scene = Scene(self.camera)
+        self._paint = _Paint()
+        self._shaded = np.empty(self._canvas.shape, np.uint16)
         self._backdrops: OrderedDict[tuple[Any, ...], _Backdrop] = OrderedDict()
         self._light: tuple[Any, Light] | None = None
 
@@ -64,10 +67,10 @@ class ColourPicture:
         eye = eye_of(pose)
         canvas = self._canvas
         self._paint_backdrop(canvas, ground_of(roadmap), light, eye, pose)
-        quads, still, moving = see(roadmap, bodies, self._meshes, eye, self.camera)
-        colours = _colours(quads, still, moving, bodies, light)
+        quads = self._scene.look(roadmap, bodies, eye)
+        colours = self._paint.colours(self._scene, quads, bodies, light)
         fill = cv2.fillConvexPoly
-        for points, colour in zip(_fixed(quads.polygons), colours, strict=True):
+        for points, colour in zip(fixed_point(quads), colours, strict=True):
             fill(canvas, points, colour, 8, _SHIFT)
         if self.samples == 1:
             return canvas
@@ -91,11 +94,10 @@ class ColourPicture:
         homography = ground_homography(eye, self.camera, height)
         for first, end, level in backdrop.bands:
             sample_ground(ground, homography, level, first, canvas[first:end])
-        below = canvas[top:]
-        shaded = np.multiply(below, backdrop.gain, dtype=np.uint16)
-        shaded >>= 8
+        below, shaded = canvas[top:], self._shaded[top:]
+        np.multiply(below, backdrop.gain, out=shaded)
+        np.right_shift(shaded, 8, out=shaded)
         np.add(shaded, backdrop.veil, out=shaded)
-        np.minimum(shaded, 255, out=shaded)
         np.copyto(below, shaded, casting="unsafe")
         if backdrop.hidden is not None:
             below[backdrop.hidden] = backdrop.sky[top:][backdrop.hidden]
@@ -168,15 +170,18 @@ def _backdrop(camera: Camera, light: Light, ground: Ground, eye: Eye, height: fl
         veil = light.fog * (1.0 - through) + light.sky[60] * mirror * through
     gain = np.concatenate([gain * 256.0, np.full_like(gain[..., :1], 0.0)], axis=-1)
     veil = np.concatenate([veil, np.full_like(veil[..., :1], 255.0)], axis=-1)
-    gain16 = np.clip(np.rint(gain), 0, 257).astype(np.uint16)
-    veil8 = np.clip(np.rint(veil), 0, 255).astype(np.uint8)
+    veil = np.clip(np.rint(veil), 0, 255)
+    gain = np.clip(gain, 0.0, (255.0 - veil) * (256.0 / 255.0))  # so that the sum never exceeds 255
+    shape = (camera.height - horizon, camera.width, 4)
+    gain16 = np.ascontiguousarray(np.broadcast_to(gain.astype(np.uint16), shape))
+    veil16 = np.ascontiguousarray(np.broadcast_to(veil.astype(np.uint16), shape))
     hidden = None
     if not level_camera and horizon < camera.height and not is_ground[horizon:].all():
         hidden = ~is_ground[horizon:]
     elif level_camera and not is_ground[horizon:].all():
         hidden = np.broadcast_to(~is_ground[horizon:], (camera.height - horizon, camera.width)).copy()
     bands = _bands(camera, ground, distance, horizon)
-    return _Backdrop(horizon, sky, gain16, veil8, hidden, bands)
+    return _Backdrop(horizon, sky, gain16, veil16, hidden, bands)
 
 
 def _bands(camera: Camera, ground: Ground, distance: Array, horizon: int) -> list[tuple[int, int, int]]:
@@ -190,41 +195,53 @@ def _bands(camera: Camera, ground: Ground, distance: Array, horizon: int) -> lis
     bands: list[tuple[int, int, int]] = []
     start = 0
     for row in range(1, len(level) + 1):
-        if row == len(level) or level[row] != level[start]:
-            bands.append((horizon + start, horizon + row, int(level[start])))
+        if row == len(level) or (level[row] != level[start] and row - start >= _SHORTEST_BAND):
+            bands.append((horizon + start, horizon + row, int(level[row - 1])))
             start = row
     return bands
 
 
-def _fixed(polygons: Any) -> list[NDArray[np.int32]]:
+def fixed_point(quads: Quads) -> list[NDArray[np.int32]]:
     """Polygons in OpenCV's fixed point, whose whole numbers are the middles of pixels."""
-    if isinstance(polygons, list):
-        return [np.rint((p - 0.5) * _ONE).astype(np.int32) for p in polygons]
-    return list(np.rint((polygons - 0.5) * _ONE).astype(np.int32))
+    polygons = list(np.rint(quads.corners * _ONE - 0.5 * _ONE).astype(np.int32))
+    for place, polygon in quads.cut.items():
+        polygons[place] = np.rint((polygon - 0.5) * _ONE).astype(np.int32)
+    return polygons
 
 
-def _colours(quads: Any, still: Any, moving: Any, bodies: Bodies, light: Light) -> list[list[float]]:
-    """BGRA of each quadrilateral: lit by sun and sky, glowing, seen through fog."""
-    out = np.empty((len(quads.row), 4))
-    out[:, 3] = 255.0
-    glow = GLOW_DAY + (GLOW_NIGHT - GLOW_DAY) * light.night
-    colour = out[:, :3]
-    fixed = ~quads.dynamic
-    rows = quads.row[fixed]
-    facing = np.maximum(still.normal[rows] @ light.sun, 0.0)
-    colour[fixed] = (
-        still.albedo[rows] * (light.ambient + facing[:, None] * light.direct) + glow[still.role[rows]]
-    )
-    rows = quads.row[quads.dynamic]
-    if len(rows):
-        from minicarla.sensors.boxes import rotation_matrices
+class _Paint:
+    """Colours of a scene's quadrilaterals: lit by sun and sky, glowing, seen through fog."""
 
-        sun = np.einsum("nij,i->nj", rotation_matrices(bodies.rotation), light.sun)
-        facing = np.maximum((moving.normal[rows] * sun[moving.object[rows]]).sum(1), 0.0)
-        colour[quads.dynamic] = (
-            moving.albedo[rows] * (light.ambient + facing[:, None] * light.direct) + glow[moving.role[rows]]
-        )
-    through = light.transmission(quads.depth)[:, None]
-    colour *= through
-    colour += light.fog * (1.0 - through)
-    return out.tolist()  # type: ignore[no-any-return]
+    def __init__(self) -> None:
+        self._key: tuple[int, Light] | None = None
+
+    def colours(self, scene: Scene, quads: Quads, bodies: Bodies, light: Light) -> list[list[float]]:
+        """BGRA of each quadrilateral."""
+        mesh = scene.mesh
+        if self._key is None or self._key[0] != scene.version or self._key[1] is not light:
+            self._key = (scene.version, light)
+            glow = GLOW_DAY + (GLOW_NIGHT - GLOW_DAY) * light.night
+            self._base = np.zeros((len(mesh.role), 4))
+            self._base[:, :3] = mesh.albedo * light.ambient + glow[mesh.role]
+            self._base[:, 3] = 255.0
+            self._lit = np.zeros((len(mesh.role), 4))
+            self._lit[:, :3] = mesh.albedo * light.direct
+            self._sun = np.tile(light.sun, (len(mesh.radius), 1))
+            self._fog = np.array([*light.fog, 255.0])
+            self._tail = mesh.role == Role.TAIL_LAMP
+        if len(bodies):
+            self._sun[scene.count :] = np.einsum("nij,i->nj", scene.turn, light.sun)
+        facing = np.einsum("qk,qk->q", mesh.normal.take(quads.row, 0), self._sun.take(quads.owner, 0))
+        colour = self._lit.take(quads.row, 0)
+        colour *= np.maximum(facing, 0.0)[:, None]
+        colour += self._base.take(quads.row, 0)
+        if len(bodies) and (bodies.brake > 0.05).any():
+            braking = np.zeros(len(mesh.radius), np.bool_)
+            braking[scene.count :] = bodies.brake > 0.05
+            shining = braking.take(quads.owner) & self._tail.take(quads.row)
+            colour[shining] = (50.0, 40.0, 255.0, 255.0)
+        through = light.transmission(quads.depth)[:, None]
+        colour -= self._fog
+        colour *= through
+        colour += self._fog
+        return colour.tolist()  # type: ignore[no-any-return]
