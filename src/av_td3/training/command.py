@@ -182,43 +182,23 @@ def final_evaluation(
         }
     results: dict[str, rollout.Evaluation] = {}
     render_mode = "rgb_array" if video else None
-    film = run.videos / "final.mp4"
+    camera = (
+        VideoRecorder(run.videos / "final.mp4", title="trained", on_error=console.print) if video else None
+    )
     with contextlib.closing(
         SupervisedEnv(env_config, "held_out", log_dir=run.logs, render_mode=render_mode)
     ) as env:
         for name, policy in contenders.items():
             with console.status(f"evaluating {name} on {episodes} held-out routes ..."):
-                filmed = video and name == "trained"
-                recorder = VideoRecorder(film) if filmed else None
-                results[name] = rollout.evaluate(
-                    _OnlyFirstFilmed(env, filmed), policy, episodes, seed, record=recorder, name=name
-                )
+                recorder = camera if name == "trained" else None
+                results[name] = rollout.evaluate(env, policy, episodes, seed, record=recorder, name=name)
     comparison = compare(results)
     report.show(comparison, console)
     report.write_json(run.evaluations / "final.json", comparison)
     write_atomically(run.evaluations / "final.md", report.markdown(comparison))
-    if video:
+    for film in camera.files if camera else ():
         console.print(f"video:       {film}", highlight=False, soft_wrap=True)
     return comparison
-
-
-class _OnlyFirstFilmed:
-    """Asks the environment for video frames in the first episode alone: they cost time."""
-
-    def __init__(self, env: SupervisedEnv, film: bool) -> None:
-        self._env, self._film = env, film
-        self.action_space = env.action_space
-
-    def reset(self, *, seed: int) -> tuple[Any, dict[str, Any]]:
-        options = {"record": self._film} if self._env.render_mode else None
-        self._film = False
-        return self._env.reset(seed=seed, options=options)
-
-    def step(self, action: np.ndarray) -> Any:
-        return self._env.step(action)
-
-    def render(self) -> Any:
-        return self._env.render()
 
 
 def _policy(agent: TD3) -> rollout.Policy:
