@@ -79,7 +79,11 @@ class ClassicalGains:
     rear_axle: float = 1.4
     """Metres from the car's origin back to the rear axle, which pure pursuit steers."""
     max_steer_deg: float = 70.0
-    """Wheel angle at steer = 1 (CARLA's ``max_steer_angle`` of the Model 3)."""
+    """Wheel angle at steer = 1 and rest: CARLA's ``max_steer_angle``."""
+    steering_curve: tuple[tuple[float, ...], tuple[float, ...]] = ((0, 20, 60, 120), (1, 0.9, 0.8, 0.7))
+    """km/h, share of that angle: CARLA's ``steering_curve`` of cars."""
+    characteristic_speed: float = 28.0
+    """m/s at which understeer has halved the yaw rate (Rajamani 2012, chapter 3)."""
     look_ahead_s: float = 0.6
     min_look_ahead: float = 4.0
     max_look_ahead: float = 12.0
@@ -130,8 +134,9 @@ class ClassicalDriver:
         reach = min(g.max_look_ahead, max(g.min_look_ahead, g.look_ahead_s * speed))
         from_axle = points + np.array([g.rear_axle, 0.0])
         x, y = look_ahead_point(from_axle, reach + g.rear_axle)
-        curvature = 2.0 * y / (x * x + y * y)
-        return max(-1.0, min(1.0, math.degrees(math.atan(g.wheelbase * curvature)) / g.max_steer_deg))
+        curvature = 2.0 * y / (x * x + y * y) * (1.0 + (speed / g.characteristic_speed) ** 2)
+        full = g.max_steer_deg * float(np.interp(3.6 * speed, *g.steering_curve))
+        return max(-1.0, min(1.0, math.degrees(math.atan(g.wheelbase * curvature)) / full))
 
     def _wanted_speed(self, points: Array, speed: float) -> float:
         """m/s: the target, less for the curves ahead and for what stands in the way."""
