@@ -1,0 +1,514 @@
+"""How bodies move: vehicles on tyres, walkers on foot, and what happens when they touch.
+
+A vehicle is a single-track model whose tyres pull it towards the motion that its
+front wheels ask for, as fast as friction lets them:
+
+* along: throttle gives the smaller of the model's thrust and power over speed;
+  air drag, rolling resistance, engine drag, brakes and hand brake oppose the motion
+  and bring it to exact rest;
+* across: at low speed the car follows its wheels without slip (rear axle tangential to
+  its path); with speed it understeers (yaw rate over wheel angle falls as
+  1 / (1 + (v / v_ch)^2)), its rear axle slips outward, and yaw rate and sideslip
+  settle with a time constant of v / (cornering stiffness over mass);
+* together: the tyres' acceleration stays within grip times g (friction circle), the yaw
+  rate asked for within what that grip can hold in a bend, the yaw acceleration within the
+  moment that grip has on the wheelbase.
+
+Rajamani, Vehicle Dynamics and Control (2012), chapters 2 and 4, has the linear model that
+this follows below the limit.  Every settling is an exact exponential, so no step size
+makes it unstable.
+
+Steering follows CARLA: ``steer`` times 70 degrees times CARLA's steering curve is the
+angle of the inner front wheel, the outer one follows Ackermann.  In one thing the
+published figures win: the wheels turn no further than the lock that gives the vehicle's
+published turning circle, where CARLA's inner wheel reaches 70 degrees.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minicarla.physics import models
+from minicarla.physics.contacts import _ROOM as ROOM
+from minicarla.physics.contacts import _ROUNDS as ROUNDS
+from minicarla.physics.contacts import (
+    FRICTION,
+    RESTITUTION,
+    SLOW,
+    Box,
+    Contact,
+    Solids,
+    near_pairs,
+    penetration,
+    touching_point,
+)
+from minicarla.physics.ground import Ground
+from minicarla.physics.models import GRAVITY, MAX_STEER_DEG, STEERING_CURVE
+from minicarla.world.bodies import VEHICLE, Bodies
+
+Floats = NDArray[np.float64]
+
+STEP = 0.025
+"""Seconds: no substep of the dynamics is longer."""
+TRAVEL = 2.0
+"""Metres: nothing moves further between two looks for contacts, so that nothing passes through anything."""
+MAX_SPEED = 120.0  # m/s; what a client asks beyond is clipped
+MAX_TURN = 20.0  # rad/s
+BRAKING = 11.0  # m/s^2 of the full pedal, above what tyres hold: they decide
+HAND_BRAKE = 5.0  # m/s^2 of the rear axle
+ROLLING = 0.12  # m/s^2
+ENGINE_DRAG = 0.5  # m/s^2 with the foot off the throttle
+STIFFNESS = 110.0  # m/s^2 per rad of slip: cornering stiffness of the tyres over the mass
+CHARACTERISTIC_SPEED = 28.0  # m/s, v_ch of the understeer
+STEER_RATE = math.radians(400.0)  # of the front wheels, per second
+JUMP = 4.2  # m/s, Unreal's JumpZVelocity of CARLA's walkers
+
+
+class Physics:
+    """Moves bodies by their controls and lets them collide.
+
+    roadmap: ``statics`` (boxes; solid ones are hit); where it offers ``locate_many`` and is
+        not ``flat``, its lanes give the height of the ground, which is 0 otherwise.
+    """
+
+    def __init__(self, roadmap: Any) -> None:
+        self._solids = Solids(roadmap.statics)
+        self._ground = Ground(roadmap)
+        self._table = models.table()
+
+    def step(self, bodies: Bodies, dt: float) -> list[Contact]:
+        """Advance by ``dt`` seconds.
+
+        Reads controls, velocities and poses; writes position, rotation, velocity,
+        angular_velocity (deg/s), acceleration, wheel_angle (degrees, of the inner front wheel)
+        and, unless ``manual_gear``, gear.  Bodies with ``simulate_physics`` off stay where they
+        are and are hit like walls.
+
+        Returns: who touched whom, one :class:`Contact` a pair with the impulse of the whole tick.
+        """
+        if not len(bodies) or dt <= 0.0:
+            return []
+        return _Tick(self, bodies, dt).run()
+
+
+class _Tick:
+    """The state of all bodies while a tick is worked out."""
+
+    def __init__(self, physics: Physics, bodies: Bodies, dt: float) -> None:
+        self.bodies, self.dt = bodies, dt
+        self.solids, self.ground, table = physics._solids, physics._ground, physics._table
+        vehicle = bodies.kind == VEHICLE
+        moves = bodies.simulate_physics
+        driven = vehicle & moves
+        self.all_driven = bool(driven.all())
+        # A view of every row where all are driven, as is usual; indices otherwise.
+        self.rows: Any = slice(None) if self.all_driven else np.flatnonzero(driven)
+        self.walkers = None if self.all_driven else np.flatnonzero(~vehicle & moves)
+        self.x, self.y, self.z = bodies.position.T.copy()
+        self.yaw = np.radians(bodies.rotation[:, 1])
+        self.vx, self.vy, self.vz = bodies.velocity.T.clip(-MAX_SPEED, MAX_SPEED)
+        self.turn = np.radians(bodies.angular_velocity[:, 2]).clip(-MAX_TURN, MAX_TURN)
+        self.moves = moves
+        if not moves.all():
+            still = ~moves
+            for column in (self.vx, self.vy, self.vz, self.turn):
+                column[still] = 0.0
+        self.before = self.vx.copy(), self.vy.copy(), self.vz.copy()
+        self.airborne: NDArray[np.bool_] | None = None
+        self.has_driven = self.all_driven or bool(len(self.rows))
+        if self.has_driven:
+            self._controls(table[:, bodies.model[self.rows]])
+
+    # ------------------------------------------------------------------ before
+
+    def _controls(self, parameters: Floats) -> None:
+        """What does not change during the tick: pedals, gears, the path that the wheels ask for."""
+        bodies, rows = self.bodies, self.rows
+        mass, power, thrust, top, reverse_top, wheelbase, half_track = parameters[:7]
+        lock, grip, drag, rear, gyration, gears = parameters[7:]
+        throttle, brake = bodies.throttle[rows], bodies.brake[rows]
+        direction = np.where(bodies.reverse[rows], -1.0, 1.0)
+        manual = bodies.manual_gear[rows]
+        gear = bodies.gear[rows]
+        if manual.any():
+            direction = np.where(manual, np.minimum(np.sign(gear) * direction, np.sign(gear)), direction)
+        lighter = mass / bodies.mass[rows].clip(1.0)
+        lighter = lighter.clip(0.01, 20.0)
+        forward = direction > 0.0
+        self.direction = direction
+        self.thrust = throttle * thrust * lighter
+        self.power = throttle * power * lighter / mass
+        self.top = np.where(forward, top, reverse_top)
+        self.drag = drag * lighter / mass
+        self.grip, self.rear = grip, rear
+        self.spin = grip * wheelbase / (2.0 * gyration)  # rad/s^2
+        self.holding = np.minimum(brake * BRAKING + bodies.hand_brake[rows] * HAND_BRAKE, grip)
+        self.coasting = ENGINE_DRAG * (1.0 - throttle) * np.abs(direction)
+        speed = np.hypot(self.vx[rows], self.vy[rows])
+        share = np.interp(speed * 3.6, *STEERING_CURVE)
+        wanted = (bodies.steer[rows] * math.radians(MAX_STEER_DEG)) * share
+        wanted = np.minimum(np.maximum(wanted, -lock), lock)
+        angle = np.radians(bodies.wheel_angle[rows])
+        reach = STEER_RATE * self.dt
+        angle = angle + (wanted - angle).clip(-reach, reach)
+        bodies.wheel_angle[rows] = np.degrees(angle)
+        tan = np.tan(angle)
+        self.curvature = tan / (wheelbase + half_track * np.abs(tan))
+        shifted = np.ceil(speed / top * gears * 1.25).clip(1.0, gears)  # the last gear is an overdrive
+        shifted = np.where(forward, shifted, -1.0)
+        bodies.gear[rows] = np.where(manual, gear, shifted)
+
+    # ------------------------------------------------------------------ the tick
+
+    def run(self) -> list[Contact]:
+        dt = self.dt
+        fastest = max(float(np.abs(self.vx).max()), float(np.abs(self.vy).max()))
+        steps = max(math.ceil(dt / STEP - 1e-9), math.ceil(1.5 * fastest * dt / TRAVEL))
+        steps = min(steps, 1000)
+        h = dt / steps
+        if self.walkers is not None and len(self.walkers):
+            self._walk()
+        near = self._near(dt)
+        touched: dict[tuple[int, int], list[float]] = {}
+        if not self.ground.flat:
+            self._feel_ground()
+        above = self.z > self._floor(slice(None)) + 1e-3
+        self.airborne = above if above.any() else None
+        for _ in range(steps):
+            if self.has_driven:
+                self._drive(h)
+            if self.walkers is not None and len(self.walkers):
+                self._stride(h)
+            if near is not None:
+                self._collide(near, touched)
+        self._write()
+        return self._report(touched)
+
+    def _walk(self) -> None:
+        rows, bodies = self.walkers, self.bodies
+        speed = bodies.walk_speed[rows]
+        direction = bodies.walk_direction[rows]
+        self.vx[rows], self.vy[rows] = direction[:, 0] * speed, direction[:, 1] * speed
+        going = speed * (np.abs(direction[:, 0]) + np.abs(direction[:, 1])) > 1e-6
+        yaw = np.arctan2(direction[:, 1], direction[:, 0])
+        self.yaw[rows] = np.where(going, yaw, self.yaw[rows])
+        self.turn[rows] = 0.0
+        standing = self.z[rows] <= self._floor(rows) + 1e-3
+        self.vz[rows] = np.where(standing, np.where(bodies.jump[rows], JUMP, 0.0), self.vz[rows])
+
+    def _stride(self, h: float) -> None:
+        rows = self.walkers
+        self.x[rows] += self.vx[rows] * h
+        self.y[rows] += self.vy[rows] * h
+
+    def _floor(self, rows: Any) -> Any:
+        """Height of a body's origin when it stands: a walker's is in the middle of its box."""
+        bodies = self.bodies
+        lift = np.where(bodies.kind[rows] == VEHICLE, 0.0, bodies.extent[rows, 2] - bodies.centre[rows, 2])
+        return lift if self.ground.flat else lift + self._height()[rows]
+
+    def _height(self) -> Floats:
+        if not hasattr(self, "_heights"):
+            self._heights, self._east, self._south = self.ground.under(self.x, self.y, self.z)
+        return self._heights
+
+    def _feel_ground(self) -> None:
+        self._height()
+        if self.has_driven:
+            rows = self.rows
+            cos, sin = np.cos(self.yaw[rows]), np.sin(self.yaw[rows])
+            self.uphill = GRAVITY * (self._east[rows] * cos + self._south[rows] * sin)
+
+    def _drive(self, h: float) -> None:
+        """One substep of the vehicles: see the module's text for the model."""
+        rows = self.rows
+        yaw, turn = self.yaw[rows], self.turn[rows]
+        vx, vy = self.vx[rows], self.vy[rows]
+        cos, sin = np.cos(yaw), np.sin(yaw)
+        u = vx * cos + vy * sin  # forward
+        w = vy * cos - vx * sin  # to the right
+        speed = np.abs(u)
+        hold = self.grip * h
+        if self.airborne is not None:
+            hold = hold * ~self.airborne[rows]
+        # Along.
+        pull = np.minimum(self.thrust, self.power / np.maximum(speed, 0.1))
+        pull *= (self.top - self.direction * u).clip(0.0, 1.0)
+        free = u + (self.direction * pull - self.drag * u * speed) * h
+        if not self.ground.flat:
+            free -= self.uphill * h
+        resist = (self.holding + ROLLING + self.coasting * np.minimum(speed, 1.0)) * h
+        resist = np.minimum(resist, hold)
+        along = free - np.minimum(np.maximum(free, -resist), resist) - u
+        # Across.
+        settle = 1.0 - np.exp(-h * STIFFNESS / np.maximum(speed, 1e-3))
+        limit = np.sqrt((hold * hold - 0.5 * along * along).clip(0.0)) / (h * np.maximum(speed, 1e-3))
+        wanted = u * self.curvature / (1.0 + (speed * (1.0 / CHARACTERISTIC_SPEED)) ** 2)
+        wanted = np.minimum(np.maximum(wanted, -limit), limit)
+        spin = self.spin * (hold * (1.0 / self.grip))
+        new_turn = turn + np.minimum(np.maximum(settle * (wanted - turn), -spin), spin)
+        slip = wanted * (self.rear - u * speed * (1.0 / STIFFNESS))
+        bend = new_turn * h
+        c, s = np.cos(bend), np.sin(bend)
+        turned_w = w * c - u * s
+        across = w + settle * (slip - w) - turned_w
+        over = np.sqrt(along * along + across * across) / np.maximum(hold, 1e-12)
+        over = np.maximum(over, 1.0)
+        new_u = u * c + w * s + along / over
+        new_w = turned_w + across / over
+        # Where that leads: mean velocity, heading half way.
+        mid = yaw + 0.5 * bend
+        cos, sin = np.cos(mid), np.sin(mid)
+        mean_u, mean_w = 0.5 * (u + new_u), 0.5 * (w + new_w)
+        self.x[rows] += (mean_u * cos - mean_w * sin) * h
+        self.y[rows] += (mean_u * sin + mean_w * cos) * h
+        yaw = yaw + bend
+        cos, sin = np.cos(yaw), np.sin(yaw)
+        self.vx[rows] = new_u * cos - new_w * sin
+        self.vy[rows] = new_u * sin + new_w * cos
+        self.yaw[rows] = yaw
+        self.turn[rows] = new_turn
+
+    # ------------------------------------------------------------------ up and down
+
+    def _settle(self) -> None:
+        """Gravity, and the ground that stops it."""
+        dt = self.dt
+        slice_all: Any = slice(None)
+        if not self.ground.flat:
+            del self._heights
+        floor = self._floor(slice_all)
+        z = self.z + self.vz * dt
+        if self.airborne is None:
+            # Wheels stay on a road that falls away gently; a jump starts one.
+            z = np.where(self.vz <= 0.5, floor, z)
+            rose = self.vz > 0.5
+        else:
+            rose = self.airborne | (self.vz > 0.5)
+            z = np.where(rose, z - 0.5 * GRAVITY * dt * dt, floor)
+        landed = z <= floor
+        z = np.where(landed, floor, z)
+        self.vz = np.where(rose & ~landed, self.vz - GRAVITY * dt, (z - self.z) / dt * ~rose)
+        self.z = np.where(self.moves, z, self.z)
+        self.vz = np.where(self.moves, self.vz, 0.0)
+
+    # ------------------------------------------------------------------ contacts
+
+    def _near(self, dt: float) -> tuple[Any, Any, Any, Any] | None:
+        """Pairs that may touch during this tick: (bodies i, j, bodies k, statics m), None without any."""
+        bodies = self.bodies
+        size = np.hypot(bodies.extent[:, 0], bodies.extent[:, 1])
+        self.offset = bool(bodies.centre[:, :2].any())
+        if self.offset:
+            size = size + np.hypot(bodies.centre[:, 0], bodies.centre[:, 1])
+        reach = size + (np.hypot(self.vx, self.vy) + 12.0 * dt) * dt + 0.1
+        i, j = near_pairs(self.x, self.y, reach)
+        if len(i):
+            # Walkers walk through each other; what does not move is not pushed by its like.
+            keep = (self.moves[i] | self.moves[j]) & (
+                (bodies.kind[i] == VEHICLE) | (bodies.kind[j] == VEHICLE)
+            )
+            i, j = i[keep], j[keep]
+        k, m = self.solids.near(self.x, self.y, reach)
+        if len(k):
+            keep = self.moves[k]
+            k, m = k[keep], m[keep]
+        if not len(i) and not len(k):
+            return None
+        return i, j, k, m
+
+    def _middle(self) -> tuple[Floats, Floats]:
+        """Centres of the boxes."""
+        if not self.offset:
+            return self.x, self.y
+        cos, sin = np.cos(self.yaw), np.sin(self.yaw)
+        ox, oy = self.bodies.centre[:, 0], self.bodies.centre[:, 1]
+        return self.x + cos * ox - sin * oy, self.y + sin * ox + cos * oy
+
+    def _collide(self, near: tuple[Any, Any, Any, Any], touched: dict[tuple[int, int], list[float]]) -> None:
+        """Find what overlaps, exchange impulses, push apart.
+
+        ``touched`` maps (row, other row) or (row, -1 - static) to impulse x, y and point x, y, z.
+        """
+        i, j, k, m = near
+        bodies, solids = self.bodies, self.solids
+        x, y = self._middle()
+        hits: list[tuple[int, int, float, float, float]] = []
+        if len(i):
+            depth, nx, ny = penetration(
+                x[j] - x[i], y[j] - y[i], self.yaw[i], self.yaw[j], bodies.extent[i], bodies.extent[j]
+            )
+            deep = np.flatnonzero(depth > 0.0)
+            if len(deep):
+                height = self.z + bodies.centre[:, 2]
+                for q in deep.tolist():
+                    a, b = int(i[q]), int(j[q])
+                    if abs(height[a] - height[b]) < bodies.extent[a, 2] + bodies.extent[b, 2]:
+                        hits.append((a, b, float(depth[q]), float(nx[q]), float(ny[q])))
+        if len(k):
+            depth, nx, ny = penetration(
+                solids.centre[m, 0] - x[k],
+                solids.centre[m, 1] - y[k],
+                self.yaw[k],
+                solids.yaw[m],
+                bodies.extent[k],
+                solids.extent[m],
+            )
+            deep = np.flatnonzero(depth > 0.0)
+            for q in deep.tolist():
+                a, b = int(k[q]), int(m[q])
+                apart = abs(self.z[a] + bodies.centre[a, 2] - solids.centre[b, 2])
+                if apart < bodies.extent[a, 2] + solids.extent[b, 2]:
+                    hits.append((a, -1 - b, float(depth[q]), float(nx[q]), float(ny[q])))
+        if hits:
+            self._resolve(hits, touched)
+
+    def _box(self, row: int) -> Box:
+        bodies = self.bodies
+        cos, sin = math.cos(self.yaw[row]), math.sin(self.yaw[row])
+        ox, oy = float(bodies.centre[row, 0]), float(bodies.centre[row, 1])
+        return Box(
+            float(self.x[row]) + cos * ox - sin * oy,
+            float(self.y[row]) + sin * ox + cos * oy,
+            cos,
+            sin,
+            float(bodies.extent[row, 0]),
+            float(bodies.extent[row, 1]),
+        )
+
+    def _inverse_mass(self, row: int) -> tuple[float, float]:
+        """1/kg and 1/(kg m^2); zeros for what does not move."""
+        if row < 0 or not self.moves[row]:
+            return 0.0, 0.0
+        bodies = self.bodies
+        inverse = 1.0 / max(1.0, float(bodies.mass[row]))
+        if bodies.kind[row] != VEHICLE:
+            return inverse, 0.0
+        length, width = float(bodies.extent[row, 0]), float(bodies.extent[row, 1])
+        return inverse, 3.0 * inverse / (length**2 + width**2)
+
+    def _resolve(
+        self,
+        hits: list[tuple[int, int, float, float, float]],
+        touched: dict[tuple[int, int], list[float]],
+    ) -> None:
+        """Sequential impulses with restitution and Coulomb friction, a few rounds over all hits."""
+        bodies, solids = self.bodies, self.solids
+        vx, vy, turn = self.vx, self.vy, self.turn
+        work = []
+        for a, b, depth, nx, ny in hits:
+            box_a = self._box(a)
+            if b >= 0:
+                box_b = self._box(b)
+                bx, by = float(self.x[b]), float(self.y[b])
+                top = min(self.z[a] + 2 * bodies.extent[a, 2], self.z[b] + 2 * bodies.extent[b, 2])
+            else:
+                m = -1 - b
+                bx, by, bz = solids.centre[m].tolist()
+                yaw = float(solids.yaw[m])
+                box_b = Box(bx, by, math.cos(yaw), math.sin(yaw), *solids.extent[m, :2].tolist())
+                top = min(self.z[a] + 2 * bodies.extent[a, 2], bz + solids.extent[m, 2])
+            px, py = touching_point(box_a, box_b, nx, ny)
+            arm_a = px - float(self.x[a]), py - float(self.y[a])
+            arm_b = px - bx, py - by
+            ma, ia = self._inverse_mass(a)
+            mb, ib = self._inverse_mass(b)
+            if ma + mb == 0.0:
+                continue
+            point = (px, py, float(0.5 * (max(0.0, self.z[a]) + max(0.0, top))))
+            # Bounce is decided by the speed at first touch.
+            closing = self._closing(a, b, arm_a, arm_b, nx, ny)
+            bounce = RESTITUTION * closing if closing > SLOW else 0.0
+            work.append((a, b, depth, nx, ny, arm_a, arm_b, ma, ia, mb, ib, point, bounce, [0.0, 0.0]))
+        for _ in range(ROUNDS):
+            for a, b, _, nx, ny, (rax, ray), (rbx, rby), ma, ia, mb, ib, _, bounce, total in work:
+                closing = self._closing(a, b, (rax, ray), (rbx, rby), nx, ny)
+                ca, cb = rax * ny - ray * nx, rbx * ny - rby * nx
+                push = (closing + bounce) / (ma + mb + ia * ca * ca + ib * cb * cb)
+                push, total[0] = max(push, -total[0]), max(0.0, total[0] + push)
+                tx, ty = -ny, nx
+                sliding = self._closing(a, b, (rax, ray), (rbx, rby), tx, ty)
+                ca, cb = rax * ty - ray * tx, rbx * ty - rby * tx
+                rub = sliding / (ma + mb + ia * ca * ca + ib * cb * cb)
+                most = FRICTION * total[0]
+                new = min(max(total[1] + rub, -most), most)
+                rub, total[1] = new - total[1], new
+                jx, jy = push * nx + rub * tx, push * ny + rub * ty
+                vx[a] -= ma * jx
+                vy[a] -= ma * jy
+                turn[a] -= ia * (rax * jy - ray * jx)
+                if b >= 0:
+                    vx[b] += mb * jx
+                    vy[b] += mb * jy
+                    turn[b] += ib * (rbx * jy - rby * jx)
+        for a, b, depth, nx, ny, _, _, ma, _, mb, _, point, _, total in work:
+            share = (depth + ROOM) / (ma + mb)
+            self.x[a] -= share * ma * nx
+            self.y[a] -= share * ma * ny
+            if b >= 0:
+                self.x[b] += share * mb * nx
+                self.y[b] += share * mb * ny
+            jx, jy = total[0] * nx - total[1] * ny, total[0] * ny + total[1] * nx
+            if jx == 0.0 and jy == 0.0:
+                continue
+            entry = touched.setdefault((a, b), [0.0, 0.0, *point])
+            entry[0] -= jx
+            entry[1] -= jy
+
+    def _closing(
+        self, a: int, b: int, arm_a: tuple[float, float], arm_b: tuple[float, float], nx: float, ny: float
+    ) -> float:
+        """m/s at which a's point moves towards b's along (nx, ny)."""
+        speed = (self.vx[a] - self.turn[a] * arm_a[1]) * nx + (self.vy[a] + self.turn[a] * arm_a[0]) * ny
+        if b >= 0:
+            speed -= (self.vx[b] - self.turn[b] * arm_b[1]) * nx + (self.vy[b] + self.turn[b] * arm_b[0]) * ny
+        return float(speed)
+
+    # ------------------------------------------------------------------ after
+
+    def _write(self) -> None:
+        bodies, dt = self.bodies, self.dt
+        flat = self.ground.flat
+        if self.airborne is not None or not flat or self.vz.any():
+            self._settle()
+        position, rotation, velocity = bodies.position, bodies.rotation, bodies.velocity
+        position[:, 0], position[:, 1], position[:, 2] = self.x, self.y, self.z
+        yaw = np.degrees(self.yaw)
+        if self.moves.all():
+            rotation[:, 1] = (yaw + 180.0) % 360.0 - 180.0
+        else:
+            rotation[self.moves, 1] = ((yaw + 180.0) % 360.0 - 180.0)[self.moves]
+        self._lean()
+        acceleration = bodies.acceleration
+        for axis, (new, old) in enumerate(zip((self.vx, self.vy, self.vz), self.before, strict=True)):
+            velocity[:, axis] = new
+            acceleration[:, axis] = (new - old) / dt
+        bodies.angular_velocity[:, :2] = 0.0
+        bodies.angular_velocity[:, 2] = np.degrees(self.turn)
+
+    def _lean(self) -> None:
+        """Pitch and roll: those of the ground for vehicles that stand on it, none for walkers."""
+        bodies = self.bodies
+        rows = self.rows if self.all_driven else np.flatnonzero(self.moves)
+        if self.ground.flat:
+            bodies.rotation[rows, ::2] = 0.0
+            return
+        yaw = self.yaw[rows]
+        cos, sin = np.cos(yaw), np.sin(yaw)
+        on_wheels = bodies.kind[rows] == VEHICLE
+        self._height()
+        east, south = self._east[rows] * on_wheels, self._south[rows] * on_wheels
+        bodies.rotation[rows, 0] = np.degrees(np.arctan(east * cos + south * sin))
+        bodies.rotation[rows, 2] = -np.degrees(np.arctan(south * cos - east * sin))
+
+    def _report(self, touched: dict[tuple[int, int], list[float]]) -> list[Contact]:
+        ids = self.bodies.id
+        contacts = []
+        for (a, b), (jx, jy, px, py, pz) in sorted(touched.items()):
+            other, static = (int(ids[b]), -1) if b >= 0 else (-1, self.solids.index[-1 - b])
+            contacts.append(Contact(int(ids[a]), other, static, (jx, jy, 0.0), (px, py, pz)))
+        return contacts

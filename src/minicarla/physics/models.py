@@ -1,0 +1,173 @@
+"""Vehicle models: sizes as CARLA 0.9.16 has them, performance as the makers publish it.
+
+``bodies.model`` is an index into :data:`MODELS`; :func:`find` gives it for a CARLA
+blueprint id, and :func:`model_of` the model.
+
+The box (half length, width, height) is that of CARLA's blueprint, to a centimetre,
+because clients plan with it.  Mass, power, top speed, wheelbase and turning circle
+(kerb to kerb) are those of the real vehicle.  The launch acceleration stands for gear
+ratios, torque limits and traction together; it was set so that the measured 0-100 km/h
+agrees with the published one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+GRAVITY = 9.81
+MAX_STEER_DEG = 70.0
+"""Degrees that ``steer`` = 1 asks of the inner front wheel at rest: CARLA's ``max_steer_angle``.
+
+Kept so that controllers tuned on CARLA meet the gain they know.  The wheels stop at the angle
+that gives the published turning circle.
+"""
+STEERING_CURVE = ((0.0, 20.0, 60.0, 120.0), (1.0, 0.9, 0.8, 0.7))
+"""CARLA's for cars: km/h, share of the steering range."""
+
+
+class VehicleModel(NamedTuple):
+    """One vehicle; SI units, masses in kg, angles in degrees."""
+
+    id: str
+    """CARLA's blueprint id."""
+    mass: float
+    extent: tuple[float, float, float]
+    """Half sizes of the box, metres."""
+    wheelbase: float
+    turning_circle: float
+    """Diameter, kerb to kerb, metres."""
+    power: float
+    """At the wheels, kW."""
+    top_speed: float
+    """km/h"""
+    launch: float
+    """Largest acceleration from rest, m/s^2."""
+    drive_front: float
+    """Share of the drive force on the front axle."""
+    drag_area: float
+    """Drag coefficient times frontal area, m^2."""
+    gears: int
+    grip: float = 1.05
+    """Friction coefficient of the tyres on dry asphalt."""
+
+    @property
+    def track(self) -> float:
+        """Metres between the wheels of an axle; two-wheelers have none."""
+        return 1.65 * self.extent[1] - 0.2 if self.extent[1] > 0.6 else 0.0
+
+    @property
+    def centre(self) -> tuple[float, float, float]:
+        """Centre of the box in the vehicle's frame: its origin is on the ground."""
+        return 0.0, 0.0, self.extent[2]
+
+    @property
+    def lock(self) -> float:
+        """Largest angle of the inner front wheel, degrees.
+
+        The outer front wheel runs on the published circle; the rear axle's centre then
+        runs at ``sqrt(R^2 - wheelbase^2) - track / 2``.
+        """
+        radius = self.turning_circle / 2.0
+        rear = math.sqrt(radius**2 - self.wheelbase**2) - self.track / 2.0
+        return math.degrees(math.atan2(self.wheelbase, rear - self.track / 2.0))
+
+
+_ROWS: tuple[tuple[object, ...], ...] = (
+    # id, mass, (half length, width, height), wheelbase, turning circle, kW, km/h, launch, front, CdA, gears
+    # Model 3 Standard Range Plus: Tesla gives 0-100 km/h in 5.6 s, 225 km/h, a circle of 11.6 m,
+    # a wheelbase of 2.875 m, Cd 0.23; CARLA gives the mass and the box.
+    ("tesla.model3", 1845, (2.3958, 1.0817, 0.7438), 2.875, 11.6, 208, 225, 5.6, 0.0, 0.51, 1),
+    ("audi.a2", 895, (1.85, 0.89, 0.77), 2.41, 10.5, 55, 173, 3.3, 1.0, 0.55, 5),
+    ("audi.etron", 2490, (2.43, 1.02, 0.82), 2.93, 12.2, 300, 200, 5.3, 0.5, 0.74, 1),
+    ("audi.tt", 1335, (2.09, 1.00, 0.69), 2.47, 11.0, 165, 250, 4.9, 0.5, 0.62, 6),
+    ("bmw.grandtourer", 1540, (2.31, 1.12, 0.83), 2.78, 11.7, 140, 220, 4.4, 1.0, 0.72, 7),
+    ("chevrolet.impala", 1760, (2.68, 1.02, 0.71), 2.84, 11.8, 225, 230, 4.6, 1.0, 0.68, 6),
+    ("citroen.c3", 1050, (1.99, 0.93, 0.81), 2.54, 10.9, 61, 170, 3.3, 1.0, 0.68, 5),
+    ("dodge.charger_2020", 1930, (2.50, 1.05, 0.77), 3.05, 11.7, 276, 240, 5.3, 0.0, 0.74, 8),
+    ("dodge.charger_police", 1920, (2.49, 1.02, 0.77), 3.05, 11.7, 276, 240, 5.3, 0.0, 0.74, 8),
+    ("ford.crown", 1870, (2.68, 0.90, 0.79), 2.91, 12.0, 178, 193, 4.0, 0.0, 0.80, 4),
+    ("ford.mustang", 1470, (2.36, 0.95, 0.65), 2.74, 11.6, 200, 195, 4.8, 0.0, 0.85, 4),
+    ("jeep.wrangler_rubicon", 1880, (1.93, 0.95, 0.94), 2.42, 10.6, 209, 180, 4.4, 0.5, 1.10, 6),
+    ("lincoln.mkz_2017", 1700, (2.45, 1.06, 0.76), 2.85, 11.9, 180, 210, 4.5, 1.0, 0.67, 6),
+    ("lincoln.mkz_2020", 1700, (2.45, 0.92, 0.75), 2.85, 11.9, 180, 210, 4.5, 1.0, 0.67, 6),
+    ("mercedes.coupe", 1670, (2.51, 1.08, 0.83), 2.76, 11.2, 150, 235, 4.4, 0.0, 0.60, 7),
+    ("mercedes.coupe_2020", 1670, (2.34, 0.90, 0.72), 2.84, 11.2, 190, 250, 4.9, 0.0, 0.60, 9),
+    ("micro.microlino", 513, (1.10, 0.74, 0.69), 1.57, 8.0, 12, 90, 2.3, 0.0, 0.60, 1),
+    ("mini.cooper_s", 1150, (1.90, 0.99, 0.74), 2.47, 10.7, 125, 222, 4.6, 1.0, 0.68, 6),
+    ("nissan.micra", 920, (1.82, 0.92, 0.75), 2.43, 9.2, 59, 158, 3.3, 1.0, 0.70, 5),
+    ("nissan.patrol", 2400, (2.30, 0.97, 0.93), 2.97, 12.2, 120, 160, 2.9, 0.5, 1.20, 5),
+    ("seat.leon", 1220, (2.10, 0.91, 0.74), 2.58, 10.7, 92, 197, 3.8, 1.0, 0.68, 6),
+    ("tesla.cybertruck", 3000, (3.14, 1.19, 1.05), 3.81, 14.4, 440, 180, 6.0, 0.4, 1.00, 1),
+    ("toyota.prius", 1375, (2.26, 1.00, 0.76), 2.70, 10.4, 100, 180, 3.5, 1.0, 0.55, 1),
+    ("mercedes.sprinter", 2360, (2.96, 0.99, 1.28), 3.67, 13.4, 120, 157, 2.8, 0.0, 1.50, 7),
+    ("volkswagen.t2", 1300, (2.24, 1.03, 1.02), 2.40, 11.3, 50, 130, 2.4, 0.0, 1.30, 4),
+    ("ford.ambulance", 4500, (3.18, 1.18, 1.22), 3.51, 14.0, 240, 150, 2.8, 0.0, 2.00, 6),
+    ("carlamotors.carlacola", 5500, (2.60, 1.31, 1.23), 3.40, 14.0, 150, 120, 2.0, 0.0, 3.50, 6),
+    ("carlamotors.firetruck", 15000, (4.23, 1.45, 1.91), 4.60, 18.0, 260, 110, 1.5, 0.0, 5.50, 6),
+    ("mitsubishi.fusorosa", 6500, (5.14, 1.97, 2.13), 4.55, 17.0, 130, 110, 1.5, 0.0, 4.50, 6),
+    ("harley-davidson.low_rider", 302, (1.18, 0.38, 0.82), 1.63, 5.6, 62, 180, 5.6, 0.0, 0.60, 6),
+    ("kawasaki.ninja", 220, (1.02, 0.40, 0.73), 1.41, 5.6, 98, 260, 6.5, 0.0, 0.42, 6),
+    ("vespa.zx125", 110, (0.90, 0.43, 0.62), 1.25, 4.0, 7, 92, 2.2, 0.0, 0.55, 1),
+    ("yamaha.yzf", 200, (1.10, 0.43, 0.63), 1.40, 6.0, 130, 290, 6.5, 0.0, 0.40, 6),
+    # A bicycle carries its rider's mass and power: a strong amateur's.
+    ("bh.crossbike", 90, (0.74, 0.43, 0.54), 1.08, 3.2, 0.35, 36, 1.2, 0.0, 0.55, 1),
+    ("diamondback.century", 90, (0.82, 0.19, 0.60), 1.00, 3.2, 0.40, 40, 1.3, 0.0, 0.45, 1),
+    ("gazelle.omafiets", 95, (0.92, 0.16, 0.59), 1.12, 3.4, 0.25, 30, 1.0, 0.0, 0.60, 1),
+)
+
+MODELS: tuple[VehicleModel, ...] = tuple(
+    VehicleModel(
+        f"vehicle.{row[0]}",
+        *row[1:],  # type: ignore[arg-type]
+    )
+    for row in _ROWS
+)
+
+_BY_ID = {model.id: index for index, model in enumerate(MODELS)}
+
+
+def find(blueprint: str) -> int:
+    """Index in :data:`MODELS` of a blueprint id ("vehicle.tesla.model3"); KeyError when unknown."""
+    return _BY_ID[blueprint]
+
+
+def model_of(blueprint: str) -> VehicleModel:
+    """The model of a blueprint id; KeyError when unknown."""
+    return MODELS[_BY_ID[blueprint]]
+
+
+_YAW_RADIUS = 0.26
+"""Radius of gyration about z per metre of length; Model 3: 0.26 * 4.79 m, about 2860 kg m^2."""
+
+
+def table() -> NDArray[np.float64]:
+    """(13, models) what the dynamics need, in SI units.
+
+    Rows: mass, power (W), thrust (m/s^2), top speed and reverse top speed (m/s), wheelbase, half
+    track (m), lock of the inner wheel (rad), grip (m/s^2), drag (N per (m/s)^2), distance of the
+    rear axle from the centre of mass (m), squared radius of gyration about z (m^2), gears.
+    """
+    return np.array(
+        [
+            (
+                m.mass,
+                1000.0 * m.power,
+                m.launch,
+                m.top_speed / 3.6,
+                min(10.0, m.top_speed / 3.6),
+                m.wheelbase,
+                m.track / 2.0,
+                math.radians(m.lock),
+                m.grip * GRAVITY,
+                0.5 * 1.2 * m.drag_area,
+                0.5 * m.wheelbase,
+                (_YAW_RADIUS * 2.0 * m.extent[0]) ** 2,
+                float(m.gears),
+            )
+            for m in MODELS
+        ]
+    ).T.copy()
