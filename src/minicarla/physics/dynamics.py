@@ -119,7 +119,7 @@ class _Tick:
                 column[still] = 0.0
         self.before = self.vx.copy(), self.vy.copy(), self.vz.copy()
         self.airborne: NDArray[np.bool_] | None = None
-        self.has_driven = self.all_driven or bool(len(self.rows))
+        self.has_driven = self.all_driven or bool(driven.any())
         if self.has_driven:
             self._controls(table[:, bodies.model[self.rows]])
 
