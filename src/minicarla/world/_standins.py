@@ -7,66 +7,6 @@ from types import SimpleNamespace
 import numpy as np
 from minicarla.geometry import Transform
 
-L, R, W = 120.0, 30.0, 3.5
-
-
-def _roads():
-    a = math.pi * R
-    return [
-        (0.0, 0.0, 0.0, L, 0.0),
-        (L, 0.0, 0.0, a, 1 / R),
-        (L, 2 * R, math.pi, L, 0.0),
-        (0.0, 2 * R, math.pi, a, 1 / R),
-    ]
-
-
-def _lane(i):
-    return f'''<lane id="{i}" type="driving" level="false"><link><predecessor id="{i}"/><successor id="{i}"/></link><width sOffset="0" a="{W}" b="0" c="0" d="0"/><roadMark sOffset="0" type="solid" weight="standard" color="white" width="0.12" laneChange="none"/><speed sOffset="0" max="13.9" unit="m/s"/></lane>'''
-
-
-def _xodr():
-    out = [
-        '<?xml version="1.0" standalone="yes"?><OpenDRIVE><header revMajor="1" revMinor="4" name="oval" version="1" date="2026" north="0" south="0" east="0" west="0"/>'
-    ]
-    rs = _roads()
-    n = len(rs)
-    for k, (x, y, h, ln, c) in enumerate(rs):
-        geo = "<line/>" if c == 0 else f'<arc curvature="{c!r}"/>'
-        out.append(
-            f'''<road name="r{k}" length="{ln!r}" id="{k}" junction="-1"><link><predecessor elementType="road" elementId="{(k - 1) % n}" contactPoint="end"/><successor elementType="road" elementId="{(k + 1) % n}" contactPoint="start"/></link><type s="0" type="town"><speed max="50" unit="km/h"/></type><planView><geometry s="0" x="{x!r}" y="{y!r}" hdg="{h!r}" length="{ln!r}">{geo}</geometry></planView><elevationProfile><elevation s="0" a="0" b="0" c="0" d="0"/></elevationProfile><lateralProfile/><lanes><laneOffset s="0" a="0" b="0" c="0" d="0"/><laneSection s="0"><left>{_lane(1)}</left><center><lane id="0" type="none" level="false"><roadMark sOffset="0" type="broken" weight="standard" color="yellow" width="0.12" laneChange="both"/></lane></center><right>{_lane(-1)}</right></laneSection></lanes></road>'''
-        )
-    return "\n".join([*out, "</OpenDRIVE>"])
-
-
-class _Map(SimpleNamespace):
-    def surfaces(self):
-        return []
-
-    def markings(self):
-        return []
-
-    bounds = (-100, -100, 300, 200)
-
-
-def load(name):
-    pts = []
-    for x, y, h, ln, c in _roads():
-        s = 4.0
-        while s < ln:
-            if c == 0:
-                px, py, ph = x + s * math.cos(h), y + s * math.sin(h), h
-            else:
-                ph = h + c * s
-                px = x + (math.sin(ph) - math.sin(h)) / c
-                py = y - (math.cos(ph) - math.cos(h)) / c
-            px += (W / 2) * math.sin(ph)
-            py -= (W / 2) * math.cos(ph)
-            pts.append(Transform(px, -py, 0.5, 0.0, -math.degrees(ph), 0.0))
-            s += 8.0
-    return _Map(
-        name="town", opendrive=_xodr(), spawn_points=pts, statics=[], lanes=[], locate=lambda x, y: None
-    )
-
 
 class Physics:
     def __init__(self, roadmap):
@@ -142,13 +82,3 @@ def _sensors():
 
 
 SENSORS = _sensors()
-
-
-def available():
-    return ["town"]
-
-
-def parse(text, name):
-    roadmap = load(name)
-    roadmap.opendrive = text
-    return roadmap

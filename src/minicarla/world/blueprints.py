@@ -224,7 +224,11 @@ class VehicleBody(NamedTuple):
 
 def vehicle_body(type_id: str) -> VehicleBody:
     """Size and mass of a vehicle; KeyError when there is none of that id."""
-    return VehicleBody(0, 1845.0, (2.3958, 1.0817, 0.7442), (0.0, 0.0, 0.7442))
+    from minicarla.physics import models
+
+    index = models.find(type_id)
+    model = models.MODELS[index]
+    return VehicleBody(index, model.mass, model.extent, model.centre)
 
 
 def _tags(type_id: str) -> str:

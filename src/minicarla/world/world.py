@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from minicarla.geometry import Transform, rotation_matrix
+from minicarla import maps
+from minicarla.geometry import Transform, compose, rotation_matrix
 from minicarla.wire import snapshot, stream, structs
 from minicarla.wire.structs import AttachmentType
 from minicarla.world import blueprints, placement
@@ -25,6 +26,7 @@ from minicarla.world.actors import (
     finite,
 )
 from minicarla.world.bodies import VEHICLE, WALKER, Bodies
+from minicarla.world.recorder import Recorder, Recording, RecordingError, Replayer
 from minicarla.world.snapshots import SnapshotWriter
 
 AUTOPILOT_ROLE = "minicarla:autopilot"
@@ -136,6 +138,11 @@ class World:
         self._snapshots = SnapshotWriter()
         self._layout_stale = True
         self.imu_gravity = 9.81
+        self.replay_factor = 1.0
+        self.replay_ignores_hero = False
+        self.replay_ignores_spectator = True
+        self.recorder: Recorder | None = None
+        self.replayer: Replayer | None = None
         self._offered: dict[str, str] = {}
         self.load(map_name)
 
@@ -143,11 +150,12 @@ class World:
 
     def load(self, map_name: str) -> None:
         """Start a new episode on a map; FileNotFoundError or ValueError leave the old one running."""
-        load = _rooms().load
-        self.start_episode(load(map_name))
+        self.start_episode(maps.load(map_name))
 
     def start_episode(self, roadmap: Any) -> None:
         """Start a new episode on a map that is loaded already."""
+        self.stop_recorder()
+        self.replayer = None
         rooms = _rooms()
         Physics, Traffic = rooms.Physics, rooms.Traffic
         self.roadmap = roadmap
@@ -167,26 +175,24 @@ class World:
 
     def available_maps(self) -> list[str]:
         """Names that :meth:`load_named` takes."""
-        return sorted({*_rooms().available(), self.roadmap.name, *self._offered})
+        return sorted({*maps.available(), self.roadmap.name, *self._offered})
 
     def offer_map(self, name: str, opendrive: str) -> None:
         """Keep an OpenDRIVE text under a name; CarlaError when it cannot be driven on."""
         try:
-            _rooms().parse(opendrive, name)
+            maps.parse(opendrive, name)
         except ValueError as error:
             raise CarlaError(f"the OpenDRIVE text cannot be used: {error}") from None
         self._offered[name] = opendrive
 
     def load_named(self, name: str, reset_settings: bool) -> None:
         """Start a new episode on a map that clients may name ("" for the same one); CarlaError if unknown."""
-        rooms = _rooms()
-        available, load, parse = rooms.available, rooms.load, rooms.parse
         if name in ("", self.roadmap.name) and name not in self._offered:
             roadmap = self.roadmap
         elif name in self._offered:
-            roadmap = parse(self._offered[name], name)
-        elif name in available():
-            roadmap = load(name)
+            roadmap = maps.parse(self._offered[name], name)
+        elif name in maps.available():
+            roadmap = maps.load(name)
         else:
             raise CarlaError(f"map not found: {name[:200]}")
         if reset_settings:
@@ -236,6 +242,8 @@ class World:
             self.before_tick()
         dt = self.delta
         bodies = self.bodies
+        if self.replayer is not None:
+            self._replay(dt)
         self._hold_velocities()
         self.traffic.decide(bodies, dt)
         contacts = self.physics.step(bodies, dt)
@@ -245,6 +253,8 @@ class World:
             if actor.parent is not None and not actor.embodied:
                 actor.follow(self.pose(actor.parent), dt)
         self._measure(dt, contacts)
+        if self.recorder is not None:
+            self.recorder.record(self, contacts)
         self._publish_snapshot(dt)
         return self.frame
 
@@ -353,10 +363,13 @@ class World:
         pose: Transform,
         parent_id: int = 0,
         attachment: int = AttachmentType.RIGID,
+        *,
+        require_room: bool = True,
     ) -> Actor:
         """Add an actor; CarlaError, with CARLA's text, when it cannot be.
 
         pose: relative to the parent where there is one (``parent_id`` not 0).
+        require_room: refuse a vehicle or walker that would touch something.
         """
         known = blueprints.complete(description)
         if known is None:
@@ -374,9 +387,9 @@ class World:
         link = (parent, AttachmentType(attachment if parent else 0))
         kind = known.id.split(".", 1)[0]
         if kind == "vehicle":
-            return self._spawn_vehicle(known, pose, *link)
+            return self._spawn_vehicle(known, pose, *link, require_room)
         if kind == "walker":
-            return self._spawn_walker(known, pose, *link)
+            return self._spawn_walker(known, pose, *link, require_room)
         if kind == "sensor":
             return self._spawn_sensor(known, pose, *link)
         if kind == "controller":
@@ -391,8 +404,6 @@ class World:
     def _world_pose(self, pose: Transform, parent: Actor | None) -> Transform:
         if parent is None:
             return pose
-        from minicarla.geometry import compose
-
         return compose(self.pose(parent), pose)
 
     def _spawn_vehicle(
@@ -401,11 +412,13 @@ class World:
         pose: Transform,
         parent: Actor | None,
         attachment: AttachmentType,
+        require_room: bool,
     ) -> Actor:
         blueprint = blueprints.VEHICLE_BY_ID[description.id]
         pose = self._world_pose(pose, parent)
         body = blueprints.vehicle_body(description.id)
-        self._require_room(pose, body.centre, body.extent)
+        if require_room and not self.has_room(pose, body.centre, body.extent):
+            raise CarlaError(SPAWN_COLLISION)
         vehicle = Vehicle(self._new_id(), description, pose, parent, attachment)
         vehicle.tags = bytes([blueprint.tag])
         vehicle.box = structs.BoundingBox(
@@ -435,11 +448,13 @@ class World:
         pose: Transform,
         parent: Actor | None,
         attachment: AttachmentType,
+        require_room: bool,
     ) -> Actor:
         pose = self._world_pose(pose, parent)
         age = {row.id: row.value for row in description.attributes}["age"]
         extent = blueprints.WALKER_EXTENT[age]
-        self._require_room(pose, (0.0, 0.0, 0.0), extent)
+        if require_room and not self.has_room(pose, (0.0, 0.0, 0.0), extent):
+            raise CarlaError(SPAWN_COLLISION)
         walker = Walker(self._new_id(), description, pose, parent, attachment)
         walker.tags = bytes([blueprints.PEDESTRIAN])
         walker.box = structs.BoundingBox(extent=structs.Vector3D(*extent), actor_id=walker.id)
@@ -484,12 +499,6 @@ class World:
             structs.Vector3D(0.0, 0.0, extent[2]), structs.Vector3D(*extent), actor_id=prop.id
         )
         return self._place(prop)
-
-    def _require_room(
-        self, pose: Transform, centre: Sequence[float], extent: Sequence[float], *, slack: float = 0.0
-    ) -> None:
-        if not self.has_room(pose, centre, extent):
-            raise CarlaError(SPAWN_COLLISION)
 
     def has_room(self, pose: Transform, centre: Sequence[float], extent: Sequence[float]) -> bool:
         """Whether a box put there would touch nothing that moves and nothing solid."""
@@ -558,6 +567,50 @@ class World:
                 placed += 1
             except CarlaError:
                 continue
+
+    # ------------------------------------------------------------------ recorder
+
+    def start_recorder(self, name: str) -> str:
+        """Record from the next tick on; returns the file.  RecordingError when it cannot be written."""
+        self.stop_recorder()
+        self.recorder = Recorder(self, name)
+        return str(self.recorder.path)
+
+    def stop_recorder(self) -> None:
+        """Finish the recording, if there is one."""
+        if self.recorder is not None:
+            self.recorder.close()
+            self.recorder = None
+
+    def replay(
+        self, name: str, start: float, duration: float, follow: int, with_sensors: bool, offset: Transform
+    ) -> str:
+        """Play a recording from the next tick on, on its map; RecordingError when it cannot be read."""
+        if not finite(start, duration, *offset):
+            raise RecordingError("the times of a replay are no numbers")
+        recording = Recording(name)
+        self.stop_replayer(keep_actors=False)
+        if recording.opendrive != self.roadmap.opendrive:
+            try:
+                roadmap = maps.parse(recording.opendrive, recording.map)
+            except ValueError as error:
+                raise RecordingError(f"the map of {name} cannot be used: {error}") from None
+            self.start_episode(roadmap)
+        self.replayer = Replayer(self, recording, start, duration, follow, with_sensors, offset)
+        return self.replayer.summary()
+
+    def stop_replayer(self, keep_actors: bool) -> None:
+        """End the replay, if there is one."""
+        if self.replayer is not None:
+            self.replayer.stop(self, keep_actors)
+            self.replayer = None
+
+    def _replay(self, dt: float) -> None:
+        assert self.replayer is not None
+        if self.replayer.finished:
+            self.stop_replayer(keep_actors=True)
+        else:
+            self.replayer.advance(self, dt * self.replay_factor)
 
     # ------------------------------------------------------------------ what clients change
 
@@ -698,15 +751,14 @@ def _turned(offsets: Any, yaws: Any) -> Any:
 
 
 def _rooms() -> Any:
-    """Provisional: the neighbouring rooms, or the stand-ins."""
+    """The neighbouring rooms, imported when the first world is made: start-up stays quick."""
     from types import SimpleNamespace
 
+    from minicarla.maps import available, load, parse
+    from minicarla.physics import Physics
+
     try:
-        from minicarla.maps import available, load, parse
-        from minicarla.physics import Physics
         from minicarla.traffic import Traffic
     except ImportError:
-        from minicarla.world import _standins
-
-        return _standins
+        from minicarla.world._standins import Traffic
     return SimpleNamespace(available=available, load=load, parse=parse, Physics=Physics, Traffic=Traffic)

@@ -35,9 +35,7 @@ def _count() -> str:
 
 def plain() -> str:
     """One line a procedure."""
-    lines = [
-        f"{row.name:42} {row.status:9} {row.note}".rstrip() for _, rows in _rows() for row in rows
-    ]
+    lines = [f"{row.name:42} {row.status:9} {row.note}".rstrip() for _, rows in _rows() for row in rows]
     return "\n".join([*lines, _count(), ""])
 
 
@@ -46,8 +44,9 @@ def markdown() -> str:
     lines = [
         f"# Remote procedures of CARLA {CARLA_VERSION} in minicarla",
         "",
-        "Made by `minicarla rpcs --markdown`; a test compares. *complete*: does what CARLA's does, within",
-        "minicarla's world. *partial*: as the note says. *absent*: answers with an error that names the function.",
+        "Made by `minicarla rpcs --markdown`; a test compares. *complete*: does what CARLA's does,",
+        "within minicarla's world. *partial*: as the note says. *absent*: answers with an error that",
+        "names the function.",
         "",
         f"In all: {_count()}.",
         "",

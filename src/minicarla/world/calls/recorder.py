@@ -1,0 +1,86 @@
+"""Recording and replaying; see :mod:`minicarla.world.recorder` for the format."""
+
+from __future__ import annotations
+
+from minicarla.wire import structs
+from minicarla.world import recorder
+from minicarla.world.calls.registry import PARTIAL, Call, procedure
+from minicarla.world.world import CarlaError
+
+_FORMAT = "in minicarla's own format; the name ends in .log or .rec"
+
+
+@procedure(PARTIAL, _FORMAT)
+def start_recorder(call: Call, name: str, additional_data: bool = False) -> str:
+    try:
+        return call.world.start_recorder(name)
+    except recorder.RecordingError as error:
+        raise CarlaError(str(error)) from None
+
+
+@procedure()
+def stop_recorder(call: Call) -> None:
+    call.world.stop_recorder()
+
+
+@procedure(PARTIAL, _FORMAT)
+def show_recorder_file_info(call: Call, name: str, show_all: bool) -> str:
+    return _report(recorder.describe, name, show_all)
+
+
+@procedure(PARTIAL, _FORMAT)
+def show_recorder_collisions(call: Call, name: str, type1: int, type2: int) -> str:
+    return _report(recorder.collisions, name, chr(type1 & 0x7F), chr(type2 & 0x7F))
+
+
+@procedure(PARTIAL, _FORMAT)
+def show_recorder_actors_blocked(call: Call, name: str, min_time: float, min_distance: float) -> str:
+    # CARLA gives the distance in centimetres.
+    return _report(recorder.blocked, name, min_time, min_distance / 100.0)
+
+
+def _report(make: object, name: str, *arguments: object) -> str:
+    try:
+        return make(name, *arguments)  # type: ignore[operator, no-any-return]
+    except recorder.RecordingError as error:
+        raise CarlaError(str(error)) from None
+
+
+@procedure(PARTIAL, _FORMAT)
+def replay_file(
+    call: Call,
+    name: str,
+    time_start: float,
+    duration: float,
+    follow_id: int,
+    replay_sensors: bool = False,
+    offset: structs.Transform = structs.Transform(
+        structs.Vector3D(-10.0, 0.0, 5.0), structs.Rotation(-25.0, 0.0, 0.0)
+    ),
+) -> str:
+    try:
+        return call.world.replay(name, time_start, duration, follow_id, replay_sensors, offset.pose)
+    except recorder.RecordingError as error:
+        raise CarlaError(str(error)) from None
+
+
+@procedure()
+def stop_replayer(call: Call, keep_actors: bool) -> None:
+    call.world.stop_replayer(keep_actors)
+
+
+@procedure()
+def set_replayer_time_factor(call: Call, time_factor: float) -> None:
+    if not 0.0 <= time_factor <= 100.0:
+        raise CarlaError(f"the time factor of a replay cannot be {time_factor}")
+    call.world.replay_factor = time_factor
+
+
+@procedure()
+def set_replayer_ignore_hero(call: Call, ignore_hero: bool) -> None:
+    call.world.replay_ignores_hero = ignore_hero
+
+
+@procedure()
+def set_replayer_ignore_spectator(call: Call, ignore_spectator: bool) -> None:
+    call.world.replay_ignores_spectator = ignore_spectator
