@@ -59,6 +59,21 @@ def diagnose(run: Run, rules: Sequence[Rule] | None = None) -> Report:
     findings = _order(_attach(findings, rules), rank)
     decisive = {r.id for r in rules if r.decisive}
     missing.sort(key=lambda m: (m.id not in decisive, rank.get(m.id, 99)))
+    table = references(run)
+    unknown = [
+        r.name for r in table if r.value is None and r.name in ("gamma", "tau", "actor_lr", "critic_lr")
+    ]
+    if unknown and not any(m.id == "hyperparameter-off-reference" for m in missing):
+        missing.append(
+            Missing(
+                "hyperparameter-off-reference",
+                "Hyper-parameters off the references",
+                f"not in the files: {', '.join(unknown)}",
+                ("config.yaml",),
+                "Keep the configuration beside the events, or state them: "
+                + " ".join(f"--assume {n}=..." for n in unknown),
+            )
+        )
     return Report(
         run,
         _verdict(run, findings, missing, decisive),
@@ -66,7 +81,7 @@ def diagnose(run: Run, rules: Sequence[Rule] | None = None) -> Report:
         sorted(ruled_out, key=lambda r: rank.get(r.id, 99)),
         missing,
         checklist(run, findings),
-        references(run),
+        table,
     )
 
 
@@ -91,6 +106,16 @@ def _attach(findings: list[Finding], rules: Sequence[Rule]) -> list[Finding]:
             if parent.get(cause.id) is symptom or not _before(cause, symptom):
                 continue
             parent[symptom_id] = cause
+    for f in findings:
+        if rule_of.get(f.id) is not None and rule_of[f.id].consequence and f.id not in parent:
+            other = next(
+                (c for c in findings if c.severity >= WARNING and not rule_of[c.id].consequence), None
+            )
+            if other is not None:
+                parent[f.id] = min(
+                    (c for c in findings if c.severity >= WARNING and c is not f),
+                    key=lambda c: (-c.severity, rule_of[c.id].order),
+                )
     for symptom_id, cause in parent.items():
         root = cause
         while root.id in parent:

@@ -45,8 +45,8 @@ class QGap:
 def q_gap(run: Run) -> QGap | None:
     """Compare Q of the policy's action with Q of the replayed action; None without both.
 
-    The scale at a row is the largest so far of |mean|, spread and extremes of the data's Q and of
-    |reward|.  "So far" keeps a mean that happens to cross zero from making the ratio large.
+    The scale at a row is the largest so far of |mean| and spread of the data's Q, of its targets and
+    of the reward.  "So far" keeps a mean that happens to cross zero from making the ratio large.
     """
     policy, data = run.policy_q, run.get("q1_mean", "target_q_mean")
     if policy is None or data is None or policy.axis != data.axis:
@@ -54,7 +54,7 @@ def q_gap(run: Run) -> QGap | None:
     step = policy.step
     q = data.at(step)
     scale = np.abs(q)
-    for name in ("q1_std", "target_q_std", "q1_max", "q1_min", "target_q_mean", "reward_std", "reward_mean"):
+    for name in ("q1_std", "target_q_std", "target_q_mean", "reward_std", "reward_mean"):
         other = run.get(name)
         if other is not None and other.axis == data.axis:
             scale = np.fmax(scale, np.abs(other.at(step)))

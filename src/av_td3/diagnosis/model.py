@@ -120,6 +120,8 @@ class Rule:
     """Ids of the findings that are this one's consequences."""
     order: int = 50
     """Rank among findings of the same severity; causes before what they lead to."""
+    consequence: bool = False
+    """Whether any other warning explains this one."""
     decisive: bool = False
     """Whether not being able to judge this deserves to be said before others."""
 
@@ -187,6 +189,8 @@ class Reference:
     paper: str
     sb3: str
     note: str
+    off: int = 0
+    """0: as in the references, 1: otherwise, 2: far from them."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -196,6 +200,7 @@ class Reference:
             "paper": self.paper,
             "sb3": self.sb3,
             "note": self.note,
+            "off": ("no", "somewhat", "far")[self.off],
         }
 
 

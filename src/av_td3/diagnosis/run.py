@@ -182,6 +182,42 @@ class Run:
         step, _ = self.timeline
         return float(np.median(np.diff(step))) if len(step) > 1 else math.nan
 
+    def env_steps(self, series: Series) -> Floats:
+        """Environment steps of a series' points, whatever its own axis."""
+        if series.axis == "step":
+            return series.step
+        lengths = self.get("episode_length")
+        if (
+            series.axis == "episode"
+            and lengths is not None
+            and lengths.axis == "episode"
+            and not lengths.folded
+        ):
+            ends = np.cumsum(lengths.value)
+            return np.interp(series.step, lengths.step, ends)
+        step, wall = self.timeline
+        if len(step) and np.isfinite(wall).all() and np.isfinite(series.wall).all():
+            return np.interp(series.wall, wall, step)
+        return np.full(len(series), np.nan)
+
+    def env_step(self, series: Series, index: int) -> int | None:
+        """Environment step of one point."""
+        step = self.env_steps(series)[index]
+        return int(step) if math.isfinite(step) else None
+
+    def split_at_policy(self, series: Series) -> tuple[Floats, Floats] | None:
+        """Values of an episodic series while actions were random, and since; None unless both are ten.
+
+        Learning begins, and with it the policy's actions, where the critic's loss is first logged.
+        """
+        loss = self.get("critic_loss", "q1_mean")
+        if loss is None:
+            return None
+        random = self.env_steps(series) < loss.step[0]
+        if random.sum() < 10 or (~random).sum() < 10:
+            return None
+        return series.value[random], series.value[~random]
+
     @cached_property
     def episodes(self) -> int | None:
         """Finished episodes, where each is logged as a point."""

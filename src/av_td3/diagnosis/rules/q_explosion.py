@@ -11,7 +11,6 @@ from ..series import Series
 
 # A Q that is this many times the largest value the episodes support is not an estimate of them.
 UNSUPPORTED = 10.0
-GROWN = 30.0
 
 
 def check(run: Run) -> Outcome:
@@ -39,9 +38,7 @@ def check(run: Run) -> Outcome:
             half = float(np.median(size[len(size) // 2 :][: max(1, len(size) // 8)]))
             exploded = late > 1e3 * max(early, 1e-3) and late > 10 * half
         else:
-            exploded = late > UNSUPPORTED * yardstick or (
-                late > yardstick and late > GROWN * max(early, 1e-3 * yardstick)
-            )
+            exploded = late > UNSUPPORTED * yardstick
         if exploded and (worst is None or late > float(np.median(np.abs(worst.tail(0.25, 2).value)))):
             worst = s
     if worst is None:
@@ -109,6 +106,6 @@ RULE = Rule(
         "that grows to many times that is not an estimate of them."
     ),
     check=check,
-    explains=("q-above-reward-bound", "reward-degrading", "episode-collapse", "critic-divergence"),
+    explains=("q-above-reward-bound", "reward-degrading", "episode-collapse"),
     order=10,
 )

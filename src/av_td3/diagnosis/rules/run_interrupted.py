@@ -32,7 +32,10 @@ def check(run: Run) -> Outcome:
             return Clear(f"{last:,} of {planned.value:,.0f} steps were made")
         if state == "running":
             return Clear(f"the run is still going: {last:,} of {planned.value:,.0f} steps")
-        text = f"{last:,} of {planned.value:,.0f} steps ({last / planned.value:.0%}) were made; planned: {planned.source}"
+        text = (
+            f"{last:,} of {planned.value:,.0f} steps ({last / planned.value:.0%}) were made; planned: "
+            f"{planned.source}"
+        )
         return _finding(run, [Evidence("step", last, float(last), text)], planned.value, WARNING, 0.95)
     if state in ("finished", "running"):
         return Clear(f"status.json says {state}")

@@ -1,0 +1,81 @@
+"""Gradient and movement of each parameter group: what three rules judge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .model import Evidence
+from .run import Run
+from .series import Series
+
+LEAST = 5
+GROUPS = ("actor_encoder", "actor_head", "critic_encoder", "critic_head")
+
+
+@dataclass(frozen=True)
+class Group:
+    """One parameter group over the rows in which its gradient was logged."""
+
+    key: str
+    gradient: Series
+    moves: bool | None
+    """Whether its weights ever change between rows; None when they are not logged."""
+    moves_late: bool | None
+    """Whether they still change in the second half of the rows."""
+
+    @property
+    def name(self) -> str:
+        return self.key.replace("_", " ")
+
+    @property
+    def silent(self) -> bool:
+        """Its gradient is exactly 0 on every row."""
+        return bool((self.gradient.value == 0).all())
+
+
+def groups(run: Run) -> list[Group]:
+    """The groups that are trained and whose gradient is logged on at least ``LEAST`` rows."""
+    out = []
+    for key in GROUPS:
+        gradient = run.get(f"grad_{key}_before", f"grad_{key}")
+        if gradient is not None and len(gradient) >= LEAST and not _not_trained(run, key):
+            out.append(
+                Group(key, gradient, _moves(run, key, gradient), _moves(run, key, gradient, late=True))
+            )
+    return out
+
+
+def _not_trained(run: Run, key: str) -> bool:
+    """An encoder that the actor shares with the critic is the critic's to train."""
+    rate = run.get(f"lr_{key}")
+    return key == "actor_encoder" and (
+        run.config.get("agent.encoder") == "shared" or (rate is not None and rate.last.value == 0)
+    )
+
+
+def _moves(run: Run, key: str, gradient: Series, late: bool = False) -> bool | None:
+    seen = False
+    for kind in ("mean", "std"):
+        s = run.get(f"{key}_{kind}")
+        if s is None:
+            continue
+        value = s.value[s.step >= gradient.step[0]]
+        if len(value) < LEAST:
+            continue
+        seen = True
+        if late:
+            value = value[len(value) // 2 :]
+        if float(value.max() - value.min()) > 1e-6 * max(float(np.abs(value).max()), 1e-12):
+            return True
+    return False if seen else None
+
+
+def weights_evidence(run: Run, key: str, text: str) -> Evidence:
+    """First and last spread of a group's weights."""
+    s = run.get(f"{key}_std", f"{key}_mean")
+    if s is None:
+        return Evidence(key, None, None, text)
+    figures = f"{s.tag} {s.first.value:.6g} -> {s.last.value:.6g}"
+    return Evidence(s.tag, s.last.step, s.last.value, f"{text}: {figures}")

@@ -1,0 +1,58 @@
+"""The run's own alerts fired."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped
+from ..run import Run
+
+
+def check(run: Run) -> Outcome:
+    series = [
+        s
+        for tag, s in run.series.items()
+        if tag.startswith("alerts/") and not tag.endswith("_threshold") and len(s.finite)
+    ]
+    if not series and not run.alerts:
+        return Skipped("the run logs no alerts", ("alerts/<name>_warning", "alerts/<name>_critical"))
+    fired = []
+    for s in series:
+        up = np.abs(s.finite.value) > 0
+        if up.any():
+            fired.append((int(s.finite.step[int(np.argmax(up))]), s, float(up.mean())))
+    fired.sort(key=lambda f: f[0])
+    evidence = [
+        Evidence(s.tag, step, 1.0, f"{s.tag} fires first at step {step:,}, on {share:.0%} of {s.count} rows")
+        for step, s, share in fired[:6]
+    ]
+    if not fired:
+        for entry in run.alerts[:4]:
+            step = entry.get("step")
+            text = str(entry.get("text") or entry.get("message") or entry.get("name") or entry)[:200]
+            at = int(step) if isinstance(step, int | float) else None
+            evidence.append(Evidence("alerts.jsonl", at, None, text))
+    if not evidence:
+        return Clear(f"{len(series)} alerts, none fired")
+    first = evidence[0].step
+    return Finding(
+        "alerts-raised",
+        WARNING,
+        "The run's own alerts fired" + (f" from step {first:,} on" if first is not None else ""),
+        evidence,
+        "Limits that the run watches were exceeded.",
+        "See the findings beside this one for what exceeded them; the alert's own record holds the figures.",
+        0.9,
+        onset=first,
+        plots=(tuple(s.tag for _, s, _ in fired[:4]),) if fired else (),
+    )
+
+
+RULE = Rule(
+    id="alerts-raised",
+    title="Alerts of the run itself",
+    statement="What the run itself found worth an alert.",
+    check=check,
+    order=36,
+    consequence=True,
+)

@@ -1,0 +1,114 @@
+"""Episodes become shorter and shorter without getting better."""
+
+from __future__ import annotations
+
+from ..model import CRITICAL, INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
+from ..run import Run
+from ..series import Series
+from ..stats import median, parts, separation, trend
+from .reward_degrading import LEAST, _falls_below
+
+HALVED, GONE = 0.5, 0.2
+
+
+def check(run: Run) -> Outcome:
+    lengths = run.get("episode_length")
+    assert lengths is not None
+    if len(lengths) < LEAST:
+        return Skipped(
+            f"only {len(lengths)} episodes were logged", (lengths.tag,), "Let the run finish 20 episodes."
+        )
+    thirds = parts(lengths.value, 3)
+    first, last = median(thirds[0]), median(thirds[2])
+    delta, p = separation(thirds[0], thirds[2])
+    text = f"{lengths.tag}: median {number(first)} steps over the first third, {number(last)} over the last"
+    if last > HALVED * first or delta > -0.5 or p > 1e-3:
+        return _below_random(run, lengths) or Clear(text)
+    returns = run.get("episode_return")
+    if returns is not None and len(returns) >= LEAST:
+        r = parts(returns.value, 3)
+        if median(r[2]) >= median(r[0]):
+            return Clear(f"{text}, but the return does not fall: shorter is better here")
+    completion = run.get("route_completion", "success")
+    if (
+        completion is not None
+        and len(completion) >= LEAST
+        and trend(completion.step, completion.value).rising
+    ):
+        return Clear(f"{text}, but {completion.tag} rises")
+    i = _falls_below(lengths, (first + last) / 2)
+    return Finding(
+        "episode-collapse",
+        CRITICAL if last < GONE * first else WARNING,
+        "Episodes collapse",
+        [
+            Evidence(lengths.tag, lengths.last.step, lengths.last.value, text),
+            Evidence(
+                lengths.tag,
+                int(lengths.step[i]),
+                float(lengths.value[i]),
+                f"they stay short from {'episode' if lengths.axis == 'episode' else 'step'} "
+                f"{int(lengths.step[i]):,} on",
+            ),
+        ],
+        "The policy runs into an end of the episode sooner and sooner, so the replay fills with starts "
+        "and ends.",
+        "Find what ends the episodes (train/termination_<cause>) and what drives the policy there: "
+        "saturation, a "
+        "gradient leak, an unreachable reward.",
+        0.85,
+        onset=run.env_step(lengths, i),
+        plots=((lengths.tag,),),
+    )
+
+
+def _below_random(run: Run, lengths: Series) -> Finding | None:
+    """Episodes are far shorter than those of the random actions before."""
+    split = run.split_at_policy(lengths)
+    if split is None:
+        return None
+    random, policy = split
+    before, after = median(random), median(policy)
+    delta, p = separation(random, policy)
+    if after > HALVED * before or delta > -0.6 or p > 1e-3:
+        return None
+    returns = run.get("episode_return")
+    if returns is not None:
+        other = run.split_at_policy(returns)
+        if other is not None and median(other[1]) >= median(other[0]):
+            return None
+    return Finding(
+        "episode-collapse",
+        INFO,
+        "Episodes are shorter than with random actions",
+        [
+            Evidence(
+                lengths.tag,
+                lengths.last.step,
+                after,
+                f"{lengths.tag}: median {number(before)} steps over the {len(random)} episodes of random "
+                "actions, "
+                f"{number(after)} over the {len(policy)} since",
+            )
+        ],
+        "Soon after it takes over a policy may fail sooner than random actions; it must not stay so.",
+        "Look at what ends the episodes and at saturation; if both are sound, train on.",
+        0.8,
+        onset=int(run.env_steps(lengths)[len(random)]),
+        plots=((lengths.tag,),),
+    )
+
+
+RULE = Rule(
+    id="episode-collapse",
+    title="Collapsing episodes",
+    statement=(
+        "Episodes of the last third are less than half as long as those of the first, and neither return "
+        "nor success "
+        "improves with it."
+    ),
+    check=check,
+    needs=("episode_length",),
+    how="Log the length of every finished episode.",
+    order=23,
+)

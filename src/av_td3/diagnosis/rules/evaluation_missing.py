@@ -1,0 +1,59 @@
+"""Nobody looked at what the policy does without noise."""
+
+from __future__ import annotations
+
+from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule
+from ..run import Run
+
+_NAMES = ("eval_return", "eval_success", "eval_length", "eval_route_completion")
+
+
+def check(run: Run) -> Outcome:
+    series = [s for s in (run.get(n) for n in _NAMES) if s is not None]
+    interval = run.hyper("evaluation_interval")
+    if series:
+        s = series[0]
+        overdue = interval is not None and run.last_step - s.last.step > 2.5 * interval.value
+        if not overdue or interval is None:
+            return Clear(f"{s.count} evaluations, the last at step {s.last.step:,}")
+        return _finding(
+            run,
+            f"the last evaluation was at step {s.last.step:,} of {run.last_step:,}; one every "
+            f"{interval.value:,.0f} steps "
+            f"was planned ({interval.source})",
+            True,
+        )
+    if interval is not None and run.last_step >= 1.1 * interval.value:
+        return _finding(
+            run,
+            f"no evaluation in {run.last_step:,} steps; one every {interval.value:,.0f} was planned "
+            f"({interval.source})",
+            True,
+        )
+    if interval is not None:
+        return Clear(
+            f"the first evaluation is due at step {interval.value:,.0f}; the run made {run.last_step:,}"
+        )
+    return _finding(run, f"no evaluation in {run.last_step:,} steps", False)
+
+
+def _finding(run: Run, text: str, planned: bool) -> Finding:
+    return Finding(
+        "evaluation-missing",
+        WARNING if planned else INFO,
+        "The policy was not evaluated" if "no evaluation" in text else "Evaluations stopped",
+        [Evidence("eval/mean_reward", run.last_step, None, text)],
+        "Training returns are of the noisy policy on training routes; they say little of what was learned.",
+        "Evaluate without noise, in an environment and with seeds of its own, at a fixed interval and once "
+        "before training starts.",
+        0.95 if planned else 0.9,
+    )
+
+
+RULE = Rule(
+    id="evaluation-missing",
+    title="Missing evaluation",
+    statement="Only evaluations without noise on held-out seeds say what the policy can do.",
+    check=check,
+    order=50,
+)

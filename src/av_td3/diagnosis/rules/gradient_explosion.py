@@ -1,0 +1,69 @@
+"""Gradients that grow by orders of magnitude, where no clip limit is known to judge them by."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..measures import clips, first_crossing
+from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
+from ..run import Run
+from ..stats import trend
+
+GROWN = 1e3
+
+
+def check(run: Run) -> Outcome:
+    names = (
+        "grad_actor_encoder_before",
+        "grad_critic_encoder_before",
+        "grad_actor_total",
+        "grad_critic_total",
+    )
+    series = [s for s in (run.get(n) for n in names) if s is not None and len(s) >= 8]
+    if not clips(run):
+        more = (run.get(n) for n in ("grad_actor_encoder", "grad_critic_encoder"))
+        series += [s for s in more if s is not None and len(s) >= 8]
+    if not series:
+        return Skipped(
+            "no gradient norm before the clip is logged",
+            ("gradients/actor_encoder_norm_before_clip", "gradients/critic_encoder_norm_before_clip"),
+            "Log the true L2 norm before the clip, per parameter group.",
+        )
+    for s in series:
+        early, late = s.head(0.25).median(), s.tail(0.25).median()
+        rising = trend(s.step, np.log(np.maximum(s.value, 1e-30)))
+        if late > GROWN * max(early, 1e-12) and rising.rising and early > 0:
+            return Finding(
+                "gradient-explosion",
+                WARNING,
+                "A gradient grows without bound",
+                [
+                    Evidence(
+                        s.tag,
+                        s.last.step,
+                        s.last.value,
+                        f"{s.tag}: median {number(early)} over the first quarter, {number(late)} over "
+                        "the last "
+                        f"({times(late / early)})",
+                    )
+                ],
+                "A gradient is proportional to the scale of its loss: what grows is Q or the TD error.",
+                "Find what inflates Q: compare Q(policy) with Q(data), and |Q| with r_max/(1-gamma).",
+                0.75,
+                onset=first_crossing(s.step, s.value > 10 * early),
+                plots=((s.tag,),),
+            )
+    return Clear(
+        "; ".join(
+            f"{s.tag} {number(s.head(0.25).median())} -> {number(s.tail(0.25).median())}" for s in series[:2]
+        )
+    )
+
+
+RULE = Rule(
+    id="gradient-explosion",
+    title="Exploding gradient",
+    statement="A gradient norm before the clip that grows a thousandfold, steadily.",
+    check=check,
+    order=15,
+)

@@ -1,0 +1,53 @@
+"""Gradient norms taken after the gradients were zeroed."""
+
+from __future__ import annotations
+
+from ..groups import groups, weights_evidence
+from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped
+from ..run import Run
+
+
+def check(run: Run) -> Outcome:
+    judged = [g for g in groups(run) if g.moves is not None]
+    if not judged:
+        return Skipped(
+            "gradient norms and weights are not both logged per group",
+            ("gradients/actor_encoder_norm_before_clip", "agent/actor_cnn_param_mean"),
+            "Log the gradient norm, and mean and spread of the weights, of each parameter group.",
+        )
+    late = [g for g in judged if g.silent and g.moves_late]
+    if not late or any(g.silent and not g.moves_late for g in judged):
+        return Clear("no group moves without a gradient")
+    names = " and ".join(g.name for g in late)
+    return Finding(
+        "gradient-measured-late",
+        WARNING,
+        f"The gradient of the {names} is measured after it was zeroed",
+        [
+            e
+            for g in late
+            for e in (
+                Evidence(
+                    g.gradient.tag,
+                    g.gradient.last.step,
+                    0.0,
+                    f"{g.gradient.tag} is exactly 0 on all {len(g.gradient)} rows",
+                ),
+                weights_evidence(run, g.key, "the weights move all the same"),
+            )
+        ],
+        "Weights that move have gradients: the norm is taken after zero_grad, or of other parameters.",
+        "Measure between backward and step, before and after the clip.",
+        0.9,
+    )
+
+
+RULE = Rule(
+    id="gradient-measured-late",
+    title="Gradient measured too late",
+    statement=(
+        "Weights move by their gradients; a norm of exactly 0 beside moving weights is a wrong measurement."
+    ),
+    check=check,
+    order=31,
+)

@@ -1,0 +1,72 @@
+"""Parameters that their loss never reaches."""
+
+from __future__ import annotations
+
+from ..groups import groups, weights_evidence
+from ..model import CRITICAL, Clear, Evidence, Finding, Outcome, Rule, Skipped
+from ..run import Run
+
+SATURATED = 0.95
+
+
+def check(run: Run) -> Outcome:
+    judged = groups(run)
+    if not judged:
+        return Skipped(
+            "gradient norms are not logged per group",
+            ("gradients/actor_encoder_norm_before_clip", "gradients/actor_head_norm_before_clip"),
+            "Log the gradient norm of each parameter group.",
+        )
+    silent = [g for g in judged if g.silent and not g.moves_late]
+    if not silent:
+        reached = [g.name for g in judged if not g.silent]
+        return Clear(
+            f"gradients reach {', '.join(reached)}" if reached else "no gradient was measured in time"
+        )
+    names = " and ".join(g.name for g in silent)
+    saturation = run.get("saturation")
+    if saturation is not None and saturation.tail(0.25, 2).median() >= SATURATED:
+        return Clear(f"no gradient in the {names}: the actor is saturated, see there")
+    others = {g.key for g in judged if not g.silent}
+    if [g.key for g in silent] == ["actor_head"] and "actor_encoder" in others:
+        return Clear("the head's gradient is 0 while the encoder's is not: the actor is saturated, see there")
+    evidence = [
+        Evidence(
+            g.gradient.tag,
+            g.gradient.last.step,
+            0.0,
+            f"{g.gradient.tag} is exactly 0 on all {len(g.gradient)} rows",
+        )
+        for g in silent
+    ]
+    if silent[0].moves_late is False:
+        evidence.append(weights_evidence(run, silent[0].key, "and the weights do not move"))
+    return Finding(
+        "gradient-missing",
+        CRITICAL,
+        f"No gradient reaches the {names}",
+        evidence,
+        "The loss is cut off from these parameters from the first update on: features or actions are "
+        "detached (or "
+        "computed under no_grad) where they must not be, or the loss is constant.",
+        "Run one backward pass by hand and see which parameters have a gradient; the actor's loss must "
+        "reach the "
+        "actor through the action.",
+        0.85,
+        onset=int(silent[0].gradient.step[0]),
+        plots=tuple((g.gradient.tag,) for g in silent),
+    )
+
+
+RULE = Rule(
+    id="gradient-missing",
+    title="Missing gradient",
+    statement=(
+        "A group whose gradient is exactly 0 from its first update on, and whose weights stand still, is "
+        "cut off "
+        "from its loss; saturation and vanishing leave traces before they reach 0."
+    ),
+    check=check,
+    explains=("head-starved", "reward-degrading"),
+    order=2,
+)

@@ -1,0 +1,73 @@
+"""The actor's head gets nothing of a jointly clipped gradient."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..measures import clips
+from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, number
+from ..run import Run
+from .grad_norm_summed import is_summed
+
+STARVED = 0.01
+"""Share of the encoder's norm: below it the head could be left out of the clip unnoticed."""
+
+
+def check(run: Run) -> Outcome:
+    head = run.get("grad_actor_head_before", "grad_actor_head")
+    encoder = run.get("grad_actor_encoder_before", "grad_actor_encoder")
+    assert head is not None and encoder is not None
+    share = head.value / np.maximum(encoder.at(head.step), 1e-30)
+    share = share[np.isfinite(share)]
+    if not len(share):
+        return Clear("head and encoder are not logged at the same steps")
+    late = float(np.median(share[-max(2, len(share) // 4) :]))
+    clip = next((c for c in clips(run) if c.who == "actor"), None)
+    if clip is None:
+        limit_text, active = "", True
+    else:
+        before = run.get("grad_actor_encoder_before")
+        level = before.tail(0.25, 2).median() if before is not None else encoder.tail(0.25, 2).median()
+        active = level > clip.limit * (1 if before is not None else 0.95) or is_summed(clip)
+        limit_text = f"; the encoder alone fills the joint clip of {clip.limit:g}"
+    if late >= STARVED or not active:
+        return Clear(
+            f"the head's gradient is {number(late)} of the encoder's"
+            + ("" if active else ", and the clip is not active")
+        )
+    return Finding(
+        "head-starved",
+        WARNING,
+        "The actor's head gets next to no gradient",
+        [
+            Evidence(
+                head.tag,
+                head.last.step,
+                head.last.value,
+                f"the head's gradient is {number(head.last.value)} beside the encoder's "
+                f"{number(float(encoder.last.value))} ({number(late)} of it){limit_text}",
+            )
+        ],
+        "Encoder and head are clipped together and the encoder's gradient is so much larger that the "
+        "clip scales "
+        "the head's to nothing.",
+        "Clip encoder and head separately, or find what makes the encoder's gradient so large.",
+        0.7,
+        onset=int(head.step[0]),
+        plots=((head.tag, encoder.tag),),
+    )
+
+
+RULE = Rule(
+    id="head-starved",
+    title="Starved actor head",
+    statement=(
+        "A joint clip divides its budget in proportion to the parts' norms. A head with less than a "
+        "hundredth of "
+        "the encoder's norm under an active clip is scaled to nothing."
+    ),
+    check=check,
+    needs=("grad_actor_head|grad_actor_head_before", "grad_actor_encoder|grad_actor_encoder_before"),
+    how="Log the gradient norms of the actor's encoder and head separately, before the clip.",
+    order=22,
+)

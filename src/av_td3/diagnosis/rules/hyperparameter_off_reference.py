@@ -1,0 +1,53 @@
+"""Hyper-parameters far from those that are known to work."""
+
+from __future__ import annotations
+
+from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped
+from ..reference import references
+from ..run import Run
+
+
+def check(run: Run) -> Outcome:
+    known = [r for r in references(run) if r.value is not None]
+    if not known:
+        return Skipped(
+            "no hyper-parameter is logged",
+            ("config.yaml", "agent/actor_lr", "debug/effective_discount"),
+            "Log the rates, keep the configuration beside the events, or state values with --assume "
+            "gamma=... "
+            "--assume tau=...",
+        )
+    far = [r for r in known if r.off == 2]
+    odd = [r for r in known if r.off == 1]
+    if not far and not odd:
+        return Clear(", ".join(f"{r.name} {r.value:g}" for r in known))
+    shown = far + odd
+    return Finding(
+        "hyperparameter-off-reference",
+        WARNING if far else INFO,
+        f"{', '.join(f'{r.name} {r.value:g}' for r in (far or odd))}: far from the references"
+        if far
+        else f"{', '.join(f'{r.name} {r.value:g}' for r in odd)}: other than in the references",
+        [
+            Evidence(
+                r.source, None, r.value, f"{r.name} = {r.value:g} (paper {r.paper}, SB3 {r.sb3}): {r.note}"
+            )
+            for r in shown
+        ],
+        "Chosen otherwise than in the TD3 paper and Stable-Baselines3. That alone explains no explosion; "
+        "it changes "
+        "what can be learned and how fast.",
+        "Go back to the reference and change one value at a time.",
+        0.9,
+    )
+
+
+RULE = Rule(
+    id="hyperparameter-off-reference",
+    title="Hyper-parameters off the references",
+    statement=(
+        "The TD3 paper, its authors' code and Stable-Baselines3 agree within small factors on what works."
+    ),
+    check=check,
+    order=44,
+)

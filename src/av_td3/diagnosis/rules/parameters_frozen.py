@@ -1,0 +1,57 @@
+"""Parameters that get a gradient and do not move."""
+
+from __future__ import annotations
+
+from ..groups import groups, weights_evidence
+from ..model import CRITICAL, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
+from ..run import Run
+
+LEAST_GRADIENT = 1e-6
+
+
+def check(run: Run) -> Outcome:
+    judged = [g for g in groups(run) if g.moves is not None and not g.silent]
+    if not judged:
+        return Skipped(
+            "gradient norms and weights are not both logged per group",
+            ("gradients/actor_encoder_norm_before_clip", "agent/actor_cnn_param_mean"),
+            "Log the gradient norm, and mean and spread of the weights, of each parameter group.",
+        )
+    still = [g for g in judged if g.moves is False and g.gradient.median() > LEAST_GRADIENT]
+    if not still:
+        return Clear(f"the weights of {', '.join(g.name for g in judged)} move")
+    names = " and ".join(g.name for g in still)
+    evidence = []
+    for g in still:
+        evidence.append(weights_evidence(run, g.key, "the weights stand still"))
+        evidence.append(
+            Evidence(
+                g.gradient.tag,
+                g.gradient.last.step,
+                g.gradient.last.value,
+                f"while their gradient is {number(g.gradient.median())} in the median of "
+                f"{len(g.gradient)} rows",
+            )
+        )
+    return Finding(
+        "parameters-frozen",
+        CRITICAL,
+        f"The weights of the {names} do not move",
+        evidence,
+        f"The {names} is in no optimiser, or in one that never steps.",
+        "Build the optimiser from all parameters of the group, and assert after one update that each of "
+        "them changed.",
+        0.95,
+        onset=int(still[0].gradient.step[0]),
+        plots=tuple((e.tag,) for e in evidence[:4]),
+    )
+
+
+RULE = Rule(
+    id="parameters-frozen",
+    title="Weights that do not move",
+    statement="Under Adam a parameter that has a gradient moves by about its rate each update.",
+    check=check,
+    explains=("head-starved", "reward-degrading"),
+    order=2,
+)

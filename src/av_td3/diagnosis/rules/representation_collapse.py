@@ -1,0 +1,70 @@
+"""The encoder's features carry no information."""
+
+from __future__ import annotations
+
+from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, number
+from ..run import Run
+
+DEAD = 0.95
+RANK = 1.5
+
+
+def check(run: Run) -> Outcome:
+    evidence = []
+    clear = []
+    for who in ("actor", "critic"):
+        dead, rank = run.get(f"dead_units_{who}"), run.get(f"feature_rank_{who}")
+        if dead is not None:
+            level = dead.tail(0.25, 2).median()
+            clear.append(f"{level:.0%} of the {who}'s features are dead")
+            if level >= DEAD:
+                evidence.append(
+                    Evidence(
+                        dead.tag,
+                        dead.last.step,
+                        dead.last.value,
+                        f"{level:.0%} of the {who}'s features are dead",
+                    )
+                )
+        if rank is not None:
+            level = rank.tail(0.25, 2).median()
+            clear.append(f"effective rank {number(level)}")
+            if level <= RANK:
+                evidence.append(
+                    Evidence(
+                        rank.tag,
+                        rank.last.step,
+                        rank.last.value,
+                        f"effective rank of the {who}'s features {number(level)}",
+                    )
+                )
+    if not evidence:
+        return Clear(", ".join(dict.fromkeys(clear)))
+    return Finding(
+        "representation-collapse",
+        WARNING,
+        "The encoder's features have collapsed",
+        evidence,
+        "All pictures give (nearly) the same features: units died, or one direction swallowed the rest.",
+        "Lower the encoder's rate, add LayerNorm after it, check that pictures differ and are scaled to "
+        "[0, 1].",
+        0.85,
+        plots=(tuple(dict.fromkeys(e.tag for e in evidence)),),
+    )
+
+
+RULE = Rule(
+    id="representation-collapse",
+    title="Collapsed features",
+    statement=(
+        "Features that do not differ between pictures, or differ along one direction only, tell "
+        "the heads nothing."
+    ),
+    check=check,
+    needs=("dead_units_actor|dead_units_critic|feature_rank_actor|feature_rank_critic",),
+    how=(
+        "Log the share of dead units and the effective rank of the features (agent/dead_units, "
+        "agent/feature_rank)."
+    ),
+    order=19,
+)

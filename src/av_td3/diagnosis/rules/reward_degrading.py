@@ -1,0 +1,149 @@
+"""The episodes' return falls while the agent trains."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
+from ..run import Run
+from ..series import Series
+from ..stats import median, parts, separation, spread, trend
+
+LEAST = 20
+DROP = 0.3
+"""Of the larger level: below that a drift of smoothed or scattered returns looks the same."""
+
+
+def check(run: Run) -> Outcome:
+    returns = run.get("episode_return")
+    assert returns is not None
+    if len(returns) < LEAST:
+        return Skipped(
+            f"only {len(returns)} returns were logged", (returns.tag,), "Let the run finish 20 episodes."
+        )
+    thirds = parts(returns.value, 3)
+    first, middle, last = (median(p) for p in thirds)
+    delta, p = separation(thirds[0], thirds[2])
+    whole = trend(returns.step, returns.value)
+    tail = returns.tail(1 / 3, 5)
+    recovering = trend(tail.step, tail.value)
+    level = max(abs(first), abs(middle), abs(last))
+    drop = first - last
+    falling = (
+        delta <= -0.5
+        and p < 1e-3
+        and whole.falling
+        and drop > max(DROP * level, spread(thirds[0]) * 0.5)
+        and not recovering.rising
+    )
+    peak = _lost_peak(returns)
+    if not falling and peak is None:
+        below = _below_random(run, returns)
+        if below is not None:
+            return below
+        return Clear(
+            f"{returns.tag}: medians of the thirds {number(first)}, {number(middle)}, {number(last)}"
+        )
+    if falling:
+        text = (
+            f"{returns.tag}: median {number(first)} over the first third, {number(last)} over the last "
+            f"({-drop / max(abs(first), 1e-12):+.0%}); Theil-Sen slope {whole.slope:.3g} per "
+            f"{'episode' if returns.axis == 'episode' else 'step'}"
+        )
+        line = (first + last) / 2
+    else:
+        assert peak is not None
+        best, now, line = peak
+        text = f"{returns.tag}: from a best window of {number(best)} back to {number(now)}"
+    onset = run.env_step(returns, _falls_below(returns, line))
+    note = run.note_of(returns)
+    evidence = [
+        Evidence(returns.tag, returns.last.step, returns.last.value, text + (f" ({note})" if note else ""))
+    ]
+    return Finding(
+        "reward-degrading",
+        WARNING,
+        "The return falls while the agent trains",
+        evidence,
+        "The policy gets worse by learning: what it climbs is not the return. Without another finding beside "
+        "this one, suspect the reward, the replay (stale or overwritten) or too little exploration.",
+        "Look at the policy's Q beside the data's, at saturation and at the reward's components; compare "
+        "with the "
+        "return of random actions.",
+        0.85 if falling and p < 1e-6 else 0.7,
+        onset=onset,
+        plots=((returns.tag,),),
+    )
+
+
+def _below_random(run: Run, returns: Series) -> Finding | None:
+    """The policy does far worse than the random actions that filled the replay first."""
+    split = run.split_at_policy(returns)
+    if split is None:
+        return None
+    random, policy = split
+    before, after = median(random), median(policy)
+    delta, p = separation(random, policy)
+    if delta > -0.6 or p > 1e-3 or before - after < DROP * max(abs(before), abs(after)):
+        return None
+    return Finding(
+        "reward-degrading",
+        INFO,
+        "The policy does worse than random actions",
+        [
+            Evidence(
+                returns.tag,
+                returns.last.step,
+                after,
+                f"{returns.tag}: median {number(before)} over the {len(random)} episodes of random actions, "
+                f"{number(after)} over the {len(policy)} since",
+            )
+        ],
+        "Soon after it takes over a policy may do worse than random actions; it must not stay so.",
+        "Look at the policy's Q beside the data's and at saturation; if both are sound, train on.",
+        0.8,
+        onset=int(run.env_steps(returns)[len(random)]),
+        plots=((returns.tag,),),
+    )
+
+
+def _lost_peak(returns: Series) -> tuple[float, float, float] | None:
+    """(best, now, midway) when most of what was gained is lost again for good."""
+    if len(returns) < 60:
+        return None
+    windows = parts(returns.value, 6)
+    levels = [median(w) for w in windows]
+    best = int(np.argmax(levels[:5]))
+    gained = levels[best] - levels[0]
+    lost = levels[best] - levels[5]
+    if best == 0 or gained <= 0 or lost < 0.7 * gained:
+        return None
+    delta, p = separation(windows[best], windows[5])
+    scatter = max(spread(windows[best]), spread(windows[5]))
+    if delta > -0.8 or p > 1e-4 or lost < 2 * scatter or lost < DROP * max(abs(x) for x in levels):
+        return None
+    return levels[best], levels[5], (levels[best] + levels[5]) / 2
+
+
+def _falls_below(returns: Series, line: float) -> int:
+    """Index from which a running median stays below a line."""
+    k = max(5, len(returns) // 20)
+    value = returns.value
+    above = np.array([median(value[max(0, i - k) : i + 1]) > line for i in range(len(value))])
+    last = np.flatnonzero(above)
+    return int(min(last[-1] + 1, len(value) - 1)) if len(last) else 0
+
+
+RULE = Rule(
+    id="reward-degrading",
+    title="Falling return",
+    statement=(
+        "The last third of the returns lies below the first (Mann-Whitney), the trend falls (Theil-Sen, "
+        "Mann-Kendall), "
+        "by a good part of their level, and does not recover."
+    ),
+    check=check,
+    needs=("episode_return",),
+    how="Log the return of every finished episode.",
+    order=24,
+)

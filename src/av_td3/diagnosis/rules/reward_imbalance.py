@@ -1,0 +1,129 @@
+"""One reward component drowns the others, or the scale is far off."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
+from ..run import Run
+from ..series import Series
+
+DROWNED = 0.9
+"""Share of all |reward| from which the rest together is less than a tenth."""
+TOO_LARGE = 30.0
+"""Spread of single rewards. Rates of 1e-4 .. 1e-3 suit rewards about 1; 1.5 decades more make TD errors, and
+with them gradients, so large that the actor's pre-activation leaves tanh's range at once."""
+
+
+def check(run: Run) -> Outcome:
+    scale = _scale(run)
+    if scale is not None:
+        return scale
+    components = {
+        tag.split("/", 1)[1].removesuffix("_component"): s
+        for tag, s in run.series.items()
+        if tag.startswith("rewards/") and tag.endswith("_component") and len(s.finite)
+    }
+    shares = {
+        tag.split("/", 1)[1].removesuffix("_percentage"): s
+        for tag, s in run.series.items()
+        if tag.startswith("rewards/") and tag.endswith("_percentage") and len(s.finite)
+    }
+    if len(components) < 2 and len(shares) < 2:
+        return Skipped(
+            "the reward's components are not logged",
+            ("rewards/<term>_component", "rewards/<term>_percentage"),
+            "Log each component of the reward and its share.",
+        )
+    if len(components) >= 2:
+        sizes = {k: float(np.mean(np.abs(s.finite.value))) for k, s in components.items()}
+        tags: dict[str, Series] = components
+    else:
+        sizes = {k: max(0.0, s.finite.median()) for k, s in shares.items()}
+        tags = shares
+    total = sum(sizes.values())
+    fewest = min(s.count for s in tags.values())
+    if total <= 0 or fewest < 5:
+        return Skipped(f"only {fewest} rows of components", tuple(s.tag for s in tags.values())[:3])
+    name = max(sizes, key=lambda k: sizes[k])
+    share = sizes[name] / total
+    listing = ", ".join(f"{k} {v / total:.0%}" for k, v in sorted(sizes.items(), key=lambda i: -i[1]))
+    if share < DROWNED:
+        return Clear(f"shares of |reward|: {listing}")
+    s = tags[name]
+    return Finding(
+        "reward-imbalance",
+        WARNING,
+        f"The {name.replace('_', ' ')} component drowns the rest of the reward",
+        [Evidence(s.tag, s.last.step, s.last.value, f"shares of |reward| over {s.count} rows: {listing}")],
+        "What is less than a tenth of the reward is below the critic's error and is not learned.",
+        "Scale the components so that each can be seen beside the largest, or drop those that are not meant.",
+        0.85,
+        plots=(tuple(s.tag for s in tags.values()),),
+    )
+
+
+def _scale(run: Run) -> Finding | None:
+    bound, low, high = run.get("reward_bound"), run.get("reward_min"), run.get("reward_max")
+    seen = [s for s in (low, high) if s is not None]
+    if bound is not None and seen:
+        limit = float(np.abs(bound.value).max())
+        worst = max(seen, key=lambda s: float(np.abs(s.value).max()))
+        most = float(np.abs(worst.value).max())
+        if limit > 0 and most > 1.5 * limit:
+            i = int(np.argmax(np.abs(worst.value)))
+            return _too_large(
+                worst,
+                Evidence(
+                    worst.tag,
+                    int(worst.step[i]),
+                    float(worst.value[i]),
+                    f"a reward of {number(float(worst.value[i]))} where at most {number(limit)} is "
+                    "documented "
+                    f"({times(most / limit)})",
+                ),
+                0.95,
+            )
+    std = run.get("reward_std")
+    if std is not None and std.median() > TOO_LARGE:
+        return _too_large(
+            std,
+            Evidence(
+                std.tag,
+                std.last.step,
+                std.last.value,
+                f"rewards of single steps scatter by {number(std.median())}; rates of 1e-4 .. 1e-3 suit "
+                "rewards about 1",
+            ),
+            0.75,
+        )
+    return None
+
+
+def _too_large(series: Series, evidence: Evidence, confidence: float) -> Finding:
+    return Finding(
+        "reward-imbalance",
+        WARNING,
+        "The reward's scale is far too large",
+        [evidence],
+        "TD errors and gradients grow with the reward's scale: the critic's clip is always active, Q "
+        "takes long to "
+        "reach its size, and the actor saturates within some hundred updates.",
+        "Scale the reward so that single steps stay about 1 (divide it; do not clip it), and keep terminal "
+        "rewards within about ten of them.",
+        confidence,
+        plots=((series.tag,),),
+    )
+
+
+RULE = Rule(
+    id="reward-imbalance",
+    title="Unbalanced reward",
+    statement=(
+        "A component that makes up nine tenths of |reward| leaves the others below the critic's error; a "
+        "scale "
+        "far from 1 makes rates, clips and initialisations unsuitable together."
+    ),
+    check=check,
+    order=28,
+)

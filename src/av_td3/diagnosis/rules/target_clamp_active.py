@@ -1,0 +1,126 @@
+"""A clamp on Q that is active, and passes no gradient."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
+from ..run import Run
+from ..series import Series
+
+PINNED = 0.8
+LEAST = 5
+
+
+def check(run: Run) -> Outcome:
+    clamp = run.hyper("actor_q_clamp")
+    policy = run.policy_q
+    if clamp is not None and policy is not None:
+        late = policy.tail(0.5, 2)
+        share = float((np.abs(late.value) >= 0.99 * clamp.value).mean())
+        if share >= 0.5:
+            return _finding(
+                policy,
+                f"|Q(policy)| is at or above the clamp {clamp.value:g} ({clamp.source}) on {share:.0%} "
+                "of the late rows",
+                CRITICAL,
+                0.95,
+                clamp.value,
+                run,
+            )
+    means = [s for s in (policy, run.get("target_q_mean")) if s is not None]
+    extremes = [s for s in (run.get(n) for n in ("policy_q_max", "policy_q_min")) if s is not None]
+    # An extreme target is a terminal reward, the same in batch after batch, in sound runs too.
+    extremes += [
+        s
+        for s, reward in (
+            (run.get("target_q_max"), run.get("reward_max")),
+            (run.get("target_q_min"), run.get("reward_min")),
+        )
+        if s is not None and reward is not None and not _same(s, reward)
+    ]
+    if not means:
+        return Skipped(
+            "no Q is logged", run.tags_of("policy_q_mean|actor_loss"), "Log Q of the policy's actions."
+        )
+    for s in means:
+        value = _pinned(s)
+        if value is not None:
+            text = f"{s.tag} is exactly {number(value)} on most of its late rows: every sample is at a limit"
+            return _finding(s, text, CRITICAL, 0.85, value, run)
+    for s in extremes:
+        value = _pinned(s)
+        if value is not None:
+            text = f"{s.tag} is exactly {number(value)} on most of its late rows: a clamp cuts it there"
+            return _finding(s, text, WARNING, 0.8, value, run)
+    return Clear("no Q is pinned to one value")
+
+
+def _pinned(s: Series) -> float | None:
+    """The one value that most late points have, if it is a limit of the series."""
+    late = s.tail(0.5, LEAST).value
+    if len(late) < LEAST:
+        return None
+    values, counts = np.unique(np.round(late.astype(np.float32), 4), return_counts=True)
+    k = int(np.argmax(counts))
+    if counts[k] < PINNED * len(late) or values[k] == 0:
+        return None
+    same = np.isclose(late, late[np.argmin(np.abs(late - values[k]))], rtol=1e-6, atol=0)
+    value = float(late[np.argmax(same)])
+    whole = s.value
+    limit = value >= whole.max() * (1 - 1e-6) if value > 0 else value <= whole.min() * (1 - 1e-6)
+    # constant from its first point on it is no clamp that something ran into
+    moved = float(np.abs(whole - value).max()) > 1e-6 * abs(value)
+    return value if same.mean() >= PINNED and limit and moved else None
+
+
+def _same(a: Series, b: Series) -> bool:
+    other = b.at(a.step)
+    return float(np.isclose(a.value, other, rtol=1e-3).mean()) > 0.3
+
+
+def _finding(s: Series, text: str, severity: object, confidence: float, value: float, run: Run) -> Finding:
+    evidence = [Evidence(s.tag, s.last.step, s.last.value, text)]
+    reached = np.abs(s.value) >= 0.99 * abs(value)
+    onset = int(s.step[int(np.argmax(reached))])
+    for name in ("grad_actor_head", "grad_actor_encoder"):
+        g = run.get(name)
+        if g is not None:
+            after = g.value[g.step >= onset]
+            if len(after) and (after == 0).mean() > 0.5:
+                evidence.append(
+                    Evidence(
+                        g.tag,
+                        g.last.step,
+                        g.last.value,
+                        f"{g.tag} is exactly 0 on {(after == 0).mean():.0%} of the rows since",
+                    )
+                )
+    return Finding(
+        "target-clamp-active",
+        severity,  # type: ignore[arg-type]
+        f"A clamp on Q is active at {number(value)}",
+        evidence,
+        "A clamp has derivative 0 beyond its limit. Once every sample is there the actor's gradient is "
+        "exactly 0 for "
+        "ever: the clamp hides what drives Q up and kills the actor.",
+        "Remove the clamp and cure what drives Q there (compare Q(policy) with Q(data)); if values must "
+        "be bounded, "
+        "bound targets by r_max/(1-gamma).",
+        confidence,
+        onset=onset,
+        plots=((s.tag,),),
+        bounds=(("clamp", value),),
+    )
+
+
+RULE = Rule(
+    id="target-clamp-active",
+    title="Active clamp on Q",
+    statement=(
+        "A mean or an extreme of Q that repeats one exact value, its limit, row after row is cut by a clamp."
+    ),
+    check=check,
+    explains=("head-starved", "actor-saturated", "gradient-missing"),
+    order=4,
+)
