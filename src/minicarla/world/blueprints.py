@@ -187,12 +187,9 @@ def _walker(gender: str, age: str, generation: int) -> list[ActorAttribute]:
 
 @lru_cache(maxsize=1)
 def _sensor_classes() -> dict[str, Any]:
-    try:
-        from minicarla.sensors import SENSORS  # late: the table pulls in every sensor
-    except ImportError:
-        from minicarla.world._standins import SENSORS
+    from minicarla.sensors import REGISTRY  # late: the table pulls in every sensor
 
-    return {sensor.blueprint: sensor for sensor in SENSORS}
+    return dict(REGISTRY)
 
 
 def sensor_class(type_id: str) -> Any:
