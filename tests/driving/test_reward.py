@@ -26,7 +26,7 @@ LENGTH = 170.0
 
 
 def drive(speed, lateral=lambda t: 0.0, until=None, rules=RULES):
-    """A car on a straight route of 170 m: ``speed(step)`` m/s, ``lateral(step)`` m; its rewards and its end."""
+    """A car on a straight route of 170 m: ``speed(step)`` m/s, ``lateral(step)`` m.  Rewards, end."""
     route = Route(np.array([[0.0, 0.0], [230.0, 0.0]]), LENGTH, np.full(2, 3.5), (0, 0, 0, 0))
     tracker = RouteTracker(route)
     x, slow, rewards, previous = 0.0, 0.0, [], 0.0

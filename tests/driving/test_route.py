@@ -1,5 +1,6 @@
 """Route geometry and tracking; no server, no carla."""
 
+import itertools
 import math
 
 import numpy as np
@@ -95,12 +96,12 @@ def test_points_ahead_are_evenly_spaced_and_go_on_straight_past_the_end():
 def test_reference_speed_falls_ahead_of_a_curve_not_in_it():
     radius = 10.0
     straight = np.stack([np.arange(0, 60.0), np.zeros(60)], axis=1)
-    bend = arc(radius, math.pi / 2) + [60.0, 0.0]
+    bend = arc(radius, math.pi / 2) + np.array([60.0, 0.0])
     route = make(np.concatenate([straight, bend]))
     allowed = math.sqrt(LATERAL_ACCELERATION * radius)
     assert route.at(route.reference_speed, 68.0) == pytest.approx(allowed, rel=0.05)
     before = [route.at(route.reference_speed, s) for s in range(0, 60)]
-    assert all(a >= b for a, b in zip(before, before[1:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(before))
     assert before[0] > 1.5 * allowed > before[58]
 
 

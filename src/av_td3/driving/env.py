@@ -7,6 +7,7 @@ It belongs in a process that may die, because the client can take it along; ever
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,6 +32,10 @@ OBSTACLE_RANGE = 40.0
 """Metres that the obstacle sensor looks ahead."""
 WAITING_GAP = 10.0
 """Metres to the thing ahead within which standing still is not being stuck."""
+START_ROOM = 6.0
+"""Metres around a start within which a vehicle of somebody else blocks it."""
+START_TRIES = 20
+"""Routes drawn until one has a free start."""
 SETTLE_STEPS = 10
 """Ticks from placing the car to the first observation: it drops onto its wheels."""
 DRIFT = 0.5  # metres that a settled car may have moved away from its start
@@ -98,15 +103,19 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             raise UsageError(f"unknown reset options {sorted(options)}; there are: route, record")
         if record and self.render_mode is None:
             raise UsageError('recording needs render_mode="rgb_array"')
-        if chosen is None:
-            chosen = int(self.np_random.integers(len(self.routes)))
-        elif not 0 <= chosen < len(self.routes):
+        if chosen is not None and not 0 <= chosen < len(self.routes):
             raise UsageError(f"route {chosen} does not exist; the split has 0 .. {len(self.routes) - 1}")
         self._running = False
-        self._route = self._planner.build(self.routes[chosen])
-        self._tracker = RouteTracker(self._route)
-        self._place(self._route)
-        self._record(record)
+        for _ in range(1 if chosen is not None else START_TRIES):
+            number = int(self.np_random.integers(len(self.routes))) if chosen is None else chosen
+            route = self._planner.build(self.routes[number])
+            blocker = self._start_taken_by(route)
+            if blocker is None:
+                break
+        else:
+            raise SimulatorFaultError(f"the start of route {route.name} is taken by a {blocker}")
+        self._route, self._tracker = route, RouteTracker(route)
+        self._place(route, record)
         self._begin_counting()
         picture = self._picture()
         self._frames.reset(picture)
@@ -172,19 +181,31 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     # Placing the car
 
-    def _place(self, route: Route) -> None:
+    def _start_taken_by(self, route: Route) -> str | None:
+        """A vehicle that somebody else put where the route starts."""
+        own = {self._ego.id} if self._ego is not None else set()
+        own.update(self._traffic.ids)  # those make room
+        for actor in self._session.world.get_actors().filter("vehicle.*"):
+            place = actor.get_location()
+            near = math.hypot(place.x - route.start[0], place.y - route.start[1]) < START_ROOM
+            if near and actor.id not in own:
+                return str(actor.type_id)
+        return None
+
+    def _place(self, route: Route, record: bool) -> None:
         """Put the ego on the route's start, at rest, with the traffic around it."""
         x, y, z, yaw = route.start
         start = carla.Transform(carla.Location(x, y, z), carla.Rotation(yaw=yaw))
         if self._ego is None:
-            self._traffic.reset(route.start, self.np_random)
             self._spawn(start)
-        else:
-            self._ego.apply_control(carla.VehicleControl(brake=1.0, hand_brake=True))
-            self._ego.set_target_velocity(carla.Vector3D())
-            self._ego.set_target_angular_velocity(carla.Vector3D())
-            self._ego.set_transform(start)
-            self._traffic.reset(route.start, self.np_random)
+        self._record(record)
+        self._await_cameras()
+        # From here on the number of ticks is always the same: what follows depends on the seed alone.
+        self._ego.apply_control(carla.VehicleControl(brake=1.0, hand_brake=True))
+        self._ego.set_target_velocity(carla.Vector3D())
+        self._ego.set_target_angular_velocity(carla.Vector3D())
+        self._ego.set_transform(start)
+        self._traffic.reset(route.start, self.np_random)
         for _ in range(SETTLE_STEPS):
             self._session.tick()
         here = self._ego.get_location()
@@ -192,6 +213,15 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             raise SimulatorFaultError(
                 f"the car was put at ({x:.1f}, {y:.1f}) but stands at ({here.x:.1f}, {here.y:.1f})"
             )
+
+    def _await_cameras(self) -> None:
+        """Tick until every camera that was just switched on sends: subscriptions take effect unannounced."""
+        deadline = time.monotonic() + self._session.timeout_s
+        for pictures in (self._camera, self._video):
+            while pictures is not None and not pictures.sending(0.0):
+                self._session.tick()
+                if not pictures.sending(0.1) and time.monotonic() > deadline:
+                    raise SimulatorFaultError(f"the camera {pictures.sensor.id} sends no pictures")
 
     def _spawn(self, start: Any) -> None:
         session, camera = self._session, self.config.camera
@@ -205,7 +235,6 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             raise SimulatorFaultError(
                 f"no room for the car at ({start.location.x:.1f}, {start.location.y:.1f})"
             )
-        self._ego.apply_control(carla.VehicleControl(brake=1.0, hand_brake=True))
         front = self._ego.bounding_box.extent.x
         # The camera comes last: with its picture everything sent before it has been handled.
         self._collision = Events(self._attach("sensor.other.collision"))
@@ -258,7 +287,6 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
                 "sensor.camera.rgb", pose, image_size_x=width, image_size_y=height, fov=90
             )
         self._video = Pictures(self._video_sensor)
-        self._session.tick()
 
     # Measuring
 

@@ -266,11 +266,8 @@ class RoutePlanner:
         key = _key(waypoint)
         if key not in self._entry:
             return None
-        points = self._lane(key).points
-        along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
         here = waypoint.transform.location
-        nearest = int(np.argmin((points[:, 0] - here.x) ** 2 + (points[:, 1] - here.y) ** 2))
-        return key, float(along[nearest])
+        return key, _along(self._lane(key).points, here.x, here.y)
 
     def _lane(self, key: LaneKey) -> _Lane:
         lane = self._lanes.get(key)
@@ -334,6 +331,19 @@ class RoutePlanner:
                         if low <= length <= high:
                             found.append(RouteId(start, goal, lanes, length))
         return found
+
+
+def _along(points: Array, x: float, y: float) -> float:
+    """Metres along a polyline to the point of it that is nearest to (x, y)."""
+    if len(points) < 2:
+        return 0.0
+    step = np.diff(points, axis=0)
+    length = np.hypot(*step.T)
+    offset = np.array([x, y]) - points[:-1]
+    t = np.clip(np.einsum("ij,ij->i", offset, step) / np.maximum(length, 1e-9) ** 2, 0.0, 1.0)
+    gap = offset - t[:, None] * step
+    i = int(np.argmin(np.einsum("ij,ij->i", gap, gap)))
+    return float(length[:i].sum() + t[i] * length[i])
 
 
 def _key(waypoint: Any) -> LaneKey:

@@ -159,7 +159,18 @@ class Pictures:
     def __init__(self, sensor: Any) -> None:
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.sensor = sensor
+        self._seen = False
         sensor.listen(self._queue.put)
+
+    def sending(self, timeout_s: float) -> bool:
+        """Whether a picture has come since the camera was switched on, waiting for the first."""
+        if not self._seen:
+            try:
+                self._queue.get(timeout=timeout_s) if timeout_s > 0 else self._queue.get_nowait()
+                self._seen = True
+            except queue.Empty:
+                pass
+        return self._seen
 
     def wait(self, frame: int, timeout_s: float) -> NDArray[np.uint8]:
         """(height, width, 4) BGRA picture of exactly ``frame``; valid until dropped.

@@ -32,7 +32,8 @@ class Traffic:
         if kind == "auto":
             kind = "server" if session.is_minicarla else "traffic_manager"
         self.kind = kind
-        self._ids: list[int] = []
+        self.ids: list[int] = []
+        """Actor ids of the vehicles."""
         self._manager: Any = None
         self._port = config.traffic_manager_port
         self._blueprints = [
@@ -54,7 +55,7 @@ class Traffic:
         if self.kind == "server":
             self._destroy()
             self._spawn(order, rng)
-        elif not self._ids:
+        elif not self.ids:
             self._start_manager(rng)
             self._spawn(order, rng)
         else:
@@ -62,7 +63,7 @@ class Traffic:
 
     def close(self) -> None:
         """Remove the vehicles, in the order that the Traffic Manager survives."""
-        if self._ids:
+        if self.ids:
             self._destroy()
             self._session.tick()  # it must see that they are gone before its mode changes
         if self._manager is not None:
@@ -90,12 +91,12 @@ class Traffic:
                 )
             batch.append(command)
         answers = self._session.client.apply_batch_sync(batch, False)
-        self._ids = [answer.actor_id for answer in answers if not answer.error]
-        if len(self._ids) < self._count:
-            log.warning("the map has room for %d of %d vehicles", len(self._ids), self._count)
+        self.ids = [answer.actor_id for answer in answers if not answer.error]
+        if len(self.ids) < self._count:
+            log.warning("the map has room for %d of %d vehicles", len(self.ids), self._count)
 
     def _clear_start(self, start: tuple[float, float, float, float], free: list[Any]) -> None:
-        vehicles = list(self._session.world.get_actors(self._ids))
+        vehicles = list(self._session.world.get_actors(self.ids))
         places = [vehicle.get_location() for vehicle in vehicles]
         for vehicle, place in zip(vehicles, places, strict=True):
             if np.hypot(place.x - start[0], place.y - start[1]) > CLEARANCE:
@@ -108,8 +109,8 @@ class Traffic:
                     break
 
     def _destroy(self) -> None:
-        self._session.client.apply_batch_sync([carla.command.DestroyActor(i) for i in self._ids], False)
-        self._ids = []
+        self._session.client.apply_batch_sync([carla.command.DestroyActor(i) for i in self.ids], False)
+        self.ids = []
 
 
 def _is_car(blueprint: Any) -> bool:

@@ -5,7 +5,8 @@ Observations and video frames lie in an anonymous shared memory that has no name
 behind: it is gone when the last of the two processes is.
 
 requests   ``{"do": "open" | "reset" | "step" | "close", ...}``
-answers    ``{"ok": True, ...}`` or ``{"ok": False, "kind": "setup" | "usage" | "fault", "text": ...}``
+answers    ``{"ok": True, ...}`` or ``{"ok": False, "kind": K, "text": ...}``, where K is
+           ``unreachable``, ``setup``, ``usage`` or ``fault``
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from av_td3.config import STEP_SECONDS, EnvConfig
 from av_td3.driving import observation as obs
-from av_td3.driving.errors import DrivingError, SetupError, UsageError
+from av_td3.driving.errors import DrivingError, SetupError, SimulatorUnreachableError, UsageError
 from av_td3.driving.reward import COMPONENTS
 from av_td3.driving.termination import SIMULATOR_FAULT
 from av_td3.supervision import protocol
@@ -138,6 +138,8 @@ class _Crew:
                 raise self._death("worker-died") from None
             if message["ok"]:
                 return message
+            if message["kind"] == "unreachable" and self.server is None:
+                raise SimulatorUnreachableError(message["text"])
             if message["kind"] == "setup":
                 raise SetupError(message["text"])
             if message["kind"] == "usage":
@@ -305,7 +307,8 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         try:
             if self._lost is not None:
                 raise self._lost
-            answer = crew.answer(max(self._deadline, time.monotonic() + 1.0))
+            grace = min(1.0, self.config.simulator.step_deadline_s)
+            answer = crew.answer(max(self._deadline, time.monotonic() + grace))
         except _FaultError as fault:
             self._record_fault("step", fault, "episode truncated; replaced at the next reset")
             self._state = "needs reset"
@@ -355,7 +358,12 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         if self._crew is None:
             if self._consecutive:
                 time.sleep(min(LONGEST_BACK_OFF, 0.25 * 2 ** (self._consecutive - 1)))
-            self._crew = _Crew(self.config, self.split, self.render_mode, self.log_dir, self._name)
+            try:
+                self._crew = _Crew(self.config, self.split, self.render_mode, self.log_dir, self._name)
+            except SimulatorUnreachableError as error:
+                if self._routes is None:
+                    raise
+                raise _FaultError("error", str(error)) from None  # it was there: somebody may restart it
             self._holder[:] = [self._crew]
             self._routes = self._crew.routes
             if self.incidents:

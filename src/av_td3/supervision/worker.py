@@ -33,7 +33,7 @@ class Worker:
 
     def serve(self) -> None:
         """Answer until the supervisor closes or is gone."""
-        from av_td3.driving.errors import SetupError, UsageError
+        from av_td3.driving.errors import SetupError, SimulatorUnreachableError, UsageError
 
         while True:
             try:
@@ -43,6 +43,8 @@ class Worker:
             action = request.pop("do")
             try:
                 answer = getattr(self, f"_do_{action}")(**request)
+            except SimulatorUnreachableError as error:
+                answer = {"ok": False, "kind": "unreachable", "text": str(error)}
             except SetupError as error:
                 answer = {"ok": False, "kind": "setup", "text": str(error)}
             except UsageError as error:

@@ -1,0 +1,218 @@
+"""Whatever happens to the simulator or to the worker, the loop goes on and nothing is left behind.
+
+Real minicarla, real client, real signals.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import numpy as np
+import psutil
+import pytest
+
+from av_td3.config import EnvConfig
+from av_td3.driving.errors import SetupError
+from av_td3.supervision import supervised
+from av_td3.supervision.supervised import SupervisedEnv, SupervisionError
+
+ACTION = np.array([0.0, 0.4], np.float32)
+
+
+def config(**simulator):
+    return EnvConfig.model_validate(
+        {"simulator": {"client_timeout_s": 1.0, "step_deadline_s": 2.0, "reset_deadline_s": 5.0} | simulator}
+    )
+
+
+def children():
+    return {p.pid for p in psutil.Process().children(recursive=True)}
+
+
+def gone(pids, within=3.0):
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        if not any(psutil.pid_exists(pid) and not _zombie(pid) for pid in pids):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def _zombie(pid):
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+@pytest.fixture(scope="module")
+def env(tmp_path_factory):
+    before = children()
+    with SupervisedEnv(config(max_consecutive_restarts=3), log_dir=tmp_path_factory.mktemp("logs")) as env:
+        yield env
+        during = children() - before
+        assert len(during) == 2, "one worker and one server, whatever happened"
+    assert gone(during), "close() left a process behind"
+
+
+def crew(env):
+    return env._crew.server.process.pid, env._crew.worker.pid
+
+
+def drive(env, steps):
+    """Steps that a training loop makes, resetting where it would; the last step's results."""
+    for _ in range(steps):
+        result = env.step(ACTION)
+        if result[2] or result[3]:
+            env.reset()
+    return result
+
+
+FAULTS = {
+    "server killed": (0, signal.SIGKILL, "server-died"),
+    "server frozen": (0, signal.SIGSTOP, "error"),
+    "worker killed": (1, signal.SIGKILL, "worker-died"),
+    "worker aborted": (1, signal.SIGABRT, "worker-died"),
+    "worker frozen": (1, signal.SIGSTOP, "deadline"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_in_a_step_truncates_the_episode_and_the_loop_goes_on(env, name):
+    who, number, kind = FAULTS[name]
+    env.reset(seed=3)
+    observation, _, _, _, info = drive(env, 5)
+    restarts, incidents = env.restarts, len(env.incidents)
+    pids = crew(env)
+    os.kill(pids[who], number)
+    began = time.monotonic()
+    lost, reward, terminated, truncated, told = env.step(ACTION)
+    assert time.monotonic() - began < 3.0
+    assert (reward, terminated, truncated) == (0.0, False, True)
+    assert told["termination"] == "simulator_fault" and told["fault"]
+    assert all(np.array_equal(lost[key], observation[key]) for key in observation), "the last observation"
+    assert set(info) <= set(told) and sum(told["reward_components"].values()) == 0.0
+    assert gone(pids), "the failed pair must be gone before anything replaces it"
+    with pytest.raises(Exception, match="reset"):
+        env.step(ACTION)
+    env.reset(seed=4)
+    drive(env, 20)
+    assert env.restarts == restarts + 1 and len(env.incidents) == incidents + 1
+    incident = env.incidents[-1]
+    assert (incident.during, incident.kind, incident.consecutive) == ("step", kind, 1)
+    lines = (env.log_dir / "incidents.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["text"] == incident.text == told["fault"]
+
+
+def test_a_fault_between_episodes_costs_nothing_but_time(env):
+    env.reset(seed=3)
+    os.kill(crew(env)[0], signal.SIGKILL)
+    restarts = env.restarts
+    observation, info = env.reset(seed=5)
+    assert "termination" not in info and env.restarts == restarts + 1
+    again, _ = env.reset(seed=5)
+    assert all(np.array_equal(observation[key], again[key]) for key in observation)
+
+
+def test_the_learner_may_be_late(env):
+    """A deadline that passed while the learner was busy says nothing about the simulator."""
+    env.reset(seed=3)
+    env.send(ACTION)
+    env._deadline = time.monotonic() - 100.0
+    assert env.receive()[4].get("termination") is None
+
+
+def test_it_gives_up_after_too_many_failures_in_a_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(supervised, "WORKER", (sys.executable, "-c", "import sys; sys.exit('no luck')"))
+    before = children()
+    with SupervisedEnv(config(max_consecutive_restarts=1), log_dir=tmp_path) as env:
+        with pytest.raises(SupervisionError, match=r"2 times in a row.*exit status 1") as error:
+            env.reset(seed=0)
+        assert str(tmp_path) in str(error.value)
+        assert [i.action for i in env.incidents][-1] == "give up"
+        assert "no luck" in env.incidents[-1].output
+    assert gone(children() - before)
+
+
+@pytest.mark.parametrize(
+    ("simulator", "says"),
+    [
+        ({"map": "atlantis"}, "atlantis"),
+        ({"address": "127.0.0.1:1"}, "no CARLA server answers at 127.0.0.1:1"),
+    ],
+)
+def test_what_cannot_work_is_said_at_once_and_not_retried(simulator, says):
+    before = children()
+    with SupervisedEnv(config(**simulator)) as env:
+        with pytest.raises(SetupError, match=says):
+            env.reset(seed=0)
+        assert env.incidents == []
+        assert gone(children() - before)
+
+
+@pytest.mark.parametrize("where", ["main", "thread"])
+def test_kill_9_of_the_learner_leaves_no_child(where):
+    program = """
+        import sys, threading, time
+        from av_td3.supervision.supervised import SupervisedEnv
+        env = SupervisedEnv()
+        def begin():
+            env.reset(seed=0)
+        if sys.argv[1] == "thread":
+            thread = threading.Thread(target=begin); thread.start(); thread.join()
+        else:
+            begin()
+        env.step([0.0, 0.5])
+        print(env._crew.server.process.pid, env._crew.worker.pid, flush=True)
+        while True:
+            env.step([0.0, 0.0])
+    """
+    learner = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program), where], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        pids = list(map(int, learner.stdout.readline().split()))
+        assert len(pids) == 2 and all(map(psutil.pid_exists, pids))
+    finally:
+        learner.kill()
+        learner.wait()
+    assert gone(pids)
+
+
+def test_a_forgotten_environment_cleans_up_at_the_interpreters_end():
+    program = "from av_td3.supervision.supervised import SupervisedEnv as E; e = E(); e.reset(seed=0)\n"
+    program += "print(e._crew.server.process.pid, e._crew.worker.pid, e.log_dir)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    server, worker, folder = run.stdout.split()
+    assert run.returncode == 0 and run.stderr == ""
+    assert gone([int(server), int(worker)]) and not os.path.exists(folder)
+
+
+def test_nothing_but_the_own_children_is_touched(tmp_path):
+    bystander = subprocess.Popen([sys.executable, "-m", "minicarla", "serve", "--port", "0"], stdout=-3)
+    try:
+        with SupervisedEnv(config(), log_dir=tmp_path) as env:
+            env.reset(seed=0)
+            os.kill(crew(env)[0], signal.SIGKILL)
+            env.step(ACTION)
+            env.reset(seed=0)
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_threads_may_come_and_go(tmp_path):
+    """The kernel's parent-death signal must follow the process, not the thread that made the environment."""
+    env = SupervisedEnv(config(), log_dir=tmp_path)
+    thread = threading.Thread(target=env.reset, kwargs={"seed": 0})
+    thread.start()
+    thread.join()
+    time.sleep(0.2)
+    assert env.step(ACTION)[4].get("termination") is None
+    env.close()
