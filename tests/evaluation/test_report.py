@@ -112,6 +112,22 @@ def test_the_table_fits_a_terminal(results):
     assert "smooth: the simulator broke off 2 drives; they were repeated, 1 episodes are missing." in words
 
 
+def test_wide_figures_still_fit(results):
+    def worse(e, k):
+        return dataclasses.replace(
+            e,
+            collisions=k % 4,
+            lane_invasions=9 + k,
+            episode_return=-900.0 - 61 * k,
+            distance_km=0.02 + k / 1e3,
+        )
+
+    episodes = tuple(worse(e, k) for k, e in enumerate(results["smooth"].episodes))
+    text = shown(compare({"a-long-agents-name": dataclasses.replace(results["smooth"], episodes=episodes)}))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text and "-1114" in text
+
+
 def test_one_agent_alone_is_shown(results):
     assert "classical" in shown(compare({"classical": results["classical"]}))
     with pytest.raises(ValueError, match="nothing to compare"):

@@ -84,8 +84,8 @@ class ClassicalGains:
     """km/h, share of that angle: CARLA's ``steering_curve`` of cars."""
     characteristic_speed: float = 28.0
     """m/s at which understeer has halved the yaw rate (Rajamani 2012, chapter 3)."""
-    look_ahead_s: float = 0.6
-    min_look_ahead: float = 4.0
+    look_ahead_s: float = 0.5
+    min_look_ahead: float = 3.0
     max_look_ahead: float = 12.0
     lateral_acceleration: float = 2.0
     """m/s^2 that curves are driven with."""
@@ -123,30 +123,34 @@ class ClassicalDriver:
 
     def __call__(self, observation: Observation) -> Action:
         reading = read_vector(self._config, np.asarray(observation["vector"]))
-        path = np.concatenate([[[0.0, 0.0]], reading.waypoints])
-        steer = self._steer(path[1:], reading.speed)
-        pedal = self._pedal(reading.speed, self._wanted_speed(path[1:], reading.speed))
-        return np.array([steer, pedal], np.float32)
+        turn = self._turn(reading.waypoints, reading.speed)
+        wanted = self._wanted_speed(reading.waypoints, reading.speed, turn)
+        return np.array([self._steer(turn, reading.speed), self._pedal(reading.speed, wanted)], np.float32)
 
-    def _steer(self, points: Array, speed: float) -> float:
-        """Wheel angle of the circle through the rear axle and the look-ahead point, as steer."""
+    def _turn(self, points: Array, speed: float) -> float:
+        """Curvature (1/m, right positive) of the circle through the rear axle and the look-ahead point."""
         g = self.gains
         reach = min(g.max_look_ahead, max(g.min_look_ahead, g.look_ahead_s * speed))
-        from_axle = points + np.array([g.rear_axle, 0.0])
-        x, y = look_ahead_point(from_axle, reach + g.rear_axle)
-        curvature = 2.0 * y / (x * x + y * y) * (1.0 + (speed / g.characteristic_speed) ** 2)
-        full = g.max_steer_deg * float(np.interp(3.6 * speed, *g.steering_curve))
-        return max(-1.0, min(1.0, math.degrees(math.atan(g.wheelbase * curvature)) / full))
+        x, y = look_ahead_point(points + np.array([g.rear_axle, 0.0]), reach + g.rear_axle)
+        return 2.0 * y / (x * x + y * y)
 
-    def _wanted_speed(self, points: Array, speed: float) -> float:
-        """m/s: the target, less for the curves ahead and for what stands in the way."""
+    def _steer(self, turn: float, speed: float) -> float:
+        """The steer that makes the car follow a curvature."""
+        g = self.gains
+        wheel = math.atan(g.wheelbase * turn * (1.0 + (speed / g.characteristic_speed) ** 2))
+        full = g.max_steer_deg * float(np.interp(3.6 * speed, *g.steering_curve))
+        return max(-1.0, min(1.0, math.degrees(wheel) / full))
+
+    def _wanted_speed(self, points: Array, speed: float, turn: float) -> float:
+        """m/s: the target, less for the curve the car is in, those ahead and what stands in the way."""
         g = self.gains
         target = self._config.reward.target_speed_kmh / 3.6
         curvature, distance = curvatures(points)
+        curvature, distance = np.append(curvature, abs(turn)), np.append(distance, 0.0)
         with np.errstate(divide="ignore"):
             allowed = np.sqrt(g.lateral_acceleration / curvature)
         # Speeds from which one can still brake to what a curve further on allows.
-        wanted = min(target, float(np.sqrt(allowed**2 + 2 * g.braking * distance).min(initial=math.inf)))
+        wanted = min(target, float(np.sqrt(allowed**2 + 2 * g.braking * distance).min()))
         if math.isfinite(self._obstacle):
             room = max(0.0, self._obstacle - g.gap)
             # Its speed along ours follows from the gap and the time to close it.

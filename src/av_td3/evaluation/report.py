@@ -36,6 +36,9 @@ _RIDE = (
     ("episode_length", "steps/\nepisode"),
 )
 
+_WIDTH, _AGENT = 80, 10
+"""Columns of the terminal that the tables are made for, and of the agents' names."""
+
 
 def tables(comparison: Comparison, details: bool = True) -> RenderableType:
     """What ``av-td3 evaluate`` shows; fits 80 columns."""
@@ -120,21 +123,33 @@ def _title(comparison: Comparison) -> str:
 
 
 def _table(comparison: Comparison, columns: tuple[tuple[str, str], ...], title: str | None) -> Table:
+    rows = [
+        (Text(name), [_cell(metric, summary[metric]) for metric, _ in columns])
+        for name, summary in comparison.summaries.items()
+    ]
+    widths = [
+        max(
+            len(line)
+            for text in (header, *(cells[k].plain for _, cells in rows))
+            for line in text.split("\n")
+        )
+        for k, (_, header) in enumerate(columns)
+    ]
+    roomy = _AGENT + sum(widths) + 2 * len(widths) <= _WIDTH
     table = Table(
         title=title,
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
+        padding=(0, 1 if roomy else 0, 0, 0),
         show_edge=False,
         pad_edge=False,
     )
-    table.add_column("\nagent", overflow="fold", min_width=9, max_width=12)
+    table.add_column("\nagent", overflow="fold", min_width=_AGENT - 2, max_width=_AGENT)
     for _, header in columns:
         table.add_column(header, justify="right", no_wrap=True)
-    for name, summary in comparison.summaries.items():
-        cells = [_cell(metric, summary[metric]) for metric, _ in columns]
-        table.add_row(Text(name), *cells)
+    for name, cells in rows:
+        table.add_row(name, *cells)
     return table
 
 
@@ -164,18 +179,16 @@ def _endings(comparison: Comparison) -> list[Text]:
 
 
 def _number(metric: str, x: float | None, brief: bool = False) -> str:
-    """Short enough for a column, precise enough to compare; ``brief`` spends no digit beyond two."""
+    """Short enough for a column, precise enough to compare; ``brief`` for the ends of an interval."""
     if x is None:
         return "-"
-    percent = metric in _PERCENT
-    if percent:
+    if metric in _PERCENT:
         x, brief = 100 * x, True
     size = abs(x)
     if x == 0 or size >= (9.95 if brief else 99.5):
         return f"{x:.0f}"
-    if percent:
-        return f"{x:.1f}"
-    return f"{x:.1f}" if size >= 0.95 else f"{x:.2f}"
+    coarse = size >= 0.95 or (brief and metric in dict(_HEADLINE))
+    return f"{x:.1f}" if coarse else f"{x:.2f}"
 
 
 def _points(x: float | None) -> str:
