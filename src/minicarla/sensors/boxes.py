@@ -106,6 +106,46 @@ class Boxes:
         row = int(np.argmin(travelled))
         return (float(travelled[row]), row) if np.isfinite(travelled[row]) else (np.inf, -1)
 
+    def cast(
+        self, origin: Sequence[float], directions: Array, reach: float
+    ) -> tuple[Array, NDArray[np.int64], Array]:
+        """First hits of rays from ``origin`` along ``directions`` (n, 3), unit vectors.
+
+        Returns (metres (n,), inf without a hit; row (n,), -1 without; cosine (n,) of the angle
+        between ray and surface normal).  A ray that starts inside a box goes through it.
+        """
+        count = len(directions)
+        distance = np.full(count, np.inf)
+        row = np.full(count, -1, np.int64)
+        cosine = np.zeros(count)
+        if len(self) == 0 or count == 0:
+            return distance, row, cosine
+        away = self.centre - np.asarray(origin, dtype=np.float64)
+        gap = np.sqrt((away * away).sum(1))
+        radius = np.sqrt((self.extent * self.extent).sum(1))
+        # Rays that pass within the ball around a box: |away - (away . d) d| <= radius, ahead of the origin.
+        along = directions @ away.T  # (n, boxes)
+        near = (gap * gap - along * along <= radius * radius) & (along > -radius) & (along - radius < reach)
+        ray, box = near.nonzero()
+        if not len(ray):
+            return distance, row, cosine
+        local = np.einsum("nij,ni->nj", self.axes, -away)[box]
+        heading = np.einsum("pij,pi->pj", self.axes[box], directions[ray])
+        heading[heading == 0.0] = 1e-300
+        to_low = (-self.extent[box] - local) / heading
+        to_high = (self.extent[box] - local) / heading
+        enter = np.minimum(to_low, to_high)
+        axis = enter.argmax(1)
+        first = enter.max(1)
+        last = np.maximum(to_low, to_high).min(1)
+        hit = ((first <= last) & (first > 0.0) & (first <= reach)).nonzero()[0]
+        hit = hit[(-first[hit]).argsort(kind="stable")]  # the nearest is written last and stays
+        ray = ray[hit]
+        distance[ray] = first[hit]
+        row[ray] = box[hit]
+        cosine[ray] = np.abs(heading[hit, axis[hit]])
+        return distance, row, cosine
+
 
 _FIELDS = ("centre", "axes", "extent", "actor", "static", "tag", "velocity")
 

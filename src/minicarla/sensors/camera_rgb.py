@@ -3,43 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 from minicarla.geometry import Transform
-from minicarla.sensors.base import BOOL, FLOAT, INT, ROLE_NAME, SENSOR_TICK, STRING, Attribute, Sensor
+from minicarla.sensors.base import BOOL, FLOAT, INT, STRING, Attribute
+from minicarla.sensors.camera import CAMERA_ATTRIBUTES, Camera
 from minicarla.sensors.raster.picture import ColourPicture
 from minicarla.sensors.view import WorldView
 from minicarla.wire import sensor_data
 from minicarla.wire.stream import SensorType
-
-MOST_PIXELS = 8192
-
-CAMERA_ATTRIBUTES = (
-    ROLE_NAME,
-    SENSOR_TICK,
-    Attribute("image_size_x", INT, "800"),
-    Attribute("image_size_y", INT, "600"),
-    Attribute("fov", FLOAT, "90.0"),
-    Attribute("lens_circle_falloff", FLOAT, "5.0"),
-    Attribute("lens_circle_multiplier", FLOAT, "0.0"),
-    Attribute("lens_k", FLOAT, "-1.0"),
-    Attribute("lens_kcube", FLOAT, "0.0"),
-    Attribute("lens_x_size", FLOAT, "0.08"),
-    Attribute("lens_y_size", FLOAT, "0.08"),
-)
-"""Of every camera.  Size, field of view and tick are respected; the lens is always a pinhole."""
-
-
-class Camera(Sensor):
-    """Base of the cameras: ``width``, ``height`` in pixels, horizontal ``fov`` in degrees."""
-
-    attributes: ClassVar[tuple[Attribute, ...]] = CAMERA_ATTRIBUTES
-
-    def __init__(self, attributes: Mapping[str, str] = {}, seed: int = 0) -> None:
-        super().__init__(attributes, seed)
-        self.width = min(MOST_PIXELS, max(1, int(self.number("image_size_x"))))
-        self.height = min(MOST_PIXELS, max(1, int(self.number("image_size_y"))))
-        self.fov = min(170.0, max(1.0, self.number("fov")))
 
 
 class RgbCamera(Camera):

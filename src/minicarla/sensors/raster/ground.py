@@ -133,3 +133,14 @@ def marking_outlines(marking: Any) -> list[NDArray[np.float64]]:
 def ground_of(roadmap: Any) -> Ground:
     """The map's ground, drawn once."""
     return Ground(roadmap)
+
+
+def tags_at(roadmap: Any, points: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Semantic tags (n,) of the ground at world ``points`` (n, 2 or 3)."""
+    ground = ground_of(roadmap)
+    column = np.floor((points[:, 0] - ground.x0) / ground.resolution).astype(np.int64)
+    row = np.floor((points[:, 1] - ground.y0) / ground.resolution).astype(np.int64)
+    rows, columns = ground.labels.shape
+    inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+    labels = ground.labels[np.clip(row, 0, rows - 1), np.clip(column, 0, columns - 1)]
+    return TAGS.take(np.where(inside, labels, TERRAIN))

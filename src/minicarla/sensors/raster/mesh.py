@@ -470,9 +470,9 @@ def _leaders(statics: list[Any]) -> Ints:
 class StaticMesh(Mesh):
     """Mesh of all statics of a map, in the world's frame."""
 
-    def __init__(self, statics: list[Any]) -> None:
+    def __init__(self, statics: list[Any], centre: Array) -> None:
+        """centre (M, 3): where they are drawn."""
         count = len(statics)
-        centre = np.array([s.centre for s in statics], dtype=np.float64).reshape(count, 3)
         extent = np.array([s.extent for s in statics], dtype=np.float64).reshape(count, 3)
         yaw = np.array([s.yaw for s in statics], dtype=np.float64)
         colour = np.array([s.colour for s in statics], dtype=np.float64).reshape(count, 3)[:, ::-1]

@@ -24,6 +24,7 @@ from minicarla.geometry import Transform, rotation_matrix
 from minicarla.sensors.boxes import rotation_matrices
 from minicarla.sensors.cache import per_map
 from minicarla.sensors.raster.mesh import Mesh, StaticMesh, body_mesh
+from minicarla.sensors.raster.terrain import terrain_of
 from minicarla.world.bodies import Bodies
 
 Array = NDArray[np.float64]
@@ -76,7 +77,7 @@ class Quads(NamedTuple):
 
     corners: (F, 4, 2) pixel coordinates.  cut: those that the near plane cuts, by position: (3 to 5, 2).
     row: (F,) in the scene's mesh.  owner: (F,) object in the scene.  depth: (F,) metres ahead of
-    the middle of each.
+    the middle of each.  nearest, farthest: (F,) metres ahead of its corners.
     """
 
     corners: Array
@@ -84,13 +85,16 @@ class Quads(NamedTuple):
     row: Ints
     owner: Ints
     depth: Array
+    nearest: Array
+    farthest: Array
 
 
 class Statics:
     """The map's statics, with a cache of what may be seen from where."""
 
     def __init__(self, roadmap: Any) -> None:
-        self.mesh = StaticMesh(list(roadmap.statics))
+        statics = list(roadmap.statics)
+        self.mesh = StaticMesh(statics, terrain_of(roadmap).flattened_statics(statics))
         self._near: OrderedDict[tuple[int, int, int, int], tuple[Ints, StaticMesh]] = OrderedDict()
 
     def nearby(self, eye: Eye, camera: Camera) -> tuple[Ints, StaticMesh]:
@@ -258,7 +262,19 @@ class Scene:
         if cut:
             places = {k: place for place, k in enumerate(order.tolist()) if k in cut}
             cut = {place: cut[k] for k, place in places.items()}
-        return Quads(uv.take(order, 0), cut, row.take(order), owner.take(order), z.take(order, 0).mean(1))
+        z = z.take(order, 0)
+        return Quads(
+            uv.take(order, 0), cut, row.take(order), owner.take(order), z.mean(1), z.min(1), z.max(1)
+        )
+
+    def planes(self, quads: Quads) -> Array:
+        """(F, 3): c such that 1 / depth = c . (right / ahead, down / ahead, 1) on each, of the last look."""
+        normal = self.mesh.normal.take(quads.row, 0)
+        turned = np.einsum("qi,qij->qj", normal, self._matrix.take(quads.owner, 0))
+        offset = self.mesh.offset.take(quads.row)
+        offset = offset + np.einsum("qj,qj->q", turned, self._offset.take(quads.owner, 0))
+        planes: Array = turned / np.where(np.abs(offset) > 1e-9, offset, 1e-9)[:, None]
+        return planes
 
     def _ranks(self, alive: Ints) -> Array:
         """Place of each of the objects ``alive`` in the order of painting, farthest first."""

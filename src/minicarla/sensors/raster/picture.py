@@ -14,12 +14,13 @@ from minicarla.sensors.raster.ground import Ground, ground_of
 from minicarla.sensors.raster.light import ELEVATIONS, Light
 from minicarla.sensors.raster.mesh import GLOW_DAY, GLOW_NIGHT, Role
 from minicarla.sensors.raster.painter import Camera, Eye, Quads, Scene, eye_of
+from minicarla.sensors.raster.terrain import terrain_of
 from minicarla.world.bodies import Bodies
 
 Array = NDArray[np.float64]
 
-_SHIFT = 4
-_ONE = 1 << _SHIFT
+SHIFT = 4
+_ONE = 1 << SHIFT
 _SHORTEST_BAND = 4  # rows
 _FAR = 600.0  # metres; the ground beyond has the horizon's colour
 
@@ -64,6 +65,7 @@ class ColourPicture:
     def render(self, roadmap: Any, bodies: Bodies, weather: Any, pose: Transform) -> NDArray[np.uint8]:
         """(height, width, 4) uint8, BGRA."""
         light = self.light(weather)
+        bodies, pose = terrain_of(roadmap).flatten(bodies, pose)
         eye = eye_of(pose)
         canvas = self._canvas
         self._paint_backdrop(canvas, ground_of(roadmap), light, eye, pose)
@@ -71,7 +73,7 @@ class ColourPicture:
         colours = self._paint.colours(self._scene, quads, bodies, light)
         fill = cv2.fillConvexPoly
         for points, colour in zip(fixed_point(quads), colours, strict=True):
-            fill(canvas, points, colour, 8, _SHIFT)
+            fill(canvas, points, colour, 8, SHIFT)
         if self.samples == 1:
             return canvas
         return cv2.resize(canvas, self.size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
@@ -91,7 +93,7 @@ class ColourPicture:
         canvas[:top] = backdrop.sky[:top]
         if top >= self.camera.height:
             return
-        homography = ground_homography(eye, self.camera, height)
+        homography = ground_homography(eye, self.camera)
         for first, end, level in backdrop.bands:
             sample_ground(ground, homography, level, first, canvas[first:end])
         below, shaded = canvas[top:], self._shaded[top:]
@@ -103,8 +105,8 @@ class ColourPicture:
             below[backdrop.hidden] = backdrop.sky[top:][backdrop.hidden]
 
 
-def ground_homography(eye: Eye, camera: Camera, height: float) -> Array:
-    """(3, 3) from pixel coordinates (u, v, 1) to ground (x w, y w, w) in metres, w > 0 on the ground."""
+def ground_homography(eye: Eye, camera: Camera) -> Array:
+    """(3, 3) from pixel coordinates (u, v, 1) to (x w, y w, w) on the plane z = 0; w > 0 on it."""
     right, down, ahead = eye.axes.T
     ray = np.stack(
         [
@@ -115,6 +117,7 @@ def ground_homography(eye: Eye, camera: Camera, height: float) -> Array:
         axis=1,
     )  # (3, 3): world direction of pixel (u, v, 1)
     fall = -ray[2]  # metres down per unit of the ray
+    height = eye.position[2]
     matrix = np.stack(
         [ray[0] * height + eye.position[0] * fall, ray[1] * height + eye.position[1] * fall, fall]
     )
@@ -125,20 +128,24 @@ def sample_ground(
     ground: Ground, homography: Array, level: int, first_row: int, out: NDArray[np.uint8]
 ) -> None:
     """Fill ``out`` (rows from ``first_row``) with the ground's colours, bilinear."""
-    step = ground.resolution * 2**level
-    to_texture = np.array(
-        [[1 / step, 0, -ground.x0 / step - 0.5], [0, 1 / step, -ground.y0 / step - 0.5], [0, 0, 1]]
-    )
-    shift = np.array([[1.0, 0, 0.5], [0, 1.0, first_row + 0.5], [0, 0, 1]])
-    matrix = to_texture @ homography @ shift
     cv2.warpPerspective(
         ground.levels[level],
-        matrix,
+        texture_matrix(ground, homography, level, first_row),
         (out.shape[1], out.shape[0]),
         dst=out,
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
+
+
+def texture_matrix(ground: Ground, homography: Array, level: int, first_row: int) -> Array:
+    """(3, 3) from pixels (column, row - first_row) to the texture's, both counted from pixels' middles."""
+    step = ground.resolution * 2**level
+    shifted = homography.copy()
+    shifted[:, 2] += 0.5 * homography[:, 0] + (first_row + 0.5) * homography[:, 1]
+    shifted[0] = (shifted[0] - ground.x0 * shifted[2]) / step - 0.5 * shifted[2]
+    shifted[1] = (shifted[1] - ground.y0 * shifted[2]) / step - 0.5 * shifted[2]
+    return shifted
 
 
 def _backdrop(camera: Camera, light: Light, ground: Ground, eye: Eye, height: float) -> _Backdrop:

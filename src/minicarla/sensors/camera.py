@@ -1,0 +1,62 @@
+"""What all cameras share: size, field of view, and the picture of geometry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from minicarla.geometry import Transform
+from minicarla.sensors.base import FLOAT, INT, ROLE_NAME, SENSOR_TICK, Attribute, Sensor
+from minicarla.sensors.raster.geometry import GeometryPicture
+from minicarla.sensors.view import WorldView
+from minicarla.wire import sensor_data
+
+MOST_PIXELS = 8192
+
+CAMERA_ATTRIBUTES = (
+    ROLE_NAME,
+    SENSOR_TICK,
+    Attribute("image_size_x", INT, "800"),
+    Attribute("image_size_y", INT, "600"),
+    Attribute("fov", FLOAT, "90.0"),
+    Attribute("lens_circle_falloff", FLOAT, "5.0"),
+    Attribute("lens_circle_multiplier", FLOAT, "0.0"),
+    Attribute("lens_k", FLOAT, "-1.0"),
+    Attribute("lens_kcube", FLOAT, "0.0"),
+    Attribute("lens_x_size", FLOAT, "0.08"),
+    Attribute("lens_y_size", FLOAT, "0.08"),
+)
+"""Of every camera.  Size, field of view and tick are respected; the lens is always a pinhole."""
+
+
+class Camera(Sensor):
+    """Base of the cameras: ``width``, ``height`` in pixels, horizontal ``fov`` in degrees."""
+
+    attributes: ClassVar[tuple[Attribute, ...]] = CAMERA_ATTRIBUTES
+
+    def __init__(self, attributes: Mapping[str, str] = {}, seed: int = 0) -> None:
+        super().__init__(attributes, seed)
+        self.width = min(MOST_PIXELS, max(1, int(self.number("image_size_x"))))
+        self.height = min(MOST_PIXELS, max(1, int(self.number("image_size_y"))))
+        self.fov = min(170.0, max(1.0, self.number("fov")))
+
+
+class GeometryCamera(Camera):
+    """Base of the cameras that show geometry instead of colour."""
+
+    def __init__(self, attributes: Mapping[str, str] = {}, seed: int = 0) -> None:
+        super().__init__(attributes, seed)
+        self._picture = GeometryPicture(self.width, self.height, self.fov)
+
+    def render(self, view: WorldView, pose: Transform) -> GeometryPicture:
+        """The picture as seen from ``pose``."""
+        self._picture.render(view.roadmap, view.bodies, pose)
+        return self._picture
+
+    def image(self, *, red: Any, green: Any = 0, blue: Any = 0) -> bytes:
+        """Message of an opaque picture; channels (height, width) or one value."""
+        pixels = np.empty((self.height, self.width, 4), np.uint8)
+        pixels[..., 0], pixels[..., 1], pixels[..., 2], pixels[..., 3] = blue, green, red, 255
+        return sensor_data.image(pixels, self.fov)

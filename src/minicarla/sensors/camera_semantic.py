@@ -1,0 +1,19 @@
+"""``sensor.camera.semantic_segmentation``."""
+
+from __future__ import annotations
+
+from minicarla.geometry import Transform
+from minicarla.sensors.camera import GeometryCamera
+from minicarla.sensors.view import WorldView
+from minicarla.wire.stream import SensorType
+
+
+class SemanticCamera(GeometryCamera):
+    """The semantic tag of what each pixel shows, in R."""
+
+    blueprint = "sensor.camera.semantic_segmentation"
+    wire_type = SensorType.SEMANTIC_CAMERA
+
+    def measure(self, view: WorldView, pose: Transform, parent_id: int) -> bytes:
+        """An image, BGRA."""
+        return self.image(red=self.render(view, pose).tag)

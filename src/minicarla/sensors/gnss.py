@@ -1,0 +1,75 @@
+"""``sensor.other.gnss``: latitude, longitude and altitude by the map's geoReference."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from minicarla.geometry import Transform
+from minicarla.sensors.base import FLOAT, INT, ROLE_NAME_ANY, SENSOR_TICK, Attribute, Sensor
+from minicarla.sensors.cache import per_map
+from minicarla.sensors.view import WorldView
+from minicarla.wire import sensor_data
+from minicarla.wire.stream import SensorType
+
+EARTH_RADIUS = 6378137.0
+"""Metres, of the equator, as in CARLA."""
+
+DEFAULT_REFERENCE = (42.0, 2.0)
+"""What CARLA takes for a map without a usable geoReference: latitude, longitude."""
+
+
+@per_map
+def reference(roadmap: object) -> tuple[float, float]:
+    """Latitude and longitude of a map's origin, degrees."""
+    text = getattr(roadmap, "opendrive", "")
+    found = re.search(r"<geoReference>(.*?)</geoReference>", text, re.DOTALL)
+    if found:
+        latitude = re.search(r"\+lat_0=([-+.\deE]+)", found[1])
+        longitude = re.search(r"\+lon_0=([-+.\deE]+)", found[1])
+        if latitude and longitude:
+            return float(latitude[1]), float(longitude[1])
+    return DEFAULT_REFERENCE
+
+
+def geolocation(origin: tuple[float, float], x: float, y: float) -> tuple[float, float]:
+    """Latitude and longitude of CARLA's (x, y): Mercator around ``origin``, y pointing south.
+
+    The same as ``carla.Map.transform_to_geolocation``.
+    """
+    latitude, longitude = origin
+    scale = math.cos(math.radians(latitude))
+    mx = scale * math.radians(longitude) * EARTH_RADIUS + x
+    my = scale * EARTH_RADIUS * math.log(math.tan(math.radians(90.0 + latitude) / 2.0)) - y
+    return (
+        math.degrees(2.0 * math.atan(math.exp(my / (EARTH_RADIUS * scale)))) - 90.0,
+        math.degrees(mx / (EARTH_RADIUS * scale)),
+    )
+
+
+class GnssSensor(Sensor):
+    """Position on the globe, with a bias and Gaussian noise on each coordinate."""
+
+    blueprint = "sensor.other.gnss"
+    wire_type = SensorType.GNSS
+    attributes = (
+        ROLE_NAME_ANY,
+        SENSOR_TICK,
+        Attribute("noise_seed", INT, "0"),
+        Attribute("noise_lat_stddev", FLOAT, "0.0"),
+        Attribute("noise_lat_bias", FLOAT, "0.0"),
+        Attribute("noise_lon_stddev", FLOAT, "0.0"),
+        Attribute("noise_lon_bias", FLOAT, "0.0"),
+        Attribute("noise_alt_stddev", FLOAT, "0.0"),
+        Attribute("noise_alt_bias", FLOAT, "0.0"),
+    )
+
+    def measure(self, view: WorldView, pose: Transform, parent_id: int) -> bytes:
+        """Latitude and longitude in degrees, altitude in metres."""
+        latitude, longitude = geolocation(reference(view.roadmap), pose.x, pose.y)
+        noise = [
+            self.number(f"noise_{name}_bias")
+            + self.random.normal(0.0, abs(self.number(f"noise_{name}_stddev")))
+            for name in ("lat", "lon", "alt")
+        ]
+        return sensor_data.gnss(latitude + noise[0], longitude + noise[1], pose.z + noise[2])

@@ -1,0 +1,147 @@
+"""The exact geometry behind each pixel: what it shows, how far it is, which thing it belongs to.
+
+Depth, semantic and instance segmentation all read from one buffer, so they agree with
+each other on every pixel, and with the colour picture, which paints the same
+quadrilaterals in the same order.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from minicarla.geometry import Transform
+from minicarla.sensors.raster.ground import TAGS, TERRAIN, ground_of
+from minicarla.sensors.raster.painter import NEAR, Camera, Eye, Scene, eye_of
+from minicarla.sensors.raster.picture import SHIFT, fixed_point, ground_homography, texture_matrix
+from minicarla.sensors.raster.terrain import terrain_of
+from minicarla.sensors.tags import Tag
+from minicarla.world.bodies import Bodies
+
+FAR = 1000.0
+"""Metres; CARLA's depth of the sky."""
+
+STATIC_IDS = 0x8000
+"""Instance ids of statics start here; those of vehicles and walkers are their actor ids."""
+
+
+class GeometryPicture:
+    """Renders one camera's geometry; call :meth:`render`, then read.
+
+    depth: (height, width) float32, metres along the optical axis, at most 1000.
+    tag: (height, width) uint8 semantic tags.  instance: (height, width) uint16.
+    """
+
+    def __init__(self, width: int, height: int, fov: float) -> None:
+        self.camera = Camera(width, height, fov)
+        self._scene = Scene(self.camera)
+        self._face = np.zeros((height, width), np.int32)
+        self._x = ((np.arange(width) + 0.5 - 0.5 * width) / self.camera.focal).astype(np.float32)
+        self._y = ((np.arange(height) + 0.5 - 0.5 * height) / self.camera.focal).astype(np.float32)[:, None]
+        self._grounds: OrderedDict[tuple[float, ...], tuple[NDArray[np.float32], NDArray[np.bool_]]] = (
+            OrderedDict()
+        )
+        self._tables: tuple[Any, ...] = ()
+
+    def render(self, roadmap: Any, bodies: Bodies, pose: Transform) -> None:
+        """Draw the scene as seen from ``pose``."""
+        bodies, pose = terrain_of(roadmap).flatten(bodies, pose)
+        eye = eye_of(pose)
+        quads = self._scene.look(roadmap, bodies, eye, shadows=False)
+        face = self._face
+        face.fill(0)
+        fill = cv2.fillConvexPoly
+        for number, points in enumerate(fixed_point(quads), 1):
+            fill(face, points, number, 8, SHIFT)
+        self._tables = (roadmap, bodies, eye, quads)
+
+    def _below(self, eye: Eye) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Depth of level ground at height 0, and where it is seen."""
+        height = float(eye.position[2])
+        right, down, ahead = (float(v) for v in eye.axes[2])
+        key = (height, right, down, ahead)
+        found = self._grounds.get(key)
+        if found is None:
+            rise = np.float32(right) * self._x + np.float32(down) * self._y + np.float32(ahead)
+            if height > 0.0:
+                seen = rise < -height / FAR
+                depth = np.where(seen, np.float32(height) / np.maximum(-rise, 1e-6), FAR).astype(np.float32)
+            else:
+                seen = np.zeros(rise.shape, np.bool_)
+                depth = np.full(rise.shape, FAR, np.float32)
+            found = self._grounds[key] = (depth, seen)
+            if len(self._grounds) > 8:
+                self._grounds.popitem(last=False)
+        return found
+
+    @property
+    def depth(self) -> NDArray[np.float32]:
+        """Metres along the optical axis."""
+        _, _, eye, quads = self._tables
+        ground, _ = self._below(eye)
+        count = len(quads.row)
+        if not count:
+            return ground.copy()
+        # On a plane n . p = d, 1 / depth = n . (x, y, 1) / d, which is linear in the pixel.
+        inverse = np.zeros((3, count + 1), np.float32)
+        inverse[:, 1:] = self._scene.planes(quads).T
+        nearest = np.zeros(count + 1, np.float32)
+        farthest = np.zeros(count + 1, np.float32)
+        nearest[1:] = np.maximum(quads.nearest, NEAR)
+        farthest[1:] = quads.farthest
+        face = self._face
+        value = inverse[0].take(face)
+        value *= self._x
+        part = inverse[1].take(face)
+        part *= self._y
+        value += part
+        value += inverse[2].take(face)
+        # Where an edge's last pixel reaches beyond its face, the face's own range holds.
+        with np.errstate(divide="ignore"):
+            np.divide(1.0, value, out=value)
+        value[value <= 0.0] = np.inf
+        np.minimum(value, farthest.take(face), out=value)
+        np.maximum(value, nearest.take(face), out=value)
+        return np.where(face > 0, value, ground)
+
+    @property
+    def tag(self) -> NDArray[np.uint8]:
+        """Semantic tags."""
+        roadmap, bodies, eye, quads = self._tables
+        _, seen = self._below(eye)
+        out = np.full(self._face.shape, int(Tag.SKY), np.uint8)
+        rows = np.nonzero(seen.any(1))[0]
+        if len(rows):
+            first = int(rows[0])
+            ground = ground_of(roadmap)
+            matrix = texture_matrix(ground, ground_homography(eye, self.camera), 0, first)
+            labels: Any = cv2.warpPerspective(
+                ground.labels,
+                matrix,
+                (self.camera.width, self.camera.height - first),
+                flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
+                borderMode=cv2.BORDER_CONSTANT,
+                borderValue=TERRAIN,
+            )
+            np.copyto(out[first:], TAGS.take(labels), where=seen[first:])
+        table = np.zeros(len(quads.row) + 1, np.uint8)
+        of = np.concatenate([self._static_column(roadmap, "tag"), bodies.tag])
+        table[1:] = of[quads.owner]
+        np.copyto(out, table.take(self._face), where=self._face > 0)
+        return out
+
+    @property
+    def instance(self) -> NDArray[np.uint16]:
+        """Instance ids: the actor's, or :data:`STATIC_IDS` and up; 0 on ground and sky."""
+        _, bodies, _, quads = self._tables
+        table = np.zeros(len(quads.row) + 1, np.uint16)
+        ids = np.concatenate([self._scene.still + STATIC_IDS, bodies.id])
+        table[1:] = (ids & 0xFFFF)[quads.owner]
+        return table.take(self._face)
+
+    def _static_column(self, roadmap: Any, name: str) -> NDArray[np.uint8]:
+        return np.array([getattr(roadmap.statics[k], name) for k in self._scene.still], np.uint8)
