@@ -273,7 +273,7 @@ def compose(
 
 def _inset(frame: Frame, view: Frame) -> None:
     """The newest picture of the agent's stack, its own pixels kept visible, in the upper right corner."""
-    scale = max(1, frame.shape[0] * 2 // 5 // view.shape[0])
+    scale = max(1, frame.shape[0] // 2 // view.shape[0])
     if (view.shape[0] * scale + 14) > frame.shape[0]:
         return  # a picture too small to hold another
     big = np.repeat(np.repeat(view, scale, 0), scale, 1)[:, :, None]
