@@ -67,10 +67,11 @@ class CameraConfig(Section):
     width: int = Field(default=84, ge=16, le=1920)
     height: int = Field(default=84, ge=16, le=1080)
     fov: float = Field(default=90.0, gt=10, lt=170)
-    x: float = 1.3
-    z: float = 1.5
-    pitch: float = -5.0
-    """Mounting relative to the car's origin: metres forward, metres up, degrees."""
+    x: float = 1.5
+    z: float = 2.4
+    pitch: float = -10.0
+    """Mounting relative to the car's origin: metres forward, metres up, degrees.  The default
+    looks from the front of the roof, over the bonnet."""
     frame_stack: int = Field(default=4, ge=1, le=8)
     size: int = Field(default=84, ge=36, le=256)
     """Side of the square grayscale picture in the observation, pixels."""
@@ -229,7 +230,7 @@ class TrainConfig(Section):
     """End training when an alert reaches this level, keeping the checkpoint from before it."""
     device: str = "auto"
     threads: int | None = Field(default=None, ge=1)
-    """torch's intra-op threads; null: all cores."""
+    """torch's intra-op threads; null: all cores.  On a machine that is shared, one fewer."""
     debug: bool = False
 
 
