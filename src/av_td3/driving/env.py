@@ -291,6 +291,7 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     # Measuring
 
     def _begin_counting(self) -> None:
+        self._first_frame = self._session.frame
         # The last episode's events, and those of being lifted to another place, are not this one's.
         self._collision.until(self._session.frame)
         self._invasion.until(self._session.frame)
@@ -430,5 +431,5 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             "jerk": state.jerk,
             "time_to_collision_s": state.time_to_collision,
             "obstacle_distance_m": state.obstacle_distance,
-            "frame": self._session.frame,
+            "frame": self._session.frame - self._first_frame,
         }

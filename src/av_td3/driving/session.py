@@ -80,7 +80,6 @@ class Session:
         self.timeout_s = timeout_s
         self.map = self._select_map(map_name)
         self.blueprints = self.world.get_blueprint_library()
-        self._remove_stale_actors()
         settings = self.world.get_settings()
         settings.synchronous_mode = True
         settings.fixed_delta_seconds = STEP_SECONDS
@@ -88,7 +87,11 @@ class Session:
         self.role = f"{_MARK}:{socket.gethostname()}:{os.getpid()}"
         """``role_name`` of what this process spawns: what a dead one left can be told by it."""
         self.frame = 0
-        self.tick()
+        self.tick()  # in synchronous mode the client knows of no actor before its first tick
+        if self._remove_stale_actors():
+            # A process that died cannot have put the settings back: they were its own.
+            self._original.synchronous_mode = False
+            self._original.fixed_delta_seconds = None
 
     def tick(self) -> int:
         """Advance the simulator one step; returns the new frame.
@@ -140,8 +143,8 @@ class Session:
             ) from None
         return self.world.get_map()
 
-    def _remove_stale_actors(self) -> None:
-        """Destroy what processes on this machine that no longer live left in the world."""
+    def _remove_stale_actors(self) -> bool:
+        """Destroy what dead processes of this machine left in the world; whether there was anything."""
         stale = []
         for actor in self.world.get_actors():
             role = actor.attributes.get("role_name", "").removeprefix(AUTOPILOT_ROLE + ":")
@@ -150,7 +153,8 @@ class Session:
             if mark == _MARK and host == socket.gethostname() and pid.isdigit() and not _alive(int(pid)):
                 stale.append(actor)
         stale.sort(key=lambda actor: not actor.type_id.startswith("sensor."))  # sensors before their cars
-        self.client.apply_batch([carla.command.DestroyActor(actor.id) for actor in stale])
+        self.client.apply_batch_sync([carla.command.DestroyActor(actor.id) for actor in stale], False)
+        return bool(stale)
 
 
 class Pictures:
