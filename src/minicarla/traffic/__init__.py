@@ -1,0 +1,5 @@
+"""Drivers that need no Traffic Manager; traffic lights."""
+
+from minicarla.traffic.drivers import Traffic
+
+__all__ = ["Traffic"]

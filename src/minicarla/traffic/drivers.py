@@ -1,0 +1,496 @@
+"""Drivers of the server's own traffic.
+
+Each driver plans a path: lanes one after the other, turns drawn at random, as points a
+metre apart.  It steers along it by pure pursuit (Coulter 1992), keeps its distance by the
+intelligent driver model (Treiber, Hennecke, Helbing 2000) from whatever body stands on the
+path (other drivers, clients' vehicles, pedestrians), slows down for bends, and enters a
+junction when it has reserved its way across: first come, first served, only with room on
+the far side, and only at a light that is not closed.
+
+What every driver does every tick is done for all of them at once, in arrays with a row a
+driver; what happens now and then (a junction ahead, more path) one by one.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minicarla.physics import models
+from minicarla.physics.pedals import pedals, steering
+from minicarla.traffic.network import Network
+from minicarla.traffic.occupancy import Occupancy
+from minicarla.world.bodies import VEHICLE, Bodies
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+POINTS = 160
+"""Points of path that are kept for each driver."""
+SIGHT = 64
+"""Points ahead in which a driver looks for others."""
+BEHIND = 8  # points kept behind the driver
+WINDOW = 6  # points in which it looks for its own place on the path
+
+ACCELERATION = 1.8  # m/s^2; IDM's a
+BRAKING = 2.5  # m/s^2, comfortable; IDM's b
+HARDEST = 8.0  # m/s^2
+HEADWAY = 1.3  # s; IDM's T
+STANDING_GAP = 2.5  # m; IDM's s0
+LATERAL = 2.2  # m/s^2 in bends
+STOP_LINE = 1.5  # m kept before a junction that may not be entered
+CLAIM = 12.0  # m before a junction, beyond the braking distance, at which it is claimed
+ROOM = 3.0  # m beyond its own length that a driver wants free behind a junction
+BESIDE = 0.3  # m between the sides of a driver and of what it does not stop for
+LOST = 6.0  # m from its path at which a driver makes a new one
+PREDICTION = 3.0  # s for which others' motion is foreseen before entering a junction
+
+
+@dataclass
+class Crossing:
+    """The part of a path inside a junction."""
+
+    lanes: tuple[int, ...]
+    entry: float  # metres along the path
+    exit: float
+
+
+@dataclass
+class Driver:
+    """What is not in arrays."""
+
+    actor_id: int
+    random: random.Random
+    lanes: list[tuple[int, float, float]] = field(default_factory=list)  # lane id, path metres
+    planned: float = 0.0  # metres along the path where the last lane ends
+    next_point: int = 0  # of the last lane, to be planned
+    ahead: Crossing | None = None  # the next junction, not reserved yet
+    held: list[Crossing] = field(default_factory=list)  # reserved
+    since: int = 0  # ticket of the claim, 0: none
+
+
+class Traffic:
+    """The server's own drivers.
+
+    Args:
+        roadmap: ``lanes``, ``locate`` and ``bounds`` are used.
+        seed: of the turns that drivers take.
+        lights: traffic lights to obey (``lights.TrafficLights``), if there are any.
+    """
+
+    def __init__(self, roadmap: Any, seed: int, lights: Any = None) -> None:
+        self.lights = lights
+        self._seed = seed
+        self._network = Network(roadmap)
+        self._occupancy = Occupancy(roadmap.bounds)
+        self._models = models.table()
+        self._drivers: list[Driver] = []
+        self._new: list[int] = []
+        self._tickets = 0
+        self._allocate(16)
+
+    def __len__(self) -> int:
+        return len(self._drivers) + len(self._new)
+
+    def add(self, actor_id: int) -> None:
+        """Drive this vehicle from the next :meth:`decide` on."""
+        self._new.append(actor_id)
+
+    def remove(self, actor_id: int) -> None:
+        """Stop driving it; nothing happens when it was not driven."""
+        if actor_id in self._new:
+            self._new.remove(actor_id)
+        for index, driver in enumerate(self._drivers):
+            if driver.actor_id == actor_id:
+                del self._drivers[index]
+                n = len(self._drivers)
+                for column in self._columns():
+                    column[index:n] = column[index + 1 : n + 1]
+                break
+
+    def decide(self, bodies: Bodies, dt: float) -> None:
+        """Set throttle, brake and steer of the driven vehicles for the coming ``dt`` seconds."""
+        if not self._drivers and not self._new:
+            return
+        for actor_id in self._new:
+            self._admit(actor_id)
+        self._new.clear()
+        rows = np.array([bodies.row(driver.actor_id) for driver in self._drivers])
+        _Decision(self, bodies, rows).make()
+
+    # ------------------------------------------------------------------ storage
+
+    def _allocate(self, capacity: int) -> None:
+        self._x = np.zeros((capacity, POINTS))
+        self._y = np.zeros((capacity, POINTS))
+        self._tx = np.zeros((capacity, POINTS))  # direction
+        self._ty = np.zeros((capacity, POINTS))
+        self._s = np.zeros((capacity, POINTS))  # metres along the path
+        self._allowed = np.zeros((capacity, POINTS))  # m/s, with braking for what follows
+        self._cell = np.zeros((capacity, POINTS), np.int64)
+        self._at = np.full(capacity, -1, np.int64)  # the point where the driver is; -1: no path
+        self._count = np.zeros(capacity, np.int64)  # points planned
+        self._stop = np.full(capacity, np.inf)  # metres along the path that may not be passed
+        self._entry = np.full(capacity, np.inf)  # metres along the path of the next unreserved junction
+        self._exit = np.full(capacity, np.inf)  # metres along the path where the oldest reservation ends
+
+    def _columns(self) -> list[Any]:
+        return [
+            self._x, self._y, self._tx, self._ty, self._s, self._allowed, self._cell,
+            self._at, self._count, self._stop, self._entry, self._exit,
+        ]  # fmt: skip
+
+    def _admit(self, actor_id: int) -> None:
+        n = len(self._drivers)
+        if n == len(self._at):
+            old = self._columns()
+            self._allocate(2 * n)
+            for column, values in zip(self._columns(), old, strict=True):
+                column[:n] = values
+        self._drivers.append(Driver(actor_id, random.Random(self._seed * 1_000_003 + actor_id)))
+        self._at[n], self._count[n] = -1, 0
+        self._stop[n] = self._entry[n] = self._exit[n] = np.inf
+
+
+class _Decision:
+    """One tick of all drivers."""
+
+    def __init__(self, traffic: Traffic, bodies: Bodies, rows: Ints) -> None:
+        self.t, self.bodies, self.rows = traffic, bodies, rows
+        self.n = len(rows)
+        yaw = np.radians(bodies.rotation[:, 1])
+        self.cos, self.sin = np.cos(yaw), np.sin(yaw)
+        self.x, self.y = bodies.position[rows, 0], bodies.position[rows, 1]
+        self.fx, self.fy = self.cos[rows], self.sin[rows]
+        self.speed = bodies.velocity[rows, 0] * self.fx + bodies.velocity[rows, 1] * self.fy
+        self.length = bodies.extent[rows, 0]
+        self.width = bodies.extent[rows, 1]
+        self.index = np.arange(self.n)
+
+    def make(self) -> None:
+        t, bodies, rows = self.t, self.bodies, self.rows
+        self._find_place()
+        t._occupancy.paint(bodies, self.cos, self.sin)
+        gap, their_speed = self._look_ahead()
+        self._junctions(gap, their_speed)
+        parameters = t._models[:, bodies.model[rows]]
+        acceleration = self._accelerate(gap, their_speed)
+        v = np.maximum(self.speed, 0.0)
+        throttle, brake = pedals(parameters, v, acceleration)
+        stand = (v < 0.3) & (acceleration <= 0.05)
+        lost = t._at[: self.n] < 0
+        bodies.throttle[rows] = np.where(stand | lost, 0.0, throttle)
+        bodies.brake[rows] = np.where(stand | lost, 0.7, brake)
+        bodies.steer[rows] = np.where(lost, 0.0, self._steer(parameters, v))
+        bodies.hand_brake[rows] = False
+        bodies.reverse[rows] = False
+
+    # ------------------------------------------------------------------ where am I
+
+    def _find_place(self) -> None:
+        """Move each driver along its path; make or lengthen paths where needed."""
+        t, n = self.t, self.n
+        for k in np.flatnonzero(t._at[:n] < 0).tolist():
+            self._new_path(k)
+        if self._advance():
+            for k in np.flatnonzero(self.away > LOST).tolist():
+                self._new_path(k)
+            self._advance()
+        at = t._at[:n]
+        short = (t._count[:n] - at < SIGHT + BEHIND) & (at > BEHIND)
+        for k in np.flatnonzero(short).tolist():
+            self._lengthen(k)
+
+    def _advance(self) -> bool:
+        """Nearest point in the window for each; True when somebody is far from its path."""
+        t, n = self.t, self.n
+        at = np.maximum(t._at[:n], 0)
+        window = np.minimum(at[:, None] + np.arange(-1, WINDOW), np.maximum(t._count[:n, None] - 1, 0))
+        window = np.maximum(window, 0)
+        row = self.index[:, None]
+        away = (t._x[row, window] - self.x[:, None]) ** 2 + (t._y[row, window] - self.y[:, None]) ** 2
+        best = away.argmin(axis=1)
+        at = window[self.index, best]
+        known = t._at[:n] >= 0
+        t._at[:n] = np.where(known, at, -1)
+        self.away = np.where(known, np.sqrt(away[self.index, best]), 0.0)
+        # Where exactly: between the points.
+        i = self.index
+        self.s = t._s[i, at] + (self.x - t._x[i, at]) * t._tx[i, at] + (self.y - t._y[i, at]) * t._ty[i, at]
+        return bool((self.away > LOST).any())
+
+    def _new_path(self, k: int) -> None:
+        """A path from where the vehicle is; none when there is no lane."""
+        t, driver = self.t, self.t._drivers[k]
+        t._at[k], t._count[k] = -1, 0
+        t._stop[k] = t._entry[k] = t._exit[k] = np.inf
+        driver.lanes.clear()
+        driver.held.clear()
+        driver.ahead, driver.since, driver.planned = None, 0, 0.0
+        row = self.rows[k]
+        place = t._network.place(float(self.x[k]), float(self.y[k]), float(self.bodies.rotation[row, 1]))
+        if place is None:
+            return
+        lane, s = place
+        track = t._network.tracks[lane]
+        driver.lanes.append((lane, 0.0, track.length))
+        driver.planned = track.length
+        driver.next_point = max(0, int(np.searchsorted(track.s, s)) - BEHIND)
+        self._extend(k)
+        t._at[k] = max(0, int(np.searchsorted(t._s[k, : t._count[k]], s)) - 1)
+        inside = t._network.tracks[lane].junction >= 0
+        self._next_junction(k, s)
+        if inside and driver.ahead is not None:  # no choice: it is in there already
+            driver.held.append(driver.ahead)
+            self._next_junction(k, driver.ahead.exit)
+            t._exit[k] = driver.held[0].exit
+
+    def _extend(self, k: int) -> None:
+        """Add points while there is room, drawing a turn wherever a lane ends, and set the speeds."""
+        t, driver = self.t, self.t._drivers[k]
+        while (a := int(t._count[k])) < POINTS:
+            lane, start, _ = driver.lanes[-1]
+            track = t._network.tracks[lane]
+            part = slice(driver.next_point, driver.next_point + POINTS - a)
+            b = a + len(track.s[part])
+            if a == b:
+                if not track.successors:
+                    t._stop[k] = driver.planned - 1.0  # a dead end
+                    break
+                lane = driver.random.choice(track.successors)
+                length = t._network.tracks[lane].length
+                driver.lanes.append((lane, driver.planned, driver.planned + length))
+                driver.planned += length
+                driver.next_point = 0
+                continue
+            t._x[k, a:b], t._y[k, a:b] = track.x[part], track.y[part]
+            t._tx[k, a:b], t._ty[k, a:b] = track.tx[part], track.ty[part]
+            t._s[k, a:b] = track.s[part] + start
+            t._allowed[k, a:b] = track.limit[part]
+            t._cell[k, a:b] = t._occupancy.cells(track.x[part], track.y[part])
+            t._count[k] = b
+            driver.next_point += b - a
+        self._speeds(k)
+
+    def _lengthen(self, k: int) -> None:
+        """Forget the path behind and plan more."""
+        t, driver = self.t, self.t._drivers[k]
+        drop = int(t._at[k]) - BEHIND
+        a, b = drop, int(t._count[k])
+        for column in (t._x, t._y, t._tx, t._ty, t._s, t._allowed, t._cell):
+            column[k, : b - a] = column[k, a:b]
+        t._at[k] -= drop
+        t._count[k] -= drop
+        first = float(t._s[k, 0])
+        driver.lanes = [lane for lane in driver.lanes if lane[2] > first]
+        self._extend(k)
+        if driver.ahead is None:
+            self._next_junction(k, driver.held[-1].exit if driver.held else float(self.s[k]))
+
+    def _speeds(self, k: int) -> None:
+        """Speeds along the path: the limit, bends, and braking for what comes."""
+        t = self.t
+        m = int(t._count[k])
+        yaw = np.unwrap(np.arctan2(t._ty[k, :m], t._tx[k, :m]))
+        s = t._s[k, :m]
+        if m < 6:
+            return
+        bend = np.abs(yaw[4:] - yaw[:-4]) / (s[4:] - s[:-4])
+        square = t._allowed[k, :m] ** 2
+        square[2:-2] = np.minimum(square[2:-2], LATERAL / np.maximum(bend, 1e-3))
+        if np.isfinite(t._stop[k]):
+            square[-1] = 0.0
+        ahead = square + 2.0 * BRAKING * s
+        ahead = np.minimum.accumulate(ahead[::-1])[::-1]
+        t._allowed[k, :m] = np.sqrt(np.maximum(ahead - 2.0 * BRAKING * s, 0.0))
+
+    # ------------------------------------------------------------------ others
+
+    def _look_ahead(self) -> tuple[Floats, Floats]:
+        """(gap in metres from bumper to bumper, speed along the path) of what is ahead; inf, 0 without."""
+        t, n, bodies = self.t, self.n, self.bodies
+        gap, their_speed = np.full(n, np.inf), np.zeros(n)
+        at = np.maximum(t._at[:n], 0)
+        points = np.minimum(at[:, None] + np.arange(SIGHT), np.maximum(t._count[:n, None] - 1, 0))
+        rows = self.index[:, None]
+        found = t._occupancy.at(t._cell[rows, points])
+        who, where = np.nonzero((found >= 0) & (found != self.rows[:, None]))
+        if not len(who):
+            return gap, their_speed
+        body = found[who, where]
+        point = points[who, where]
+        tx, ty = t._tx[who, point], t._ty[who, point]
+        dx = bodies.position[body, 0] - t._x[who, point]
+        dy = bodies.position[body, 1] - t._y[who, point]
+        # The body's box as seen along the path.
+        c = np.abs(self.cos[body] * tx + self.sin[body] * ty)
+        s = np.abs(self.sin[body] * tx - self.cos[body] * ty)
+        long, wide = bodies.extent[body, 0], bodies.extent[body, 1]
+        ahead = t._s[who, point] + dx * tx + dy * ty - (long * c + wide * s)
+        beside = np.abs(dy * tx - dx * ty) - (long * s + wide * c) - self.width[who] - BESIDE
+        room = ahead - self.s[who] - self.length[who]
+        centre_ahead = ahead + long * c + wide * s > self.s[who]
+        real = (beside < 0.0) & centre_ahead & (np.abs(dx) + np.abs(dy) < 30.0)
+        who, body, room, tx, ty = who[real], body[real], room[real], tx[real], ty[real]
+        if not len(who):
+            return gap, their_speed
+        first = np.flatnonzero(np.concatenate([[True], who[1:] != who[:-1]]))
+        k, b = who[first], body[first]
+        gap[k] = room[first]
+        their_speed[k] = bodies.velocity[b, 0] * tx[first] + bodies.velocity[b, 1] * ty[first]
+        return gap, np.maximum(their_speed, 0.0)
+
+    # ------------------------------------------------------------------ junctions
+
+    def _next_junction(self, k: int, after: float) -> None:
+        """Find the first junction on the path beyond ``after`` metres."""
+        t, driver = self.t, self.t._drivers[k]
+        tracks = t._network.tracks
+        driver.ahead, driver.since = None, 0
+        t._entry[k] = np.inf
+        lanes: list[int] = []
+        entry = end = junction = 0.0
+        for lane, start, stop in driver.lanes:
+            if stop <= after + 1e-6:
+                continue
+            where = tracks[lane].junction
+            if lanes and where != junction:
+                break
+            if where >= 0:
+                if not lanes:
+                    entry, junction = start, where
+                lanes.append(lane)
+                end = stop
+        else:
+            # The path ends inside: what follows belongs to it as well, once it is planned.
+            if lanes and tracks[lanes[-1]].successors:
+                follow = [tracks[i].junction for i in tracks[lanes[-1]].successors]
+                if junction in follow:
+                    return
+        if lanes:
+            driver.ahead = Crossing(tuple(lanes), entry, end)
+            t._entry[k] = entry
+
+    def _junctions(self, gap: Floats, their_speed: Floats) -> None:
+        """Give back what was crossed, claim what comes."""
+        t, n = self.t, self.n
+        for k in np.flatnonzero(self.s - self.length > t._exit[:n] + 0.5).tolist():
+            driver = t._drivers[k]
+            while driver.held and self.s[k] - self.length[k] > driver.held[0].exit + 0.5:
+                driver.held.pop(0)
+            t._exit[k] = driver.held[0].exit if driver.held else np.inf
+        nose = self.s + self.length
+        far = t._entry[:n] - nose
+        reach = self.speed**2 / (2.0 * BRAKING) + CLAIM
+        claims = np.flatnonzero((far < reach) & (t._at[:n] >= 0)).tolist()
+        if not claims:
+            return
+        for k in claims:
+            if not t._drivers[k].since:
+                t._tickets += 1
+                t._drivers[k].since = t._tickets
+        claims.sort(key=lambda k: t._drivers[k].since)
+        closed = t.lights.closed() if t.lights is not None else {}
+        taken: set[int] = set()
+        for driver in t._drivers:
+            for crossing in driver.held:
+                taken.update(crossing.lanes)
+        # Somebody who came earlier and could go, were it not for others, is waited for.
+        for k in claims:
+            driver = t._drivers[k]
+            crossing = driver.ahead
+            if crossing is None or not self._able(k, crossing, gap, their_speed, far, closed):
+                continue
+            conflicts = set().union(*(t._network.conflicts[lane] for lane in crossing.lanes))
+            free = not (conflicts & taken) and not self._crossed_by_others(k, crossing)
+            taken.update(crossing.lanes)
+            if free:
+                driver.held.append(crossing)
+                t._exit[k] = driver.held[0].exit
+                self._next_junction(k, crossing.exit)
+
+    def _able(
+        self,
+        k: int,
+        crossing: Crossing,
+        gap: Floats,
+        their_speed: Floats,
+        far: Floats,
+        closed: dict[int, int],
+    ) -> bool:
+        """Whether nothing but other drivers' reservations keeps this one from entering."""
+        if closed and not closed.keys().isdisjoint(crossing.lanes):
+            # Yellow is for those who can stop.
+            return False
+        if gap[k] < far[k] and their_speed[k] < 1.0:
+            return False  # somebody stands in front of it
+        beyond = crossing.exit - crossing.entry + far[k] + 2.0 * self.length[k] + ROOM
+        return bool(gap[k] >= beyond or their_speed[k] > 2.0 or gap[k] < far[k])
+
+    def _crossed_by_others(self, k: int, crossing: Crossing) -> bool:
+        """Whether a body that is no driver is about to cross this way through the junction."""
+        t, bodies = self.t, self.bodies
+        others = self._others()
+        if not len(others):
+            return False
+        px = np.concatenate([t._network.tracks[lane].x for lane in crossing.lanes])
+        py = np.concatenate([t._network.tracks[lane].y for lane in crossing.lanes])
+        x, y = bodies.position[others, 0], bodies.position[others, 1]
+        near = np.hypot(x - px.mean(), y - py.mean()) < 60.0
+        others, x, y = others[near], x[near], y[near]
+        vx, vy = bodies.velocity[others, 0], bodies.velocity[others, 1]
+        moving = np.hypot(vx, vy) > 0.5
+        # Behind on one's own way is no crossing.
+        ahead = (x - self.x[k]) * self.fx[k] + (y - self.y[k]) * self.fy[k] > 0.0
+        keep = moving & ahead
+        others, x, y, vx, vy = others[keep], x[keep], y[keep], vx[keep], vy[keep]
+        turn = np.radians(bodies.angular_velocity[others, 2])
+        for time in np.arange(0.0, PREDICTION + 0.1, 0.5):
+            c, s = np.cos(0.5 * turn * time), np.sin(0.5 * turn * time)
+            qx, qy = x + (vx * c - vy * s) * time, y + (vx * s + vy * c) * time
+            if (np.hypot(px[:, None] - qx, py[:, None] - qy) < 2.6).any():
+                return True
+        return False
+
+    def _others(self) -> Ints:
+        """Rows of vehicles that nobody here drives."""
+        if not hasattr(self, "_other_rows"):
+            mine = np.zeros(len(self.bodies), bool)
+            mine[self.rows] = True
+            self._other_rows = np.flatnonzero(~mine & (self.bodies.kind == VEHICLE))
+        return self._other_rows
+
+    # ------------------------------------------------------------------ controls
+
+    def _accelerate(self, gap: Floats, their_speed: Floats) -> Floats:
+        """Wanted acceleration in m/s^2."""
+        t, n = self.t, self.n
+        v = np.maximum(self.speed, 0.0)
+        at = np.maximum(t._at[:n], 0)
+        lead = np.minimum(at + 1 + (0.4 * v).astype(np.int64), np.maximum(t._count[:n] - 1, 0))
+        wanted = t._allowed[self.index, lead]
+        room = np.minimum(t._entry[:n] - STOP_LINE, t._stop[:n]) - self.s - self.length
+        wanted = np.minimum(wanted, np.sqrt(2.0 * BRAKING * np.maximum(room - 0.3 * v, 0.0)))
+        free = (1.6 * (wanted - v)).clip(-HARDEST, ACCELERATION)
+        closing = v * (v - their_speed) / (2.0 * math.sqrt(ACCELERATION * BRAKING))
+        safe = STANDING_GAP + np.maximum(0.0, v * HEADWAY + closing)
+        follow = ACCELERATION * (1.0 - (safe / np.maximum(gap, 0.1)) ** 2)
+        return np.minimum(free, np.maximum(follow, -HARDEST))
+
+    def _steer(self, parameters: Floats, v: Floats) -> Floats:
+        """Pure pursuit from the rear axle."""
+        t, n = self.t, self.n
+        at = np.maximum(t._at[:n], 0)
+        reach = (0.45 * v).clip(3.0, 12.0)
+        point = np.minimum(at + np.rint(reach).astype(np.int64), np.maximum(t._count[:n] - 1, 0))
+        rear = parameters[10]
+        dx = t._x[self.index, point] - self.x + rear * self.fx
+        dy = t._y[self.index, point] - self.y + rear * self.fy
+        side = dy * self.fx - dx * self.fy
+        curvature = 2.0 * side / np.maximum(dx * dx + dy * dy, 1.0)
+        return steering(parameters, v, curvature)

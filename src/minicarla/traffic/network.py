@@ -1,0 +1,93 @@
+"""What drivers know of the roads: lanes as points a metre apart, and which lanes conflict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+SPACING = 1.0  # metres
+CLEARANCE = 3.0
+"""Metres: junction lanes whose centres come closer than this are not driven at the same time."""
+
+
+class Track:
+    """One lane, sampled at about ``SPACING``; its end is the first point of what follows."""
+
+    def __init__(self, lane: Any) -> None:
+        self.id: int = lane.id
+        self.length = float(lane.s[-1])
+        self.junction: int = lane.junction
+        self.successors: tuple[int, ...] = tuple(lane.successors)
+        self.predecessors: tuple[int, ...] = tuple(lane.predecessors)
+        count = max(1, round(self.length / SPACING))
+        s = np.arange(count) * (self.length / count)
+        self.x = np.interp(s, lane.s, lane.points[:, 0])
+        self.y = np.interp(s, lane.s, lane.points[:, 1])
+        yaw = np.interp(s, lane.s, np.unwrap(np.radians(lane.headings)))
+        self.s = s
+        self.yaw = yaw
+        self.tx, self.ty = np.cos(yaw), np.sin(yaw)
+        self.limit = np.full(count, float(lane.speed_limit))
+
+
+class Network:
+    """All driving lanes of a map, and the conflicts between those of its junctions."""
+
+    def __init__(self, roadmap: Any) -> None:
+        self.roadmap = roadmap
+        self.tracks: dict[int, Track] = {
+            lane.id: Track(lane)
+            for lane in roadmap.lanes
+            if lane.kind == "driving" and len(lane.s) > 1 and lane.s[-1] > 0.05
+        }
+        for track in self.tracks.values():
+            track.successors = tuple(i for i in track.successors if i in self.tracks)
+        self.conflicts = self._conflicts()
+
+    def _conflicts(self) -> dict[int, frozenset[int]]:
+        """For each junction lane the others of the junction that cross it or join it.
+
+        Lanes that leave the same lane do not conflict: cars on them follow one another.
+        """
+        junctions: dict[int, list[Track]] = {}
+        for track in self.tracks.values():
+            if track.junction >= 0:
+                junctions.setdefault(track.junction, []).append(track)
+        found: dict[int, set[int]] = {t.id: set() for ts in junctions.values() for t in ts}
+        for tracks in junctions.values():
+            for n, a in enumerate(tracks):
+                for b in tracks[n + 1 :]:
+                    if set(a.predecessors) & set(b.predecessors):
+                        continue
+                    if b.id in a.successors or a.id in b.successors:
+                        continue
+                    gap = np.hypot(a.x[:, None] - b.x, a.y[:, None] - b.y)
+                    if set(a.successors) & set(b.successors) or gap.min() < CLEARANCE:
+                        found[a.id].add(b.id)
+                        found[b.id].add(a.id)
+        return {lane: frozenset(others) for lane, others in found.items()}
+
+    def place(self, x: float, y: float, yaw: float) -> tuple[int, float] | None:
+        """(lane id, metres along it) of the driving lane here that leads most nearly along ``yaw`` (degrees).
+
+        None away from all lanes.
+        """
+        best: tuple[float, int, float] | None = None
+        located = self.roadmap.locate(x, y)
+        if located is None:
+            return None
+        heading = np.radians(yaw)
+        for track in self.tracks.values():
+            if abs(track.x[0] - x) + abs(track.y[0] - y) > 2.0 * track.length + 20.0:
+                continue
+            away = np.hypot(track.x - x, track.y - y)
+            k = int(away.argmin())
+            # A metre aside counts like half a right angle of turn.
+            cost = float(away[k]) + 2.0 * (1.0 - float(np.cos(heading - track.yaw[k])))
+            if away[k] < 5.0 and (best is None or cost < best[0]):
+                best = cost, track.id, float(track.s[k])
+        return None if best is None else (best[1], best[2])
