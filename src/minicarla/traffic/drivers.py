@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from minicarla.physics import models
 from minicarla.physics.pedals import pedals, steering
+from minicarla.traffic.lights import TrafficLights
 from minicarla.traffic.network import Network
 from minicarla.traffic.occupancy import Occupancy
 from minicarla.world.bodies import VEHICLE, Bodies
@@ -39,6 +40,7 @@ WINDOW = 6  # points in which it looks for its own place on the path
 
 ACCELERATION = 1.8  # m/s^2; IDM's a
 BRAKING = 2.5  # m/s^2, comfortable; IDM's b
+FIRM = 3.5  # m/s^2 with which one stops at a light that turns yellow
 HARDEST = 8.0  # m/s^2
 HEADWAY = 1.3  # s; IDM's T
 STANDING_GAP = 2.5  # m; IDM's s0
@@ -80,11 +82,12 @@ class Traffic:
     Args:
         roadmap: ``lanes``, ``locate`` and ``bounds`` are used.
         seed: of the turns that drivers take.
-        lights: traffic lights to obey (``lights.TrafficLights``), if there are any.
+
+    ``lights`` are the map's traffic lights, None where the map's signals are not known.
     """
 
-    def __init__(self, roadmap: Any, seed: int, lights: Any = None) -> None:
-        self.lights = lights
+    def __init__(self, roadmap: Any, seed: int) -> None:
+        self.lights = TrafficLights(roadmap) if hasattr(roadmap, "data") else None
         self._seed = seed
         self._network = Network(roadmap)
         self._occupancy = Occupancy(roadmap.bounds)
@@ -114,7 +117,12 @@ class Traffic:
                 break
 
     def decide(self, bodies: Bodies, dt: float) -> None:
-        """Set throttle, brake and steer of the driven vehicles for the coming ``dt`` seconds."""
+        """Let ``dt`` seconds pass for the lights; set throttle, brake and steer of the driven vehicles.
+
+        Vehicles whose ``simulate_physics`` is off are driven all the same: it has no effect.
+        """
+        if self.lights is not None:
+            self.lights.step(dt)
         if not self._drivers and not self._new:
             return
         for actor_id in self._new:
@@ -385,6 +393,9 @@ class _Decision:
                 driver.held.pop(0)
             t._exit[k] = driver.held[0].exit if driver.held else np.inf
         nose = self.s + self.length
+        closed = t.lights.closed() if t.lights is not None else {}
+        if closed:
+            self._obey(closed, nose)
         far = t._entry[:n] - nose
         reach = self.speed**2 / (2.0 * BRAKING) + CLAIM
         claims = np.flatnonzero((far < reach) & (t._at[:n] >= 0)).tolist()
@@ -395,7 +406,6 @@ class _Decision:
                 t._tickets += 1
                 t._drivers[k].since = t._tickets
         claims.sort(key=lambda k: t._drivers[k].since)
-        closed = t.lights.closed() if t.lights is not None else {}
         taken: set[int] = set()
         for driver in t._drivers:
             for crossing in driver.held:
@@ -403,16 +413,31 @@ class _Decision:
         # Somebody who came earlier and could go, were it not for others, is waited for.
         for k in claims:
             driver = t._drivers[k]
-            crossing = driver.ahead
-            if crossing is None or not self._able(k, crossing, gap, their_speed, far, closed):
+            claimed = driver.ahead
+            if claimed is None or not self._able(k, claimed, gap, their_speed, far, closed):
                 continue
-            conflicts = set().union(*(t._network.conflicts[lane] for lane in crossing.lanes))
-            free = not (conflicts & taken) and not self._crossed_by_others(k, crossing)
-            taken.update(crossing.lanes)
+            conflicts = set().union(*(t._network.conflicts[lane] for lane in claimed.lanes))
+            free = not (conflicts & taken) and not self._crossed_by_others(k, claimed)
+            taken.update(claimed.lanes)
             if free:
-                driver.held.append(crossing)
+                driver.held.append(claimed)
                 t._exit[k] = driver.held[0].exit
-                self._next_junction(k, crossing.exit)
+                self._next_junction(k, claimed.exit)
+
+    def _obey(self, closed: dict[int, int], nose: Floats) -> None:
+        """Give up what was reserved behind a light that closed, where one can still stop."""
+        t = self.t
+        for k in np.flatnonzero(np.isfinite(t._exit[: self.n])).tolist():
+            driver = t._drivers[k]
+            crossing = driver.held[-1]
+            far = crossing.entry - float(nose[k])
+            if far > float(self.speed[k]) ** 2 / (2.0 * FIRM) + 0.5 and not closed.keys().isdisjoint(
+                crossing.lanes
+            ):
+                driver.held.pop()
+                t._exit[k] = driver.held[0].exit if driver.held else np.inf
+                driver.ahead, driver.since = crossing, 0
+                t._entry[k] = crossing.entry
 
     def _able(
         self,
@@ -424,8 +449,7 @@ class _Decision:
         closed: dict[int, int],
     ) -> bool:
         """Whether nothing but other drivers' reservations keeps this one from entering."""
-        if closed and not closed.keys().isdisjoint(crossing.lanes):
-            # Yellow is for those who can stop.
+        if not closed.keys().isdisjoint(crossing.lanes):
             return False
         if gap[k] < far[k] and their_speed[k] < 1.0:
             return False  # somebody stands in front of it
