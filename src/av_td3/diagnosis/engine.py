@@ -17,6 +17,7 @@ from .model import (
     Severity,
     Skipped,
     Verdict,
+    lower_first,
 )
 from .reference import references
 from .rules import all_rules
@@ -134,7 +135,9 @@ def _before(cause: Finding, symptom: Finding) -> bool:
 
 
 def _order(findings: list[Finding], rank: dict[str, int]) -> list[Finding]:
-    return sorted(findings, key=lambda f: (-f.severity, rank.get(f.id, 99), -f.confidence))
+    return sorted(
+        findings, key=lambda f: (-f.severity, f.confidence < 0.7 and f.severity == INFO, rank.get(f.id, 99))
+    )
 
 
 def _verdict(run: Run, findings: list[Finding], missing: list[Missing], decisive: set[str]) -> Verdict:
@@ -151,19 +154,14 @@ def _verdict(run: Run, findings: list[Finding], missing: list[Missing], decisive
             )
         return Verdict(INFO, f"Nothing wrong was found in {run.last_step:,} steps.", "Go on.")
     lead = serious[0]
-    sentence = lead.title
-    if lead.evidence:
-        sentence += f": {lead.evidence[0].text}"
-    sentence = sentence.rstrip(".") + "."
-    beside = [f for f in serious[1:] if f.severity == CRITICAL]
-    if lead.symptoms:
-        names = [s.title[0].lower() + s.title[1:] for s in lead.symptoms if s.severity >= WARNING]
-        if names:
-            sentence += f" It explains that {_join(names)}."
+    sentence = lead.sentence
+    explained = [lower_first(f.title) for f in lead.symptoms]
+    if explained:
+        sentence += f" This explains the rest: {_join(explained)}."
+    beside = [lower_first(f.title) for f in serious[1:] if f.severity == CRITICAL]
     if beside:
-        sentence += " Beside it: " + _join([f.title[0].lower() + f.title[1:] for f in beside]) + "."
-    action = lead.fix
-    return Verdict(Severity(lead.severity), sentence, action)
+        sentence += f" Beside it: {_join(beside)}."
+    return Verdict(Severity(lead.severity), sentence, lead.fix)
 
 
 def _join(parts: Sequence[str]) -> str:

@@ -56,6 +56,8 @@ class Finding:
     cause: str
     fix: str
     confidence: float
+    headline: str = ""
+    """The finding in one sentence with its figures; made of title and evidence where empty."""
     onset: int | None = None
     """First step at which it shows; None when it holds throughout or cannot be dated."""
     plots: tuple[tuple[str, ...], ...] = ()
@@ -64,6 +66,11 @@ class Finding:
     """Findings that this one explains; reported here and nowhere else."""
     bounds: tuple[tuple[str, float], ...] = ()
     """Named horizontal lines for the plots: limits that the evidence refers to."""
+
+    @property
+    def sentence(self) -> str:
+        text = self.headline or (f"{self.title}: {self.evidence[0].text}" if self.evidence else self.title)
+        return text.rstrip(".") + "."
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -249,6 +256,29 @@ def number(value: float | None) -> str:
         return f"{value:,.0f}"
     text = f"{value:.3g}" if size >= 1 else f"{value:.2g}"
     return text if "e" not in text else f"{value:.0f}"
+
+
+def lower_first(text: str) -> str:
+    """For use inside a sentence; names such as Q and TD keep their capital."""
+    return text if len(text) < 2 or not text[1].islower() else text[0].lower() + text[1:]
+
+
+def first_sentence(text: str) -> str:
+    """Up to the first full stop that ends a sentence."""
+    at = 0
+    while True:
+        at = text.find(". ", at)
+        if at < 0:
+            return text
+        if text[at + 2].isupper() and not text[:at].endswith(("e.g", "i.e", "vs")):
+            return text[: at + 1]
+        at += 2
+
+
+def percent(share: float) -> str:
+    """A share for people; what is not quite all or nothing does not read as it."""
+    text = f"{share:.0%}"
+    return f"{share:.1%}" if (text == "100%" and share < 1) or (text == "0%" and share > 0) else text
 
 
 def times(ratio: float) -> str:

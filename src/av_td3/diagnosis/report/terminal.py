@@ -6,100 +6,218 @@ import math
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.rule import Rule as Line
+from rich.table import Table
 from rich.text import Text
 
-from ..model import CRITICAL, WARNING, Finding, Report, Severity, number
+from ..compare import Comparison
+from ..model import (
+    CRITICAL,
+    INFO,
+    WARNING,
+    Finding,
+    Report,
+    Severity,
+    first_sentence,
+    lower_first,
+    number,
+)
 
-STYLE = {0: "cyan", 1: "yellow", 2: "red"}
-WORD = {0: "HEALTHY", 1: "WARNING", 2: "CRITICAL"}
+STYLE = {INFO: "cyan", WARNING: "yellow", CRITICAL: "red"}
+WORD = {INFO: "HEALTHY", WARNING: "WARNING", CRITICAL: "CRITICAL"}
+MARK = {True: ("pass", "green"), False: ("FAIL", "bold red"), None: ("  ? ", "magenta")}
 
 
 def print_report(report: Report, console: Console, full: bool = False) -> None:
     """Print one run's diagnosis.
 
     Args:
-        full: every finding with cause and fix, and everything that was ruled out.
+        full: with every cause and fix, all evidence and everything that was ruled out.
     """
-    run = report.run
-    worst = report.severity
-    color = "green" if worst < WARNING else STYLE[worst]
-    body = Text()
-    body.append(report.verdict.sentence)
-    body.append("\n\nWhat to do: ", style="bold")
-    body.append(report.verdict.action)
-    console.print(
-        Panel(
-            body,
-            title=f"[bold]{WORD[worst]}[/] {run.name}",
-            title_align="left",
-            border_style=color,
-            padding=(0, 1),
-        )
-    )
-    console.print(Text(_summary(report), style="dim"))
-    for note in run.notes:
+    console.print(_panel(report, full))
+    console.print(Text(summary(report), style="dim"))
+    for note in report.run.notes:
         console.print(Text(f"note: {note}", style="dim"))
     for finding in report.findings:
-        _print_finding(finding, console, full)
-    if report.missing:
-        console.print(Line("could not be judged", style="dim", align="left"))
-        for m in report.missing[: None if full else 6]:
-            console.print(Text.assemble(("? ", "magenta"), (m.title, "bold"), f": {m.reason}"))
+        if finding.severity > INFO or full:
+            console.print(_finding(finding, full))
+    _print_infos([f for f in report.findings if f.severity == INFO and not full], console)
+    _print_checks(report, console)
+    _print_missing(report, console, full)
     if full:
+        _print_references(report, console)
         console.print(Line("ruled out", style="dim", align="left"))
         for r in report.ruled_out:
-            console.print(Text.assemble(("- ", "green"), (r.title, "bold"), f": {r.reason}"))
+            console.print(Text.assemble((f"{r.title}: ", "bold"), r.reason))
 
 
-def _summary(report: Report) -> str:
+def print_verdict(report: Report, console: Console) -> None:
+    """One line: the run, how bad, what."""
+    worst = report.severity
+    console.print(
+        Text.assemble(
+            (f"{WORD[worst]:<8} ", f"bold {STYLE[worst] if worst else 'green'}"),
+            (report.run.name, "bold"),
+            f"  {report.findings[0].title if worst else report.verdict.sentence}",
+        )
+    )
+
+
+def _panel(report: Report, full: bool) -> Panel:
+    worst = report.severity
+    style = STYLE[worst] if worst else "green"
+    lead = report.findings[0] if report.findings else None
+    parts: list[RenderableType] = []
+    if lead is not None and worst:
+        parts.append(Text(lead.sentence))
+        if lead.symptoms:
+            explained = [lower_first(s.title) for s in lead.symptoms]
+            parts.append(Text("It explains: " + "; ".join(explained) + ".", style="dim"))
+        beside = [lower_first(f.title) for f in report.findings[1:] if f.severity == CRITICAL]
+        if beside:
+            parts.append(Text("Beside it: " + "; ".join(beside) + "."))
+    else:
+        parts.append(Text(report.verdict.sentence))
+    action = report.verdict.action if full else first_sentence(report.verdict.action)
+    parts.append(Text.assemble(("Do: ", f"bold {style}"), action))
+    title = Text.assemble((f" {WORD[worst]} ", f"bold reverse {style}"), f" {report.run.name} ")
+    return Panel(Group(*parts), title=title, title_align="left", border_style=style, padding=(0, 1))
+
+
+def summary(report: Report) -> str:
+    """Size, speed, date and origin of a run in one line."""
     run = report.run
     parts = [f"{run.last_step:,} steps"]
     if run.episodes:
         parts.append(f"{run.episodes:,} episodes")
-    if math.isfinite(run.seconds):
-        parts.append(f"{number(run.seconds)} s")
+    if math.isfinite(run.seconds) and run.seconds > 0:
+        parts.append(_duration(run.seconds))
     if math.isfinite(run.steps_per_second):
         parts.append(f"{number(run.steps_per_second)} steps/s")
     first, _ = run.wall_span
     if math.isfinite(first) and first > 1e8:
         parts.append(datetime.fromtimestamp(first, timezone.utc).strftime("%Y-%m-%d %H:%M UTC"))
-    parts.append(f"tags of {run.system}")
-    return " | ".join(parts)
+    parts.append(f"tags: {run.system}")
+    return " · ".join(parts)
 
 
-def _print_finding(finding: Finding, console: Console, full: bool) -> None:
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _finding(finding: Finding, full: bool) -> RenderableType:
     style = STYLE[finding.severity]
-    head = Text.assemble(
-        (f"{str(finding.severity).upper():<8} ", f"bold {style}"),
-        (finding.title, "bold"),
-        (f"  {finding.id}", "dim"),
-    )
+    word = WORD[finding.severity] if finding.severity else "INFO"
+    body: list[RenderableType] = [Text(e.text) for e in finding.evidence[: None if full else 2]]
+    if finding.symptoms and not full:
+        named = [lower_first(s.title) + _since(s) for s in finding.symptoms]
+        body.append(Text.assemble(("so: ", f"bold {style}"), "; ".join(named)))
+    for s in finding.symptoms if full else ():
+        detail = f": {s.evidence[0].text}" if s.evidence else ""
+        body.append(Text.assemble(("so: ", f"bold {style}"), s.title, detail, (f"  {s.id}", "dim")))
+    if full:
+        body.append(Text.assemble(("why: ", f"bold {style}"), finding.cause))
+    fix = finding.fix if full else first_sentence(finding.fix)
+    body.append(Text.assemble(("fix: ", f"bold {style}"), fix))
+    hidden = 0 if full else max(0, len(finding.evidence) - 2)
+    more = f" · {hidden} more figure{'s' if hidden > 1 else ''}" if hidden else ""
+    body.append(Text(f"{finding.id} · confidence {finding.confidence:.0%}{more}", style="dim"))
+    head = Text.assemble((f"{word:<9}", f"bold {style}"), (finding.title, "bold"))
+    return Group(Text(), head, Padding(Group(*body), (0, 0, 0, 9)))
+
+
+def _since(finding: Finding) -> str:
+    return f" (from step {finding.onset:,})" if finding.onset is not None else ""
+
+
+def _print_infos(findings: Sequence[Finding], console: Console) -> None:
+    if not findings:
+        return
     console.print()
-    console.print(head)
-    for e in finding.evidence:
-        console.print(Padding(Text.assemble(("· ", style), e.text, (f"  [{e.tag}]", "dim")), (0, 0, 0, 2)))
-    for s in finding.symptoms:
-        text = s.evidence[0].text if s.evidence else ""
+    console.print(Line("to know", style="dim", align="left"))
+    for f in findings:
+        text = f.evidence[0].text if f.evidence else ""
         console.print(
             Padding(
-                Text.assemble(("└ so: ", "bold"), s.title, f" - {text}", (f"  {s.id}", "dim")), (0, 0, 0, 2)
-            )
+                Text.assemble((f.title, "cyan"), f": {text}", (f"  {f.id}", "dim")),
+                (0, 0, 0, 2),
+                expand=False,
+            ),
         )
-    if full or finding.severity >= CRITICAL:
-        console.print(Padding(Text.assemble(("cause  ", "bold"), finding.cause), (0, 0, 0, 2)))
-    if full or finding.severity >= WARNING:
-        console.print(Padding(Text.assemble(("fix    ", "bold"), finding.fix), (0, 0, 0, 2)))
 
 
-def print_all(reports: Sequence[Report], console: Console, full: bool = False) -> None:
-    for i, report in enumerate(reports):
-        if i:
-            console.print()
-        print_report(report, console, full)
+def _print_checks(report: Report, console: Console) -> None:
+    if not report.checklist:
+        return
+    passed = sum(c.passed is True for c in report.checklist)
+    console.print()
+    console.print(Line(f"check-list: {passed} of {len(report.checklist)} passed", style="dim", align="left"))
+    widest = max(len(c.name) for c in report.checklist)
+    for c in report.checklist:
+        word, style = MARK[c.passed]
+        line = Text.assemble(("  "), (word, style), f"  {c.name:<{widest}}  ", (c.figures, "dim"))
+        line.truncate(console.width, overflow="ellipsis")
+        console.print(line)
+
+
+def _print_missing(report: Report, console: Console, full: bool) -> None:
+    if not report.missing:
+        return
+    console.print()
+    console.print(Line("could not be judged", style="dim", align="left"))
+    shown = report.missing if full else report.missing[:5]
+    for m in shown:
+        how = f" {m.how}" if full and m.how else ""
+        console.print(
+            Padding(Text.assemble((m.title, "magenta"), f": {m.reason}.", (how, "dim")), (0, 0, 0, 2))
+        )
+    if len(shown) < len(report.missing):
+        rest = ", ".join(lower_first(m.title) for m in report.missing[len(shown) :])
+        console.print(Padding(Text(f"also: {rest} (--full says how to get them)", style="dim"), (0, 0, 0, 2)))
+
+
+def _print_references(report: Report, console: Console) -> None:
+    console.print()
+    console.print(Line("hyper-parameters beside the references", style="dim", align="left"))
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    for name in ("", "run", "TD3 paper", "SB3", "known from"):
+        table.add_column(name, overflow="fold")
+    for r in report.references:
+        style = ("", "yellow", "red")[r.off]
+        value = "-" if r.value is None else f"{r.value:g}"
+        table.add_row(r.name, Text(value, style=style), r.paper, r.sb3, Text(r.source, style="dim"))
+    console.print(table)
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """The runs beside each other."""
+    console.print()
+    console.print(Line("the runs beside each other", style="bold", align="left"))
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    table.add_column("")
+    for name in comparison.names:
+        table.add_column(name, justify="right", overflow="fold")
+    for row in comparison.rows:
+        table.add_row(row.name, *(_cell(v) for v in row.cells))
+    console.print(table)
+    for sentence in comparison.sentences:
+        console.print(Padding(Text(sentence), (0, 0, 0, 1)))
+
+
+def _cell(value: float | str | None) -> Text:
+    if value is None:
+        return Text("-", style="dim")
+    if isinstance(value, str):
+        style = {"critical": "red", "warning": "yellow", "info": "cyan", "healthy": "green"}.get(value, "")
+        return Text(value, style=style)
+    return Text(number(value))
 
 
 def worst(reports: Sequence[Report]) -> Severity:

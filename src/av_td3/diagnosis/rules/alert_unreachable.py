@@ -112,13 +112,6 @@ def _trouble(run: Run) -> Evidence | None:
                 f"meanwhile Q(policy) reached {number(float(gap.policy[-1]))} beside Q(data) "
                 f"{number(float(gap.data[-1]))}: training failed without an alert",
             )
-    for s in run.series.values():
-        if (
-            s.nonfinite
-            and s.first_nonfinite is not None
-            and s.tag.startswith(("train/", "losses/", "debug/", "grad"))
-        ):
-            return Evidence(s.tag, s.first_nonfinite.step, None, f"{s.tag} turned NaN without an alert")
     return None
 
 

@@ -23,7 +23,7 @@ def check(run: Run) -> Outcome:
     evidence: list[Evidence] = []
     severity = INFO
     clear = []
-    who = []
+    who: list[str] = []
     for c in known:
         share, hard, found = _activity(run, c)
         if share is None:
@@ -102,7 +102,7 @@ def _activity(run: Run, c: Clip) -> tuple[float | None, bool, list[Evidence]]:
                     head_series.tag,
                     head_series.last.step,
                     head_series.last.value,
-                    f"the head gets {part:.2g} of what the encoder gets",
+                    f"the {c.who}'s head has {number(part)} of the encoder's norm",
                 )
             )
         return share, starved, evidence

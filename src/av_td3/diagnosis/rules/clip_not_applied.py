@@ -44,11 +44,11 @@ def check(run: Run) -> Outcome:
         CRITICAL if certain else WARNING,
         "The gradient clip did not hold",
         evidence,
-        "The clip is missing, comes after the optimiser's step, is followed by another backward pass, or "
-        "leaves a "
-        "group of parameters out."
+        "The clip is missing, comes after the optimiser's step, is followed by another backward pass, "
+        "or leaves a group of parameters out."
         if certain
-        else "Either no clip acts on these gradients (or not on this group), or the figure was taken before the clip.",
+        else "Either no clip acts on these gradients (or not on this group), or the figure was taken "
+        "before the clip.",
         "Call clip_grad_norm_ once, after backward and before step, on every parameter of that "
         "optimiser: encoder "
         "and head. Log the norm after it and stop training when it exceeds the limit.",

@@ -66,8 +66,8 @@ def _guess(run: Run) -> Outcome:
     why = (
         "the file ends in the middle of a record: the writer was killed"
         if cut
-        else f"the last row is at {last:,}; with a row every {row:,.0f} steps a run planned to any round number would "
-        f"have logged more (the next is {following:,})"
+        else f"the last row is at {last:,}; with a row every {row:,.0f} steps a run planned to any round "
+        f"number would have logged more (the next is {following:,})"
     )
     return _finding(run, [Evidence("step", last, float(last), why)], None, INFO, 0.9 if cut else 0.6)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
+from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, percent
 from ..run import Run
 from ..series import Series
 
@@ -90,7 +90,7 @@ def _from_events(run: Run) -> Outcome:
             s.tag,
             s.last.step,
             share,
-            f"{s.tag} is exactly 1 in {share:.1%} of {s.count} episodes, whatever their length: "
+            f"{s.tag} is exactly 1 in {percent(share)} of {s.count} episodes, whatever their length: "
             f"{label} ends the episode",
         )
     ]
@@ -101,7 +101,7 @@ def _from_events(run: Run) -> Outcome:
                 other.tag,
                 other.last.step,
                 float(other.value.mean()),
-                f"{other.tag} is 0 in {float((other.value == 0).mean()):.1%} of them",
+                f"{other.tag} is 0 in {percent(float((other.value == 0).mean()))} of them",
             )
         )
     return _finding(label, share, evidence, (s.tag,), run)
@@ -123,7 +123,7 @@ def _finding(label: str, share: float, evidence: list[Evidence], tags: tuple[str
     return Finding(
         "single-cause-termination",
         WARNING,
-        f"{share:.0%} of the episodes are ended by {label}",
+        f"{percent(share)} of the episodes are ended by {label}",
         evidence,
         "The termination rule, not the task, decides how long an episode is: the agent sees the same few "
         "first "

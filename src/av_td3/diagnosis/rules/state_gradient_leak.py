@@ -186,7 +186,7 @@ def _from_ratio(run: Run) -> Finding | None:
             )
         )
     # Deeper into the impossible, and over more rows, is surer.
-    confidence = 0.6 + 0.35 * min(1.0, math.log10(max(level, 1) / LIKELY) / 2)
+    confidence = 0.65 + 0.35 * min(1.0, math.log10(max(level, 1) / LIKELY) / 2)
     if len(gap.step) < 6:
         confidence -= 0.1
     plots: list[tuple[str, ...]] = [(gap.policy_tag, gap.data_tag)]
@@ -200,6 +200,14 @@ def _from_ratio(run: Run) -> Finding | None:
         CAUSE,
         FIX,
         confidence,
+        headline=(
+            f"The policy gradient reaches the critic's state input: at step {int(gap.step[i]):,} the "
+            "policy's Q is "
+            f"{number(float(gap.policy[i]))} where the same critic gives the replayed data "
+            f"{number(float(gap.data[i]))}, {times(plain)} as much"
+            if gap.data[i] > 0
+            else ""
+        ),
         onset=onset,
         plots=tuple(plots),
     )
