@@ -134,20 +134,29 @@ def _spiral(d: Array, start: float, end: float, length: float) -> tuple[Array, A
 
 def _poly3(d: Array, parameters: tuple[float, ...], length: float) -> tuple[Array, Array, Array]:
     """v = a + b u + c u^2 + e u^3, walked by arc length (which is what s means)."""
-    a, b, c, e = parameters
-    u = np.linspace(0.0, length, max(16, math.ceil(length / 0.05)) + 1)
-    v = a + u * (b + u * (c + u * e))
-    along = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(u), np.diff(v)))])
-    at = np.interp(d, along, u)
-    return at, a + at * (b + at * (c + at * e)), np.arctan(b + at * (2.0 * c + at * 3.0 * e))
+    return _parametric(d, (0.0, 1.0, 0.0, 0.0, *parameters), length, False)
 
 
 def _parametric(
     d: Array, parameters: tuple[float, ...], length: float, normalized: bool
 ) -> tuple[Array, Array, Array]:
-    """Two cubics of one parameter; like CARLA, s is taken for the parameter (scaled if normalized)."""
+    """Two cubics of one parameter, walked by arc length.
+
+    The standard lets s stand for the parameter itself ("arcLength") or for its share
+    ("normalized"); CARLA's client measures the curve instead, in both cases, and so must whoever
+    wants to agree with it.
+    """
     au, bu, cu, du, av, bv, cv, dv = parameters
-    p = d / length if normalized else d
+    most = 1.0 if normalized else length
+    for _ in range(12):  # a curve shorter than its s says goes on beyond its parameter's range
+        p = np.linspace(0.0, most, min(200_000, max(64, math.ceil(length / 0.05))) + 1)
+        u = au + p * (bu + p * (cu + p * du))
+        v = av + p * (bv + p * (cv + p * dv))
+        along = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(u), np.diff(v)))])
+        if along[-1] >= length:
+            break
+        most *= 1.25
+    p = np.interp(d, along, p)
     u = au + p * (bu + p * (cu + p * du))
     v = av + p * (bv + p * (cv + p * dv))
     turn = np.arctan2(bv + p * (2.0 * cv + p * 3.0 * dv), bu + p * (2.0 * cu + p * 3.0 * du))

@@ -228,6 +228,7 @@ class RoadMap:
             normal = np.stack([-np.sin(heading), np.cos(heading)], 1)
             ds = s - section.s
             base = road.lane_offset(s)
+            base_slope = road.lane_offset.slope(s)
 
             def line(t: Array, x: Array = x, y: Array = y, z: Array = z, normal: Array = normal) -> Array:
                 """(n, 3) in CARLA's frame, ``t`` metres left of the reference line."""
@@ -235,17 +236,20 @@ class RoadMap:
 
             self._paint(section.lanes.get(0), line(base), ds)
             for sign in (1, -1):
-                inner = base
+                inner, inner_slope = base, base_slope
                 for lane_id in sorted((i for i in section.lanes if i * sign > 0), key=abs):
                     record = section.lanes[lane_id]
                     width = record.widths(ds)
                     outer = inner + sign * width
+                    outer_slope = inner_slope + sign * record.widths.slope(ds)
                     left, right = (line(outer), line(inner)) if sign > 0 else (line(inner), line(outer))
                     if width.max() > 0.05:
                         self._surfaces.append(Surface(_SURFACES.get(record.kind, "verge"), left, right))
                     self._paint(record, line(outer), ds)
-                    self._add_lane(road, number, record, line((inner + outer) / 2), heading, s, width)
-                    inner = outer
+                    drift = np.arctan((inner_slope + outer_slope) / 2)  # of the lane off the road's direction
+                    middle = line((inner + outer) / 2)
+                    self._add_lane(road, number, record, middle, heading + drift, s, width)
+                    inner, inner_slope = outer, outer_slope
 
     def _add_lane(
         self,

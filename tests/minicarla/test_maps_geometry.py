@@ -1,0 +1,169 @@
+"""Every kind of OpenDRIVE geometry, against closed forms and against CARLA's client."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+
+from minicarla.maps import opendrive as od
+from minicarla.maps.roadmap import RoadMap
+
+# Each road starts in a place and direction of its own, and carries one kind of geometry.
+SHAPES = {
+    "line": "<line/>",
+    "arc": '<arc curvature="-0.02"/>',
+    "spiral": '<spiral curvStart="0.0" curvEnd="0.05"/>',
+    "spiral that changes sides": '<spiral curvStart="0.04" curvEnd="-0.03"/>',
+    "poly3": '<poly3 a="0" b="0" c="0.004" d="-0.00003"/>',
+    "paramPoly3 by length": '<paramPoly3 pRange="arcLength" aU="0" bU="1" cU="0.0005" dU="-0.000005"'
+    ' aV="0" bV="0" cV="0.006" dV="-0.00005"/>',
+    "paramPoly3 normalized": '<paramPoly3 pRange="normalized" aU="0" bU="60" cU="1" dU="0"'
+    ' aV="0" bV="0" cV="20" dV="-9"/>',
+}
+LENGTH = 60.0
+
+
+def road(number: int, shape: str) -> str:
+    """A road with elevation, a lane offset, two sections, and widths that change."""
+
+    def lane(i: int, width: str) -> str:
+        return (
+            f'<lane id="{i}" type="driving" level="false">'
+            f'<link><predecessor id="{i}"/><successor id="{i}"/></link><width sOffset="0" {width}/>'
+            '<roadMark sOffset="0" type="solid" color="white" width="0.15"/></lane>'
+        )
+
+    def section(s: float, width: str) -> str:
+        return (
+            f'<laneSection s="{s}"><left>{lane(1, width)}</left>'
+            '<center><lane id="0" type="none" level="false">'
+            '<roadMark sOffset="0" type="broken" color="yellow" width="0.15"/></lane></center>'
+            f"<right>{lane(-1, width)}</right></laneSection>"
+        )
+
+    return (
+        f'<road name="r" length="{LENGTH}" id="{number}" junction="-1"><link/>'
+        f'<planView><geometry s="0" x="{150.0 * number}" y="{40.0 * number}" hdg="{0.4 * number}"'
+        f' length="{LENGTH}">{shape}</geometry></planView>'
+        '<elevationProfile><elevation s="0" a="1.5" b="0.03" c="0" d="0"/>'
+        '<elevation s="30" a="2.4" b="0.03" c="-0.001" d="0"/></elevationProfile><lateralProfile/>'
+        '<lanes><laneOffset s="0" a="0.5" b="0.01" c="0" d="0"/>'
+        + section(0.0, 'a="3.5" b="0" c="0" d="0"')
+        + section(25.0, 'a="3.5" b="0.02" c="0" d="0"')
+        + "</lanes></road>"
+    )
+
+
+def document(shapes: list[str]) -> str:
+    return (
+        '<?xml version="1.0"?><OpenDRIVE><header revMajor="1" revMinor="4" name="g" version="1" date="2026"'
+        ' north="0" south="0" east="0" west="0"><geoReference><![CDATA[+proj=tmerc +lat_0=0 +lon_0=0]]>'
+        "</geoReference></header>"
+        + "".join(road(n, shape) for n, shape in enumerate(shapes))
+        + "</OpenDRIVE>"
+    )
+
+
+@pytest.fixture(scope="module")
+def roadmap() -> RoadMap:
+    text = document(list(SHAPES.values()))
+    return RoadMap("geometry", text, od.parse(text))
+
+
+CLIENT = """
+import json, sys, carla
+text, places = sys.stdin.read().split("\\0")
+m = carla.Map("m", text)
+out = []
+for road, lane, s in json.loads(places):
+    t = m.get_waypoint_xodr(road, lane, s).transform
+    out.append([t.location.x, t.location.y, t.location.z, t.rotation.yaw])
+print(json.dumps(out))
+"""
+
+
+@pytest.fixture(scope="module")
+def client_view(roadmap) -> dict[tuple[int, int], list[tuple[float, list[float]]]]:
+    """(road, lane) -> [(s, x y z yaw by the client)], from one child process for all."""
+    places = [
+        (number, lane, float(s))
+        for number in range(len(SHAPES))
+        for lane in (-1, 1)
+        for s in np.linspace(1.0, LENGTH - 1.0, 30)
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", CLIENT],
+        input=f"{roadmap.opendrive}\0{json.dumps(places)}",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    seen: dict[tuple[int, int], list[tuple[float, list[float]]]] = {}
+    for (number, lane, s), pose in zip(places, json.loads(done.stdout), strict=True):
+        seen.setdefault((number, lane), []).append((s, pose))
+    return seen
+
+
+@pytest.mark.parametrize("number, name", list(enumerate(SHAPES)))
+@pytest.mark.parametrize("lane_id", [-1, 1])
+def test_the_client_sees_the_same_curve(roadmap, client_view, number, name, lane_id):
+    """Within 1 cm and a twentieth of a degree, between our points as well as on them."""
+    sections = [lane for lane in roadmap.lanes if (lane.road_id, lane.lane_id) == (number, lane_id)]
+    assert len(sections) == 2
+    for s, (x, y, z, yaw) in client_view[number, lane_id]:
+        lane = sections[0] if s < 25.0 else sections[1]
+        order = np.argsort(lane.road_s)
+        along = float(np.interp(s, lane.road_s[order], lane.s[order]))
+        point, heading = lane.at(along)
+        assert math.hypot(x - point[0], y - point[1]) < 0.01, (name, s)
+        assert abs(z - point[2]) < 0.01, (name, s)
+        assert abs((yaw - heading + 180.0) % 360.0 - 180.0) < 0.05, (name, s)
+
+
+def test_sections_follow_each_other_without_a_step(roadmap):
+    for lane in roadmap.lanes:
+        for other in (roadmap.lanes[i] for i in lane.successors):
+            assert np.linalg.norm(other.points[0] - lane.points[-1]) < 1e-6
+
+
+@pytest.mark.parametrize("start, end, length", [(0.0, 0.1, 40.0), (0.05, -0.08, 120.0), (-0.3, 0.3, 50.0)])
+def test_spirals_agree_with_the_integral_that_defines_them(start, end, length):
+    piece = od.Geometry(0.0, 3.0, -2.0, 0.7, length, "spiral", (start, end))
+    d = np.linspace(0.0, length, 9)
+    x, y, heading = piece.at(d)
+
+    def turn(t: float) -> float:
+        return 0.7 + start * t + 0.5 * (end - start) / length * t * t
+
+    for i, distance in enumerate(d):
+        assert x[i] == pytest.approx(
+            3.0 + quad(lambda t: math.cos(turn(t)), 0, distance, limit=200)[0], abs=1e-8
+        )
+        assert y[i] == pytest.approx(
+            -2.0 + quad(lambda t: math.sin(turn(t)), 0, distance, limit=200)[0], abs=1e-8
+        )
+        assert heading[i] == pytest.approx(turn(distance))
+
+
+def test_poly3_is_walked_by_its_arc_length():
+    piece = od.Geometry(0.0, 0.0, 0.0, 0.0, 30.0, "poly3", (0.0, 0.0, 0.02, 0.0))
+    x, y, heading = piece.at(np.linspace(0.0, 30.0, 3001))
+    assert np.allclose(y, 0.02 * x**2)
+    assert np.hypot(np.diff(x), np.diff(y)) == pytest.approx(0.01, rel=1e-3)
+    assert np.allclose(np.tan(heading), 0.04 * x)
+
+
+def test_left_hand_traffic_drives_on_the_other_side():
+    text = document([SHAPES["line"]])
+    left = RoadMap("l", text, od.parse(text.replace('junction="-1"', 'junction="-1" rule="LHT"', 1)))
+    right = RoadMap("r", text, od.parse(text))
+    for a, b in zip(left.lanes, right.lanes, strict=True):
+        assert np.allclose(a.points, b.points[::-1])
+        assert np.allclose((a.headings - b.headings[::-1]) % 360.0, 180.0)
