@@ -6,8 +6,10 @@ own, see docs/diagnosis.md.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -17,6 +19,7 @@ from rich.console import Console
 from av_td3 import __version__
 from av_td3.config import ConfigError, load_config, preset_names
 from av_td3.diagnosis.cli import diagnose
+from av_td3.errors import UserError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,6 +46,17 @@ def main() -> None:
 def _fail(message: str, status: int = BAD_INPUT) -> NoReturn:
     Console(stderr=True).print(f"[bold red]error:[/bold red] {message}", soft_wrap=True, highlight=False)
     raise typer.Exit(status)
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    """What a user can do something about becomes one line and an exit status."""
+    try:
+        yield
+    except ConfigError as error:
+        _fail(str(error))
+    except UserError as error:
+        _fail(str(error), error.status)
 
 
 def _version(value: bool) -> None:
@@ -102,21 +116,13 @@ def train(
     if debug:
         overrides.append("train.debug=true")
 
-    from av_td3.training import command  # torch: only when it is needed
+    if resume is not None and (preset != "quick" or config or overrides or run_dir):
+        _fail("--resume goes on with the configuration of the run: give no other options with it")
+    with _errors():
+        settings = load_config(preset, config, overrides)
+        from av_td3.training import command  # torch: only when the input is good
 
-    try:
-        if resume is not None:
-            given = [preset != "quick", config is not None, bool(overrides), run_dir is not None]
-            if any(given):
-                _fail("--resume goes on with the configuration of the run: give no other options with it")
-            status = command.resume(resume)
-        else:
-            settings = load_config(preset, config, overrides)
-            status = command.start(settings, preset, run_dir)
-    except ConfigError as error:
-        _fail(str(error))
-    except command.UserError as error:
-        _fail(str(error), error.status)
+        status = command.resume(resume) if resume else command.start(settings, preset, run_dir)
     raise typer.Exit(status)
 
 
@@ -134,9 +140,9 @@ def evaluate(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
 ) -> None:
     """Drive a trained agent on held-out routes and say how well, with confidence intervals."""
-    from av_td3.training import command
+    with _errors():
+        from av_td3.training import command
 
-    try:
         status = command.evaluate(
             run,
             episodes=episodes,
@@ -147,8 +153,4 @@ def evaluate(
             video=video,
             json_file=json_file,
         )
-    except ConfigError as error:
-        _fail(str(error))
-    except command.UserError as error:
-        _fail(str(error), error.status)
     raise typer.Exit(status)

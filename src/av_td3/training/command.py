@@ -17,6 +17,7 @@ from av_td3.agent.replay import ReplayMemoryError
 from av_td3.agent.td3 import TD3
 from av_td3.config import Config, EnvConfig
 from av_td3.driving.errors import DrivingError, SetupError
+from av_td3.errors import UserError
 from av_td3.evaluation import report, rollout
 from av_td3.evaluation.baselines import ClassicalDriver, RandomPolicy
 from av_td3.evaluation.metrics import Comparison, compare, scalars
@@ -30,14 +31,6 @@ from av_td3.training.run_directory import RunDirectory, RunError, default_path, 
 from av_td3.training.trainer import Outcome, Trainer, make_agent, policy_of
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-
-
-class UserError(RuntimeError):
-    """Something that one line explains; ``status`` is the exit status."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 def start(config: Config, preset: str, path: Path | None) -> int:
@@ -137,8 +130,8 @@ def _train(run: RunDirectory, config: Config, resumed: bool) -> int:
 
 def _finish(run: RunDirectory, config: Config, trainer: Trainer, outcome: Outcome, console: Console) -> int:
     console.print(
-        f"{outcome.state} after {outcome.step} steps, {outcome.updates} updates, {outcome.minutes:.1f} minutes"
-        + (f": {outcome.reason}" if outcome.reason else ""),
+        f"{outcome.state} after {outcome.step} steps, {outcome.updates} updates, "
+        f"{outcome.minutes:.1f} minutes" + (f": {outcome.reason}" if outcome.reason else ""),
         highlight=False,
         soft_wrap=True,
     )
