@@ -101,6 +101,7 @@ def test_classical_sees_nothing_without_info():
     assert evaluate(env, lambda obs: driver(obs), 1, 3).episodes[0].termination == "collision"
 
 
+@settings(deadline=None)
 @given(st.floats(-0.2, 0.2), st.floats(0.5, 3.0))
 def test_curvature_of_a_circle(curvature, spacing):
     angle = curvature * spacing * np.arange(1, 12)
@@ -117,7 +118,7 @@ def test_curvature_of_a_circle(curvature, spacing):
     assert len(found) == len(distance) == 9
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.floats(0.5, 30.0))
 def test_look_ahead_point_lies_at_its_distance(reach):
     points = np.stack([np.linspace(0.1, 20, 12), np.linspace(0, 5, 12) ** 1.5], 1)

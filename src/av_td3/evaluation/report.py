@@ -40,6 +40,10 @@ _WIDTH, _AGENT = 80, 10
 """Columns of the terminal that the tables are made for, and of the agents' names."""
 
 
+_FEW = 10
+"""Episodes below which bootstrap intervals cover clearly less than they say (docs/evaluation.md)."""
+
+
 def tables(comparison: Comparison, details: bool = True) -> RenderableType:
     """What ``av-td3 evaluate`` shows; fits 80 columns."""
     parts: list[RenderableType] = [_table(comparison, _HEADLINE, _title(comparison))]
@@ -70,6 +74,8 @@ def verdicts(comparison: Comparison) -> list[str]:
             f"[{_points(d.low)}, {_points(d.high)}], better on {p.wins}, worse on {p.losses} of "
             f"{pair.routes} routes; intervals {'apart' if pair.disjoint['route_completion'] else 'overlap'}."
         )
+    if min(len(e.episodes) for e in comparison.evaluations.values()) < _FEW:
+        lines.append(f"Fewer than {_FEW} episodes: the intervals are narrower than they ought to be.")
     for name, evaluation in comparison.evaluations.items():
         if evaluation.simulator_faults:
             lines.append(

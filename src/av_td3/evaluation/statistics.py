@@ -185,6 +185,7 @@ def _bootstrap(
     below = (np.mean(draws < estimate - rounding) + np.mean(draws <= estimate + rounding)) / 2
     if np.isfinite(jackknife).all() and np.ptp(jackknife) > 0 and 0 < below < 1:
         gap = jackknife.mean() - jackknife
+        gap /= np.abs(gap).max()  # any scale will do; cubes of small numbers vanish
         acceleration = (gap**3).sum() / (6 * (gap**2).sum() ** 1.5)
         bias, z = norm.ppf(below), norm.ppf(tails)
         tails = norm.cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))
