@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +17,10 @@ WIDEN = 1.25
 _MOST = 4096  # cells a side; larger maps wrap around, which costs a look-up, not a mistake
 
 
+# (half length, half width) up to which bodies are painted without leaving a cell out.
+_CAR, _BUS = (2.7, 1.24), (5.2, 2.0)
+
+
 class Occupancy:
     """Row of a body in each cell, -1 where there is none."""
 
@@ -24,10 +30,7 @@ class Occupancy:
         self._shape = [min(_MOST, int((span + 40.0) / CELL) + 1) for span in (x1 - x0, y1 - y0)]
         self._cells = np.full(self._shape[0] * self._shape[1], -1, np.int32)
         self._painted: NDArray[np.int64] = np.zeros(0, np.int64)
-        # Points of a unit box; closer than a cell on a car, further apart on a bus, whose
-        # length makes up for it.
-        u, v = np.meshgrid(np.linspace(-1.0, 1.0, 11), np.linspace(-1.0, 1.0, 10))
-        self._u, self._v = u.ravel(), v.ravel()
+        self._small, self._large = _unit_points(_CAR), _unit_points(_BUS)
 
     def cells(self, x: Floats, y: Floats) -> NDArray[np.int64]:
         """Index of the cell of each point."""
@@ -37,17 +40,40 @@ class Occupancy:
 
     def paint(self, bodies: Bodies, cos: Floats, sin: Floats) -> None:
         """Replace what was painted by where the bodies are now."""
-        cells = self._cells
-        cells[self._painted] = -1
-        length, width = bodies.extent[:, 0], bodies.extent[:, 1] + WIDEN
-        along_x, along_y = (length * cos)[:, None], (length * sin)[:, None]
-        side_x, side_y = (-width * sin)[:, None], (width * cos)[:, None]
-        x = bodies.position[:, :1] + along_x * self._u + side_x * self._v
-        y = bodies.position[:, 1:2] + along_y * self._u + side_y * self._v
-        painted = self.cells(x, y)
-        cells[painted] = np.arange(len(bodies), dtype=np.int32)[:, None]
-        self._painted = painted.ravel()
+        self._cells[self._painted] = -1
+        length, width = bodies.extent[:, 0], bodies.extent[:, 1]
+        small = (length <= _CAR[0]) & (width <= _CAR[1])
+        if small.all():
+            self._painted = self._fill(bodies, slice(None), cos, sin, *self._small)
+            return
+        self._painted = np.concatenate(
+            [
+                self._fill(bodies, np.flatnonzero(small), cos, sin, *self._small),
+                self._fill(bodies, np.flatnonzero(~small), cos, sin, *self._large),
+            ]
+        )
+
+    def _fill(
+        self, bodies: Bodies, rows: Any, cos: Floats, sin: Floats, u: Floats, v: Floats
+    ) -> NDArray[np.int64]:
+        cos, sin = cos[rows], sin[rows]
+        length, width = bodies.extent[rows, 0], bodies.extent[rows, 1] + WIDEN
+        x, y, _ = bodies.position[rows, :, None].transpose(1, 0, 2)
+        painted = self.cells(
+            x + (length * cos)[:, None] * u - (width * sin)[:, None] * v,
+            y + (length * sin)[:, None] * u + (width * cos)[:, None] * v,
+        )
+        self._cells[painted] = np.arange(len(bodies), dtype=np.int32)[rows, None]
+        return painted.ravel()
 
     def at(self, cells: NDArray[np.int64]) -> NDArray[np.int32]:
         """Rows of the bodies in these cells, -1 for none."""
         return self._cells[cells]
+
+
+def _unit_points(most: tuple[float, float]) -> tuple[Floats, Floats]:
+    """Points of the box from -1 to 1, less than a cell apart on bodies up to a size."""
+    u = np.linspace(-1.0, 1.0, int(2.0 * most[0] / CELL) + 2)
+    v = np.linspace(-1.0, 1.0, int(2.0 * (most[1] + WIDEN) / CELL) + 2)
+    u, v = np.meshgrid(u, v)
+    return u.ravel(), v.ravel()
