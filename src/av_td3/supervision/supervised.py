@@ -83,6 +83,7 @@ class _Crew:
         simulator = config.simulator
         deadline = time.monotonic() + simulator.start_deadline_s
         try:
+            self._start_worker(config, logs / f"{name}-worker.log")  # it imports while the server starts
             if simulator.address is None:
                 try:
                     self.server = Server(simulator, logs / f"{name}-server.log", simulator.start_deadline_s)
@@ -91,27 +92,23 @@ class _Crew:
                 simulator = simulator.model_copy(update={"address": self.server.address})
             port = free_port(simulator.traffic_manager_port)
             simulator = simulator.model_copy(update={"traffic_manager_port": port})
-            self.memory = protocol.ObservationMemory(config)
-            ours, theirs = socket.socketpair()
-            try:
-                self.worker = Child(
-                    [
-                        *WORKER,
-                        *map(str, (theirs.fileno(), self.memory.fd)),
-                    ],
-                    logs / f"{name}-worker.log",
-                    pass_fds=(theirs.fileno(), self.memory.fd),
-                )
-            finally:
-                theirs.close()
-                self._connection = Connection(ours.detach())
-                self.memory.close_fd()
             settings = config.model_copy(update={"simulator": simulator}).model_dump(mode="json")
             self.ask({"do": "open", "config": settings, "split": split, "render_mode": render_mode})
             self.routes: int = self.answer(deadline)["routes"]
         except BaseException:
             self.kill()
             raise
+
+    def _start_worker(self, config: EnvConfig, log: Path) -> None:
+        self.memory = protocol.ObservationMemory(config)
+        ours, theirs = socket.socketpair()
+        descriptors = (theirs.fileno(), self.memory.fd)
+        try:
+            self.worker = Child([*WORKER, *map(str, descriptors)], log, pass_fds=descriptors)
+        finally:
+            theirs.close()
+            self._connection = Connection(ours.detach())
+            self.memory.close_fd()
 
     def ask(self, request: dict[str, Any]) -> None:
         """Send a request; _FaultError when the worker is gone."""

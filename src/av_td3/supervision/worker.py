@@ -19,6 +19,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from av_td3.config import EnvConfig
+from av_td3.driving.env import CarlaDrivingEnv
+from av_td3.driving.errors import SetupError, SimulatorUnreachableError, UsageError
 from av_td3.supervision import protocol
 from av_td3.supervision.process import set_process_name
 
@@ -28,13 +30,11 @@ class Worker:
 
     def __init__(self, connection: Connection, memory_fd: int) -> None:
         self._connection, self._memory_fd = connection, memory_fd
-        self._env: Any = None
+        self._env: CarlaDrivingEnv | None = None
         self._memory: protocol.ObservationMemory | None = None
 
     def serve(self) -> None:
         """Answer until the supervisor closes or is gone."""
-        from av_td3.driving.errors import SetupError, SimulatorUnreachableError, UsageError
-
         while True:
             try:
                 request = protocol.receive(self._connection)
@@ -58,19 +58,19 @@ class Worker:
                 return
 
     def _do_open(self, config: dict[str, Any], split: Any, render_mode: str | None) -> dict[str, Any]:
-        from av_td3.driving.env import CarlaDrivingEnv
-
         parsed = EnvConfig.model_validate(config)
         self._memory = protocol.ObservationMemory(parsed, self._memory_fd)
         self._env = CarlaDrivingEnv(parsed, split, render_mode)
         return {"routes": len(self._env.routes)}
 
     def _do_reset(self, seed: int, options: dict[str, Any] | None) -> dict[str, Any]:
+        assert self._env is not None
         observation, info = self._env.reset(seed=seed, options=options)
         self._publish(observation)
         return {"info": info}
 
     def _do_step(self, action: list[float]) -> dict[str, Any]:
+        assert self._env is not None
         observation, reward, terminated, truncated, info = self._env.step(action)
         self._publish(observation)
         return {"reward": reward, "terminated": terminated, "truncated": truncated, "info": info}
@@ -80,7 +80,7 @@ class Worker:
             self._env.close()
 
     def _publish(self, observation: dict[str, Any]) -> None:
-        assert self._memory is not None
+        assert self._memory is not None and self._env is not None
         self._memory.image[:] = observation["image"]
         self._memory.vector[:] = observation["vector"]
         frame = self._env.recorded_frame

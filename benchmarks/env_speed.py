@@ -1,0 +1,93 @@
+"""Speed of the environment: python -m benchmarks.env_speed [--npc N] [--seconds S] [--profile]
+
+Steps a second of ``SupervisedEnv`` on a minicarla of its own, with a driver that stays in its
+lane, and what the supervision costs on top.  ``--profile`` runs the worker's side in this
+process instead and says where its time goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import os
+import pstats
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from av_td3.config import EnvConfig
+from av_td3.driving.observation import read_vector
+
+
+def steer(config: EnvConfig, observation: dict[str, Any]) -> np.ndarray:
+    """Towards the third route point, at 7 m/s or less."""
+    reading = read_vector(config, observation["vector"])
+    x, y = reading.waypoints[2]
+    return np.clip([5.0 * y / (x * x + y * y), 0.5 * (6.0 - reading.speed)], -1, 1).astype(np.float32)
+
+
+def measure(env: Any, config: EnvConfig, seconds: float) -> tuple[float, np.ndarray, float]:
+    """(steps/s without resets, milliseconds of each step, seconds of a reset)."""
+    observation, _ = env.reset(seed=0)
+    times, resets = [], []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        action = steer(config, observation)
+        begin = time.perf_counter()
+        observation, _, terminated, truncated, _ = env.step(action)
+        times.append(time.perf_counter() - begin)
+        if terminated or truncated:
+            begin = time.perf_counter()
+            observation, _ = env.reset()
+            resets.append(time.perf_counter() - begin)
+    return len(times) / sum(times), 1e3 * np.array(times), float(np.mean(resets)) if resets else np.nan
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--npc", type=int, nargs="*", default=[0, 20])
+    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--profile", action="store_true")
+    options = parser.parse_args()
+    for npc in options.npc:
+        config = EnvConfig.model_validate({"simulator": {"npc": npc}})
+        if options.profile:
+            profile(config, options.seconds)
+            continue
+        from av_td3.supervision.supervised import SupervisedEnv
+
+        with SupervisedEnv(config) as env:
+            speed, times, reset = measure(env, config, options.seconds)
+        p50, p99 = np.percentile(times, [50, 99])
+        print(
+            f"{npc:3d} NPC: {speed:6.0f} steps/s, step {p50:.2f} ms (median) {p99:.2f} ms (99 %), "
+            f"reset {1e3 * reset:.0f} ms"
+        )
+
+
+def profile(config: EnvConfig, seconds: float) -> None:
+    """The worker's side, function by function."""
+    from av_td3.driving.env import CarlaDrivingEnv
+    from av_td3.supervision.launcher import Server
+
+    server = Server(config.simulator, Path(tempfile.mkdtemp()) / "server.log", 60.0)
+    try:
+        simulator = config.simulator.model_copy(update={"address": server.address})
+        env = CarlaDrivingEnv(config.model_copy(update={"simulator": simulator}))
+        env.reset(seed=0)
+        profiler = cProfile.Profile()
+        profiler.runcall(measure, env, config, seconds)
+        env.close()
+        pstats.Stats(profiler).sort_stats("tottime").print_stats(22)
+    finally:
+        server.stop()
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
