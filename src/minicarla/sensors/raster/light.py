@@ -51,9 +51,9 @@ class Light:
         low = _ramp(altitude, -6.0, 3.0) * (1.0 - _ramp(altitude, 6.0, 28.0))  # sunrise and sunset
         self.night = 1.0 - day
         grey = 1.0 - 0.85 * cloud
-        self.direct = _mix([0.62, 0.62, 0.62], [0.34, 0.50, 0.72], low) * _ramp(altitude, -1.0, 12.0) * grey
+        self.direct = _mix([0.56, 0.56, 0.56], [0.32, 0.48, 0.68], low) * _ramp(altitude, -1.0, 12.0) * grey
         ambient = _mix([0.44, 0.42, 0.40], [0.42, 0.37, 0.36], low) + 0.20 * cloud
-        self.ambient = _mix([0.17, 0.135, 0.125], ambient, day) * (1.0 - 0.25 * rain)
+        self.ambient = _mix([0.27, 0.225, 0.21], ambient, day) * (1.0 - 0.25 * rain)
 
         zenith = _mix(_mix([205, 140, 78], [140, 100, 84], low), [182, 176, 170], 0.9 * cloud)
         horizon = _mix(_mix([232, 216, 200], [120, 178, 236], low), [208, 206, 204], 0.8 * cloud)

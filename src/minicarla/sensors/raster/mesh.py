@@ -109,12 +109,20 @@ class _Builder:
         least: float = 0.0,
         most: float = math.inf,
         bottom: bool = False,
+        drop: float = 0.0,
     ) -> None:
-        """A part with rectangular floor and ceiling: (x0, x1, y0, y1) at z[0] and at z[1]."""
+        """A part with rectangular floor and ceiling: (x0, x1, y0, y1) at z[0] and at z[1].
+
+        drop: by how much the ceiling is lower in front.
+        """
         base = len(self.vertices)
         self.corners = [
             (r[k & 1], r[2 + (k >> 1 & 1)], z[k >> 2]) for k in range(8) for r in ((low, high)[k >> 2],)
         ]
+        if drop:
+            self.corners = [
+                (x, y, z - drop) if k in (5, 7) else (x, y, z) for k, (x, y, z) in enumerate(self.corners)
+            ]
         self.vertices += self.corners
         self.low, self.high = z
         self.first = len(self.rows)
@@ -217,7 +225,7 @@ def car() -> Shape:
     """A saloon: hull, cabin, wheels, lamps."""
     b = _Builder()
     _shadow(b)
-    b.hexahedron((-1, 1, -1, 1), (-0.98, 0.96, -0.96, 0.96), (-0.72, 0.12), {-1: Role.PAINT})
+    b.hexahedron((-1, 1, -1, 1), (-0.98, 0.97, -0.96, 0.96), (-0.72, 0.12), {-1: Role.PAINT}, drop=0.2)
     _ends(b, (0.56, 0.84), 0.3)
     for face in (RIGHT, LEFT):
         b.patch(face, (0.0, 1.0), (0.0, 0.2), Role.DARK, 6.0)

@@ -25,6 +25,7 @@ from minicarla.sensors.boxes import rotation_matrices
 from minicarla.sensors.cache import per_map
 from minicarla.sensors.raster.mesh import Mesh, StaticMesh, body_mesh
 from minicarla.sensors.raster.terrain import terrain_of
+from minicarla.sensors.tags import Tag
 from minicarla.world.bodies import Bodies
 
 Array = NDArray[np.float64]
@@ -36,6 +37,7 @@ REACH = 250.0  # metres; nothing beyond is drawn
 _CELL = 12.0  # metres; what may be seen is looked up by cell of the map
 _SECTORS = 16
 _CACHED = 256
+_SCREENS = 16  # buildings, nearest first, that are tried for hiding others
 
 
 class Camera:
@@ -87,6 +89,32 @@ class Quads(NamedTuple):
     depth: Array
     nearest: Array
     farthest: Array
+
+
+class _Plan(NamedTuple):
+    """Objects from above, relative to the eye, as complex numbers: real ahead, imaginary to the right.
+
+    ``ahead`` turns the world into that frame.
+    """
+
+    alive: Ints  # (n,) objects of the scene
+    ahead: complex
+    place: NDArray[np.complex128]  # (n,) centres
+    distance: Array  # (n,)
+    radius: Array  # (n,) of the circle around the box
+    bearing: Array  # (n,) radians
+    spread: Array  # (n,) half the angle that the circle takes
+
+    def only(self, rows: Ints) -> _Plan:
+        """The objects at ``rows``."""
+        return self._replace(
+            alive=self.alive.take(rows),
+            place=self.place.take(rows),
+            distance=self.distance.take(rows),
+            radius=self.radius.take(rows),
+            bearing=self.bearing.take(rows),
+            spread=self.spread.take(rows),
+        )
 
 
 class Statics:
@@ -178,6 +206,18 @@ class Scene:
         self._relative = np.empty((total, 3))
         self._base_height = np.zeros(total)
         self._big = self._flat_radius > 2.9
+        # Quadrilaterals lie object by object: where each object's begin, and how many there are.
+        self._size = np.bincount(self.mesh.object, minlength=total)
+        self._first = np.cumsum(self._size) - self._size
+        # What hides others: buildings.  Their corners in plan, and their tops.
+        self._screens = (still.tag == Tag.BUILDINGS).nonzero()[0]
+        aside = np.stack([-still.axis[:, 1], still.axis[:, 0]], axis=1)
+        x = (still.axis * half[:count, :1])[self._screens]
+        y = (aside * half[:count, 1:])[self._screens]
+        middle = still.centre[self._screens, :2]
+        corners = np.stack([middle + x + y, middle + x - y, middle - x + y, middle - x - y], axis=1)
+        self._screen_corners = corners[..., 0] + 1j * corners[..., 1]
+        self._screen_tops = (still.centre[:, 2] + still.extent[:, 2])[self._screens]
 
     def look(self, roadmap: Any, bodies: Bodies, eye: Eye, shadows: bool = True) -> Quads:
         """All quadrilaterals in view, farthest first."""
@@ -218,16 +258,26 @@ class Scene:
         scale = camera.focal / np.maximum(ahead, 1.0)
         keep &= radius * scale > 0.4
         keep &= ahead < REACH
+        plan = self._plan(keep.nonzero()[0], eye)
+        hidden = self._hidden(plan, keep, eye)
+        if hidden.any():
+            shown = (~hidden).nonzero()[0]
+            plan = plan.only(shown)
+        alive = plan.alive
 
         # Their faces that are turned to the eye and large enough.
-        of = mesh.object
-        size = np.where(keep, scale, -1.0).take(of)
-        facing = (mesh.least < size) & (mesh.most >= size)
-        facing &= np.einsum("qk,qk->q", mesh.normal, seen_from.take(of, 0)) > mesh.offset
+        sizes = self._size.take(alive)
+        ends = sizes.cumsum()
+        row = np.arange(ends[-1] if len(ends) else 0)
+        row += np.repeat(self._first.take(alive) - ends + sizes, sizes)
+        owner = np.repeat(alive, sizes)
+        size = np.repeat(scale.take(alive), sizes)
+        facing = (mesh.least.take(row) < size) & (mesh.most.take(row) >= size)
+        toward = np.einsum("qk,qk->q", mesh.normal.take(row, 0), seen_from.take(owner, 0))
+        facing &= toward > mesh.offset.take(row)
         if not shadows:
-            facing &= ~mesh.shadow
-        row = facing.nonzero()[0]
-        owner = of.take(row)
+            facing &= ~mesh.shadow.take(row)
+        row, owner = row[facing], owner[facing]
         corners = mesh.vertices.take(mesh.quads.take(row, 0), 0)
         points = corners @ matrix.take(owner, 0)
         points += offset.take(owner, 0)[:, None]
@@ -250,9 +300,8 @@ class Scene:
             large &= visible
 
         # From far to near: by object, then by height from the eye, then details over faces.
-        alive = keep.nonzero()[0]
         rank = np.full(len(keep), -1.0)
-        rank[alive] = self._ranks(alive)
+        rank[alive] = self._ranks(plan)
         leading = rank.take(mesh.leader)
         rank = np.where(leading < 0.0, rank, leading)
         up = np.abs(mesh.part_middle.take(row) + self._base_height.take(owner) - position[2])
@@ -276,11 +325,50 @@ class Scene:
         planes: Array = turned / np.where(np.abs(offset) > 1e-9, offset, 1e-9)[:, None]
         return planes
 
-    def _ranks(self, alive: Ints) -> Array:
-        """Place of each of the objects ``alive`` in the order of painting, farthest first."""
-        xy = self._relative.take(alive, 0)[:, :2]
-        distance = np.sqrt(np.einsum("ij,ij->i", xy, xy))
-        behind, front = self._conflicts(alive, xy, distance)
+    def _plan(self, alive: Ints, eye: Eye) -> _Plan:
+        """The objects ``alive`` as seen from above, in a frame that looks where the eye looks."""
+        x, y = float(eye.axes[0, 2]), float(eye.axes[1, 2])
+        length = math.hypot(x, y)
+        ahead = complex(x, -y) / length if length > 0.2 else 1.0 + 0.0j
+        xy = self._relative.take(alive, 0)
+        place = (xy[:, 0] + 1j * xy[:, 1]) * ahead
+        distance = np.abs(place)
+        radius = self._flat_radius.take(alive)
+        spread = np.arcsin(np.minimum(radius / np.maximum(distance, 1e-9), 1.0))
+        return _Plan(alive, ahead, place, distance, radius, np.angle(place), spread)
+
+    def _hidden(self, plan: _Plan, keep: Bools, eye: Eye) -> Bools:
+        """Which of the objects in ``plan`` are wholly behind one building.
+
+        As seen from above: within its corners' bearings, farther than its farthest corner,
+        and not rising above the line of sight over its top.
+        """
+        screens = keep.take(self._screens).nonzero()[0]
+        if not len(screens) or len(plan.alive) < 2 or abs(float(eye.axes[2, 2])) > 0.9:
+            return np.zeros(len(plan.alive), np.bool_)
+        corners = self._screen_corners.take(screens, 0) - complex(eye.position[0], eye.position[1])
+        corners *= plan.ahead
+        far = np.abs(corners).max(1)
+        if len(screens) > _SCREENS:
+            nearest = far.argpartition(_SCREENS)[:_SCREENS]
+            screens, corners, far = screens[nearest], corners[nearest], far[nearest]
+        bearing = np.angle(corners)
+        low, high = bearing.min(1), bearing.max(1)
+        low[high - low > math.pi] = 9.0  # it reaches round behind the eye: no screen
+        slope = (self._screen_tops.take(screens) - eye.position[2]) / far
+        top = self._relative[:, 2].take(plan.alive) + self.mesh.extent[:, 2].take(plan.alive)
+        near = plan.distance - plan.radius
+        rise = top / np.maximum(np.where(top > 0.0, near, plan.distance + plan.radius), 1e-9)
+        hidden = low[:, None] <= plan.bearing - plan.spread
+        hidden &= plan.bearing + plan.spread <= high[:, None]
+        hidden &= far[:, None] <= near
+        hidden &= slope[:, None] >= rise
+        return np.logical_or.reduce(hidden, axis=0)  # type: ignore[no-any-return]
+
+    def _ranks(self, plan: _Plan) -> Array:
+        """Place of each object of the plan in the order of painting, farthest first."""
+        distance = plan.distance
+        behind, front = self._conflicts(plan)
         # What is behind moves back, and so does what is behind that.  Rings, which only
         # boxes that run into each other make, are left after a few rounds.
         for _ in range(8):
@@ -288,57 +376,55 @@ class Scene:
             if (distance.take(behind) >= pushed).all():
                 break
             np.maximum.at(distance, behind, pushed)
-        ranks = np.empty(len(alive))
-        ranks[(-distance).argsort(kind="stable")] = np.arange(len(alive))
+        ranks = np.empty(len(distance))
+        ranks[(-distance).argsort(kind="stable")] = np.arange(len(distance))
         return ranks
 
-    def _conflicts(self, alive: Ints, xy: Array, distance: Array) -> tuple[Ints, Ints]:
-        """Pairs (behind, in front), positions in ``alive``, whose order distance may get wrong."""
-        nothing = np.zeros(0, np.int64)
-        big = self._big.take(alive).nonzero()[0]
+    def _conflicts(self, plan: _Plan) -> tuple[Ints, Ints]:
+        """Pairs (behind, in front), positions in the plan, whose order distance may get wrong.
+
+        Only pairs with something as large as a house or a truck in them: between smaller
+        things distance is right but for grazing contact.
+        """
+        big = self._big.take(plan.alive).nonzero()[0]
         if not len(big):
-            return nothing, nothing
-        radius = self._flat_radius.take(alive)
+            return big, big
         # Balls around their centres that are apart in distance, or in bearing, cannot be in conflict.
+        distance, radius, bearing, spread = plan.distance, plan.radius, plan.bearing, plan.spread
         close = np.abs(distance.take(big)[:, None] - distance) < radius.take(big)[:, None] + radius
+        close &= np.abs(bearing.take(big)[:, None] - bearing) < spread.take(big)[:, None] + spread
         close[np.arange(len(big)), big] = False
         first, second = close.nonzero()
-        first = big.take(first)
-        p, q = xy.take(first, 0), xy.take(second, 0)
-        product = distance.take(first) * distance.take(second)
-        cross = p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]
-        inside = radius / np.maximum(distance, 1e-9)
-        spread = np.arcsin(np.minimum(inside, 1.0))
-        together = spread.take(first) + spread.take(second)
-        dot = np.einsum("ij,ij->i", p, q)
-        share = (np.abs(cross) < product * np.sin(np.minimum(together, 0.5 * math.pi))) & (dot > 0)
-        share |= together > 0.5 * math.pi
-        first, second = first[share], second[share]
         if not len(first):
-            return nothing, nothing
-        a, b = alive.take(first), alive.take(second)
-        clear = self._in_front(np.concatenate([a, b]), np.concatenate([b, a]))
+            return first, second
+        first = big.take(first)
+        clear = self._in_front(plan, np.concatenate([first, second]), np.concatenate([second, first]))
         # In front are those that cannot be hidden by the other of their pair but can hide it.
-        only = clear & ~np.roll(clear, len(a))
+        only = clear & ~np.roll(clear, len(first))
         return np.concatenate([second, first])[only], np.concatenate([first, second])[only]
 
-    def _in_front(self, a: Ints, b: Ints) -> Bools:
-        """For pairs of objects: whether b cannot hide any of a."""
-        axis_a, axis_b = self._axis.take(a, 0), self._axis.take(b, 0)
-        half_a, half_b = self._half.take(a, 0), self._half.take(b, 0)
-        from_eye = self._relative.take(b, 0)[:, :2]
-        across = self._relative.take(a, 0)[:, :2] - from_eye
-        cos = np.abs(np.einsum("ij,ij->i", axis_a, axis_b))
-        sin = np.abs(axis_a[:, 0] * axis_b[:, 1] - axis_a[:, 1] * axis_b[:, 0])
-        # Both of b's axes at once, as the two columns.
-        axes = np.stack([axis_b, axis_b[:, ::-1] * (-1.0, 1.0)], axis=1)
-        eye_at = -np.einsum("nki,ni->nk", axes, from_eye)
-        centre = np.einsum("nki,ni->nk", axes, across)
-        turned = np.stack([cos, sin], axis=1)
-        extent = half_a[:, :1] * turned + half_a[:, 1:] * turned[:, ::-1]
-        inside = np.sign(eye_at) * centre - extent < half_b - 1e-3
-        inside |= np.abs(eye_at) < half_b
-        return ~np.logical_and.reduce(inside, axis=1)
+    def _in_front(self, plan: _Plan, a: Ints, b: Ints) -> Bools:
+        """For pairs of positions in the plan: whether b cannot hide any of a.
+
+        That is so when a lies wholly on the eye's side of one of b's faces.
+        """
+        of_a, of_b = plan.alive.take(a), plan.alive.take(b)
+        half_a, half_b = self._half.take(of_a, 0), self._half.take(of_b, 0)
+        long_a, wide_a, long_b, wide_b = half_a[:, 0], half_a[:, 1], half_b[:, 0], half_b[:, 1]
+        axis = self._axis[:, 0] + 1j * self._axis[:, 1]
+        axis_b = axis.take(of_b)
+        to_b = np.conj(axis_b)  # turns the world into b's frame
+        turned = axis.take(of_a) * to_b
+        cos, sin = np.abs(turned.real), np.abs(turned.imag)
+        to_b = to_b / plan.ahead
+        eye_at = -plan.place.take(b) * to_b
+        centre = (plan.place.take(a) - plan.place.take(b)) * to_b
+        x, y = eye_at.real, eye_at.imag
+        ahead = np.where(x > 0, centre.real, -centre.real) - long_a * cos - wide_a * sin
+        found = (np.abs(x) > long_b) & (ahead > long_b - 1e-3)
+        aside = np.where(y > 0, centre.imag, -centre.imag) - long_a * sin - wide_a * cos
+        found |= (np.abs(y) > wide_b) & (aside > wide_b - 1e-3)
+        return found
 
 
 def _clip(corners: Array, camera: Camera) -> Array:
