@@ -19,7 +19,8 @@ from minicarla.wire import stream
 _PRELUDE = """
 import queue, sys, time
 import carla
-client = carla.Client("127.0.0.1", {port})
+PORT = {port}
+client = carla.Client("127.0.0.1", PORT)
 client.set_timeout({timeout})
 def synchronous(dt=0.05):
     world = client.get_world()

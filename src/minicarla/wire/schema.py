@@ -168,10 +168,11 @@ def writer(hint: Any) -> Write | None:
         write = writer(item)
         if write is None:
             return lambda value: (False,) if value is None else (True, value)
-        return lambda value, write=write: (False,) if value is None else (True, write(value))
+        inner = write
+        return lambda value: (False,) if value is None else (True, inner(value))
     if get_origin(hint) is list:
-        write = writer(get_args(hint)[0])
-        return None if write is None else lambda value, write=write: [write(item) for item in value]
+        each = writer(get_args(hint)[0])
+        return None if each is None else lambda value: [each(item) for item in value]
     if _is_struct(hint):
         hints = get_type_hints(hint)
         writes = [writer(hints[name]) for name in typing.cast(Any, hint)._fields]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from minicarla.geometry import Transform, compose, wrap_degrees
+import numpy as np
+
+from minicarla.geometry import Transform, compose, rotation_matrix, wrap_degrees
 from minicarla.wire import structs
 from minicarla.wire.structs import AttachmentType
 
@@ -77,7 +80,7 @@ class Prop(Actor):
 class Sensor(Actor):
     """A measuring instrument; ``device`` is the instrument itself (``minicarla.sensors``)."""
 
-    device: object | None = None
+    device: Any = None
     period = 0.0  # simulated seconds between measurements; 0: each tick
     due = 0.0  # simulated time of the next one
 
@@ -114,7 +117,34 @@ class WalkerController(Actor):
 
 
 class TrafficLight(Actor):
-    """A traffic light's pole; its phase is kept by ``minicarla.traffic``."""
+    """A traffic light; ``light`` (``traffic.lights.Light``) keeps its phase.
+
+    Its box is the trigger volume, in its own frame: what CARLA's client calls ``trigger_volume``.
+    """
+
+    REACH = 12.0  # metres before the stop lines that the volume covers
+
+    def __init__(self, actor_id: int, light: Any, roadmap: Any) -> None:
+        super().__init__(actor_id, structs.ActorDescription(0, "traffic.traffic_light", []), light.pose)
+        self.light = light
+        self.tags = bytes([7])
+        corners = []
+        for lane_id, s in light.stops:
+            lane = roadmap.lanes[lane_id]
+            point, heading = lane.at(s)
+            x, y, z = point.tolist()
+            line = Transform(x, y, z, yaw=heading)
+            half = 0.5 * lane.width
+            for along, across in ((0.0, -half), (0.0, half), (-self.REACH, -half), (-self.REACH, half)):
+                corner = compose(line, Transform(along, across))
+                corners.append(rotation_matrix(*light.pose[3:]).T @ np.subtract(corner[:3], light.pose[:3]))
+        if corners:
+            low, high = np.min(corners, axis=0), np.max(corners, axis=0)
+            centre, extent = 0.5 * (low + high), 0.5 * (high - low)
+            extent[2] = centre[2] = 1.0
+            self.box = structs.BoundingBox(
+                structs.Vector3D(*centre.tolist()), structs.Vector3D(*extent.tolist()), actor_id=actor_id
+            )
 
 
 def finite(*values: float) -> bool:

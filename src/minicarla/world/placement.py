@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,8 @@ Floats = NDArray[np.float64]
 
 
 def overlaps(
-    centre: tuple[float, float, float],
-    extent: tuple[float, float, float],
+    centre: Sequence[float] | Floats,
+    extent: Sequence[float] | Floats,
     yaw: float,
     centres: Floats,
     extents: Floats,

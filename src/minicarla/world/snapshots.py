@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from minicarla.wire import snapshot
 from minicarla.wire.snapshot import RECORD, RECORD_SIZE, ActorState
-from minicarla.world.actors import Actor
+from minicarla.world.actors import Actor, TrafficLight
 from minicarla.world.bodies import WALKER, Bodies
 
 _POSE = struct.Struct("<6f")
 _POSE_OFFSET = RECORD.fields["location"][1]  # type: ignore[index]
+_LIGHT = struct.Struct("<4fIBB")  # green, yellow, red, elapsed time, pole index, frozen, state
+_LIGHT_OFFSET = RECORD.fields["green_time"][1]  # type: ignore[index]
 
 
 class SnapshotWriter:
@@ -23,6 +25,7 @@ class SnapshotWriter:
         self.records = np.zeros(0, RECORD)
         self._bytes = memoryview(bytearray())
         self._others: list[Actor] = []
+        self._lights: list[tuple[int, TrafficLight]] = []
         self._walkers = np.zeros(0, np.intp)
 
     def lay_out(self, bodies: Bodies, others: Sequence[Actor]) -> None:
@@ -35,9 +38,15 @@ class SnapshotWriter:
         self.records["id"][:count] = bodies.id
         self.records["id"][count:] = [actor.id for actor in others]
         self._others = list(others)
+        self._lights = [
+            (row, actor) for row, actor in enumerate(others, count) if isinstance(actor, TrafficLight)
+        ]
+        for row, actor in self._lights:
+            self.records["sign_id"][row] = actor.light.sign_id.encode()[:31]
+            self.records["pole_index"][row] = actor.light.pole
         self._walkers = np.flatnonzero(bodies.kind == WALKER)
 
-    def write(self, bodies: Bodies) -> memoryview:
+    def write(self, bodies: Bodies, lights: Any) -> memoryview:
         """Bytes of all records as things are now; valid until the next call."""
         count = len(bodies)
         if count:
@@ -46,7 +55,20 @@ class SnapshotWriter:
         for actor in self._others:
             _POSE.pack_into(self._bytes, offset, *actor.pose)
             offset += RECORD_SIZE
+        if self._lights:
+            self._write_lights(lights)
         return self._bytes
+
+    def _write_lights(self, lights: Any) -> None:
+        for row, actor in self._lights:
+            light = actor.light
+            group = lights.groups[light.group]
+            _LIGHT.pack_into(
+                self._bytes,
+                row * RECORD_SIZE + _LIGHT_OFFSET,
+                *(light.green_time, light.yellow_time, light.red_time, group.elapsed),
+                *(light.pole, group.frozen, light.state),
+            )
 
     def _write_bodies(self, records: np.ndarray, bodies: Bodies) -> None:
         records["location"] = bodies.position
@@ -71,6 +93,3 @@ class SnapshotWriter:
             records["walk_direction"][walkers] = bodies.walk_direction[walkers]
             records["walk_speed"][walkers] = bodies.walk_speed[walkers]
             records["jump"][walkers] = bodies.jump[walkers]
-
-
-__all__ = ["SnapshotWriter", "snapshot"]

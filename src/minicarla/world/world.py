@@ -11,6 +11,9 @@ import numpy as np
 
 from minicarla import maps
 from minicarla.geometry import Transform, compose, rotation_matrix
+from minicarla.physics import Physics
+from minicarla.traffic import Traffic
+from minicarla.traffic.lights import TRIGGER, TrafficLights
 from minicarla.wire import snapshot, stream, structs
 from minicarla.wire.structs import AttachmentType
 from minicarla.world import blueprints, placement
@@ -27,6 +30,7 @@ from minicarla.world.actors import (
 )
 from minicarla.world.bodies import VEHICLE, WALKER, Bodies
 from minicarla.world.recorder import Recorder, Recording, RecordingError, Replayer
+from minicarla.world.roadside import LightZones, SpeedLimits
 from minicarla.world.snapshots import SnapshotWriter
 
 AUTOPILOT_ROLE = "minicarla:autopilot"
@@ -156,8 +160,6 @@ class World:
         """Start a new episode on a map that is loaded already."""
         self.stop_recorder()
         self.replayer = None
-        rooms = _rooms()
-        Physics, Traffic = rooms.Physics, rooms.Traffic
         self.roadmap = roadmap
         self.episode_id += 1
         self.actors.clear()
@@ -166,10 +168,17 @@ class World:
         self.elapsed = 0.0
         self.physics = Physics(roadmap)
         self.traffic = Traffic(roadmap, self.seed)
+        self.lights = self.traffic.lights or TrafficLights(roadmap)
+        self._limits = SpeedLimits(roadmap)
+        self._zones = LightZones(roadmap, self.lights, TRIGGER)
         self.view = View(self)
         self.spectator = self._admit(
             Spectator(self._new_id(), structs.ActorDescription(0, "spectator", []), Transform(z=10.0))
         )
+        self._light_actors = [
+            self._admit(TrafficLight(self._new_id(), light, roadmap)) for light in self.lights.lights
+        ]
+        self._light_ids = np.array([0, *(actor.id for actor in self._light_actors)])  # by index + 1
         self._spawn_traffic(self.npc)
         self._layout_stale = True
 
@@ -249,6 +258,7 @@ class World:
         contacts = self.physics.step(bodies, dt)
         self.frame += 1
         self.elapsed += dt
+        self._look_around()
         for actor in self.actors.values():
             if actor.parent is not None and not actor.embodied:
                 actor.follow(self.pose(actor.parent), dt)
@@ -257,6 +267,19 @@ class World:
             self.recorder.record(self, contacts)
         self._publish_snapshot(dt)
         return self.frame
+
+    def _look_around(self) -> None:
+        """Tell the vehicles the speed limit and the traffic light of the place where they are."""
+        bodies = self.bodies
+        if not len(bodies):
+            return
+        if self.frame % 4 == 0:
+            self._limits.update(bodies.position, bodies.speed_limit)
+        if self._light_actors:
+            light = self._zones.find(bodies.position, bodies.rotation[:, 1]) + 1
+            states = [structs.TrafficLightState.GREEN, *(light.state for light in self.lights.lights)]
+            bodies.light_id[:] = self._light_ids[light]
+            bodies.light_state[:] = np.array(states, np.uint8)[light]
 
     def _hold_velocities(self) -> None:
         for actor in self.actors.values():
@@ -295,7 +318,7 @@ class World:
             stream.header(stream.SensorType.WORLD, self.frame, self.elapsed, Transform()),
             # The platform's time is simulated too, so that equal runs give equal bytes.
             snapshot.episode_header(self.episode_id, self.elapsed, dt),
-            self._snapshots.write(self.bodies),
+            self._snapshots.write(self.bodies, self.lights),
         )
 
     # ------------------------------------------------------------------ actors
@@ -329,6 +352,43 @@ class World:
         if not isinstance(actor, TrafficLight):
             raise CarlaError(f"Responding error: actor {actor_id} is not a traffic light")
         return actor
+
+    def project(
+        self, start: Sequence[float], direction: Sequence[float], reach: float
+    ) -> structs.LabelledPoint | None:
+        """First thing that a ray meets within ``reach`` metres, if any."""
+        from minicarla.sensors.rays import cast
+
+        length = math.hypot(*direction)
+        if not finite(*start, *direction, reach) or length < 1e-9 or reach <= 0.0:
+            return None
+        unit = np.array(direction) / length
+        view = self.view
+        hits = cast(view, Transform(*start), unit[None], min(reach, 2.0 * _LIMIT), 0)
+        distance = float(hits.distance[0])
+        if not math.isfinite(distance):
+            return None
+        point = np.array(start) + distance * unit
+        return structs.LabelledPoint(structs.Vector3D(*point.tolist()), int(hits.tag[0]))
+
+    def cast_ray(self, start: Sequence[float], end: Sequence[float]) -> list[structs.LabelledPoint]:
+        """Everything that a ray goes through on its way, in order."""
+        found: list[structs.LabelledPoint] = []
+        way = np.subtract(end, start)
+        length = float(np.linalg.norm(way))
+        gone = 0.0
+        while length - gone > 1e-3 and len(found) < 64:
+            here = np.array(start) + way * (gone / length)
+            hit = self.project(here.tolist(), way.tolist(), length - gone)
+            if hit is None:
+                break
+            found.append(hit)
+            gone = math.dist(start, hit.location) + 1e-3
+        return found
+
+    def light_ids(self, lights: Iterable[int]) -> list[int]:
+        """Actor ids of traffic lights by their indices."""
+        return [self._light_actors[index].id for index in lights]
 
     def pose(self, actor: Actor) -> Transform:
         """Where an actor is, world frame."""
@@ -503,15 +563,16 @@ class World:
     def has_room(self, pose: Transform, centre: Sequence[float], extent: Sequence[float]) -> bool:
         """Whether a box put there would touch nothing that moves and nothing solid."""
         middle = np.array(pose[:3]) + rotation_matrix(*pose[3:]) @ np.asarray(centre)
-        box = (tuple(middle.tolist()), tuple(extent), pose.yaw)
         bodies = self.bodies
         if len(bodies):
             near = np.hypot(*(bodies.position[:, :2] - middle[:2]).T) < 30.0
             centres = bodies.position[near] + _turned(bodies.centre[near], bodies.rotation[near, 1])
-            if placement.overlaps(*box, centres, bodies.extent[near], bodies.rotation[near, 1]).any():
+            if placement.overlaps(
+                middle, extent, pose.yaw, centres, bodies.extent[near], bodies.rotation[near, 1]
+            ).any():
                 return False
         solid = self._solids()
-        return not placement.overlaps(*box, *solid).any()
+        return not placement.overlaps(middle, extent, pose.yaw, *solid).any()
 
     def _solids(self) -> tuple[Any, Any, Any]:
         cached = getattr(self, "_solid_boxes", None)
@@ -748,17 +809,3 @@ def _turned(offsets: Any, yaws: Any) -> Any:
     cos, sin = np.cos(np.radians(yaws)), np.sin(np.radians(yaws))
     x, y, z = offsets.T
     return np.stack([x * cos - y * sin, x * sin + y * cos, z], axis=1)
-
-
-def _rooms() -> Any:
-    """The neighbouring rooms, imported when the first world is made: start-up stays quick."""
-    from types import SimpleNamespace
-
-    from minicarla.maps import available, load, parse
-    from minicarla.physics import Physics
-
-    try:
-        from minicarla.traffic import Traffic
-    except ImportError:
-        from minicarla.world._standins import Traffic
-    return SimpleNamespace(available=available, load=load, parse=parse, Physics=Physics, Traffic=Traffic)

@@ -86,7 +86,7 @@ def set_actor_target_angular_velocity(call: Call, actor_id: int, velocity: struc
 
 @procedure()
 def enable_actor_constant_velocity(call: Call, actor_id: int, velocity: structs.Vector3D) -> None:
-    call.world.find_vehicle(actor_id).constant_velocity = tuple(velocity)
+    call.world.find_vehicle(actor_id).constant_velocity = velocity
 
 
 @procedure()
@@ -196,7 +196,8 @@ def _execute(call: Call, command: Any, depth: int) -> int:
                 command.description,
                 command.transform.pose,
                 command.parent or 0,
-                command.attachment if command.parent else 0,
+                # Uninitialised memory of the client unless its caller named a type.
+                command.attachment if command.parent and command.attachment in (0, 1, 2) else 0,
             )
             if depth < MAX_NESTED_COMMANDS:
                 for after in command.do_after:

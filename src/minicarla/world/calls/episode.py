@@ -104,6 +104,19 @@ def set_weather_parameters(call: Call, weather: structs.WeatherParameters) -> No
     call.world.set_weather(weather)
 
 
+@procedure(PARTIAL, "what the ray goes through: bounding boxes, and the ground where it ends")
+def cast_ray(call: Call, start: structs.Vector3D, end: structs.Vector3D) -> list[structs.LabelledPoint]:
+    return call.world.cast_ray(start, end)
+
+
+@procedure(PARTIAL, "hits bounding boxes and the ground")
+def project_point(
+    call: Call, location: structs.Vector3D, direction: structs.Vector3D, distance: float
+) -> tuple[bool, structs.LabelledPoint]:
+    hit = call.world.project(location, direction, distance)
+    return hit is not None, hit or structs.LabelledPoint(structs.Vector3D(), 0)
+
+
 @procedure(PARTIAL, "nothing is drawn")
 def draw_debug_shape(call: Call, shape: Any) -> None:
     return

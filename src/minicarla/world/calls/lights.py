@@ -2,29 +2,73 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from minicarla.wire import structs
 from minicarla.world.calls.registry import PARTIAL, Call, absent, procedure
+from minicarla.world.world import CarlaError
 
 
 @procedure()
 def set_traffic_light_state(call: Call, actor_id: int, state: int) -> None:
-    call.world.find_light(actor_id)
+    light = call.world.find_light(actor_id).light
+    try:
+        call.world.lights.set_state(light.index, state)
+    except ValueError as error:
+        raise CarlaError(str(error)) from None
+
+
+@procedure()
+def set_traffic_light_green_time(call: Call, actor_id: int, seconds: float) -> None:
+    call.world.find_light(actor_id).light.green_time = _time(seconds)
+
+
+@procedure()
+def set_traffic_light_yellow_time(call: Call, actor_id: int, seconds: float) -> None:
+    call.world.find_light(actor_id).light.yellow_time = _time(seconds)
+
+
+@procedure()
+def set_traffic_light_red_time(call: Call, actor_id: int, seconds: float) -> None:
+    call.world.find_light(actor_id).light.red_time = _time(seconds)
+
+
+def _time(seconds: float) -> float:
+    if not (math.isfinite(seconds) and seconds >= 0.0):
+        raise CarlaError(f"a light cannot last {seconds} seconds")
+    return seconds
+
+
+@procedure(PARTIAL, "stops the time of the light's whole group")
+def freeze_traffic_light(call: Call, actor_id: int, freeze: bool) -> None:
+    call.world.lights.freeze(freeze, call.world.find_light(actor_id).light.group)
+
+
+@procedure()
+def freeze_all_traffic_lights(call: Call, frozen: bool) -> None:
+    call.world.lights.freeze(frozen)
+
+
+@procedure()
+def reset_traffic_light_group(call: Call, actor_id: int) -> None:
+    call.world.lights.reset_group(call.world.find_light(actor_id).light.group)
 
 
 @procedure()
 def reset_all_traffic_lights(call: Call) -> None:
-    return
+    call.world.lights.reset()
 
 
 @procedure()
 def get_group_traffic_lights(call: Call, actor_id: int) -> list[int]:
-    return []
+    group = call.world.find_light(actor_id).light.group
+    return call.world.light_ids(call.world.lights.groups[group].members())
 
 
 @procedure(PARTIAL, "empty: lights' heads have no boxes")
 def get_light_boxes(call: Call, actor_id: int) -> list[structs.BoundingBox]:
+    call.world.find_light(actor_id)
     return []
 
 

@@ -1,0 +1,414 @@
+"""The world without a server: spawning, attaching, controls, episodes, determinism."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minicarla import maps
+from minicarla.geometry import Transform, compose, wrap_degrees
+from minicarla.wire import stream, structs
+from minicarla.wire.snapshot import RECORD
+from minicarla.world import blueprints
+from minicarla.world.calls import PROCEDURES, Call, answer
+from minicarla.world.world import AUTOPILOT_ROLE, SPAWN_COLLISION, CarlaError, World
+
+MODEL3 = "vehicle.tesla.model3"
+
+
+class Tape:
+    """An outlet that keeps every message."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[int, bytes]] = []
+
+    def has_reader(self, stream_id: int) -> bool:
+        return True
+
+    def send(self, stream_id: int, *parts: bytes | memoryview) -> None:
+        self.messages.append((stream_id, b"".join(parts)))
+
+    def token(self, stream_id: int, host: str | None = None) -> bytes:
+        return bytes(24)
+
+    def records(self) -> np.ndarray:
+        """Records of the last snapshot, by actor id."""
+        body = [data for number, data in self.messages if number == stream.WORLD_STREAM][-1]
+        return np.frombuffer(body[48 + 36 :], RECORD)
+
+
+def make(map_name: str = "loop", **options: Any) -> World:
+    return World(map_name, outlet=Tape(), synchronous=True, **options)
+
+
+def car(world: World, point: int = 0, **attributes: str) -> Any:
+    return world.spawn(blueprints.describe(MODEL3, **attributes), world.roadmap.spawn_points[point])
+
+
+def row(world: World, actor: Any) -> Any:
+    records = world.outlet.records()  # type: ignore[attr-defined]
+    return records[records["id"] == actor.id][0]
+
+
+def test_the_snapshot_holds_every_actor_as_it_is() -> None:
+    world = make()
+    vehicle = car(world)
+    walker = world.spawn(blueprints.describe("walker.pedestrian.0001"), Transform(500.0, 500.0, 1.0))
+    prop = world.spawn(blueprints.describe("static.prop.barrel"), Transform(1.0, 2.0, 3.0, yaw=40.0))
+    world.apply_control(vehicle.id, structs.VehicleControl(0.5, -0.25, 0.0))
+    world.apply_walker_control(walker.id, structs.WalkerControl(structs.Vector3D(0.0, 2.0, 0.0), 1.5))
+    for _ in range(20):
+        world.tick()
+    ids = world.outlet.records()["id"]  # type: ignore[attr-defined]
+    assert sorted(ids) == sorted(world.actors)
+    seen = row(world, vehicle)
+    pose = world.pose(vehicle)
+    assert seen["location"].tolist() == pytest.approx(pose[:3])
+    assert seen["rotation"].tolist() == pytest.approx(pose[3:])
+    assert math.hypot(*seen["velocity"][:2]) > 1.0
+    assert (seen["throttle"], seen["steer"], seen["brake"], seen["gear"]) == (0.5, -0.25, 0.0, 1)
+    assert seen["state"] == 1
+    walking = row(world, walker)
+    assert walking["walk_direction"].tolist() == [0.0, 1.0, 0.0]
+    assert walking["walk_speed"] == 1.5
+    assert walking["velocity"][1] == pytest.approx(1.5)
+    assert row(world, prop)["location"].tolist() == [1.0, 2.0, 3.0]
+    assert row(world, prop)["rotation"].tolist() == [0.0, 40.0, 0.0]
+
+
+def test_spawning_into_another_vehicle_fails_with_carlas_text() -> None:
+    world = make()
+    first = car(world)
+    with pytest.raises(CarlaError, match=f"^{SPAWN_COLLISION}$"):
+        car(world)
+    pose = world.roadmap.spawn_points[0]
+    length = 2.0 * first.box.extent.x
+    for distance, fits in ((length - 0.1, False), (length + 0.1, True)):
+        turn = math.radians(pose.yaw)
+        place = pose._replace(x=pose.x + distance * math.cos(turn), y=pose.y + distance * math.sin(turn))
+        assert world.has_room(place, first.box.location, first.box.extent) is fits
+    assert world.has_room(pose._replace(z=pose.z + 3.0), first.box.location, first.box.extent)
+    world.destroy(first.id)
+    car(world)
+
+
+def test_spawning_into_something_solid_fails() -> None:
+    world = make("town")
+    box = next(box for box in world.roadmap.statics if box.solid)
+    with pytest.raises(CarlaError, match=SPAWN_COLLISION):
+        world.spawn(blueprints.describe(MODEL3), Transform(box.centre[0], box.centre[1], 0.5))
+
+
+@pytest.mark.parametrize(
+    ("blueprint", "pose", "parent", "says"),
+    [
+        ("vehicle.no.such", Transform(), 0, "invalid actor description"),
+        (MODEL3, Transform(x=math.nan), 0, "not finite"),
+        (MODEL3, Transform(x=1e9), 0, "out of range"),
+        ("sensor.camera.rgb", Transform(), 999, "parent actor not found"),
+    ],
+)
+def test_what_cannot_be_spawned(blueprint: str, pose: Transform, parent: int, says: str) -> None:
+    world = make()
+    count = len(world.actors)
+    with pytest.raises(CarlaError, match=says):
+        world.spawn(structs.ActorDescription(0, blueprint, []), pose, parent)
+    assert len(world.actors) == count
+
+
+def test_descriptions_are_completed_and_fixed_attributes_stay() -> None:
+    given = [structs.ActorAttributeValue("role_name", 4, "hero"), structs.ActorAttributeValue("x", 4, "y")]
+    given.append(structs.ActorAttributeValue("number_of_wheels", 2, "7"))
+    done = blueprints.complete(structs.ActorDescription(0, MODEL3, given))
+    assert done is not None
+    values = {entry.id: entry.value for entry in done.attributes}
+    assert values["role_name"] == "hero"
+    assert values["number_of_wheels"] == "4"
+    assert values["base_type"] == "car"
+    assert "x" not in values
+    assert list(values) == [entry.id for entry in blueprints.find(MODEL3).attributes]  # type: ignore[union-attr]
+
+
+def test_every_blueprint_can_be_spawned() -> None:
+    world = make()
+    for index, definition in enumerate(blueprints.definitions()):
+        pose = Transform(x=5000.0 + 50.0 * index, z=2.0)
+        actor = world.spawn(structs.ActorDescription(definition.uid, definition.id, []), pose)
+        assert actor.type_id == definition.id
+    world.tick()
+
+
+def test_the_library_has_what_people_use() -> None:
+    ids = {definition.id for definition in blueprints.definitions()}
+    assert ids >= {
+        *(MODEL3, "vehicle.audi.tt", "vehicle.lincoln.mkz_2020", "vehicle.mercedes.sprinter"),
+        *("vehicle.carlamotors.firetruck", "vehicle.yamaha.yzf", "vehicle.bh.crossbike"),
+        *("walker.pedestrian.0001", "controller.ai.walker", "static.prop.trafficcone01"),
+        *("sensor.camera.rgb", "sensor.other.collision", "sensor.other.lane_invasion"),
+        "sensor.other.obstacle",
+    }
+
+
+def test_rigid_attachment_follows_in_the_same_tick() -> None:
+    world = make()
+    vehicle = car(world)
+    offset = Transform(1.5, 0.5, 2.0, -10.0, 30.0, 5.0)
+    camera = world.spawn(blueprints.describe("sensor.camera.rgb"), offset, vehicle.id)
+    nested = world.spawn(blueprints.describe("sensor.other.collision"), offset, camera.id)
+    world.apply_control(vehicle.id, structs.VehicleControl(1.0, 0.3, 0.0))
+    for _ in range(30):
+        world.tick()
+        expected = compose(world.pose(vehicle), offset)
+        assert world.pose(camera) == pytest.approx(expected)
+        assert world.pose(nested) == pytest.approx(compose(expected, offset))
+    assert row(world, camera)["location"].tolist() == pytest.approx(expected[:3], rel=1e-5)
+
+
+def test_a_spring_arm_takes_the_yaw_alone_and_lags() -> None:
+    world = make()
+    vehicle = car(world)
+    arm = structs.AttachmentType.SPRING_ARM
+    camera = world.spawn(blueprints.describe("sensor.camera.rgb"), Transform(x=-5.0, z=2.0), vehicle.id, arm)
+    before = world.pose(camera).yaw
+    pose = world.pose(vehicle)
+    world.set_pose(vehicle.id, pose._replace(yaw=pose.yaw + 90.0))
+    lags = []
+    for _ in range(30):
+        world.tick()
+        lags.append(abs(wrap_degrees(world.pose(camera).yaw - before - 90.0)))
+    assert 40.0 < lags[0] < 60.0  # 8 per second over 0.05 s: 0.6 of the way are left
+    assert lags == sorted(lags, reverse=True)
+    assert lags[-1] < 0.1
+
+
+def test_what_is_attached_to_a_destroyed_actor_stays_where_it_is() -> None:
+    world = make()
+    vehicle = car(world)
+    camera = world.spawn(blueprints.describe("sensor.camera.rgb"), Transform(z=2.0), vehicle.id)
+    place = world.pose(camera)
+    assert world.destroy(vehicle.id)
+    assert not world.destroy(vehicle.id)
+    world.tick()
+    assert world.pose(camera) == place
+    assert world.publish(camera).parent_id == 0
+
+
+def test_a_destroyed_actors_box_is_remembered() -> None:
+    world = make()
+    vehicle = car(world)
+    world.destroy(vehicle.id)
+    assert world.bounding_box(vehicle.id) == vehicle.box
+    world.load_named("", True)
+    assert world.bounding_box(vehicle.id) == vehicle.box
+    with pytest.raises(CarlaError, match="not found"):
+        world.bounding_box(987654)
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ((math.nan, math.nan, math.nan), (0.0, 0.0, 0.0)),
+        ((math.inf, -math.inf, 5.0), (1.0, -1.0, 1.0)),
+        ((-3.0, 2.0, -1.0), (0.0, 1.0, 0.0)),
+    ],
+)
+def test_controls_are_made_sane(given: tuple[float, float, float], taken: tuple[float, ...]) -> None:
+    world = make()
+    vehicle = car(world)
+    world.apply_control(vehicle.id, structs.VehicleControl(*given))
+    bodies, index = world.bodies, world.bodies.row(vehicle.id)
+    assert (bodies.throttle[index], bodies.steer[index], bodies.brake[index]) == taken
+    for _ in range(5):
+        world.tick()
+    assert np.isfinite(bodies.position).all()
+
+
+def test_nothing_that_is_no_number_reaches_the_bodies() -> None:
+    world = make()
+    vehicle = car(world)
+    for change in (world.set_velocity, world.set_angular_velocity, world.push, world.twist):
+        change(vehicle.id, (math.nan, math.inf, 0.0))
+    with pytest.raises(CarlaError):
+        world.set_location(vehicle.id, structs.Vector3D(math.nan, 0.0, 0.0))
+    world.tick()
+    assert np.isfinite(world.bodies.position).all()
+    assert np.isfinite(world.bodies.velocity).all()
+
+
+def test_impulses_act_on_the_mass() -> None:
+    world = make()
+    vehicle = car(world)
+    mass = float(world.bodies.mass[0])
+    world.push(vehicle.id, (10.0 * mass, 0.0, 0.0))
+    assert world.bodies.velocity[0, 0] == pytest.approx(10.0)
+
+
+def test_constant_velocity_holds_and_ends() -> None:
+    world = make()
+    vehicle = car(world)
+    vehicle.constant_velocity = (5.0, 0.0, 0.0)
+    for _ in range(40):
+        world.tick()
+    assert np.linalg.norm(world.bodies.velocity[0]) == pytest.approx(5.0, abs=0.1)
+    vehicle.constant_velocity = None
+    world.apply_control(vehicle.id, structs.VehicleControl(brake=1.0))
+    for _ in range(60):
+        world.tick()
+    assert np.linalg.norm(world.bodies.velocity[0]) < 0.1
+
+
+def test_frames_rise_over_episodes_and_episodes_have_new_ids() -> None:
+    world = make()
+    vehicle = car(world)
+    frames = [world.tick() for _ in range(3)]
+    episode = world.episode_id
+    world.load_named("town", reset_settings=False)
+    assert world.roadmap.name == "town"
+    assert world.episode_id == episode + 1
+    assert world.settings.synchronous_mode
+    assert vehicle.id not in world.actors
+    assert not len(world.bodies)
+    frames += [world.tick() for _ in range(3)]
+    assert frames == list(range(frames[0], frames[0] + 6))
+    world.load_named("", reset_settings=True)
+    assert not world.settings.synchronous_mode
+    assert car(world).id > vehicle.id
+
+
+def test_maps_that_clients_may_name() -> None:
+    world = make()
+    assert set(world.available_maps()) >= {"loop", "town", "grid"}
+    with pytest.raises(CarlaError, match="map not found: nowhere"):
+        world.load_named("nowhere", True)
+    assert world.roadmap.name == "loop"
+    with pytest.raises(CarlaError, match="cannot be used"):
+        world.offer_map("OpenDriveMap", "<OpenDRIVE/>")
+    world.offer_map("OpenDriveMap", maps.load("grid").opendrive)
+    world.load_named("OpenDriveMap", True)
+    assert world.roadmap.name == "OpenDriveMap"
+    assert len(world.roadmap.spawn_points) == len(maps.load("grid").spawn_points)
+
+
+def test_vehicles_of_that_role_are_driven_by_the_server() -> None:
+    world = make("town")
+    driven = car(world, 0, role_name=f"{AUTOPILOT_ROLE}:mine")
+    idle = car(world, 40)
+    start = {actor.id: world.pose(actor) for actor in (driven, idle)}
+    for _ in range(100):
+        world.tick()
+    moved = {key: math.dist(start[key][:2], world.pose(world.actors[key])[:2]) for key in start}
+    assert moved[driven.id] > 10.0
+    assert moved[idle.id] < 0.5
+    world.destroy(driven.id)
+    world.tick()
+
+
+def run(seed: int, ticks: int, count: int) -> bytes:
+    world = make("town", seed=seed, npc=count)
+    ego = car(world, 0) if world.has_room(world.roadmap.spawn_points[0], (0, 0, 0.7), (2.4, 1, 0.7)) else None
+    for step in range(ticks):
+        if ego is not None:
+            world.apply_control(ego.id, structs.VehicleControl(0.6, 0.3 * math.sin(step / 9.0), 0.0))
+        world.tick()
+    tape: Any = world.outlet
+    return b"".join(data for _, data in tape.messages)
+
+
+def test_the_same_seed_gives_the_same_bytes() -> None:
+    first = run(3, 200, 20)
+    assert first == run(3, 200, 20)
+    assert first != run(4, 200, 20)
+
+
+# ---------------------------------------------------------------------- calls
+
+
+class Nobody:
+    host = "127.0.0.1"
+
+    def commit(self, spec: str) -> None:
+        raise AssertionError(spec)
+
+
+def call(world: World, name: str, *arguments: Any) -> Any:
+    return answer(Call(world, Nobody()), name, arguments)
+
+
+def test_every_procedure_withstands_wrong_arguments() -> None:
+    """A wrapped answer, whatever comes: never an exception."""
+    world = make()
+    vehicle = car(world)
+    junk: tuple[Any, ...] = (None, "x", -1, vehicle.id, [], [None], 1.5, True, b"x", [[[]]])
+    for name in PROCEDURES:
+        if name in ("minicarla.fault", "load_new_episode", "start_recorder", "replay_file"):
+            continue
+        for value in junk:
+            for count in (0, 1, 2, 4):
+                result = call(world, name, *(count * [value]))
+                assert isinstance(result, tuple | list), (name, value)
+
+
+def test_unknown_and_absent_functions_name_themselves() -> None:
+    world = make()
+    ((status, (text,)),) = call(world, "fly_to_the_moon")
+    assert (status, text) == (0, "minicarla does not know the function fly_to_the_moon")
+    ((status, (text,)),) = call(world, "get_bones_transform", 3)
+    assert status == 0
+    assert "get_bones_transform" in text
+
+
+def spawn_command(
+    world: World, point: int, after: list[Any], parent: Any = (False,), attachment: int = 144
+) -> Any:
+    pose = structs.transform(world.roadmap.spawn_points[point])
+    return [[0, [[0, MODEL3, []], _plain(pose), list(parent), attachment, "", after]]]
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(part) for part in value] if isinstance(value, tuple | list) else value
+
+
+def test_a_batch_answers_each_command_and_follows_up_on_the_new_actor() -> None:
+    world = make()
+    after = [[[2, [0, [0.75, 0.0, 0.0, False, False, False, 0]]]], [[16, [0, True, 8000]]]]
+    spawn = spawn_command(world, 0, after)
+    first, second, destroyed, unknown = call(
+        world, "apply_batch", [spawn, spawn, [[1, [987654]]], [[99, []]]], True
+    )
+    actor_id = first[0][1]
+    assert world.bodies.throttle[world.bodies.row(actor_id)] == 0.75
+    assert second == ((0, (SPAWN_COLLISION,)),)
+    assert destroyed[0][0] == unknown[0][0] == 0
+    assert world.frame == 2
+    assert call(world, "apply_batch", [[[1, [actor_id]]]], False) == [((1, actor_id),)]
+    assert actor_id not in world.actors
+
+
+def test_commands_nested_without_end_are_cut_off() -> None:
+    world = make()
+    command = spawn_command(world, 0, [])
+    for _ in range(100):
+        command = spawn_command(world, 0, [command])
+    assert len(call(world, "apply_batch", [command], False)) == 1
+
+
+def test_the_register_of_traffic_managers() -> None:
+    world = make()
+    assert call(world, "is_traffic_manager_running", 8000) == ((1, False),)
+    assert call(world, "add_traffic_manager_running", ["10.0.0.1", 8000]) == ((1, True),)
+    assert call(world, "add_traffic_manager_running", ["10.0.0.2", 8000]) == ((1, False),)
+    assert call(world, "get_traffic_manager_running", 8000) == ((1, ("10.0.0.1", 8000)),)
+    assert call(world, "destroy_traffic_manager", 8000) == ((1, True),)
+    assert call(world, "is_traffic_manager_running", 8000) == ((1, False),)
+
+
+def test_settings_that_are_no_time_are_refused() -> None:
+    world = make()
+    for delta in (math.nan, -1.0, math.inf, 1e9):
+        with pytest.raises(CarlaError, match="fixed_delta_seconds"):
+            world.configure(structs.EpisodeSettings(fixed_delta_seconds=delta))
+    world.configure(structs.EpisodeSettings(fixed_delta_seconds=0.0))
+    assert world.delta == 0.05
