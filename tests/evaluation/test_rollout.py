@@ -75,6 +75,19 @@ def test_what_is_ahead_is_measured():
     assert 0 < episode.low_ttc_steps < episode.steps
 
 
+def test_who_stands_is_not_exposed():
+    class Oncoming(FakeDrivingEnv):
+        def _info(self, gained, acceleration):
+            return super()._info(gained, acceleration) | {"time_to_collision_s": 0.5}
+
+    env = Oncoming()
+    env.max_steps = 20
+    still = evaluate(env, Stationary(), 1, 3).episodes[0]
+    assert still.min_time_to_collision_s is None and still.low_ttc_steps == 0
+    moving = evaluate(env, straight, 1, 3).episodes[0]
+    assert moving.min_time_to_collision_s == 0.5 and 0 < moving.low_ttc_steps < moving.steps
+
+
 def test_steer_change_is_the_policys():
     signs = iter([1, -1] * 1000)
 

@@ -28,6 +28,9 @@ baselines that may know more than the agent."""
 SIMULATOR_FAULT = "simulator_fault"
 LOW_TTC_S = 1.5
 """Time to collision under which a step counts as exposed (van der Horst 1991: 1.5 s)."""
+STANDING_KMH = 3.6
+"""Slower than this the time to collision is not counted: who stands closes no gap, even when
+an oncoming car in a bend does."""
 TTC_CAP_S = 10.0
 """Times to collision are averaged as min(TTC, cap): beyond it nothing is at risk."""
 
@@ -60,9 +63,9 @@ class EpisodeRecord:
     """m/s^3"""
     mean_abs_lateral_deviation_m: float
     min_time_to_collision_s: float | None
-    """None: nothing was ever ahead and closing."""
+    """While moving; None: nothing was ever ahead and closing."""
     low_ttc_steps: int
-    """Steps with a time to collision under ``LOW_TTC_S``."""
+    """Steps, while moving, with a time to collision under ``LOW_TTC_S``."""
     mean_abs_steer_change: float
     """Mean |steer - previous steer| of the policy's actions, 0..2."""
     termination: str
@@ -242,7 +245,7 @@ class _Tally:
         self.speed += info["speed_kmh"]
         self.jerk += abs(info["jerk"])
         self.lateral += abs(info["lateral_deviation_m"])
-        ttc = info["time_to_collision_s"]
+        ttc = info["time_to_collision_s"] if info["speed_kmh"] >= STANDING_KMH else math.inf
         self.nearest = min(self.nearest, ttc)
         self.exposed += ttc < LOW_TTC_S
         steer = float(action[0])
