@@ -97,6 +97,12 @@ def train(
     eval_interval: Annotated[int | None, typer.Option(help="Steps between evaluations.")] = None,
     log_interval: Annotated[int | None, typer.Option(help="Steps between rows of scalars.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    inject: Annotated[
+        str | None, typer.Option(metavar="FAULT", help="Commit a fault of the catalogue: see `faults`.")
+    ] = None,
+    stop_on: Annotated[
+        str | None, typer.Option(help="End training at an alert: never, warning or critical.")
+    ] = None,
     debug: Annotated[bool, typer.Option(help="Tracebacks, and the worker's log on the terminal.")] = False,
     run_dir: Annotated[Path | None, typer.Option(help="Where to write; default: runs/<name>.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run directory.")] = None,
@@ -111,19 +117,42 @@ def train(
         "train.seed": seed,
         "train.log_interval": log_interval,
         "evaluation.interval": eval_interval,
+        "train.stop_on": stop_on,
     }
     overrides += [f"{key}={value}" for key, value in flags.items() if value is not None]
     if debug:
         overrides.append("train.debug=true")
 
-    if resume is not None and (preset != "quick" or config or overrides or run_dir):
+    if resume is not None and (preset != "quick" or config or overrides or run_dir or inject):
         _fail("--resume goes on with the configuration of the run: give no other options with it")
     with _errors():
         settings = load_config(preset, config, overrides)
         from av_td3.training import command  # torch: only when the input is good
 
-        status = command.resume(resume) if resume else command.start(settings, preset, run_dir)
+        if resume:
+            status = command.resume(resume)
+        elif inject:
+            fault = command.find_fault(inject)
+            settings = load_config(preset, config, [*fault.overrides, *overrides])
+            status = command.start(settings, preset, run_dir, fault)
+        else:
+            status = command.start(settings, preset, run_dir)
     raise typer.Exit(status)
+
+
+@app.command()
+def faults() -> None:
+    """List the fault catalogue: failures that `train --inject` commits on purpose."""
+    from rich.table import Table
+
+    from av_td3.health.catalogue import FAULTS
+
+    table = Table(title="Fault catalogue", title_justify="left", pad_edge=False)
+    for column in ("fault", "what happens", "finding that must name it"):
+        table.add_column(column, overflow="fold")
+    for fault in FAULTS.values():
+        table.add_row(fault.id, fault.what, fault.finding or "none: it is survived")
+    Console().print(table)
 
 
 @app.command()

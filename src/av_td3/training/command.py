@@ -22,6 +22,7 @@ from av_td3.evaluation import report, rollout
 from av_td3.evaluation.baselines import ClassicalDriver, RandomPolicy
 from av_td3.evaluation.metrics import Comparison, compare, scalars
 from av_td3.evaluation.video import VideoRecorder
+from av_td3.health.catalogue import FAULTS, Fault, injected
 from av_td3.supervision.supervised import SupervisedEnv
 from av_td3.training import checkpoint, provenance
 from av_td3.training.checkpoint import CheckpointError
@@ -33,18 +34,30 @@ from av_td3.training.trainer import Outcome, Trainer, make_agent, policy_of
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
-def start(config: Config, preset: str, path: Path | None) -> int:
-    """A new run; returns the exit status."""
+def start(config: Config, preset: str, path: Path | None, fault: Fault | None = None) -> int:
+    """A new run, with a fault of the catalogue committed in it if given; returns the exit status."""
     with _one_line_errors():
         path = path or default_path(preset, config.train.seed)
         run = RunDirectory.create(path, config, provenance.collect())
         try:
             with _terminable():
-                return _train(run, config, resumed=False)
+                return _train(run, config, resumed=False, fault=fault)
         finally:
             # A run that never made a step is none: nothing half-written stays behind.
             if not checkpoint.available(run.checkpoints) and not run.status().get("step"):
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def find_fault(identity: str) -> Fault:
+    """A fault of the catalogue.
+
+    Raises:
+        UserError: there is none of that id.
+    """
+    try:
+        return FAULTS[identity]
+    except KeyError:
+        raise UserError(f"unknown fault {identity!r}; av-td3 faults lists them", BAD_INPUT) from None
 
 
 def resume(path: Path) -> int:
@@ -100,7 +113,7 @@ def evaluate(
         return OK
 
 
-def _train(run: RunDirectory, config: Config, resumed: bool) -> int:
+def _train(run: RunDirectory, config: Config, resumed: bool, fault: Fault | None = None) -> int:
     tune_allocator()
     console = Console()
     display = TerminalDisplay(console, config.train.steps, config.train.max_minutes)
@@ -123,8 +136,12 @@ def _train(run: RunDirectory, config: Config, resumed: bool) -> int:
         f"{config.replay.capacity * trainer.replay.bytes_per_slot / 2**30:.2f} GiB when full",
         highlight=False,
     )
-    with display:
+    if fault is not None:
+        console.print(f"[bold red]injected fault:[/bold red] {fault.id}: {fault.what}", soft_wrap=True)
+    with display, injected(fault, trainer) if fault else contextlib.nullcontext():
         outcome = trainer.train()
+    if fault is not None:
+        return OK if outcome.state == "finished" else FAILED
     return _finish(run, config, trainer, outcome, console)
 
 

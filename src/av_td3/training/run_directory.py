@@ -91,6 +91,12 @@ class RunDirectory:
         except (OSError, ValueError):
             return {}
 
+    def overwrite_provenance(self, fields: Mapping[str, Any]) -> None:
+        """Change fields of ``provenance.json``."""
+        file = self.path / "provenance.json"
+        document = json.loads(file.read_text()) | dict(fields)
+        write_atomically(file, json.dumps(document, indent=1))
+
     def append_provenance(self, provenance: Mapping[str, Any]) -> None:
         """A resumed run may run on other code: each continuation is recorded beside the first."""
         file = self.path / "provenance.json"
