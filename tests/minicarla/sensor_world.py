@@ -117,6 +117,7 @@ class View:
     bodies: Bodies = field(default_factory=Bodies)
     weather: Any = CLEAR
     contacts: list[Any] = field(default_factory=list)
+    fixtures: tuple[Any, ...] = ()
     frame: int = 1
     dt: float = 0.05
     time: float = 0.05

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from minicarla.geometry import Transform
 from minicarla.sensors.cache import per_map
+from minicarla.sensors.things import things_of
 from minicarla.sensors.view import WorldView
 
 Array = NDArray[np.float64]
@@ -172,7 +173,7 @@ def static_boxes(roadmap: Any) -> tuple[Boxes, Array]:
 
 def boxes_of(view: WorldView, pose: Transform, reach: float, ignore: int, with_statics: bool = True) -> Boxes:
     """Boxes within ``reach`` metres of ``pose``, but not that of actor ``ignore``."""
-    bodies = view.bodies
+    bodies = things_of(view)
     here = np.array(pose[:3])
     radius = np.sqrt((bodies.extent**2).sum(1)) + np.sqrt((bodies.centre**2).sum(1))
     away = bodies.position - here

@@ -10,6 +10,7 @@ import numpy as np
 from minicarla.geometry import Transform
 from minicarla.sensors.base import FLOAT, INT, ROLE_NAME, SENSOR_TICK, Attribute, Sensor
 from minicarla.sensors.raster.geometry import GeometryPicture
+from minicarla.sensors.things import things_of
 from minicarla.sensors.view import WorldView
 from minicarla.wire import sensor_data
 
@@ -52,7 +53,7 @@ class GeometryCamera(Camera):
 
     def render(self, view: WorldView, pose: Transform) -> GeometryPicture:
         """The picture as seen from ``pose``."""
-        self._picture.render(view.roadmap, view.bodies, pose)
+        self._picture.render(view.roadmap, things_of(view), pose)
         return self._picture
 
     def image(self, *, red: Any, green: Any = 0, blue: Any = 0) -> bytes:

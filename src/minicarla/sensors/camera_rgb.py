@@ -8,6 +8,7 @@ from minicarla.geometry import Transform
 from minicarla.sensors.base import BOOL, FLOAT, INT, STRING, Attribute
 from minicarla.sensors.camera import CAMERA_ATTRIBUTES, Camera
 from minicarla.sensors.raster.picture import ColourPicture
+from minicarla.sensors.things import things_of
 from minicarla.sensors.view import WorldView
 from minicarla.wire import sensor_data
 from minicarla.wire.stream import SensorType
@@ -60,5 +61,5 @@ class RgbCamera(Camera):
 
     def measure(self, view: WorldView, pose: Transform, parent_id: int) -> bytes:
         """An image, BGRA."""
-        pixels = self._picture.render(view.roadmap, view.bodies, view.weather, pose)
+        pixels = self._picture.render(view.roadmap, things_of(view), view.weather, pose)
         return sensor_data.image(pixels, self.fov)

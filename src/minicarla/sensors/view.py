@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from minicarla.geometry import Transform
 from minicarla.world.bodies import Bodies
 
 Array = NDArray[np.float64]
@@ -69,6 +70,20 @@ class ContactLike(Protocol):
     point: Any
 
 
+class Fixture(NamedTuple):
+    """An actor that stands still: a traffic light or a prop.
+
+    kind: "traffic_light", or the prop's id.  pose: of its foot; a light faces the traffic that it
+    stops.  extent: half sizes, None for a light.  state: of a light, ``carla.TrafficLightState``.
+    """
+
+    actor_id: int
+    kind: str
+    pose: Transform
+    extent: tuple[float, float, float] | None = None
+    state: int = 0
+
+
 class WorldView(Protocol):
     """One tick of the world, read-only."""
 
@@ -80,6 +95,11 @@ class WorldView(Protocol):
     weather: Any
     """CARLA's 14 weather fields by name (``wire.structs.WeatherParameters``)."""
     contacts: Sequence[Any]
+
+    @property
+    def fixtures(self) -> tuple[Fixture, ...]:
+        """Traffic lights and props; the same object as long as nothing about it changes."""
+        ...
 
     def actor_struct(self, actor_id: int) -> Any:
         """Wire form (``wire.structs.Actor``) of an actor, for messages that carry actors."""

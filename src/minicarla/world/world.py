@@ -12,6 +12,7 @@ import numpy as np
 from minicarla import maps
 from minicarla.geometry import Transform, compose, rotation_matrix
 from minicarla.physics import Physics
+from minicarla.sensors.view import Fixture
 from minicarla.traffic import Traffic
 from minicarla.traffic.lights import TRIGGER, TrafficLights
 from minicarla.wire import snapshot, stream, structs
@@ -89,6 +90,24 @@ class View:
         self.time = 0.0
         self.weather = world.weather
         self.contacts: Sequence[Any] = ()
+        self._fixtures: tuple[Fixture, ...] = ()
+        self._fixtures_frame = -1
+
+    @property
+    def fixtures(self) -> tuple[Fixture, ...]:
+        """Traffic lights and props; the same object while nothing about them changes."""
+        if self._fixtures_frame != self.frame:
+            self._fixtures_frame = self.frame
+            now = tuple(
+                Fixture(actor.id, "traffic_light", actor.pose, None, actor.light.state)
+                if isinstance(actor, TrafficLight)
+                else Fixture(actor.id, actor.type_id, actor.pose, actor.box.extent)
+                for actor in self._world.actors.values()
+                if isinstance(actor, TrafficLight | Prop)
+            )
+            if now != self._fixtures:
+                self._fixtures = now
+        return self._fixtures
 
     def actor_struct(self, actor_id: int) -> structs.Actor:
         """Wire form of an actor; an anonymous one when it is gone already."""

@@ -43,6 +43,9 @@ class Role(IntEnum):
     LEAVES_TOP = 13
     CHROME = 14
     WINDOW_BAND = 15
+    RED_LAMP = 16
+    YELLOW_LAMP = 17
+    GREEN_LAMP = 18
 
 
 # BGR albedo, and glow: BGR light of its own by day and at night.
@@ -57,6 +60,9 @@ _MATERIAL: dict[Role, tuple[tuple[int, int, int], tuple[int, int, int], tuple[in
     Role.PLATE: ((200, 205, 205), (0, 0, 0), (0, 0, 0)),
     Role.WINDOW: ((104, 88, 72), (0, 0, 0), (40, 92, 120)),
     Role.WINDOW_BAND: ((128, 112, 98), (0, 0, 0), (20, 46, 60)),
+    Role.RED_LAMP: ((30, 20, 120), (20, 10, 235), (20, 10, 235)),
+    Role.YELLOW_LAMP: ((20, 110, 120), (10, 190, 240), (10, 190, 240)),
+    Role.GREEN_LAMP: ((60, 110, 20), (120, 235, 30), (120, 235, 30)),
     Role.ROOF: ((74, 74, 92), (0, 0, 0), (0, 0, 0)),
     Role.TRIM: ((150, 150, 150), (0, 0, 0), (0, 0, 0)),
     Role.LAMP: ((190, 200, 205), (0, 0, 0), (130, 205, 250)),
@@ -327,6 +333,21 @@ def crown() -> Shape:
 
 
 @cache
+def traffic_light(state: int) -> Shape:
+    """A pole with a head of three lamps towards +x; ``state`` says which is lit."""
+    b = _Builder()
+    pole = (-0.25, 0.25, -0.25, 0.25)
+    b.hexahedron(pole, pole, (-1.0, 0.34), {-1: Role.CHROME})
+    b.hexahedron((-1, 1, -1, 1), (-1, 1, -1, 1), (0.34, 1.0), Role.PAINT, bottom=True)
+    lit = {0: Role.RED_LAMP, 1: Role.YELLOW_LAMP, 2: Role.GREEN_LAMP}
+    for place in range(3):
+        role = lit[place] if state == place else Role.DARK
+        low = (2 - place) / 3.0
+        b.patch(FRONT, (0.12, 0.88), (low + 0.04, low + 0.29), role, 1.0)
+    return b.shape()
+
+
+@cache
 def house(bays_x: int, bays_y: int, storeys: int) -> Shape:
     """A building with rows of windows; bays along x and y."""
     b = _Builder()
@@ -374,8 +395,10 @@ _BY_TAG = {
 }
 
 
-def body_shape(tag: int, extent: Any) -> Shape:
-    """Shape of a row of ``Bodies``; tall cars are vans."""
+def body_shape(tag: int, extent: Any, look: int = 0) -> Shape:
+    """Shape of a row of ``Bodies`` (tall cars are vans) or of another thing."""
+    if tag == Tag.TRAFFIC_LIGHT:
+        return traffic_light(look)
     if tag == Tag.CAR and float(extent[2]) > 0.98:
         return van()
     return _BY_TAG.get(tag, box)()
@@ -455,7 +478,9 @@ _PER_OBJECT = ("radius", "extent")
 
 def body_mesh(bodies: Bodies) -> Mesh:
     """Mesh of all bodies, in each body's frame."""
-    shapes = [body_shape(int(tag), extent) for tag, extent in zip(bodies.tag, bodies.extent, strict=True)]
+    looks = getattr(bodies, "look", np.zeros(len(bodies), np.int64)).tolist()
+    rows = zip(bodies.tag.tolist(), bodies.extent, looks, strict=True)
+    shapes = [body_shape(tag, extent, look) for tag, extent, look in rows]
     return Mesh(shapes, bodies.centre.copy(), bodies.extent.copy(), bodies.colour[:, ::-1])
 
 

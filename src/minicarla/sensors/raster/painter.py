@@ -225,6 +225,9 @@ class Scene:
         self.still, still = statics_of(roadmap).nearby(eye, camera)
         columns = (bodies.id, bodies.tag, bodies.extent, bodies.centre, bodies.colour)
         key = tuple(column.tobytes() for column in columns)
+        look = getattr(bodies, "look", None)
+        if look is not None:
+            key += (look.tobytes(),)
         if key != self._bodies_key:
             self._bodies_key, self._bodies = key, body_mesh(bodies)
         if self._parts is None or self._parts[0] is not still or self._parts[1] is not self._bodies:
