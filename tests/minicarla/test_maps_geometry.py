@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
+from random import Random
 
 import numpy as np
 import pytest
 from scipy.integrate import quad
 
+from minicarla import maps
 from minicarla.maps import opendrive as od
-from minicarla.maps.roadmap import RoadMap
+from minicarla.maps.roadmap import REACH, RoadMap
 
 # Each road starts in a place and direction of its own, and carries one kind of geometry.
 SHAPES = {
@@ -167,3 +170,54 @@ def test_left_hand_traffic_drives_on_the_other_side():
     for a, b in zip(left.lanes, right.lanes, strict=True):
         assert np.allclose(a.points, b.points[::-1])
         assert np.allclose((a.headings - b.headings[::-1]) % 360.0, 180.0)
+
+
+def test_locate_finds_what_a_search_of_all_lanes_finds():
+    town = maps.load("town")
+    x0, y0, x1, y1 = town.bounds
+    points = np.random.default_rng(3).uniform((x0, y0), (x1, y1), (3000, 2))
+    lanes, s, lateral = town.locate_many(points)
+    starts = np.concatenate([lane.points[:-1, :2] for lane in town.driving])
+    vectors = np.concatenate([np.diff(lane.points[:, :2], axis=0) for lane in town.driving])
+    nearest = np.empty(len(points))
+    for i, point in enumerate(points):
+        share = ((point - starts) * vectors).sum(1) / (vectors**2).sum(1)
+        gap = point - starts - np.clip(share, 0, 1)[:, None] * vectors
+        nearest[i] = np.hypot(gap[:, 0], gap[:, 1]).min()
+    found = lanes >= 0
+    assert (found == (nearest <= REACH)).all() and 0.1 < found.mean() < 0.9
+    # Beside the lane the lateral offset is the distance; where several lanes are as near, any will do.
+    for i in np.flatnonzero(found)[::7]:
+        place, heading = town.lanes[lanes[i]].at(s[i])
+        right = np.array([-math.sin(math.radians(heading)), math.cos(math.radians(heading))])
+        assert np.hypot(*(points[i] - place[:2])) == pytest.approx(nearest[i], abs=0.01)
+        assert (points[i] - place[:2]) @ right == pytest.approx(lateral[i], abs=0.03)
+    nowhere = np.array([[np.nan, 0.0], [np.inf, 1.0], [1e300, -1e300], [-1e9, 5.0]])
+    assert (town.locate_many(nowhere)[0] == -1).all()
+
+
+def test_damaged_maps_are_refused_or_loaded_but_never_break_the_server():
+    """Any number replaced, any stretch cut out: OpenDriveError or a map, within bounded memory."""
+    text = maps.load("loop").opendrive
+    numbers = [(m.start(1), m.end(1)) for m in re.finditer(r'"([-0-9.e]+)"', text)]
+    random = Random(5)
+    outcomes = set()
+    for _ in range(150):
+        if random.random() < 0.8:
+            a, b = random.choice(numbers)
+            bad = random.choice(["-1", "0", "1e9", "-1e300", "nan", "inf", "99999999999", "x", "", "1e-9"])
+        else:
+            a = random.randrange(len(text))
+            b, bad = a + random.randint(1, 400), ""
+        damaged = text[:a] + bad + text[b:]
+        try:
+            roadmap = RoadMap("damaged", damaged, od.parse(damaged))
+        except od.OpenDriveError as error:
+            assert str(error)
+            outcomes.add("refused")
+        else:
+            assert np.isfinite(np.concatenate([lane.points for lane in roadmap.lanes])).all()
+            assert np.isfinite(roadmap.bounds).all()
+            roadmap.locate(0.0, 0.0)
+            outcomes.add("loaded")
+    assert outcomes == {"refused", "loaded"}

@@ -25,7 +25,10 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 MAX_BYTES = 64 * 1024 * 1024
-MAX_ROAD_LENGTH = 100_000.0  # metres; longer is damage, not a road
+# Beyond these it is damage, not a road.
+MAX_ROAD_LENGTH = 100_000.0  # metres
+MAX_COORDINATE = 1e6  # metres, of anything on the map
+MAX_CURVATURE = 10.0  # 1/m
 
 
 class OpenDriveError(ValueError):
@@ -362,6 +365,13 @@ def _integer(element: ET.Element, name: str) -> int:
     return int(_number(element, name))
 
 
+def _curvature(element: ET.Element, name: str) -> float:
+    value = _number(element, name)
+    if abs(value) > MAX_CURVATURE:
+        raise OpenDriveError(f"<{element.tag}> has {name}={value}, which is no road's")
+    return value
+
+
 def _cubics(elements: list[ET.Element], s_name: str) -> Polynomials:
     return Polynomials(
         [
@@ -384,6 +394,8 @@ def _geometry(element: ET.Element) -> Geometry | None:
     length = _number(element, "length")
     if length < 1e-6:
         return None
+    if length > MAX_ROAD_LENGTH:
+        raise OpenDriveError(f"a <geometry> is {length} long")
     base: dict[str, Any] = {
         "s": _number(element, "s"),
         "x": _number(element, "x"),
@@ -395,9 +407,11 @@ def _geometry(element: ET.Element) -> Geometry | None:
         if shape.tag == "line":
             return Geometry(**base, shape="line")
         if shape.tag == "arc":
-            return Geometry(**base, shape="arc", parameters=(_number(shape, "curvature"),))
+            return Geometry(**base, shape="arc", parameters=(_curvature(shape, "curvature"),))
         if shape.tag == "spiral":
-            curvatures = (_number(shape, "curvStart"), _number(shape, "curvEnd"))
+            curvatures = (_curvature(shape, "curvStart"), _curvature(shape, "curvEnd"))
+            if length * max(map(abs, curvatures)) > 1000.0:
+                raise OpenDriveError("a <spiral> winds more than a hundred times")
             return Geometry(**base, shape="spiral", parameters=curvatures)
         if shape.tag == "poly3":
             return Geometry(**base, shape="poly3", parameters=tuple(_number(shape, k) for k in "abcd"))

@@ -24,13 +24,15 @@ Array = NDArray[np.float64]
 SAG = 0.004
 """Metres that a curve may stand off the chord between two of its points."""
 LONGEST_CHORD = 2.0
+MAX_POINTS = 200_000
+"""Points along all roads together; a town of CARLA's has a few thousand."""
 DEFAULT_SPEED = 13.9  # m/s where the map gives no limit: 50 km/h
 SPAWN_SPACING = 12.0
 SPAWN_MARGIN = 8.0  # metres kept from a lane's ends, where junctions are
 SPAWN_HEIGHT = 0.5
 REACH = 8.0
 """Metres from a lane's centre line within which :meth:`RoadMap.locate` finds it."""
-_CELL = 8.0
+_CELL = 2.0  # metres
 
 _SURFACES = {
     "driving": "road",
@@ -126,8 +128,11 @@ class RoadMap:
         self._markings: list[Marking] = []
         self.lanes: list[Lane] = []
         self._by_key: dict[tuple[str, int, int], int] = {}
-        for road in data.roads.values():
-            self._add_road(road)
+        self._points_left = MAX_POINTS
+        # Numbers that are finite one by one can still overflow together; the result is looked at.
+        with np.errstate(all="ignore"):
+            for road in data.roads.values():
+                self._add_road(road)
         self._link()
         if not any(lane.kind == "driving" for lane in self.lanes):
             raise od.OpenDriveError("the map has no lane of type 'driving'")
@@ -180,28 +185,7 @@ class RoadMap:
 
     def locate_many(self, points: Array) -> tuple[NDArray[np.int64], Array, Array]:
         """:meth:`locate` for (n, 2) points: lane ids (-1: none), metres along, lateral offsets."""
-        index = self._index
-        cell = np.floor((points - index.origin) / _CELL).astype(np.int64)
-        inside = ((cell >= 0) & (cell < index.shape)).all(1)
-        cell = np.where(inside[:, None], cell, 0)
-        candidates = index.table[cell[:, 0] * index.shape[1] + cell[:, 1]]  # (n, k), -1 padded
-        start, direction, length = (
-            index.start[candidates],
-            index.direction[candidates],
-            index.length[candidates],
-        )
-        offset = points[:, None, :] - start
-        along = np.clip((offset * direction).sum(2), 0.0, length)
-        gap = offset - along[:, :, None] * direction
-        distance = np.where(candidates >= 0, np.hypot(gap[..., 0], gap[..., 1]), np.inf)
-        best = distance.argmin(1)
-        rows = np.arange(len(points))
-        segment = candidates[rows, best]
-        found = inside & (distance[rows, best] <= REACH)
-        d, g = index.direction[segment], offset[rows, best]
-        lateral = d[:, 0] * g[:, 1] - d[:, 1] * g[:, 0]  # y points right in CARLA's frame
-        lane = np.where(found, index.lane[segment], -1)
-        return lane, index.s[segment] + along[rows, best], lateral
+        return self._index.nearest(points)
 
     def elevation(self, x: float, y: float) -> float:
         """Height of the nearest lane's centre, metres; 0 away from every lane."""
@@ -222,7 +206,8 @@ class RoadMap:
         for number, section in enumerate(road.sections):
             if section.length < 1e-3:
                 continue
-            s = _stations(road, section)
+            s = _stations(road, section, self._points_left)
+            self._points_left -= len(s)
             x, y, heading = road.at(s)
             z = road.elevation(s)
             normal = np.stack([-np.sin(heading), np.cos(heading)], 1)
@@ -265,6 +250,8 @@ class RoadMap:
         yaw = -np.degrees(heading) + (180.0 if backwards else 0.0)
         order = slice(None, None, -1) if backwards else slice(None)
         points, yaw, s = points[order], yaw[order], s[order]
+        if not (np.abs(points) < od.MAX_COORDINATE).all() or not np.isfinite(yaw).all() or width.max() > 1e3:
+            raise od.OpenDriveError(f"road {road.id!r}: lane {record.id} leads to nowhere")
         steps = np.hypot(np.diff(points[:, 0]), np.diff(points[:, 1]))
         middle = float(s[len(s) // 2])
         lane = Lane(
@@ -348,40 +335,114 @@ class RoadMap:
 
 
 class _Index:
-    """Segments of lane centres by the cells of a grid that they come near."""
+    """Segments of lane centres by the cells of a grid in which they can be the nearest.
+
+    A cell lists every segment that is nearest to some point in it: those not further from
+    the cell's middle than the nearest one, give or take the cell's diagonal.
+    """
 
     def __init__(self, lanes: list[Lane]) -> None:
-        starts, ends, lane_ids, s = [], [], [], []
-        for lane in lanes:
-            starts.append(lane.points[:-1, :2])
-            ends.append(lane.points[1:, :2])
-            lane_ids.append(np.full(len(lane.points) - 1, lane.id))
-            s.append(lane.s[:-1])
-        self.start, end = np.concatenate(starts), np.concatenate(ends)
-        self.lane, self.s = np.concatenate(lane_ids), np.concatenate(s)
-        vector = end - self.start
-        self.length = np.hypot(vector[:, 0], vector[:, 1])
-        self.direction = vector / np.maximum(self.length, 1e-9)[:, None]
-        low = np.minimum(self.start, end) - REACH
-        high = np.maximum(self.start, end) + REACH
-        self.origin = low.min(0)
-        self.shape = np.floor((high.max(0) - self.origin) / _CELL).astype(np.int64) + 1
-        first = np.floor((low - self.origin) / _CELL).astype(np.int64)
-        last = np.floor((high - self.origin) / _CELL).astype(np.int64)
-        cells: dict[int, list[int]] = {}
-        width = int(self.shape[1])
-        for i, (a, b) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
-            for cx in range(a[0], b[0] + 1):
-                for cy in range(a[1], b[1] + 1):
-                    cells.setdefault(cx * width + cy, []).append(i)
-        most = max(map(len, cells.values()))
-        self.table = np.full((int(self.shape.prod()), most), -1, np.int64)
-        for cell, members in cells.items():
-            self.table[cell, : len(members)] = members
+        start = np.concatenate([lane.points[:-1, :2] for lane in lanes])
+        end = np.concatenate([lane.points[1:, :2] for lane in lanes])
+        lane = np.concatenate([np.full(len(lane.points) - 1, lane.id) for lane in lanes])
+        s = np.concatenate([lane.s[:-1] for lane in lanes])
+        # Where a road's pieces do not meet, points are far apart: short segments there, too.
+        vector = end - start
+        parts = np.maximum(1, np.ceil(np.hypot(vector[:, 0], vector[:, 1]) / (1.01 * LONGEST_CHORD)))
+        if parts.sum() > 4 * MAX_POINTS:
+            raise od.OpenDriveError("the pieces of the roads do not meet")
+        counts = parts.astype(np.int64)
+        whole = np.repeat(np.arange(len(start)), counts)
+        share = (np.arange(len(whole)) - np.repeat(np.cumsum(counts) - counts, counts)) / parts[whole]
+        vector = vector[whole] / parts[whole, None]
+        start = start[whole] + share[:, None] * vector * parts[whole, None]
+        length = np.hypot(vector[:, 0], vector[:, 1])
+        direction = vector / np.maximum(length, 1e-9)[:, None]
+        self.lane = lane[whole]
+        self.s = s[whole] + share * length * parts[whole]
+
+        # Every cell that comes within REACH of a segment, paired with it.
+        middle = start + 0.5 * vector
+        half = _CELL * math.sqrt(0.5)
+        span = REACH + 0.5 * float(length.max()) + half
+        self.origin = middle.min(0) - span
+        self.columns = int((middle[:, 1].max() + span - self.origin[1]) / _CELL) + 2
+        n = math.ceil(span / _CELL)
+        around = np.stack(np.meshgrid(np.arange(-n, n + 1), np.arange(-n, n + 1), indexing="ij"), -1)
+        around = around.reshape(-1, 2)
+        home = np.floor((middle - self.origin) / _CELL).astype(np.int64)
+        keys, segments, distances = [], [], []
+        for a in range(0, len(home), 4096):  # in bits, to keep memory small
+            cell = home[a : a + 4096, None] + around
+            offset = self.origin + (cell + 0.5) * _CELL - start[a : a + 4096, None]
+            d = direction[a : a + 4096, None]
+            along = (offset * d).sum(2)
+            past = along - np.clip(along, 0.0, length[a : a + 4096, None])
+            across = offset[..., 1] * d[..., 0] - offset[..., 0] * d[..., 1]
+            distance = np.hypot(past, across)
+            near = distance <= REACH + half
+            keys.append((cell[..., 0] * self.columns + cell[..., 1])[near])
+            distances.append(distance[near])
+            segments.append(np.nonzero(near)[0] + a)
+        key, segment, distance = np.concatenate(keys), np.concatenate(segments), np.concatenate(distances)
+        order = np.argsort(key, kind="stable")
+        key, segment, distance = key[order], segment[order], distance[order]
+        first = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
+        counts = np.diff(np.append(first, len(key)))
+        best = np.repeat(np.minimum.reduceat(distance, first), counts)
+        keep = distance <= best + 2.0 * half
+        self.keys = key[first]
+        counts = np.add.reduceat(keep.astype(np.int64), first)
+        self.counts = np.append(counts, 0)  # the last one: outside
+        self.first = np.append(np.cumsum(counts) - counts, 0)
+        # What a look-up needs of each candidate, side by side.
+        chosen = segment[keep]
+        self.segment = chosen
+        self.x, self.y = start[chosen].T.copy()
+        self.dx, self.dy = direction[chosen].T.copy()
+        self.length = length[chosen]
+
+    def nearest(self, points: Array) -> tuple[NDArray[np.int64], Array, Array]:
+        """Lane ids (-1: none within REACH), metres along and lateral offsets of (n, 2) points."""
+        n = len(points)
+        lane, s, side = np.full(n, -1), np.zeros(n), np.zeros(n)
+        points = np.where(np.isfinite(points), points, 1e12)
+        cell = np.floor((points - self.origin) / _CELL)
+        inside = (cell[:, 0] >= 0) & (cell[:, 1] >= 0) & (cell[:, 1] < self.columns)
+        key = np.where(inside, np.minimum(cell[:, 0], 1e12) * self.columns + cell[:, 1], -1).astype(np.int64)
+        place = np.searchsorted(self.keys, key)
+        place = np.where(self.keys[np.minimum(place, len(self.keys) - 1)] == key, place, len(self.keys))
+        counts = self.counts[place]
+        rows = np.flatnonzero(counts)
+        if not len(rows):
+            return lane, s, side
+        counts = counts[rows]
+        begin = np.cumsum(counts) - counts
+        pick = np.arange(int(counts.sum())) + np.repeat(self.first[place[rows]] - begin, counts)
+        ox = np.repeat(points[rows, 0], counts) - self.x[pick]
+        oy = np.repeat(points[rows, 1], counts) - self.y[pick]
+        dx, dy = self.dx[pick], self.dy[pick]
+        along = ox * dx + oy * dy
+        on = np.minimum(np.maximum(along, 0.0), self.length[pick])
+        across = oy * dx - ox * dy  # y points right in CARLA's frame
+        distance = (along - on) ** 2 + across * across
+        least = np.minimum.reduceat(distance, begin)
+        hits = np.flatnonzero(distance == np.repeat(least, counts))
+        best = hits[np.searchsorted(hits, begin)]
+        found = least <= REACH * REACH
+        rows, best = rows[found], best[found]
+        segment = self.segment[pick[best]]
+        lane[rows] = self.lane[segment]
+        s[rows] = self.s[segment] + on[best]
+        side[rows] = across[best]
+        return lane, s, side
 
 
-def _stations(road: od.Road, section: od.Section) -> Array:
-    """s values close enough together that chords stay within ``SAG`` of the road's lanes."""
+def _stations(road: od.Road, section: od.Section, most: int) -> Array:
+    """s values close enough together that chords stay within ``SAG`` of the road's lanes.
+
+    Raises OpenDriveError when there would be more than ``most``.
+    """
     end = section.s + section.length
     cuts = {section.s, end}
     cuts.update(g.s for g in road.geometries if section.s < g.s < end)
@@ -401,6 +462,9 @@ def _stations(road: od.Road, section: od.Section) -> Array:
             else LONGEST_CHORD
         )
         count = max(1, math.ceil((b - a) / chord))
+        most -= count
+        if most < 0:
+            raise od.OpenDriveError(f"road {road.id!r}: the map is larger than can be held")
         parts.append(a + (b - a) * np.arange(count) / count)
     return np.concatenate([*parts, [end]])
 
