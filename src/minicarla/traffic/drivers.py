@@ -74,6 +74,8 @@ class Driver:
     ahead: Crossing | None = None  # the next junction, not reserved yet
     held: list[Crossing] = field(default_factory=list)  # reserved
     since: int = 0  # ticket of the claim, 0: none
+    takes: list[tuple[int, float, float]] = field(default_factory=list)
+    """Room kept on stretches between junctions: (stretch, metres, path metres where it ends)."""
 
 
 class Traffic:
@@ -95,6 +97,7 @@ class Traffic:
         self._drivers: list[Driver] = []
         self._new: list[int] = []
         self._tickets = 0
+        self._taken: dict[int, float] = {}  # metres kept on each stretch between junctions
         self._allocate(16)
 
     def __len__(self) -> int:
@@ -110,6 +113,7 @@ class Traffic:
             self._new.remove(actor_id)
         for index, driver in enumerate(self._drivers):
             if driver.actor_id == actor_id:
+                self._leave(driver, math.inf)
                 del self._drivers[index]
                 n = len(self._drivers)
                 for column in self._columns():
@@ -130,6 +134,18 @@ class Traffic:
         self._new.clear()
         rows = np.array([bodies.row(driver.actor_id) for driver in self._drivers])
         _Decision(self, bodies, rows).make()
+
+    def _keep(self, driver: Driver, lane: int, start: float, metres: float) -> None:
+        """Keep room for a driver on the stretch that begins with ``lane`` at ``start`` of its path."""
+        stretch = self._network.stretch[lane]
+        driver.takes.append((stretch, metres, start + self._network.room[stretch]))
+        self._taken[stretch] = self._taken.get(stretch, 0.0) + metres
+
+    def _leave(self, driver: Driver, tail: float) -> None:
+        """Give back the stretches that end before ``tail`` metres of the path."""
+        while driver.takes and driver.takes[0][2] < tail:
+            stretch, metres, _ = driver.takes.pop(0)
+            self._taken[stretch] -= metres
 
     # ------------------------------------------------------------------ storage
 
@@ -237,6 +253,7 @@ class _Decision:
         t, driver = self.t, self.t._drivers[k]
         t._at[k], t._count[k] = -1, 0
         t._stop[k] = t._entry[k] = t._exit[k] = np.inf
+        t._leave(driver, math.inf)
         driver.lanes.clear()
         driver.held.clear()
         driver.ahead, driver.since, driver.planned = None, 0, 0.0
@@ -251,7 +268,9 @@ class _Decision:
         driver.next_point = max(0, int(np.searchsorted(track.s, s)) - BEHIND)
         self._extend(k)
         t._at[k] = max(0, int(np.searchsorted(t._s[k, : t._count[k]], s)) - 1)
-        inside = t._network.tracks[lane].junction >= 0
+        inside = track.junction >= 0
+        if not inside:
+            t._keep(driver, lane, 0.0, self._need(k))
         self._next_junction(k, s)
         if inside and driver.ahead is not None:  # no choice: it is in there already
             driver.held.append(driver.ahead)
@@ -323,6 +342,7 @@ class _Decision:
         """(gap in metres from bumper to bumper, speed along the path) of what is ahead; inf, 0 without."""
         t, n, bodies = self.t, self.n, self.bodies
         gap, their_speed = np.full(n, np.inf), np.zeros(n)
+        self.leader = np.full(n, -1)
         at = np.maximum(t._at[:n], 0)
         points = np.minimum(at[:, None] + np.arange(SIGHT), np.maximum(t._count[:n, None] - 1, 0))
         rows = self.index[:, None]
@@ -350,6 +370,7 @@ class _Decision:
         first = np.flatnonzero(np.concatenate([[True], who[1:] != who[:-1]]))
         k, b = who[first], body[first]
         gap[k] = room[first]
+        self.leader[k] = b
         their_speed[k] = bodies.velocity[b, 0] * tx[first] + bodies.velocity[b, 1] * ty[first]
         return gap, np.maximum(their_speed, 0.0)
 
@@ -362,24 +383,22 @@ class _Decision:
         driver.ahead, driver.since = None, 0
         t._entry[k] = np.inf
         lanes: list[int] = []
-        entry = end = junction = 0.0
+        entry = end = 0.0
         for lane, start, stop in driver.lanes:
             if stop <= after + 1e-6:
                 continue
-            where = tracks[lane].junction
-            if lanes and where != junction:
-                break
-            if where >= 0:
-                if not lanes:
-                    entry, junction = start, where
-                lanes.append(lane)
-                end = stop
+            if tracks[lane].junction < 0:
+                if lanes:
+                    break
+                continue
+            if not lanes:
+                entry = start
+            lanes.append(lane)
+            end = stop
         else:
-            # The path ends inside: what follows belongs to it as well, once it is planned.
+            # The path ends inside: how far the junction goes is known when more is planned.
             if lanes and tracks[lanes[-1]].successors:
-                follow = [tracks[i].junction for i in tracks[lanes[-1]].successors]
-                if junction in follow:
-                    return
+                return
         if lanes:
             driver.ahead = Crossing(tuple(lanes), entry, end)
             t._entry[k] = entry
@@ -391,6 +410,7 @@ class _Decision:
             driver = t._drivers[k]
             while driver.held and self.s[k] - self.length[k] > driver.held[0].exit + 0.5:
                 driver.held.pop(0)
+            t._leave(driver, float(self.s[k] - self.length[k]))
             t._exit[k] = driver.held[0].exit if driver.held else np.inf
         nose = self.s + self.length
         closed = t.lights.closed() if t.lights is not None else {}
@@ -416,12 +436,21 @@ class _Decision:
             claimed = driver.ahead
             if claimed is None or not self._able(k, claimed, gap, their_speed, far, closed):
                 continue
+            after = self._exit_lane(k, claimed)
+            need = self._need(k)
+            if after is not None:
+                stretch = t._network.stretch[after[0]]
+                full = t._taken.get(stretch, 0.0)
+                if full > 0.0 and full + need > t._network.room[stretch]:
+                    continue  # no room on the far side: never stand in a junction
             conflicts = set().union(*(t._network.conflicts[lane] for lane in claimed.lanes))
             free = not (conflicts & taken) and not self._crossed_by_others(k, claimed)
             taken.update(claimed.lanes)
             if free:
                 driver.held.append(claimed)
                 t._exit[k] = driver.held[0].exit
+                if after is not None:
+                    t._keep(driver, *after, need)
                 self._next_junction(k, claimed.exit)
 
     def _obey(self, closed: dict[int, int], nose: Floats) -> None:
@@ -435,26 +464,46 @@ class _Decision:
                 crossing.lanes
             ):
                 driver.held.pop()
+                if driver.takes and driver.takes[-1][2] > crossing.exit:
+                    stretch, metres, _ = driver.takes.pop()
+                    t._taken[stretch] -= metres
                 t._exit[k] = driver.held[0].exit if driver.held else np.inf
                 driver.ahead, driver.since = crossing, 0
                 t._entry[k] = crossing.entry
 
+    def _need(self, k: int) -> float:
+        """Metres of road that a standing vehicle takes up."""
+        return 2.0 * float(self.length[k]) + STANDING_GAP + 0.7
+
     def _able(
-        self,
-        k: int,
-        crossing: Crossing,
-        gap: Floats,
-        their_speed: Floats,
-        far: Floats,
-        closed: dict[int, int],
+        self, k: int, crossing: Crossing, gap: Floats, speed: Floats, far: Floats, closed: dict[int, int]
     ) -> bool:
         """Whether nothing but other drivers' reservations keeps this one from entering."""
+        t = self.t
         if not closed.keys().isdisjoint(crossing.lanes):
             return False
-        if gap[k] < far[k] and their_speed[k] < 1.0:
-            return False  # somebody stands in front of it
+        leader = self._driver_of(int(self.leader[k]))
+        if gap[k] < far[k]:
+            # Behind somebody: only if that one is on its way through as well.
+            if leader is None or not leader.held:
+                return False
+            junctions = {t._network.tracks[lane].junction for lane in crossing.lanes}
+            return any(t._network.tracks[i].junction in junctions for c in leader.held for i in c.lanes)
         beyond = crossing.exit - crossing.entry + far[k] + 2.0 * self.length[k] + ROOM
-        return bool(gap[k] >= beyond or their_speed[k] > 2.0 or gap[k] < far[k])
+        return bool(gap[k] >= beyond or (leader is not None and speed[k] > 2.0))
+
+    def _exit_lane(self, k: int, crossing: Crossing) -> tuple[int, float] | None:
+        """(lane, path metres) on which a driver leaves a junction; None while that is not planned."""
+        for lane, start, _ in self.t._drivers[k].lanes:
+            if start >= crossing.exit - 1e-6:
+                return (lane, start) if self.t._network.tracks[lane].junction < 0 else None
+        return None
+
+    def _driver_of(self, row: int) -> Driver | None:
+        """Who drives the body in this row; None when nobody here does."""
+        if not hasattr(self, "_by_row"):
+            self._by_row = dict(zip(self.rows.tolist(), self.t._drivers, strict=True))
+        return self._by_row.get(row)
 
     def _crossed_by_others(self, k: int, crossing: Crossing) -> bool:
         """Whether a body that is no driver is about to cross this way through the junction."""

@@ -47,6 +47,7 @@ class Network:
         for track in self.tracks.values():
             track.successors = tuple(i for i in track.successors if i in self.tracks)
         self.conflicts = self._conflicts()
+        self.stretch, self.room = self._stretches()
 
     def _conflicts(self) -> dict[int, frozenset[int]]:
         """For each junction lane the others of the junction that cross it or join it.
@@ -70,6 +71,32 @@ class Network:
                         found[a.id].add(b.id)
                         found[b.id].add(a.id)
         return {lane: frozenset(others) for lane, others in found.items()}
+
+    def _stretches(self) -> tuple[dict[int, int], dict[int, float]]:
+        """Stretches between junctions: (first lane of each lane's stretch, metres of each stretch).
+
+        Lanes belong together while there is one way on and one way in.
+        """
+        tracks = self.tracks
+        first: dict[int, int] = {}
+        room: dict[int, float] = {}
+        outside = [t for t in tracks.values() if t.junction < 0]
+
+        def onward(track: Track) -> int | None:
+            if len(track.successors) != 1:
+                return None
+            following = tracks[track.successors[0]]
+            return following.id if following.junction < 0 and len(following.predecessors) == 1 else None
+
+        follows = {onward(t) for t in outside}
+        heads = [t for t in outside if t.id not in follows]
+        for head in [*heads, *outside]:  # the latter for rings, which have no head
+            lane: int | None = head.id
+            while lane is not None and lane not in first:
+                first[lane] = head.id
+                room[head.id] = room.get(head.id, 0.0) + tracks[lane].length
+                lane = onward(tracks[lane])
+        return first, room
 
     def place(self, x: float, y: float, yaw: float) -> tuple[int, float] | None:
         """(lane id, metres along it) of the driving lane here that leads most nearly along ``yaw`` (degrees).
