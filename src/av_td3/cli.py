@@ -103,6 +103,10 @@ def train(
     stop_on: Annotated[
         str | None, typer.Option(help="End training at an alert: never, warning or critical.")
     ] = None,
+    validated: Annotated[
+        Path | None, typer.Option(help="Run directory whose 10K gate earns a run of a million steps.")
+    ] = None,
+    ungated: Annotated[bool, typer.Option(help="A million steps without a passed gate.")] = False,
     debug: Annotated[bool, typer.Option(help="Tracebacks, and the worker's log on the terminal.")] = False,
     run_dir: Annotated[Path | None, typer.Option(help="Where to write; default: runs/<name>.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run directory.")] = None,
@@ -129,6 +133,8 @@ def train(
         settings = load_config(preset, config, overrides)
         from av_td3.training import command  # torch: only when the input is good
 
+        if not resume and not ungated:
+            command.check_earned(settings, validated)
         if resume:
             status = command.resume(resume)
         elif inject:
@@ -137,6 +143,28 @@ def train(
             status = command.start(settings, preset, run_dir, fault)
         else:
             status = command.start(settings, preset, run_dir)
+    raise typer.Exit(status)
+
+
+@app.command()
+def validate(
+    preset: Annotated[str, typer.Option(help="Named configuration to start from.")] = "quick",
+    config: Annotated[Path | None, typer.Option(help="YAML file laid over the preset.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value.  Repeatable.")] = None,
+    carla: Annotated[str | None, typer.Option(help="host:port of a CARLA 0.9.16 server.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    until: Annotated[int, typer.Option(min=1, help="Last stage, steps.")] = 10_000,
+    gates: Annotated[Path | None, typer.Option(help="Criteria; default: the bundled gates.yaml.")] = None,
+    run_dir: Annotated[Path | None, typer.Option(help="Where to write; default: runs/<name>.")] = None,
+) -> None:
+    """Train through gates: 500, 1K, 2K, 5K, 10K ... steps, stopping at the first that fails."""
+    flags = {"env.simulator.address": carla, "train.seed": seed}
+    overrides = list(set_ or []) + [f"{k}={v}" for k, v in flags.items() if v is not None]
+    with _errors():
+        settings = load_config(preset, config, overrides)
+        from av_td3.training import command
+
+        status = command.validate(settings, preset, run_dir, until, gates)
     raise typer.Exit(status)
 
 

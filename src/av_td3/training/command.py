@@ -6,16 +6,19 @@ import contextlib
 import errno
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.table import Table
 
 from av_td3.agent.replay import ReplayMemoryError
 from av_td3.agent.td3 import TD3
-from av_td3.config import Config, EnvConfig
+from av_td3.config import Config, EnvConfig, TrainConfig
 from av_td3.driving.errors import DrivingError, SetupError
 from av_td3.errors import UserError
 from av_td3.evaluation import report, rollout
@@ -24,7 +27,7 @@ from av_td3.evaluation.metrics import Comparison, compare, scalars
 from av_td3.evaluation.video import VideoRecorder
 from av_td3.health.catalogue import FAULTS, Fault, injected
 from av_td3.supervision.supervised import SupervisedEnv
-from av_td3.training import checkpoint, provenance
+from av_td3.training import checkpoint, gates, provenance
 from av_td3.training.checkpoint import CheckpointError
 from av_td3.training.display import TerminalDisplay
 from av_td3.training.memory import tune_allocator
@@ -113,21 +116,107 @@ def evaluate(
         return OK
 
 
+def validate(config: Config, preset: str, path: Path | None, until: int, gates_file: Path | None) -> int:
+    """Train stage by stage, each continuing the last, as long as the gates are passed."""
+    with _one_line_errors(), _terminable():
+        rules = gates.load_gates(gates_file)
+        stages = [steps for steps in rules.stages if steps < until] + [until]
+        # Every stage from the fifth thousand on must have seen an evaluation.
+        evaluation = config.evaluation.model_copy(update={"interval": min(config.evaluation.interval, 2_500)})
+        config = config.model_copy(update={"evaluation": evaluation, "train": _until(config, until)})
+        run = RunDirectory.create(path or default_path(f"validate-{preset}", config.train.seed), config, {})
+        run.overwrite_provenance(provenance.collect())
+        return _validate(run, config, rules, stages)
+
+
+def _validate(run: RunDirectory, config: Config, rules: gates.Gates, stages: list[int]) -> int:
+    tune_allocator()
+    console = Console()
+    console.print(f"run directory: {run.path}", highlight=False, soft_wrap=True)
+    done: list[gates.Stage] = []
+    previous = 0
+    for steps in stages:
+        staged = config.model_copy(update={"train": _until(config, steps)})
+        display = TerminalDisplay(console, steps, None, previous)
+        trainer = _make_trainer(run, staged, display)
+        if previous:
+            trainer.restore()
+        with display:
+            outcome = trainer.train()
+        if outcome.state == "interrupted":
+            console.print("interrupted: validate begins anew; what was trained is kept", highlight=False)
+            return INTERRUPTED
+        done.append(gates.judge(rules, steps, previous, gates.read_series(run), trainer.bounds.q))
+        gates.record(run, done)
+        _show_stage(console, done[-1])
+        if outcome.state != "finished" or not done[-1].passed:
+            console.print(
+                f"the gate at {steps:,} steps was not passed"
+                + (f" ({outcome.state}: {outcome.reason})" if outcome.reason else ""),
+                style="bold red",
+                soft_wrap=True,
+            )
+            _write_diagnosis(run, console)
+            return FAILED
+        previous = steps
+    console.print(f"all gates up to {stages[-1]:,} steps passed", style="bold green")
+    return OK
+
+
+def check_earned(config: Config, validated: Path | None) -> None:
+    """A run of a million steps must have been earned.
+
+    Raises:
+        UserError: it was not; the message says how to earn it.
+    """
+    if config.train.steps < gates.LONG_RUN:
+        return
+    how = "run: av-td3 validate --until 10000, then give --validated DIR; or insist with --ungated"
+    if validated is None:
+        raise UserError(f"{config.train.steps:,} steps need a passed 10K gate; {how}", BAD_INPUT)
+    with _one_line_errors():
+        reason = gates.earned(RunDirectory.open(validated), config)
+    if reason:
+        raise UserError(f"{reason}; {how}", BAD_INPUT)
+
+
+def _until(config: Config, steps: int) -> TrainConfig:
+    return config.train.model_copy(update={"steps": steps, "max_minutes": None})
+
+
+def _show_stage(console: Console, stage: gates.Stage) -> None:
+    table = Table(
+        title=f"gate at {stage.steps:,} steps: {'passed' if stage.passed else 'FAILED'}",
+        title_justify="left",
+        pad_edge=False,
+    )
+    table.add_column("criterion", overflow="fold")
+    for column in ("found", "wanted", ""):
+        table.add_column(column, justify="right", no_wrap=True)
+    for check in stage.checks:
+        found = "not logged" if check.value is None else f"{check.value:.4g}"
+        table.add_row(check.name, found, check.limit, "ok" if check.passed else "[red]fails[/red]")
+    console.print(table)
+
+
+def _write_diagnosis(run: RunDirectory, console: Console) -> None:
+    """The diagnosis of a run that failed its gate, into the run directory."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "av_td3.diagnosis", str(run.path)),
+            *("--markdown", str(run.path / "diagnosis.md"), "--html", str(run.path / "diagnosis.html")),
+        ],
+        check=False,
+    )
+    if done.returncode <= 2:
+        console.print(f"diagnosis: {run.path / 'diagnosis.html'}", highlight=False, soft_wrap=True)
+
+
 def _train(run: RunDirectory, config: Config, resumed: bool, fault: Fault | None = None) -> int:
     tune_allocator()
     console = Console()
     display = TerminalDisplay(console, config.train.steps, config.train.max_minutes)
-
-    def make_env() -> SupervisedEnv:
-        return SupervisedEnv(config.env, "train", log_dir=run.logs)
-
-    def evaluate_agent(agent: TD3, step: int) -> dict[str, Any]:
-        settings = config.evaluation
-        with contextlib.closing(SupervisedEnv(config.env, "held_out", log_dir=run.logs)) as env:
-            result = rollout.evaluate(env, _policy(agent), settings.episodes, settings.seed)
-        return scalars(result)
-
-    trainer = Trainer(config, run, make_env, evaluate_agent, display)  # type: ignore[arg-type]
+    trainer = _make_trainer(run, config, display)
     if resumed:
         trainer.restore()
     console.print(f"run directory: {run.path}", highlight=False, soft_wrap=True)
@@ -143,6 +232,19 @@ def _train(run: RunDirectory, config: Config, resumed: bool, fault: Fault | None
     if fault is not None:
         return OK if outcome.state == "finished" else FAILED
     return _finish(run, config, trainer, outcome, console)
+
+
+def _make_trainer(run: RunDirectory, config: Config, display: TerminalDisplay) -> Trainer:
+    def make_env() -> SupervisedEnv:
+        return SupervisedEnv(config.env, "train", log_dir=run.logs)
+
+    def evaluate_agent(agent: TD3, step: int) -> dict[str, Any]:
+        settings = config.evaluation
+        with contextlib.closing(SupervisedEnv(config.env, "held_out", log_dir=run.logs)) as env:
+            result = rollout.evaluate(env, _policy(agent), settings.episodes, settings.seed)
+        return scalars(result)
+
+    return Trainer(config, run, make_env, evaluate_agent, display)  # type: ignore[arg-type]
 
 
 def _finish(run: RunDirectory, config: Config, trainer: Trainer, outcome: Outcome, console: Console) -> int:
