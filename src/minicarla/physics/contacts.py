@@ -179,21 +179,28 @@ class Box(NamedTuple):
             (x - lx + wx, y - ly + wy),
         ]
 
-    def holds(self, x: float, y: float) -> bool:
-        """Whether the point is in the rectangle (a millimetre of slack)."""
-        dx, dy = x - self.x, y - self.y
-        return (
-            abs(dx * self.cos + dy * self.sin) <= self.length + 1e-3
-            and abs(dy * self.cos - dx * self.sin) <= self.width + 1e-3
-        )
 
-
-def touching_point(a: Box, b: Box, nx: float, ny: float) -> tuple[float, float]:
-    """Middle of where two overlapping rectangles touch; (nx, ny) from a to b."""
-    inside = [p for p in b.corners() if a.holds(*p)] + [p for p in a.corners() if b.holds(*p)]
-    if not inside:  # crossed like an x: between the corners that face each other
-        inside = [
-            max(a.corners(), key=lambda p: p[0] * nx + p[1] * ny),
-            min(b.corners(), key=lambda p: p[0] * nx + p[1] * ny),
-        ]
-    return sum(p[0] for p in inside) / len(inside), sum(p[1] for p in inside) / len(inside)
+def touching_point(a: Box, b: Box) -> tuple[float, float]:
+    """Middle of what two rectangles have in common (the middle between them, if nothing)."""
+    points = b.corners()
+    for normal_x, normal_y, reach in (
+        (a.cos, a.sin, a.length),
+        (-a.cos, -a.sin, a.length),
+        (-a.sin, a.cos, a.width),
+        (a.sin, -a.cos, a.width),
+    ):
+        # Sutherland and Hodgman 1974: keep what lies on the inner side of each edge of a.
+        inside = [reach - (x - a.x) * normal_x - (y - a.y) * normal_y for x, y in points]
+        kept: list[tuple[float, float]] = []
+        for k, (x, y) in enumerate(points):
+            before = inside[k - 1]
+            if (before > 0.0) != (inside[k] > 0.0):
+                t = before / (before - inside[k])
+                x0, y0 = points[k - 1]
+                kept.append((x0 + t * (x - x0), y0 + t * (y - y0)))
+            if inside[k] > 0.0:
+                kept.append((x, y))
+        points = kept
+    if not points:
+        return 0.5 * (a.x + b.x), 0.5 * (a.y + b.y)
+    return sum(p[0] for p in points) / len(points), sum(p[1] for p in points) / len(points)

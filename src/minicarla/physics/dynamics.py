@@ -54,7 +54,7 @@ Floats = NDArray[np.float64]
 
 STEP = 0.025
 """Seconds: no substep of the dynamics is longer."""
-TRAVEL = 2.0
+TRAVEL = 1.0
 """Metres: nothing moves further between two looks for contacts, so that nothing passes through anything."""
 MAX_SPEED = 120.0  # m/s; what a client asks beyond is clipped
 MAX_TURN = 20.0  # rad/s
@@ -166,13 +166,14 @@ class _Tick:
 
     def run(self) -> list[Contact]:
         dt = self.dt
-        fastest = max(float(np.abs(self.vx).max()), float(np.abs(self.vy).max()))
-        steps = max(math.ceil(dt / STEP - 1e-9), math.ceil(1.5 * fastest * dt / TRAVEL))
-        steps = min(steps, 1000)
-        h = dt / steps
         if self.walkers is not None and len(self.walkers):
             self._walk()
         near = self._near(dt)
+        steps = math.ceil(dt / STEP - 1e-9)
+        if near is not None:
+            fastest = max(float(np.abs(self.vx).max()), float(np.abs(self.vy).max()))
+            steps = max(steps, math.ceil(math.sqrt(2.0) * fastest * dt / TRAVEL))
+        h = dt / steps
         touched: dict[tuple[int, int], list[float]] = {}
         if not self.ground.flat:
             self._feel_ground()
@@ -412,7 +413,7 @@ class _Tick:
                 yaw = float(solids.yaw[m])
                 box_b = Box(bx, by, math.cos(yaw), math.sin(yaw), *solids.extent[m, :2].tolist())
                 top = min(self.z[a] + 2 * bodies.extent[a, 2], bz + solids.extent[m, 2])
-            px, py = touching_point(box_a, box_b, nx, ny)
+            px, py = touching_point(box_a, box_b)
             arm_a = px - float(self.x[a]), py - float(self.y[a])
             arm_b = px - bx, py - by
             ma, ia = self._inverse_mass(a)
