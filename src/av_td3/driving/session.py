@@ -92,6 +92,7 @@ class Session:
             # A process that died cannot have put the settings back: they were its own.
             self._original.synchronous_mode = False
             self._original.fixed_delta_seconds = None
+            self.tick()
 
     def tick(self) -> int:
         """Advance the simulator one step; returns the new frame.

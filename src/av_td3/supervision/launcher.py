@@ -24,6 +24,7 @@ class Server:
 
     def __init__(self, config: SimulatorConfig, log: Path, deadline_s: float) -> None:
         command = [sys.executable, "-m", "minicarla", "serve", "--port", "0", "--map", config.map]
+        command += ["--synchronous"]  # nothing moves before the worker says so
         if config.faults is not None:
             command += ["--faults", config.faults]
         self.process = Child(command, log)
