@@ -10,6 +10,7 @@ import numpy as np
 from minicarla.geometry import Transform, compose, rotation_matrix, wrap_degrees
 from minicarla.wire import structs
 from minicarla.wire.structs import AttachmentType
+from minicarla.world.ackermann import AckermannController
 
 
 class Actor:
@@ -94,12 +95,10 @@ class Vehicle(Actor):
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self.lights = 0
         self.physics_control: structs.VehiclePhysicsControl | None = None
-        self.ackermann: structs.VehicleAckermannControl | None = None
+        self.ackermann: AckermannController | None = None
         self.ackermann_settings = structs.AckermannControllerSettings()
         self.constant_velocity: tuple[float, float, float] | None = None  # in its own frame
         self.autopilot = False  # driven by the server's own traffic
-        self.speed_limit = 30.0  # km/h; CARLA's before the first sign
-        self.doors = 0
 
 
 class Walker(Actor):

@@ -18,6 +18,7 @@ from minicarla.traffic.lights import TRIGGER, TrafficLights
 from minicarla.wire import snapshot, stream, structs
 from minicarla.wire.structs import AttachmentType
 from minicarla.world import blueprints, placement
+from minicarla.world.ackermann import AckermannController, Motion
 from minicarla.world.actors import (
     Actor,
     Prop,
@@ -272,7 +273,7 @@ class World:
         bodies = self.bodies
         if self.replayer is not None:
             self._replay(dt)
-        self._hold_velocities()
+        self._drive(dt)
         self.traffic.decide(bodies, dt)
         contacts = self.physics.step(bodies, dt)
         self.frame += 1
@@ -300,12 +301,23 @@ class World:
             bodies.light_id[:] = self._light_ids[light]
             bodies.light_state[:] = np.array(states, np.uint8)[light]
 
-    def _hold_velocities(self) -> None:
-        for actor in self.actors.values():
-            if isinstance(actor, Vehicle) and actor.constant_velocity is not None:
-                row = self.bodies.row(actor.id)
-                turn = rotation_matrix(*self.bodies.rotation[row].tolist())
-                self.bodies.velocity[row] = turn @ np.array(actor.constant_velocity)
+    def _drive(self, dt: float) -> None:
+        """Controllers that a client left in charge of a vehicle: Ackermann, constant velocity."""
+        bodies = self.bodies
+        for vehicle in self.vehicles():
+            if vehicle.ackermann is None and vehicle.constant_velocity is None:
+                continue
+            row = bodies.row(vehicle.id)
+            axes = rotation_matrix(*bodies.rotation[row].tolist())
+            if vehicle.ackermann is not None:
+                forward = axes[:, 0]
+                motion = Motion(
+                    float(bodies.velocity[row] @ forward), float(bodies.acceleration[row] @ forward)
+                )
+                control = vehicle.ackermann.run(motion, vehicle.ackermann_settings, dt)
+                self._write_control(vehicle.id, control)
+            if vehicle.constant_velocity is not None:
+                bodies.velocity[row] = axes @ np.array(vehicle.constant_velocity)
 
     def _measure(self, dt: float, contacts: Sequence[Any]) -> None:
         view = self.view
@@ -719,6 +731,15 @@ class World:
         vehicle = self.find_vehicle(actor_id)
         vehicle.ackermann = None
         self._write_control(actor_id, control)
+
+    def apply_ackermann_control(self, actor_id: int, control: structs.VehicleAckermannControl) -> None:
+        """Hand a vehicle to CARLA's Ackermann controller, until the next plain control."""
+        vehicle = self.find_vehicle(actor_id)
+        if not finite(*control):
+            raise CarlaError("the Ackermann control has a field that is no number")
+        if vehicle.ackermann is None:
+            vehicle.ackermann = AckermannController()
+        vehicle.ackermann.target = control
 
     def _write_control(self, actor_id: int, control: structs.VehicleControl) -> None:
         bodies, row = self.bodies, self.bodies.row(actor_id)

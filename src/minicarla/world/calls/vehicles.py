@@ -15,7 +15,7 @@ def apply_control_to_vehicle(call: Call, actor_id: int, control: structs.Vehicle
 def apply_ackermann_control_to_vehicle(
     call: Call, actor_id: int, control: structs.VehicleAckermannControl
 ) -> None:
-    call.world.find_vehicle(actor_id).ackermann = control
+    call.world.apply_ackermann_control(actor_id, control)
 
 
 @procedure()
