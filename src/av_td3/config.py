@@ -49,9 +49,9 @@ class SimulatorConfig(Section):
     traffic_manager_port: int = Field(default=8000, ge=1024, le=65535)
     """Port of the Traffic Manager of training environments; evaluation takes the next free ones."""
     client_timeout_s: float = Field(default=5.0, gt=0)
-    """``carla.Client.set_timeout``: bounds one RPC call."""
+    """``carla.Client.set_timeout`` from the first episode on: bounds one call to the server."""
     start_deadline_s: float = Field(default=60.0, gt=0)
-    """Longest time from starting a worker to its first observation."""
+    """Longest time to start server and worker and to load the map."""
     reset_deadline_s: float = Field(default=30.0, gt=0)
     step_deadline_s: float = Field(default=10.0, gt=0)
     """Longest time for one environment step; after it worker and server are replaced."""
@@ -98,17 +98,17 @@ class RouteConfig(Section):
 class RewardConfig(Section):
     """Weights of the five components; the scale is documented in docs/reward.md.
 
-    With the defaults a step's reward lies in about [-0.5, 1] and an episode's end adds
+    With the defaults a step's reward lies in [-0.75, 1] and an episode's end adds
     ``terminal_penalty`` (failure) or ``success_bonus`` (the route's end).
     """
 
     target_speed_kmh: float = Field(default=30.0, gt=0)
-    progress: float = 1.0
+    progress: float = Field(default=1.0, ge=0)
     """Per step at target speed along the route (metres of progress, normalised)."""
-    lane_keeping: float = 0.3
-    efficiency: float = 0.1
-    comfort: float = 0.05
-    safety: float = 0.3
+    lane_keeping: float = Field(default=0.3, ge=0)
+    efficiency: float = Field(default=0.1, ge=0)
+    comfort: float = Field(default=0.05, ge=0)
+    safety: float = Field(default=0.3, ge=0)
     terminal_penalty: float = Field(default=10.0, ge=0)
     success_bonus: float = Field(default=10.0, ge=0)
 
