@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
 from minicarla.geometry import Transform
 from minicarla.sensors.base import BOOL, FLOAT, INT, STRING, Attribute
 from minicarla.sensors.camera import CAMERA_ATTRIBUTES, Camera
@@ -58,8 +62,21 @@ class RgbCamera(Camera):
     def __init__(self, attributes: Mapping[str, str] = {}, seed: int = 0) -> None:
         super().__init__(attributes, seed)
         self._picture = ColourPicture(self.width, self.height, self.fov)
+        self._curve = self._tone_curve()
+
+    def _tone_curve(self) -> NDArray[np.uint8] | None:
+        """(1, 256, 4) table from the picture as drawn, which has gamma 2.2; None when it stays so."""
+        gamma = min(10.0, max(0.1, self.number("gamma")))
+        compensation = min(15.0, max(-15.0, self.number("exposure_compensation")))
+        if not self.flag("enable_postprocess_effects") or (gamma == 2.2 and compensation == 0.0):
+            return None
+        linear = (np.arange(256) / 255.0) ** 2.2 * 2.0**compensation
+        table = np.rint(255.0 * np.minimum(linear, 1.0) ** (1.0 / gamma)).astype(np.uint8)
+        return np.stack([table, table, table, np.arange(256, dtype=np.uint8)], axis=-1)[None]
 
     def measure(self, view: WorldView, pose: Transform, parent_id: int) -> bytes:
         """An image, BGRA."""
         pixels = self._picture.render(view.roadmap, things_of(view), view.weather, pose)
+        if self._curve is not None:
+            pixels = np.asarray(cv2.LUT(pixels, self._curve), np.uint8)
         return sensor_data.image(pixels, self.fov)

@@ -15,6 +15,9 @@ from minicarla.wire.stream import SensorType
 EARTH_RADIUS = 6378137.0
 """Metres, of the equator, as in CARLA."""
 
+SCALE = 0.9996
+"""Of the projection on its central meridian."""
+
 DEFAULT_REFERENCE = (42.0, 2.0)
 """What CARLA takes for a map without a usable geoReference: latitude, longitude."""
 
@@ -33,17 +36,17 @@ def reference(roadmap: object) -> tuple[float, float]:
 
 
 def geolocation(origin: tuple[float, float], x: float, y: float) -> tuple[float, float]:
-    """Latitude and longitude of CARLA's (x, y): Mercator around ``origin``, y pointing south.
+    """Latitude and longitude of CARLA's (x, y): transverse Mercator on a sphere around ``origin``.
 
-    The same as ``carla.Map.transform_to_geolocation``.
+    The same as ``carla.Map.transform_to_geolocation`` of 0.9.16, which takes x as easting and
+    y as northing (older clients had y point south), whatever projection the map names.
     """
-    latitude, longitude = origin
-    scale = math.cos(math.radians(latitude))
-    mx = scale * math.radians(longitude) * EARTH_RADIUS + x
-    my = scale * EARTH_RADIUS * math.log(math.tan(math.radians(90.0 + latitude) / 2.0)) - y
+    latitude, longitude = math.radians(origin[0]), math.radians(origin[1])
+    east = x / (EARTH_RADIUS * SCALE)
+    north = y / (EARTH_RADIUS * SCALE) + latitude
     return (
-        math.degrees(2.0 * math.atan(math.exp(my / (EARTH_RADIUS * scale)))) - 90.0,
-        math.degrees(mx / (EARTH_RADIUS * scale)),
+        math.degrees(math.asin(math.sin(north) / math.cosh(east))),
+        math.degrees(longitude + math.atan2(math.sinh(east), math.cos(north))),
     )
 
 
