@@ -269,19 +269,13 @@ def test_the_grid_of_solids_finds_what_every_box_alone_would():
 class Ramp:
     """A straight road along x that climbs by a tenth from x = 20 to x = 60."""
 
-    flat = False
     statics: list[Box] = []
 
     def __init__(self) -> None:
         s = np.arange(0.0, 101.0)
         z = 0.1 * np.clip(s - 20.0, 0.0, 40.0)
         points = np.stack([s, np.zeros_like(s), z], axis=1)
-        lane = SimpleNamespace(id=0, s=s, points=points, headings=np.zeros_like(s), length=100.0)
-        self.lanes = self.driving = [lane]
-
-    def locate_many(self, points):
-        on = (np.abs(points[:, 1]) < 5.0) & (points[:, 0] >= 0.0) & (points[:, 0] <= 100.0)
-        return np.where(on, 0, -1), points[:, 0].clip(0, 100), points[:, 1]
+        self.lanes = [SimpleNamespace(id=0, kind="driving", s=s, points=points)]
 
 
 def test_the_road_carries_a_car_up_a_hill():

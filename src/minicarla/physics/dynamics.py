@@ -52,7 +52,7 @@ from minicarla.world.bodies import VEHICLE, Bodies
 
 Floats = NDArray[np.float64]
 
-STEP = 0.025
+STEP = 0.05
 """Seconds: no substep of the dynamics is longer."""
 TRAVEL = 1.0
 """Metres: nothing moves further between two looks for contacts, so that nothing passes through anything."""
@@ -96,206 +96,204 @@ class Physics:
 
 
 class _Tick:
-    """The state of all bodies while a tick is worked out."""
+    """The state of all bodies while a tick is worked out.
+
+    The plane is the complex one, x + iy: a turn is a product, a distance an absolute value.
+    Most of the time of a tick with few bodies is the overhead of numpy's calls, so there are
+    as few as can be.
+    """
 
     def __init__(self, physics: Physics, bodies: Bodies, dt: float) -> None:
         self.bodies, self.dt = bodies, dt
-        self.solids, self.ground, table = physics._solids, physics._ground, physics._table
-        vehicle = bodies.kind == VEHICLE
-        moves = bodies.simulate_physics
-        driven = vehicle & moves
-        self.all_driven = bool(driven.all())
+        self.solids, self.ground = physics._solids, physics._ground
+        n = len(bodies)
+        self.moves = moves = bodies.simulate_physics
+        driven = (bodies.kind == VEHICLE) & moves
+        count = np.count_nonzero(driven)
+        self.all_move = bool(count == n or np.count_nonzero(moves) == n)
         # A view of every row where all are driven, as is usual; indices otherwise.
-        self.rows: Any = slice(None) if self.all_driven else np.flatnonzero(driven)
-        self.walkers = None if self.all_driven else np.flatnonzero(~vehicle & moves)
-        self.x, self.y, self.z = bodies.position.T.copy()
+        self.rows: Any = slice(None) if count == n else np.flatnonzero(driven)
+        self.has_driven = count > 0
+        self.walkers = np.flatnonzero(moves & ~driven) if count < n else np.zeros(0, np.int64)
+        self.place = bodies.position[:, 0] + 1j * bodies.position[:, 1]
+        self.z = bodies.position[:, 2].copy()
         self.yaw = np.radians(bodies.rotation[:, 1])
-        self.vx, self.vy, self.vz = bodies.velocity.T.clip(-MAX_SPEED, MAX_SPEED)
-        self.turn = np.radians(bodies.angular_velocity[:, 2]).clip(-MAX_TURN, MAX_TURN)
-        self.moves = moves
-        if not moves.all():
-            still = ~moves
-            for column in (self.vx, self.vy, self.vz, self.turn):
-                column[still] = 0.0
-        self.before = self.vx.copy(), self.vy.copy(), self.vz.copy()
+        self.velocity = bodies.velocity[:, 0] + 1j * bodies.velocity[:, 1]
+        self.rise = bodies.velocity[:, 2].copy()
+        self.turn = np.radians(bodies.angular_velocity[:, 2])
+        self._curb()
+        self.speed = np.abs(self.velocity)
+        self.before = self.velocity.copy(), self.rise.copy()
+        # Views of the parts, for what works on single bodies.
+        self.x, self.y = self.place.real, self.place.imag
+        self.vx, self.vy = self.velocity.real, self.velocity.imag
         self.airborne: NDArray[np.bool_] | None = None
-        self.has_driven = self.all_driven or bool(driven.any())
         if self.has_driven:
-            self._controls(table[:, bodies.model[self.rows]])
+            self._controls(physics._table[:, bodies.model[self.rows]])
 
     # ------------------------------------------------------------------ before
+
+    def _curb(self) -> None:
+        """Clip velocities that no vehicle has; what does not move has none."""
+        size = np.abs(self.velocity) + np.abs(self.rise)
+        if np.count_nonzero(size > MAX_SPEED):
+            share = MAX_SPEED / np.maximum(size, MAX_SPEED)
+            self.velocity, self.rise = self.velocity * share, self.rise * share
+        if np.count_nonzero(np.abs(self.turn) > MAX_TURN):
+            self.turn = np.clip(self.turn, -MAX_TURN, MAX_TURN)
+        if not self.all_move:
+            self.velocity, self.rise = self.velocity * self.moves, self.rise * self.moves
+            self.turn = self.turn * self.moves
 
     def _controls(self, parameters: Floats) -> None:
         """What does not change during the tick: pedals, gears, the path that the wheels ask for."""
         bodies, rows = self.bodies, self.rows
         mass, power, thrust, top, reverse_top, wheelbase, half_track = parameters[:7]
         lock, grip, drag, rear, gyration, gears = parameters[7:]
-        throttle, brake = bodies.throttle[rows], bodies.brake[rows]
-        direction = np.where(bodies.reverse[rows], -1.0, 1.0)
+        throttle = bodies.throttle[rows]
+        direction = 1.0 - 2.0 * bodies.reverse[rows]
         manual = bodies.manual_gear[rows]
+        by_hand = np.count_nonzero(manual) > 0
         gear = bodies.gear[rows]
-        if manual.any():
+        if by_hand:  # gear 0 is neutral, a negative one goes backwards
             direction = np.where(manual, np.minimum(np.sign(gear) * direction, np.sign(gear)), direction)
-        lighter = mass / bodies.mass[rows].clip(1.0)
-        lighter = lighter.clip(0.01, 20.0)
+        per_kg = 1.0 / np.maximum(bodies.mass[rows], 1.0)
         forward = direction > 0.0
         self.direction = direction
-        self.thrust = throttle * thrust * lighter
-        self.power = throttle * power * lighter / mass
+        self.power = throttle * power * per_kg
+        self.thrust = np.minimum(throttle * (thrust * mass) * per_kg, 10.0 * GRAVITY)
         self.top = np.where(forward, top, reverse_top)
-        self.drag = drag * lighter / mass
+        self.drag = np.minimum(drag * per_kg, 0.01)
         self.grip, self.rear = grip, rear
         self.spin = grip * wheelbase / (2.0 * gyration)  # rad/s^2
-        self.holding = np.minimum(brake * BRAKING + bodies.hand_brake[rows] * HAND_BRAKE, grip)
-        self.coasting = ENGINE_DRAG * (1.0 - throttle) * np.abs(direction)
-        speed = np.hypot(self.vx[rows], self.vy[rows])
+        self.holding = np.minimum(bodies.brake[rows] * BRAKING + bodies.hand_brake[rows] * HAND_BRAKE, grip)
+        self.coasting = (ENGINE_DRAG - ENGINE_DRAG * throttle) * np.abs(direction)
+        speed = self.speed[rows]
         share = np.interp(speed * 3.6, *STEERING_CURVE)
         wanted = (bodies.steer[rows] * math.radians(MAX_STEER_DEG)) * share
         wanted = np.minimum(np.maximum(wanted, -lock), lock)
         angle = np.radians(bodies.wheel_angle[rows])
         reach = STEER_RATE * self.dt
-        angle = angle + (wanted - angle).clip(-reach, reach)
+        angle = np.minimum(np.maximum(wanted, angle - reach), angle + reach)
         bodies.wheel_angle[rows] = np.degrees(angle)
         tan = np.tan(angle)
         self.curvature = tan / (wheelbase + half_track * np.abs(tan))
-        shifted = np.ceil(speed / top * gears * 1.25).clip(1.0, gears)  # the last gear is an overdrive
+        # The last gear is an overdrive.
+        shifted = np.minimum(np.maximum(np.ceil(speed * (1.25 * gears / top)), 1.0), gears)
         shifted = np.where(forward, shifted, -1.0)
-        bodies.gear[rows] = np.where(manual, gear, shifted)
+        bodies.gear[rows] = np.where(manual, gear, shifted) if by_hand else shifted
 
     # ------------------------------------------------------------------ the tick
 
     def run(self) -> list[Contact]:
         dt = self.dt
-        if self.walkers is not None and len(self.walkers):
+        if len(self.walkers):
             self._walk()
         near = self._near(dt)
         steps = math.ceil(dt / STEP - 1e-9)
         if near is not None:
-            fastest = max(float(np.abs(self.vx).max()), float(np.abs(self.vy).max()))
-            steps = max(steps, math.ceil(math.sqrt(2.0) * fastest * dt / TRAVEL))
+            steps = max(steps, math.ceil(float(self.speed.max()) * dt / TRAVEL))
         h = dt / steps
-        touched: dict[tuple[int, int], list[float]] = {}
         if not self.ground.flat:
             self._feel_ground()
-        above = self.z > self._floor(slice(None)) + 1e-3
-        self.airborne = above if above.any() else None
+        above = self.z > self._floor() + 1e-3
+        self.airborne = above if np.count_nonzero(above) else None
+        touched: dict[tuple[int, int], list[float]] = {}
         for _ in range(steps):
             if self.has_driven:
                 self._drive(h)
-            if self.walkers is not None and len(self.walkers):
-                self._stride(h)
+            if len(self.walkers):
+                self.place[self.walkers] += self.velocity[self.walkers] * h
             if near is not None:
                 self._collide(near, touched)
         self._write()
-        return self._report(touched)
+        return self._report(touched) if touched else []
 
     def _walk(self) -> None:
         rows, bodies = self.walkers, self.bodies
-        speed = bodies.walk_speed[rows]
-        direction = bodies.walk_direction[rows]
-        self.vx[rows], self.vy[rows] = direction[:, 0] * speed, direction[:, 1] * speed
-        going = speed * (np.abs(direction[:, 0]) + np.abs(direction[:, 1])) > 1e-6
-        yaw = np.arctan2(direction[:, 1], direction[:, 0])
-        self.yaw[rows] = np.where(going, yaw, self.yaw[rows])
+        direction = bodies.walk_direction[rows, 0] + 1j * bodies.walk_direction[rows, 1]
+        velocity = direction * bodies.walk_speed[rows]
+        self.velocity[rows] = velocity
+        self.speed[rows] = np.abs(velocity)
+        self.yaw[rows] = np.where(self.speed[rows] > 1e-6, np.angle(direction), self.yaw[rows])
         self.turn[rows] = 0.0
-        standing = self.z[rows] <= self._floor(rows) + 1e-3
-        self.vz[rows] = np.where(standing, np.where(bodies.jump[rows], JUMP, 0.0), self.vz[rows])
+        standing = self.z[rows] <= self._floor()[rows] + 1e-3
+        self.rise[rows] = np.where(standing, JUMP * bodies.jump[rows], self.rise[rows])
 
-    def _stride(self, h: float) -> None:
-        rows = self.walkers
-        self.x[rows] += self.vx[rows] * h
-        self.y[rows] += self.vy[rows] * h
-
-    def _floor(self, rows: Any) -> Any:
+    def _floor(self) -> Floats:
         """Height of a body's origin when it stands: a walker's is in the middle of its box."""
         bodies = self.bodies
-        lift = np.where(bodies.kind[rows] == VEHICLE, 0.0, bodies.extent[rows, 2] - bodies.centre[rows, 2])
-        return lift if self.ground.flat else lift + self._height()[rows]
+        lift = (bodies.extent[:, 2] - bodies.centre[:, 2]) * (bodies.kind != VEHICLE)
+        return lift if self.ground.flat else lift + self._feel(lift)[0]
 
-    def _height(self) -> Floats:
-        if not hasattr(self, "_heights"):
-            self._heights, self._east, self._south = self.ground.under(self.x, self.y, self.z)
-        return self._heights
+    def _feel(self, lift: Floats) -> tuple[Floats, Floats, Floats]:
+        return self.ground.under(self.x, self.y, self.z - lift)
 
     def _feel_ground(self) -> None:
-        self._height()
-        if self.has_driven:
-            rows = self.rows
-            cos, sin = np.cos(self.yaw[rows]), np.sin(self.yaw[rows])
-            self.uphill = GRAVITY * (self._east[rows] * cos + self._south[rows] * sin)
+        """What gravity does along the vehicles on a slope."""
+        _, east, south = self.ground.under(self.x, self.y, self.z)
+        rows = self.rows
+        self.uphill = GRAVITY * ((east - 1j * south)[rows] * np.exp(1j * self.yaw[rows])).real
 
     def _drive(self, h: float) -> None:
         """One substep of the vehicles: see the module's text for the model."""
         rows = self.rows
         yaw, turn = self.yaw[rows], self.turn[rows]
-        vx, vy = self.vx[rows], self.vy[rows]
-        cos, sin = np.cos(yaw), np.sin(yaw)
-        u = vx * cos + vy * sin  # forward
-        w = vy * cos - vx * sin  # to the right
+        heading = np.exp(1j * yaw)
+        body = self.velocity[rows] * heading.conj()
+        u, w = body.real, body.imag  # forward, to the right
         speed = np.abs(u)
+        safe = np.maximum(speed, 1e-3)
         hold = self.grip * h
+        spin = self.spin * h
         if self.airborne is not None:
-            hold = hold * ~self.airborne[rows]
+            down = ~self.airborne[rows]
+            hold, spin = hold * down, spin * down
         # Along.
-        pull = np.minimum(self.thrust, self.power / np.maximum(speed, 0.1))
-        pull *= (self.top - self.direction * u).clip(0.0, 1.0)
-        free = u + (self.direction * pull - self.drag * u * speed) * h
+        pull = np.minimum(self.thrust, self.power / safe)
+        pull *= np.minimum(np.maximum(self.top - self.direction * u, 0.0), 1.0)
+        square = u * speed
+        free = u + (self.direction * pull - self.drag * square) * h
         if not self.ground.flat:
             free -= self.uphill * h
         resist = (self.holding + ROLLING + self.coasting * np.minimum(speed, 1.0)) * h
         resist = np.minimum(resist, hold)
         along = free - np.minimum(np.maximum(free, -resist), resist) - u
-        # Across.
-        settle = 1.0 - np.exp(-h * STIFFNESS / np.maximum(speed, 1e-3))
-        limit = np.sqrt((hold * hold - 0.5 * along * along).clip(0.0)) / (h * np.maximum(speed, 1e-3))
-        wanted = u * self.curvature / (1.0 + (speed * (1.0 / CHARACTERISTIC_SPEED)) ** 2)
+        # Across: the yaw rate and sideslip that the wheels ask for, and how far they get there.
+        settle = -np.expm1((-h * STIFFNESS) / safe)
+        limit = np.sqrt(np.maximum(hold * hold - 0.5 * along * along, 0.0)) / (safe * h)
+        wanted = u * self.curvature / (1.0 + speed * speed * CHARACTERISTIC_SPEED**-2)
         wanted = np.minimum(np.maximum(wanted, -limit), limit)
-        spin = self.spin * (hold * (1.0 / self.grip))
-        new_turn = turn + np.minimum(np.maximum(settle * (wanted - turn), -spin), spin)
-        slip = wanted * (self.rear - u * speed * (1.0 / STIFFNESS))
-        bend = new_turn * h
-        c, s = np.cos(bend), np.sin(bend)
-        turned_w = w * c - u * s
-        across = w + settle * (slip - w) - turned_w
-        over = np.sqrt(along * along + across * across) / np.maximum(hold, 1e-12)
-        over = np.maximum(over, 1.0)
-        new_u = u * c + w * s + along / over
-        new_w = turned_w + across / over
-        # Where that leads: mean velocity, heading half way.
-        mid = yaw + 0.5 * bend
-        cos, sin = np.cos(mid), np.sin(mid)
-        mean_u, mean_w = 0.5 * (u + new_u), 0.5 * (w + new_w)
-        self.x[rows] += (mean_u * cos - mean_w * sin) * h
-        self.y[rows] += (mean_u * sin + mean_w * cos) * h
-        yaw = yaw + bend
-        cos, sin = np.cos(yaw), np.sin(yaw)
-        self.vx[rows] = new_u * cos - new_w * sin
-        self.vy[rows] = new_u * sin + new_w * cos
-        self.yaw[rows] = yaw
-        self.turn[rows] = new_turn
+        turn = turn + np.minimum(np.maximum(settle * (wanted - turn), -spin), spin)
+        slip = wanted * (self.rear - square * (1.0 / STIFFNESS))
+        bend = turn * h
+        half = np.exp(0.5j * bend)
+        middle = heading * half
+        body_turned = body * (half * half).conj()  # what is kept without tyres, in the new heading
+        push = along + 1j * (w + settle * (slip - w) - body_turned.imag)
+        push /= np.maximum(np.abs(push) / np.maximum(hold, 1e-12), 1.0)
+        new_body = body_turned + push
+        # Mean velocity, heading half way.
+        self.place[rows] += (0.5 * h) * (body + new_body) * middle
+        self.velocity[rows] = new_body * (middle * half)
+        self.yaw[rows] = yaw + bend
+        self.turn[rows] = turn
 
     # ------------------------------------------------------------------ up and down
 
     def _settle(self) -> None:
         """Gravity, and the ground that stops it."""
         dt = self.dt
-        slice_all: Any = slice(None)
-        if not self.ground.flat:
-            del self._heights
-        floor = self._floor(slice_all)
-        z = self.z + self.vz * dt
-        if self.airborne is None:
-            # Wheels stay on a road that falls away gently; a jump starts one.
-            z = np.where(self.vz <= 0.5, floor, z)
-            rose = self.vz > 0.5
-        else:
-            rose = self.airborne | (self.vz > 0.5)
-            z = np.where(rose, z - 0.5 * GRAVITY * dt * dt, floor)
-        landed = z <= floor
+        floor = self._floor()
+        # Wheels stay on a road that climbs or falls away; a jump, or a crest taken fast, lifts them.
+        rising = self.rise > (floor - self.z) / dt + 1.5
+        free = rising if self.airborne is None else rising | self.airborne
+        z = np.where(free, self.z + self.rise * dt - 0.5 * GRAVITY * dt * dt, floor)
+        landed = free & (z <= floor)
         z = np.where(landed, floor, z)
-        self.vz = np.where(rose & ~landed, self.vz - GRAVITY * dt, (z - self.z) / dt * ~rose)
+        rise = np.where(free, self.rise - GRAVITY * dt, (z - self.z) / dt)
+        self.rise = np.where(landed, 0.0, rise) * self.moves
         self.z = np.where(self.moves, z, self.z)
-        self.vz = np.where(self.moves, self.vz, 0.0)
 
     # ------------------------------------------------------------------ contacts
 
@@ -303,19 +301,18 @@ class _Tick:
         """Pairs that may touch during this tick: (bodies i, j, bodies k, statics m), None without any."""
         bodies = self.bodies
         size = np.hypot(bodies.extent[:, 0], bodies.extent[:, 1])
-        self.offset = bool(bodies.centre[:, :2].any())
+        self.offset = np.count_nonzero(bodies.centre[:, :2]) > 0
         if self.offset:
             size = size + np.hypot(bodies.centre[:, 0], bodies.centre[:, 1])
-        reach = size + (np.hypot(self.vx, self.vy) + 12.0 * dt) * dt + 0.1
+        reach = size + (self.speed * dt + (12.0 * dt * dt + 0.1))
         i, j = near_pairs(self.x, self.y, reach)
         if len(i):
             # Walkers walk through each other; what does not move is not pushed by its like.
-            keep = (self.moves[i] | self.moves[j]) & (
-                (bodies.kind[i] == VEHICLE) | (bodies.kind[j] == VEHICLE)
-            )
+            vehicle = bodies.kind == VEHICLE
+            keep = (self.moves[i] | self.moves[j]) & (vehicle[i] | vehicle[j])
             i, j = i[keep], j[keep]
         k, m = self.solids.near(self.x, self.y, reach)
-        if len(k):
+        if len(k) and not self.all_move:
             keep = self.moves[k]
             k, m = k[keep], m[keep]
         if not len(i) and not len(k):
@@ -326,9 +323,10 @@ class _Tick:
         """Centres of the boxes."""
         if not self.offset:
             return self.x, self.y
-        cos, sin = np.cos(self.yaw), np.sin(self.yaw)
-        ox, oy = self.bodies.centre[:, 0], self.bodies.centre[:, 1]
-        return self.x + cos * ox - sin * oy, self.y + sin * ox + cos * oy
+        centre = self.place + np.exp(1j * self.yaw) * (
+            self.bodies.centre[:, 0] + 1j * self.bodies.centre[:, 1]
+        )
+        return centre.real, centre.imag
 
     def _collide(self, near: tuple[Any, Any, Any, Any], touched: dict[tuple[int, int], list[float]]) -> None:
         """Find what overlaps, exchange impulses, push apart.
@@ -472,39 +470,36 @@ class _Tick:
     # ------------------------------------------------------------------ after
 
     def _write(self) -> None:
-        bodies, dt = self.bodies, self.dt
-        flat = self.ground.flat
-        if self.airborne is not None or not flat or self.vz.any():
+        bodies, per_second = self.bodies, 1.0 / self.dt
+        if self.airborne is not None or not self.ground.flat or np.count_nonzero(self.rise):
             self._settle()
         position, rotation, velocity = bodies.position, bodies.rotation, bodies.velocity
         position[:, 0], position[:, 1], position[:, 2] = self.x, self.y, self.z
-        yaw = np.degrees(self.yaw)
-        if self.moves.all():
-            rotation[:, 1] = (yaw + 180.0) % 360.0 - 180.0
+        yaw = (np.degrees(self.yaw) + 180.0) % 360.0 - 180.0
+        if self.all_move:
+            rotation[:, 1] = yaw
         else:
-            rotation[self.moves, 1] = ((yaw + 180.0) % 360.0 - 180.0)[self.moves]
+            rotation[:, 1] = np.where(self.moves, yaw, rotation[:, 1])
         self._lean()
+        change = (self.velocity - self.before[0]) * per_second
         acceleration = bodies.acceleration
-        for axis, (new, old) in enumerate(zip((self.vx, self.vy, self.vz), self.before, strict=True)):
-            velocity[:, axis] = new
-            acceleration[:, axis] = (new - old) / dt
-        bodies.angular_velocity[:, :2] = 0.0
+        acceleration[:, 0], acceleration[:, 1] = change.real, change.imag
+        acceleration[:, 2] = (self.rise - self.before[1]) * per_second
+        velocity[:, 0], velocity[:, 1], velocity[:, 2] = self.vx, self.vy, self.rise
+        bodies.angular_velocity[:] = 0.0
         bodies.angular_velocity[:, 2] = np.degrees(self.turn)
 
     def _lean(self) -> None:
         """Pitch and roll: those of the ground for vehicles that stand on it, none for walkers."""
         bodies = self.bodies
-        rows = self.rows if self.all_driven else np.flatnonzero(self.moves)
+        rows = slice(None) if self.all_move else np.flatnonzero(self.moves)
         if self.ground.flat:
             bodies.rotation[rows, ::2] = 0.0
             return
-        yaw = self.yaw[rows]
-        cos, sin = np.cos(yaw), np.sin(yaw)
-        on_wheels = bodies.kind[rows] == VEHICLE
-        self._height()
-        east, south = self._east[rows] * on_wheels, self._south[rows] * on_wheels
-        bodies.rotation[rows, 0] = np.degrees(np.arctan(east * cos + south * sin))
-        bodies.rotation[rows, 2] = -np.degrees(np.arctan(south * cos - east * sin))
+        _, east, south = self.ground.under(self.x, self.y, self.z)
+        slope = ((east + 1j * south) * np.exp(-1j * self.yaw) * (bodies.kind == VEHICLE))[rows]
+        bodies.rotation[rows, 0] = np.degrees(np.arctan(slope.real))
+        bodies.rotation[rows, 2] = -np.degrees(np.arctan(slope.imag))
 
     def _report(self, touched: dict[tuple[int, int], list[float]]) -> list[Contact]:
         ids = self.bodies.id

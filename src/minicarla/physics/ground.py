@@ -6,45 +6,48 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 Floats = NDArray[np.float64]
 
+_SPACING = 1.0  # metres between the points that are kept of each lane
+_STEEP = 3.0
+"""How much more a metre of height counts than one on the plane: a bridge is not the road below it."""
+_FAR = 20.0  # metres from every lane; the ground there is taken to be where the body is
+
 
 class Ground:
-    """Height of the road under a point: that of the nearest lane's centre, the last known one beyond.
+    """Height of the road under a body: that of the nearest lane's centre line, bridges told apart.
 
     ``flat`` is True for maps whose lanes all lie at height 0, and for maps that offer no lanes.
     """
 
     def __init__(self, roadmap: Any) -> None:
-        lanes = getattr(roadmap, "driving", None) or []
-        self.flat = not lanes or not hasattr(roadmap, "locate_many") or bool(getattr(roadmap, "flat", False))
+        lanes = [
+            lane for lane in getattr(roadmap, "lanes", ()) if lane.kind == "driving" and lane.s[-1] > 0.0
+        ]
+        self.flat = not any(lane.points[:, 2].any() for lane in lanes)
         if self.flat:
             return
-        self._roadmap = roadmap
-        # One table for all lanes: lane ids are made part of the abscissa.
-        self._stride = 1.0 + max(lane.length for lane in lanes)
-        lanes = sorted(lanes, key=lambda lane: lane.id)
-        self._at = np.concatenate([lane.s + lane.id * self._stride for lane in lanes])
-        self._height = np.concatenate([lane.points[:, 2] for lane in lanes])
-        grades = [
-            np.gradient(lane.points[:, 2], np.maximum.accumulate(lane.s + _ramp(lane))) for lane in lanes
-        ]
-        yaws = [np.radians(lane.headings) for lane in lanes]
-        self._east = np.concatenate([g * np.cos(a) for g, a in zip(grades, yaws, strict=True)])
-        self._south = np.concatenate([g * np.sin(a) for g, a in zip(grades, yaws, strict=True)])
+        parts = [_sampled(lane) for lane in lanes]
+        self._points = np.concatenate([points for points, _ in parts])
+        self._slope = np.concatenate([slope for _, slope in parts])
+        self._tree = cKDTree(self._points * (1.0, 1.0, _STEEP))
 
-    def under(self, x: Floats, y: Floats, fallback: Floats) -> tuple[Floats, Floats, Floats]:
-        """(height, dz/dx, dz/dy) at each point; ``fallback`` heights, no slope, off the map."""
-        lane, s, _ = self._roadmap.locate_many(np.stack([x, y], axis=1))
-        found = lane >= 0
-        key = lane * self._stride + s
-        height = np.where(found, np.interp(key, self._at, self._height), fallback)
-        east = np.where(found, np.interp(key, self._at, self._east), 0.0)
-        south = np.where(found, np.interp(key, self._at, self._south), 0.0)
+    def under(self, x: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats, Floats]:
+        """(height, dz/dx, dz/dy) of the ground at bodies' places (n,), given their own heights z (n,)."""
+        away, k = self._tree.query(np.stack([x, y, _STEEP * z], axis=1))
+        near = away < _FAR
+        east, south = self._slope[k].T * near
+        dx, dy = x - self._points[k, 0], y - self._points[k, 1]
+        height = np.where(near, self._points[k, 2] + east * dx + south * dy, z)
         return height, east, south
 
 
-def _ramp(lane: Any) -> Floats:
-    """A hair's breadth a point, so that doubled points do not divide by zero."""
-    return 1e-9 * np.arange(len(lane.s), dtype=np.float64)
+def _sampled(lane: Any) -> tuple[Floats, Floats]:
+    """Points (n, 3) along a lane, and the slope (n, 2) of the ground there: along the lane only."""
+    s = np.linspace(0.0, lane.s[-1], max(2, round(lane.s[-1] / _SPACING) + 1))
+    points = np.stack([np.interp(s, lane.s, lane.points[:, axis]) for axis in range(3)], axis=1)
+    step = np.gradient(points, axis=0)
+    level = np.maximum(np.hypot(step[:, 0], step[:, 1]), 1e-9)
+    return points, step[:, :2] * (step[:, 2] / level**2)[:, None]
