@@ -284,6 +284,49 @@ world.apply_settings(settings)
     until(lambda: not running.server.world.traffic_managers)
 
 
+def test_traffic_lights_as_the_client_sees_them(serve: Serve) -> None:
+    serve(map="grid").client(
+        """
+world = synchronous()
+world.tick()
+map, State = world.get_map(), carla.TrafficLightState
+lights = sorted(world.get_actors().filter("traffic.traffic_light"), key=lambda light: light.id)
+assert len(lights) == len(list(map.get_all_landmarks_of_type("1000001"))) == 8
+light = lights[0]
+assert world.get_traffic_light_from_opendrive_id(light.get_opendrive_id()).id == light.id
+assert light.id in [other.id for other in light.get_group_traffic_lights()]
+# The stop line that the client derives from the trigger volume is the one that the server uses.
+(stop,) = light.get_stop_waypoints()
+assert abs((light.get_transform().rotation.yaw - 90 - stop.transform.rotation.yaw + 180) % 360 - 180) < 1
+place = stop.previous(3.0)[0].transform
+place.location.z += 0.5
+car = world.spawn_actor(world.get_blueprint_library().find("vehicle.tesla.model3"), place)
+light.freeze(True)
+for state in (State.Red, State.Yellow, State.Green):
+    light.set_state(state)
+    world.tick()
+    assert light.get_state() == state == car.get_traffic_light_state()
+    assert car.is_at_traffic_light() and car.get_traffic_light().id == light.id
+away = stop.previous(30.0)[0].transform
+away.location.z += 0.5
+car.set_transform(away)
+world.tick()
+assert not car.is_at_traffic_light() and car.get_traffic_light_state() == State.Green
+light.set_green_time(1.0); light.set_yellow_time(0.5); light.set_red_time(0.5)
+world.tick()
+assert light.is_frozen() and abs(light.get_green_time() - 1.0) < 1e-6
+world.freeze_all_traffic_lights(False)
+world.reset_all_traffic_lights()
+seen = []
+for _ in range(400):
+    world.tick()
+    if not seen or seen[-1] != light.get_state():
+        seen.append(light.get_state())
+assert seen[:4] == [State.Green, State.Yellow, State.Red, State.Green], seen
+"""
+    )
+
+
 def test_asynchronous_worlds_run_by_themselves(serve: Serve) -> None:
     serve().client(
         """

@@ -118,27 +118,35 @@ class WalkerController(Actor):
 class TrafficLight(Actor):
     """A traffic light; ``light`` (``traffic.lights.Light``) keeps its phase.
 
-    Its box is the trigger volume, in its own frame: what CARLA's client calls ``trigger_volume``.
+    As CARLA's do, the actor stands crosswise: its x axis runs across the lanes, its y axis
+    against the traffic that it stops.  Its box is the trigger volume, in its own frame.
     """
 
     REACH = 12.0  # metres before the stop lines that the volume covers
 
     def __init__(self, actor_id: int, light: Any, roadmap: Any) -> None:
-        super().__init__(actor_id, structs.ActorDescription(0, "traffic.traffic_light", []), light.pose)
-        self.light = light
-        self.tags = bytes([7])
-        corners = []
+        lines = []
         for lane_id, s in light.stops:
             lane = roadmap.lanes[lane_id]
-            point, heading = lane.at(s)
-            x, y, z = point.tolist()
-            line = Transform(x, y, z, yaw=heading)
-            half = 0.5 * lane.width
-            for along, across in ((0.0, -half), (0.0, half), (-self.REACH, -half), (-self.REACH, half)):
-                corner = compose(line, Transform(along, across))
-                corners.append(rotation_matrix(*light.pose[3:]).T @ np.subtract(corner[:3], light.pose[:3]))
-        if corners:
-            low, high = np.min(corners, axis=0), np.max(corners, axis=0)
+            (x, y, z), heading = lane.at(s)
+            lines.append((Transform(float(x), float(y), float(z), yaw=heading), 0.5 * lane.width))
+        travel = lines[0][0].yaw if lines else light.pose.yaw + 180.0
+        pose = light.pose._replace(yaw=wrap_degrees(travel + 90.0))
+        super().__init__(actor_id, structs.ActorDescription(0, "traffic.traffic_light", []), pose)
+        self.light = light
+        self.facing = pose._replace(yaw=wrap_degrees(pose.yaw + 90.0))  # where its lamps look
+        self.tags = bytes([7])
+        if lines:
+            inward = rotation_matrix(*pose[3:]).T
+            corners = np.array(
+                [
+                    inward @ np.subtract(compose(line, Transform(along, across))[:3], pose[:3])
+                    for line, half in lines
+                    for along in (0.0, -self.REACH)
+                    for across in (-half, half)
+                ]
+            )
+            low, high = corners.min(0), corners.max(0)
             centre, extent = 0.5 * (low + high), 0.5 * (high - low)
             extent[2] = centre[2] = 1.0
             self.box = structs.BoundingBox(

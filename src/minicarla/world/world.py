@@ -100,7 +100,7 @@ class View:
         if self._fixtures_frame != self.frame:
             self._fixtures_frame = self.frame
             now = tuple(
-                Fixture(actor.id, "traffic_light", actor.pose, None, actor.light.state)
+                Fixture(actor.id, "traffic_light", actor.facing, None, actor.light.state)
                 if isinstance(actor, TrafficLight)
                 else Fixture(actor.id, actor.type_id, actor.pose, actor.box.extent)
                 for actor in self._world.actors.values()
