@@ -283,4 +283,6 @@ def percent(share: float) -> str:
 
 def times(ratio: float) -> str:
     """A factor for people."""
-    return f"{number(ratio)} times" if math.isfinite(ratio) else "without bound"
+    if not math.isfinite(ratio):
+        return "without bound"
+    return f"{float(f'{ratio:.3g}'):,.0f} times" if 100 <= ratio < 1e6 else f"{number(ratio)} times"

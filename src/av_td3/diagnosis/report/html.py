@@ -251,6 +251,7 @@ def _comparison(comparison: Comparison, page: _Page, reports: Sequence[Report]) 
             plots.append(page.add(Plot(title, curves, "environment step", wants_log(curves))))
     return (
         f"<section><h1>The runs beside each other</h1><ul>{sentences}</ul>"
-        f'<table class="compare"><thead><tr><th></th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+        f'<table class="compare"><thead><tr><th></th>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table>"
         f'<div class="plots three">{"".join(plots)}</div></section>'
     )

@@ -66,13 +66,13 @@ def curve(s: Series, name: str = "", points: int = POINTS) -> Curve:
 
 
 def wants_log(curves: Sequence[Curve], limits: Sequence[tuple[str, float]] = ()) -> bool:
-    """A logarithmic axis where positive values span more than two decades."""
+    """A logarithmic axis where values span more than two decades and none is negative; zeros drop out."""
     values = np.concatenate([c.y[np.isfinite(c.y)] for c in curves] or [np.empty(0)])
     values = np.concatenate([values, [v for _, v in limits if v > 0]])
     positive = values[values > 0]
-    if len(positive) < 3 or len(positive) < 0.9 * len(values):
+    if len(positive) < 3 or len(positive) < 0.2 * len(values) or (values < 0).any():
         return False
-    return float(np.log10(positive.max() / max(np.percentile(positive, 2), 1e-300))) > 2
+    return float(np.log10(positive.max() / max(float(np.percentile(positive, 2)), 1e-300))) > 2
 
 
 def _xlabel(series: Sequence[Series]) -> str:

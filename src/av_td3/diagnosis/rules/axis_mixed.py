@@ -73,5 +73,5 @@ RULE = Rule(
         "and counts up by one, is indexed by episode."
     ),
     check=check,
-    order=40,
+    order=29,
 )

@@ -87,7 +87,7 @@ def _activity(run: Run, c: Clip) -> tuple[float | None, bool, list[Evidence]]:
                 s.last.step,
                 s.last.value,
                 f"{s.tag} keeps within {number(float(s.value.min()))} .. {number(float(s.value.max()))}"
-                + (f" while {drive[0]} spans {number(10 ** drive[1])} times" if drive else "")
+                + (f" while {drive[0]} spans {times(10 ** drive[1])}" if drive else "")
                 + ": only a clip that acts on every update holds it there",
             )
         ]

@@ -152,7 +152,7 @@ def _from_ratio(run: Run) -> Finding | None:
             gap.data_tag,
             int(gap.step[i]),
             float(gap.data[i]),
-            f"Q(data) on the same batches is {number(gap.data[i])}: the ratio is {number(plain)}; "
+            f"Q(data) on the same batches is {number(gap.data[i])}: Q(policy) is {times(plain)} that; "
             f"throughout, Q(data) stays within {number(float(gap.data.min()))} .. "
             f"{number(float(gap.data.max()))}",
         ),
@@ -170,7 +170,7 @@ def _from_ratio(run: Run) -> Finding | None:
                         gap.policy_tag,
                         int(gap.step[i]),
                         round(power, 2),
-                        f"Q(policy) grows like the {number(power)}th power of the number of updates: "
+                        f"Q(policy) grows as the power {power:.1f} of the number of updates: "
                         "several stacked layers moving together, not a value being learned",
                     )
                 )
@@ -189,9 +189,7 @@ def _from_ratio(run: Run) -> Finding | None:
     confidence = 0.65 + 0.35 * min(1.0, math.log10(max(level, 1) / LIKELY) / 2)
     if len(gap.step) < 6:
         confidence -= 0.1
-    plots: list[tuple[str, ...]] = [(gap.policy_tag, gap.data_tag)]
-    if weights is not None:
-        plots.append((weights.tag,))
+    plots = ((weights.tag,),) if weights is not None else ()
     return Finding(
         "state-gradient-leak",
         CRITICAL if level >= CERTAIN else WARNING,
@@ -199,7 +197,7 @@ def _from_ratio(run: Run) -> Finding | None:
         evidence,
         CAUSE,
         FIX,
-        confidence,
+        min(confidence, 0.97),
         headline=(
             f"The policy gradient reaches the critic's state input: at step {int(gap.step[i]):,} the "
             "policy's Q is "
@@ -209,7 +207,7 @@ def _from_ratio(run: Run) -> Finding | None:
             else ""
         ),
         onset=onset,
-        plots=tuple(plots),
+        plots=plots,
     )
 
 
