@@ -176,7 +176,9 @@ class Traffic:
             self._allocate(2 * n)
             for column, values in zip(self._columns(), old, strict=True):
                 column[:n] = values
-        self._drivers.append(Driver(actor_id, random.Random(self._seed * 1_000_003 + actor_id)))
+        # Seeded by place in the row, not by actor id: after all were removed, the same
+        # vehicles spawned again take the same turns.
+        self._drivers.append(Driver(actor_id, random.Random(self._seed * 1_000_003 + n)))
         self._at[n], self._count[n] = -1, 0
         self._stop[n] = self._entry[n] = self._exit[n] = np.inf
 
