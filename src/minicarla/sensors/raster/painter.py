@@ -37,6 +37,7 @@ REACH = 250.0  # metres; nothing beyond is drawn
 _CELL = 12.0  # metres; what may be seen is looked up by cell of the map
 _SECTORS = 16
 _CACHED = 256
+_BIG = 2.9  # metres: radius in plan of what is compared with everything near it
 _SCREENS = 16  # buildings, nearest first, that are tried for hiding others
 
 
@@ -117,19 +118,82 @@ class _Plan(NamedTuple):
         )
 
 
+class _Pairs(NamedTuple):
+    """Pairs of statics that stand so close that distance may not tell which hides which.
+
+    first, second: (n,).  before_second: (n,) bits of those faces of the second (see :func:`_outside`)
+    on whose outer side the first lies wholly; before_first: the other way round.
+    """
+
+    first: Ints
+    second: Ints
+    before_second: NDArray[np.uint8]
+    before_first: NDArray[np.uint8]
+
+
+class _Nearby(NamedTuple):
+    """What may be seen from a cell: indices of the map's statics, the mesh of just them, their pairs."""
+
+    objects: Ints
+    mesh: StaticMesh
+    pairs: _Pairs
+
+
+def _neighbours(mesh: StaticMesh) -> _Pairs:
+    """All pairs with something large in them that are close enough to need a test."""
+    half = mesh.extent[:, :2]
+    radius = np.sqrt((half * half).sum(1))
+    big = (radius > _BIG).nonzero()[0]
+    place = mesh.centre[:, 0] + 1j * mesh.centre[:, 1]
+    firsts, seconds = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for k in big.tolist():
+        # Apart by more in distance or in bearing, circles around boxes cannot be in conflict.
+        close = np.abs(place - place[k]) < 3.0 * (radius + radius[k])
+        close[big[big <= k]] = False  # each pair once
+        other = close.nonzero()[0]
+        firsts.append(np.full(len(other), k))
+        seconds.append(other)
+    first, second = np.concatenate(firsts), np.concatenate(seconds)
+    axis = mesh.axis[:, 0] + 1j * mesh.axis[:, 1]
+    return _Pairs(
+        first,
+        second,
+        _outside(place, axis, half, first, second),
+        _outside(place, axis, half, second, first),
+    )
+
+
+def _outside(
+    place: NDArray[np.complex128], axis: NDArray[np.complex128], half: Array, a: Ints, b: Ints
+) -> NDArray[np.uint8]:
+    """For pairs of boxes in plan: bits of those faces of b on whose outer side a lies wholly.
+
+    1: the face towards b's own +x, 2: -x, 4: +y, 8: -y.
+    """
+    to_b = np.conj(axis.take(b))
+    turned = axis.take(a) * to_b
+    cos, sin = np.abs(turned.real), np.abs(turned.imag)
+    centre = (place.take(a) - place.take(b)) * to_b
+    long_a, wide_a = half[:, 0].take(a), half[:, 1].take(a)
+    reach_x = half[:, 0].take(b) + long_a * cos + wide_a * sin - 1e-3
+    reach_y = half[:, 1].take(b) + long_a * sin + wide_a * cos - 1e-3
+    x, y = centre.real, centre.imag
+    bits = (x > reach_x) * np.uint8(1) + (x < -reach_x) * np.uint8(2)
+    bits += (y > reach_y) * np.uint8(4) + (y < -reach_y) * np.uint8(8)
+    return bits
+
+
 class Statics:
     """The map's statics, with a cache of what may be seen from where."""
 
     def __init__(self, roadmap: Any) -> None:
         statics = list(roadmap.statics)
         self.mesh = StaticMesh(statics, terrain_of(roadmap).flattened_statics(statics))
-        self._near: OrderedDict[tuple[int, int, int, int], tuple[Ints, StaticMesh]] = OrderedDict()
+        self._pairs = _neighbours(self.mesh)
+        self._near: OrderedDict[tuple[int, int, int, int], _Nearby] = OrderedDict()
 
-    def nearby(self, eye: Eye, camera: Camera) -> tuple[Ints, StaticMesh]:
-        """Statics that may be in view from the eye's cell and sector, however the eye moves in it.
-
-        Their indices in the map, and the mesh of just them.
-        """
+    def nearby(self, eye: Eye, camera: Camera) -> _Nearby:
+        """Statics that may be in view from the eye's cell and sector, however the eye moves in it."""
         x, y = float(eye.position[0]), float(eye.position[1])
         sector = int((eye.yaw % 360.0) * _SECTORS / 360.0) % _SECTORS
         steep = abs(float(eye.axes[2, 2])) > 0.6  # looking far up or down: the sector means little
@@ -156,7 +220,15 @@ class Statics:
             keep &= (toward < half + spread) | (distance < mesh.radius + slack)
         # A detail that is never large enough from this cell is left out for good.
         wanted = keep[mesh.object] & (mesh.least < largest[mesh.object])
-        found = (np.nonzero(keep)[0], mesh.subset(keep, wanted))
+        both = keep[self._pairs.first] & keep[self._pairs.second]
+        number = np.cumsum(keep) - 1
+        pairs = _Pairs(
+            number[self._pairs.first[both]],
+            number[self._pairs.second[both]],
+            self._pairs.before_second[both],
+            self._pairs.before_first[both],
+        )
+        found = _Nearby(np.nonzero(keep)[0], mesh.subset(keep, wanted), pairs)
         self._near[key] = found
         if len(self._near) > _CACHED:
             self._near.popitem(last=False)
@@ -198,14 +270,15 @@ class Scene:
         total = count + len(moving.radius)
         half = np.concatenate([still.extent[:, :2], moving.extent[:, :2]])
         self._half = half
-        self._axis = np.concatenate([still.axis, np.zeros((total - count, 2))])
+        self._axis = np.zeros(total, np.complex128)
+        self._axis[:count] = still.axis[:, 0] + 1j * still.axis[:, 1]
         self._flat_radius = np.sqrt((half * half).sum(1))
         self._matrix = np.empty((total, 3, 3))
         self._offset = np.empty((total, 3))
         self._seen_from = np.empty((total, 3))
         self._relative = np.empty((total, 3))
         self._base_height = np.zeros(total)
-        self._big = self._flat_radius > 2.9
+        self._big = self._flat_radius > _BIG
         # Quadrilaterals lie object by object: where each object's begin, and how many there are.
         self._size = np.bincount(self.mesh.object, minlength=total)
         self._first = np.cumsum(self._size) - self._size
@@ -222,7 +295,7 @@ class Scene:
     def look(self, roadmap: Any, bodies: Bodies, eye: Eye, shadows: bool = True) -> Quads:
         """All quadrilaterals in view, farthest first."""
         camera = self.camera
-        self.still, still = statics_of(roadmap).nearby(eye, camera)
+        self.still, still, self._pairs = statics_of(roadmap).nearby(eye, camera)
         columns = (bodies.id, bodies.tag, bodies.extent, bodies.centre, bodies.colour)
         key = tuple(column.tobytes() for column in columns)
         look = getattr(bodies, "look", None)
@@ -248,7 +321,7 @@ class Scene:
             np.matmul(turn.transpose(0, 2, 1), axes, out=matrix[count:])
             np.matmul(away, axes, out=offset[count:])
             np.negative(np.einsum("nij,ni->nj", turn, away), out=seen_from[count:])
-            self._axis[count:] = turn[:, :2, 0]
+            self._axis[count:] = turn[:, 0, 0] + 1j * turn[:, 1, 0]
             self._base_height[count:] = bodies.position[:, 2]
 
         # Objects in the pyramid of view.
@@ -389,45 +462,68 @@ class Scene:
         Only pairs with something as large as a house or a truck in them: between smaller
         things distance is right but for grazing contact.
         """
+        alive = plan.alive
+        axis = self._axis.take(alive)
+        half = self._half.take(alive, 0)
+        # On whose outer side the eye is, of each object's four faces in plan.
+        eye = -plan.place * np.conj(axis) / plan.ahead
+        x, y = eye.real, eye.imag
+        sides = (x > half[:, 0]) * np.uint8(1) + (x < -half[:, 0]) * np.uint8(2)
+        sides += (y > half[:, 1]) * np.uint8(4) + (y < -half[:, 1]) * np.uint8(8)
+
+        # Statics: which faces matter was found out once.
+        pairs = self._pairs
+        position = np.full(len(self._half), -1)
+        position[alive] = np.arange(len(alive))
+        first, second = position.take(pairs.first), position.take(pairs.second)
+        shown = ((first >= 0) & (second >= 0)).nonzero()[0]
+        first, second = first.take(shown), second.take(shown)
+        before_second, before_first = pairs.before_second.take(shown), pairs.before_first.take(shown)
+
+        # Bodies against what is large, and large bodies against everything.
+        still = int(np.searchsorted(alive, self.count))
+        if still < len(alive):
+            one, other = self._close(plan, still)
+            if len(one):
+                place = plan.place / plan.ahead
+                first, second = np.concatenate([first, one]), np.concatenate([second, other])
+                here, there = _outside(place, axis, half, one, other), _outside(place, axis, half, other, one)
+                before_second = np.concatenate([before_second, here])
+                before_first = np.concatenate([before_first, there])
+
+        # The eye and all of one box on the outer side of a face of the other: it cannot be hidden by it.
+        first_clear = (sides.take(second) & before_second) != 0
+        second_clear = (sides.take(first) & before_first) != 0
+        first_in_front = (first_clear & ~second_clear).nonzero()[0]
+        second_in_front = (second_clear & ~first_clear).nonzero()[0]
+        return (
+            np.concatenate([second.take(first_in_front), first.take(second_in_front)]),
+            np.concatenate([first.take(first_in_front), second.take(second_in_front)]),
+        )
+
+    def _close(self, plan: _Plan, still: int) -> tuple[Ints, Ints]:
+        """Pairs of positions in the plan, one of them a body (from ``still`` on) and one of them large.
+
+        Circles around them that are apart in distance, or in bearing, cannot be in conflict.
+        """
         big = self._big.take(plan.alive).nonzero()[0]
         if not len(big):
             return big, big
-        # Balls around their centres that are apart in distance, or in bearing, cannot be in conflict.
+        start = still if big[-1] < still else 0
         distance, radius, bearing, spread = plan.distance, plan.radius, plan.bearing, plan.spread
-        close = np.abs(distance.take(big)[:, None] - distance) < radius.take(big)[:, None] + radius
-        close &= np.abs(bearing.take(big)[:, None] - bearing) < spread.take(big)[:, None] + spread
-        close[np.arange(len(big)), big] = False
+        close = (
+            np.abs(distance.take(big)[:, None] - distance[start:])
+            < radius.take(big)[:, None] + radius[start:]
+        )
+        close &= (
+            np.abs(bearing.take(big)[:, None] - bearing[start:]) < spread.take(big)[:, None] + spread[start:]
+        )
         first, second = close.nonzero()
-        if not len(first):
-            return first, second
-        first = big.take(first)
-        clear = self._in_front(plan, np.concatenate([first, second]), np.concatenate([second, first]))
-        # In front are those that cannot be hidden by the other of their pair but can hide it.
-        only = clear & ~np.roll(clear, len(first))
-        return np.concatenate([second, first])[only], np.concatenate([first, second])[only]
-
-    def _in_front(self, plan: _Plan, a: Ints, b: Ints) -> Bools:
-        """For pairs of positions in the plan: whether b cannot hide any of a.
-
-        That is so when a lies wholly on the eye's side of one of b's faces.
-        """
-        of_a, of_b = plan.alive.take(a), plan.alive.take(b)
-        half_a, half_b = self._half.take(of_a, 0), self._half.take(of_b, 0)
-        long_a, wide_a, long_b, wide_b = half_a[:, 0], half_a[:, 1], half_b[:, 0], half_b[:, 1]
-        axis = self._axis[:, 0] + 1j * self._axis[:, 1]
-        axis_b = axis.take(of_b)
-        to_b = np.conj(axis_b)  # turns the world into b's frame
-        turned = axis.take(of_a) * to_b
-        cos, sin = np.abs(turned.real), np.abs(turned.imag)
-        to_b = to_b / plan.ahead
-        eye_at = -plan.place.take(b) * to_b
-        centre = (plan.place.take(a) - plan.place.take(b)) * to_b
-        x, y = eye_at.real, eye_at.imag
-        ahead = np.where(x > 0, centre.real, -centre.real) - long_a * cos - wide_a * sin
-        found = (np.abs(x) > long_b) & (ahead > long_b - 1e-3)
-        aside = np.where(y > 0, centre.imag, -centre.imag) - long_a * sin - wide_a * cos
-        found |= (np.abs(y) > wide_b) & (aside > wide_b - 1e-3)
-        return found
+        first, second = big.take(first), second + start
+        if start == 0:  # statics among themselves are known already
+            fresh = (first != second) & ((first >= still) | (second >= still))
+            first, second = first[fresh], second[fresh]
+        return first, second
 
 
 def _clip(corners: Array, camera: Camera) -> Array:

@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 SHIFT = 4
 _ONE = 1 << SHIFT
 _SHORTEST_BAND = 4  # rows
+_DOUBLE = np.array([2.0, 2.0, 1.0])
 _FAR = 600.0  # metres; the ground beyond has the horizon's colour
 
 
@@ -33,7 +34,8 @@ class _Backdrop(NamedTuple):
     gain: NDArray[np.uint16]  # (rows from horizon, width, 4): light reaching the eye, 8.8 fixed point
     veil: NDArray[np.uint16]  # the same shape: fog added
     hidden: NDArray[np.bool_] | None  # (rows, width) of sky below ``horizon``, None when there is none
-    bands: list[tuple[int, int, int]]  # first row, end row, level of the ground's pyramid
+    bands: list[tuple[int, int, int, int]]
+    """First row, end row, level of the ground's pyramid, width of the samples in pixels of the canvas."""
 
 
 class ColourPicture:
@@ -51,6 +53,7 @@ class ColourPicture:
         self._scene = Scene(self.camera)
         self._paint = _Paint()
         self._shaded = np.empty(self._canvas.shape, np.uint16)
+        self._small = np.empty((height, width, 4), np.uint8)
         self._backdrops: OrderedDict[tuple[Any, ...], _Backdrop] = OrderedDict()
         self._light: tuple[Any, Light] | None = None
 
@@ -81,11 +84,11 @@ class ColourPicture:
     def _paint_backdrop(
         self, canvas: NDArray[np.uint8], ground: Ground, light: Light, eye: Eye, pose: Transform
     ) -> None:
-        height = float(pose.z)
-        key = (round(pose.pitch, 2), round(pose.roll, 2), round(height, 1), ground.resolution)
+        # Computed from the rounded pose, so that pictures do not depend on what was drawn before.
+        key = (round(pose.pitch, 1), round(pose.roll, 1), round(pose.z, 1), ground.resolution)
         backdrop = self._backdrops.get(key)
         if backdrop is None:
-            backdrop = _backdrop(self.camera, light, ground, eye, height)
+            backdrop = _backdrop(self.camera, self.samples, light, ground, *key[:3])
             self._backdrops[key] = backdrop
             if len(self._backdrops) > 64:
                 self._backdrops.popitem(last=False)
@@ -94,8 +97,14 @@ class ColourPicture:
         if top >= self.camera.height:
             return
         homography = ground_homography(eye, self.camera)
-        for first, end, level in backdrop.bands:
-            sample_ground(ground, homography, level, first, canvas[first:end])
+        for first, end, level, pixels in backdrop.bands:
+            if pixels == 1:
+                sample_ground(ground, homography, level, first, canvas[first:end])
+                continue
+            small = self._small[first // 2 : end // 2]
+            sample_ground(ground, homography * _DOUBLE, level, first // 2, small)
+            whole = (self.camera.width, end - first)
+            cv2.resize(small, whole, dst=canvas[first:end], interpolation=cv2.INTER_NEAREST)
         below, shaded = canvas[top:], self._shaded[top:]
         np.multiply(below, backdrop.gain, out=shaded)
         np.right_shift(shaded, 8, out=shaded)
@@ -107,21 +116,21 @@ class ColourPicture:
 
 def ground_homography(eye: Eye, camera: Camera) -> Array:
     """(3, 3) from pixel coordinates (u, v, 1) to (x w, y w, w) on the plane z = 0; w > 0 on it."""
-    right, down, ahead = eye.axes.T
-    ray = np.stack(
+    # Plain numbers: nine of them are quicker so than as arrays.
+    (rx, dx, ax), (ry, dy, ay), (rz, dz, az) = eye.axes.tolist()
+    px, py, height = eye.position.tolist()
+    step, sx, sy = 1.0 / camera.focal, camera.slope_x, camera.slope_y
+    # The ray of (u, v, 1), and how far it falls; on the ground it has fallen by the eye's height.
+    fall = (-rz * step, -dz * step, -(az - rz * sx - dz * sy))
+    along_x = (rx * step, dx * step, ax - rx * sx - dx * sy)
+    along_y = (ry * step, dy * step, ay - ry * sx - dy * sy)
+    return np.array(
         [
-            right / camera.focal,
-            down / camera.focal,
-            ahead - right * camera.slope_x - down * camera.slope_y,
-        ],
-        axis=1,
-    )  # (3, 3): world direction of pixel (u, v, 1)
-    fall = -ray[2]  # metres down per unit of the ray
-    height = eye.position[2]
-    matrix = np.stack(
-        [ray[0] * height + eye.position[0] * fall, ray[1] * height + eye.position[1] * fall, fall]
+            [along_x[k] * height + px * fall[k] for k in range(3)],
+            [along_y[k] * height + py * fall[k] for k in range(3)],
+            fall,
+        ]
     )
-    return matrix
 
 
 def sample_ground(
@@ -140,16 +149,25 @@ def sample_ground(
 
 def texture_matrix(ground: Ground, homography: Array, level: int, first_row: int) -> Array:
     """(3, 3) from pixels (column, row - first_row) to the texture's, both counted from pixels' middles."""
-    step = ground.resolution * 2**level
-    shifted = homography.copy()
-    shifted[:, 2] += 0.5 * homography[:, 0] + (first_row + 0.5) * homography[:, 1]
-    shifted[0] = (shifted[0] - ground.x0 * shifted[2]) / step - 0.5 * shifted[2]
-    shifted[1] = (shifted[1] - ground.y0 * shifted[2]) / step - 0.5 * shifted[2]
-    return shifted
+    scale = 1.0 / (ground.resolution * 2**level)
+    (a, b, c), (d, e, f), (g, h, i) = homography.tolist()
+    row = first_row + 0.5
+    c, f, i = c + 0.5 * a + row * b, f + 0.5 * d + row * e, i + 0.5 * g + row * h
+    x, y = ground.x0 * scale + 0.5, ground.y0 * scale + 0.5
+    return np.array(
+        [
+            [a * scale - g * x, b * scale - h * x, c * scale - i * x],
+            [d * scale - g * y, e * scale - h * y, f * scale - i * y],
+            [g, h, i],
+        ]
+    )
 
 
-def _backdrop(camera: Camera, light: Light, ground: Ground, eye: Eye, height: float) -> _Backdrop:
+def _backdrop(
+    camera: Camera, samples: int, light: Light, ground: Ground, pitch: float, roll: float, height: float
+) -> _Backdrop:
     """Everything about sky and ground that does not depend on where the camera stands."""
+    eye = eye_of(Transform(0.0, 0.0, height, pitch, 0.0, roll))
     right, down, ahead = eye.axes[2]  # heights of the axes
     level_camera = abs(float(right)) < 1e-4
     columns = np.arange(camera.width) + 0.5
@@ -187,24 +205,36 @@ def _backdrop(camera: Camera, light: Light, ground: Ground, eye: Eye, height: fl
         hidden = ~is_ground[horizon:]
     elif level_camera and not is_ground[horizon:].all():
         hidden = np.broadcast_to(~is_ground[horizon:], (camera.height - horizon, camera.width)).copy()
-    bands = _bands(camera, ground, distance, horizon)
+    bands = _bands(camera, samples, ground, distance, horizon)
     return _Backdrop(horizon, sky, gain16, veil16, hidden, bands)
 
 
-def _bands(camera: Camera, ground: Ground, distance: Array, horizon: int) -> list[tuple[int, int, int]]:
-    """Rows by level of the pyramid: a texel is about as wide as a pixel."""
+def _bands(
+    camera: Camera, samples: int, ground: Ground, distance: Array, horizon: int
+) -> list[tuple[int, int, int, int]]:
+    """Rows by level of the pyramid, so that a texel is about as wide as a pixel of the canvas.
+
+    Where it is wider than a pixel of the picture, one sample a pixel is enough.
+    """
     nearest = distance.min(1)
     width = nearest / camera.focal
     level = np.clip(
         np.floor(np.log2(np.maximum(width / ground.resolution, 1e-9)) + 0.35), 0, len(ground.levels) - 1
     )
     level = level.astype(np.int64)
-    bands: list[tuple[int, int, int]] = []
+    coarse = len(level)
+    if samples == 2:
+        wide = np.nonzero(distance.max(1) * samples / camera.focal > ground.resolution)[0]
+        coarse = int(wide[-1]) + 1 if len(wide) else 0
+        coarse += (horizon + coarse) % 2
+    bands: list[tuple[int, int, int, int]] = []
     start = 0
-    for row in range(1, len(level) + 1):
-        if row == len(level) or (level[row] != level[start] and row - start >= _SHORTEST_BAND):
-            bands.append((horizon + start, horizon + row, int(level[row - 1])))
+    for row in range(1, coarse + 1):
+        if row == coarse or (level[row] != level[start] and row - start >= _SHORTEST_BAND):
+            bands.append((horizon + start, horizon + row, int(level[row - 1]), 1))
             start = row
+    if coarse < len(level):
+        bands.append((horizon + coarse, camera.height, 0, 2))
     return bands
 
 
