@@ -54,8 +54,6 @@ class Camera:
         self.focal = width / (2.0 * math.tan(math.radians(fov) / 2.0))
         self.slope_x = 0.5 * width / self.focal
         self.slope_y = 0.5 * height / self.focal
-        self.slopes = np.array([self.slope_x, self.slope_y])
-        self.margins = np.sqrt(1.0 + self.slopes**2)  # of a ball beyond the edge, in radii
         self.middle = np.array([0.5 * width, 0.5 * height])
         self.half_diagonal = math.atan(math.hypot(self.slope_x, self.slope_y))
 
@@ -279,6 +277,13 @@ class Scene:
         self._relative = np.empty((total, 3))
         self._base_height = np.zeros(total)
         self._big = self._flat_radius > _BIG
+        # Of the ball around each object: by how much it may be outside the view's edges, and how far
+        # ahead it may be before it is too small to see.
+        radius = self.mesh.radius
+        self._margin_x = radius * math.hypot(1.0, self.camera.slope_x)
+        self._margin_y = radius * math.hypot(1.0, self.camera.slope_y)
+        self._nearest = NEAR - radius
+        self._farthest = np.minimum(radius * self.camera.focal / 0.4, REACH)
         # Quadrilaterals lie object by object: where each object's begin, and how many there are.
         self._size = np.bincount(self.mesh.object, minlength=total)
         self._first = np.cumsum(self._size) - self._size
@@ -327,13 +332,11 @@ class Scene:
         # Objects in the pyramid of view.
         local = relative @ axes
         ahead = local[:, 2]
-        radius = mesh.radius
-        edge = ahead[:, None] * camera.slopes + radius[:, None] * camera.margins
-        keep = np.logical_and.reduce(np.abs(local[:, :2]) < edge, axis=1)
-        keep &= ahead > NEAR - radius
+        keep = np.abs(local[:, 0]) < ahead * camera.slope_x + self._margin_x
+        keep &= np.abs(local[:, 1]) < ahead * camera.slope_y + self._margin_y
+        keep &= ahead > self._nearest
+        keep &= ahead < self._farthest
         scale = camera.focal / np.maximum(ahead, 1.0)
-        keep &= radius * scale > 0.4
-        keep &= ahead < REACH
         plan = self._plan(keep.nonzero()[0], eye)
         hidden = self._hidden(plan, keep, eye)
         if hidden.any():
