@@ -77,19 +77,31 @@ class _Plots:
         distance = cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5) * self.cell - self.cell
         return np.asarray(distance, dtype=np.float32)
 
-    def _at(self, points: Array) -> tuple[NDArray[np.int64], NDArray[np.int64], bool]:
+    def _at(self, points: Array) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """Rows, columns and whether they are on the raster, of points (n, 2); rows, columns are clipped."""
         column = np.rint((points[:, 0] - self.x0) / self.cell).astype(np.int64)
         row = np.rint((points[:, 1] - self.y0) / self.cell).astype(np.int64)
         rows, columns = self.taken.shape
-        inside = bool((row.min() >= 0) & (column.min() >= 0) & (row.max() < rows) & (column.max() < columns))
-        return row, column, inside
+        inside = (row >= 0) & (column >= 0) & (row < rows) & (column < columns)
+        return row.clip(0, rows - 1), column.clip(0, columns - 1), inside
 
     def clear(self, x: float, y: float) -> tuple[float, float]:
         """Metres from a point to the nearest surface, and to the nearest lane; 0 outside the raster."""
         row, column, inside = self._at(np.array([[x, y]]))
-        if not inside:
+        if not inside[0]:
             return 0.0, 0.0
         return float(self.to_ground[row[0], column[0]]), float(self.to_lane[row[0], column[0]])
+
+    def edges(self, points: Array, outward: Array) -> Array:
+        """Metres from points (n, 2) along ``outward`` (n, 2) to where the last surface ends.
+
+        inf where that is off the raster or beyond 15 m.
+        """
+        reach = np.arange(0.5, 15.0, 0.25)
+        spots = points[:, None] + reach[:, None] * outward[:, None]
+        row, column, inside = self._at(spots.reshape(-1, 2))
+        free = (inside & (self.to_ground[row, column] > 0.0)).reshape(len(points), -1)
+        return np.where(free.any(1), reach[free.argmax(1)], np.inf)
 
     def claim(self, x: float, y: float, hx: float, hy: float, yaw: float, apart: float = 0.0) -> bool:
         """Take the footprint of a box, half sizes hx, hy, yaw in degrees, when it is free.
@@ -97,20 +109,25 @@ class _Plots:
         apart: metres to keep from what others took.
         """
         cos, sin = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))
-
-        def lattice(ex: float, ey: float) -> Array:
-            a = np.linspace(-ex, ex, max(2, math.ceil(2 * ex / self.cell) + 1))
-            b = np.linspace(-ey, ey, max(2, math.ceil(2 * ey / self.cell) + 1))
-            u, v = (m.ravel() for m in np.meshgrid(a, b))
-            return np.stack([x + cos * u - sin * v, y + sin * u + cos * v], axis=1)
-
-        row, column, inside = self._at(lattice(hx + apart, hy + apart))
-        if not inside or self.taken[row, column].any():
+        # In cells; a fraction more, since an edge may cut a cell that it does not fill.
+        corners = []
+        for sx, sy in ((1, 1), (1, -1), (-1, -1), (-1, 1)):
+            u, v = sx * (hx + apart + 0.5 * self.cell), sy * (hy + apart + 0.5 * self.cell)
+            corners.append((x + cos * u - sin * v - self.x0, y + sin * u + cos * v - self.y0))
+        polygon = np.array(corners) / self.cell
+        low, high = np.floor(polygon.min(0)).astype(int), np.ceil(polygon.max(0)).astype(int) + 1
+        rows, columns = self.taken.shape
+        if low.min() < 0 or high[0] > columns or high[1] > rows:
             return False
-        row, column, _ = self._at(lattice(hx, hy))
-        if self.to_ground[row, column].min() < FROM_WALKS or self.to_lane[row, column].min() < FROM_LANES:
+        part = np.s_[low[1] : high[1], low[0] : high[0]]
+        mask = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
+        cv2.fillConvexPoly(mask, np.rint((polygon - low) * 16).astype(np.int32), 1, cv2.LINE_8, 4)
+        inside = mask.view(np.bool_)
+        if self.taken[part][inside].any():
             return False
-        self.taken[row, column] = 1
+        if self.to_ground[part][inside].min() < FROM_WALKS or self.to_lane[part][inside].min() < FROM_LANES:
+            return False
+        self.taken[part] |= mask
         return True
 
 
@@ -141,15 +158,6 @@ class _Builder:
         base = np.array(colours[int(self.random.integers(len(colours)))])
         r, g, b = np.clip(base * self.random.uniform(0.9, 1.1), 0, 255).astype(int).tolist()
         return (r, g, b)
-
-    def edge(self, point: Array, outward: Array) -> float | None:
-        """Metres from a lane's centre outwards to where the last surface ends; None beyond 15 m."""
-        reach = np.arange(0.5, 15.0, 0.25)
-        row, column, inside = self.plots._at(point[:2] + reach[:, None] * outward)
-        if not inside:
-            return None
-        free = (self.plots.to_ground[row, column] > 0.0).nonzero()[0]
-        return float(reach[free[0]]) if len(free) else None
 
     # ------------------------------------------------------------------ things
 
@@ -186,7 +194,7 @@ class _Builder:
 
     def street_lamp(self, x: float, y: float, z: float, yaw: float) -> None:
         """A pole with a lamp on its top."""
-        if self.plots.claim(x, y, 0.3, 0.3, yaw, 0.3):
+        if self.plots.claim(x, y, 0.2, 0.2, yaw, 0.1):
             self.add("pole", (x, y, z), (0.08, 0.08, 3.0), yaw, _STEEL, POLE)
             self.add("lamp", (x, y, z + 6.0), (0.22, 0.22, 0.14), yaw, _STEEL, POLE, solid=False)
 
@@ -206,22 +214,27 @@ class _Builder:
         """Furnish one side of a lane: 1 right, -1 left."""
         random = self.random
 
+        at = np.arange(0.0, lane.length, 1.0)
+        points = np.stack([np.interp(at, lane.s, lane.points[:, k]) for k in range(3)], axis=1)
+        yaws = np.interp(at, lane.s, np.unwrap(lane.headings, period=360.0))
+        ahead = np.stack([np.cos(np.radians(yaws)), np.sin(np.radians(yaws))], axis=1)
+        outward = side * np.stack([-ahead[:, 1], ahead[:, 0]], axis=1)
+        gaps = self.plots.edges(points[:, :2], outward)
+
         def frontage(s: float) -> tuple[Array, Array, Array, float, float] | None:
             """Where the surfaces end beside ``s``: point, along, outward, yaw, height."""
-            point, yaw = lane.at(s)
-            ahead = np.array([math.cos(math.radians(yaw)), math.sin(math.radians(yaw))])
-            outward = side * np.array([-ahead[1], ahead[0]])
-            gap = self.edge(point, outward)
-            if gap is None:
+            k = int(s)
+            if not math.isfinite(gaps[k]):
                 return None
-            return point[:2] + outward * gap, ahead, outward, yaw, float(point[2])
+            point = points[k, :2] + outward[k] * gaps[k]
+            return point, ahead[k], outward[k], float(yaws[k]), float(points[k, 2])
 
         s = float(random.uniform(4.0, 24.0))
         while s < lane.length:
             found = frontage(s)
             if found is not None:
-                point, _, outward, yaw, z = found
-                x, y = point + outward * 0.9
+                point, _, aside, yaw, z = found
+                x, y = point + aside * 0.9
                 self.street_lamp(float(x), float(y), z, yaw)
             s += 30.0
         s = float(random.uniform(0.0, 4.0))
@@ -230,14 +243,14 @@ class _Builder:
             if found is None:
                 s += 4.0
                 continue
-            point, ahead, outward, yaw, z = found
+            point, along, aside, yaw, z = found
             kind = random.random()
             if kind < 0.72:
-                width = self.house(point, ahead, outward, yaw, z)
+                width = self.house(point, along, aside, yaw, z)
                 s += 5.0 if width is None else width + float(random.choice([1.5, 2.5, 4.0, 7.0]))
             elif kind < 0.86:
                 length = min(float(random.uniform(5.0, 9.0)), lane.length - s)
-                self.barrier(point, ahead, outward, yaw, z, length)
+                self.barrier(point, along, aside, yaw, z, length)
                 s += length + 0.5
             else:
                 s += float(random.uniform(4.0, 9.0))  # a gap to look through
@@ -245,8 +258,8 @@ class _Builder:
         while s < lane.length:
             found = frontage(s)
             if found is not None and random.random() < 0.7:
-                point, _, outward, _, z = found
-                x, y = point + outward * float(random.uniform(1.9, 2.6))
+                point, _, aside, _, z = found
+                x, y = point + aside * float(random.uniform(1.9, 2.6))
                 self.tree(float(x), float(y), z, 1.5)
             s += float(random.uniform(9.0, 15.0))
 

@@ -81,17 +81,23 @@ class Ground:
         rng = np.random.default_rng(20)
         tile = rng.standard_normal((256, 256)).astype(np.float32)
         patches = cv2.resize(rng.standard_normal((16, 16)).astype(np.float32), (256, 256), interpolation=2)
-        grain = np.clip((0.8 * tile + 0.9 * patches) * 16.0, -64, 63).astype(np.int8)
+        grain = np.clip((0.8 * tile + 0.9 * patches) * 16.0, -64, 63)
+        # A tile of each label, repeated all over; pixels as one number, for speed.
+        tiles = np.full((len(_LABELS), 256, 256, 4), 255, np.uint8)
+        for label in _LABELS:
+            colour = _ALBEDO[label] + np.rint(grain * (_GRAIN[label] / 32.0))[..., None]
+            tiles[label, ..., :3] = np.clip(colour, 0, 255).astype(np.uint8)
+        pixels = tiles.view(np.uint32)[..., 0]
         rows, columns = self.labels.shape
-        finest = np.empty((rows, columns, 4), np.uint8)
-        finest[..., 3] = 255
-        repeated = np.tile(grain, (1, columns // 256 + 1))[:, :columns]
+        whole = np.empty((rows, columns), np.uint32)
+        base = np.tile(pixels[TERRAIN], (1, columns // 256 + 1))[:, :columns]
         for top in range(0, rows, 256):
             labels = self.labels[top : top + 256]
-            noise = repeated[: len(labels)].astype(np.int16) * _GRAIN[labels] >> 5
-            for channel in range(3):
-                albedo = _ALBEDO[:, channel][labels].astype(np.int16)
-                finest[top : top + 256, :, channel] = np.clip(albedo + noise, 0, 255)
+            part = whole[top : top + 256]
+            part[:] = base[: len(labels)]
+            row, column = np.nonzero(labels)  # TERRAIN is 0
+            part[row, column] = pixels[labels[row, column], row, column & 255]
+        finest = whole.view(np.uint8).reshape(rows, columns, 4)
         levels: list[Any] = [finest]
         while len(levels) < LEVELS and min(levels[-1].shape[:2]) > 2:
             last = levels[-1]
