@@ -156,7 +156,7 @@ def test_adding_a_rule_is_adding_a_file(tmp_path: Path, monkeypatch: pytest.Monk
             from av_td3.diagnosis.model import INFO, Evidence, Finding, Rule
 
             def check(run):
-                return Finding("always", INFO, "Always", [Evidence("step", 1, 1.0, "so it is")], "c", "f", 1.0)
+                return Finding("always", INFO, "Always", [Evidence("a", 1, 1.0, "b")], "c", "f", 1.0)
 
             RULE = Rule(id="always", title="Always", statement="always true", check=check)
             """

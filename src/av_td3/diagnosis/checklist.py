@@ -38,8 +38,8 @@ def checklist(run: Run, findings: list[Finding]) -> list[Check]:
             ("grad_actor_encoder", "grad_critic_encoder"),
         ),
         _alerts(run),
-        _falls(run, "critic_loss", "the critic's loss falls"),
-        _falls(run, "td_error", "the TD error falls"),
+        _falls(run, found, "critic_loss", "the critic's loss falls"),
+        _falls(run, found, "td_error", "the TD error falls"),
         _returns(run, found),
         _by_finding(run, found, "episode-collapse", "episodes do not collapse", ("episode_length",)),
         _by_finding(
@@ -133,16 +133,21 @@ def _alerts(run: Run) -> Check:
     )
 
 
-def _falls(run: Run, name: str, title: str) -> Check:
+def _falls(run: Run, found: dict[str, Finding], name: str, title: str) -> Check:
     s = run.get(name)
     if s is None:
         return Check(title, None, f"{run.tags_of(name)[0]} is not logged")
     if len(s) < 4:
         return Check(title, None, f"only {len(s)} points")
     first, last = s.head(0.25).median(), s.tail(0.25).median()
-    return Check(
-        title, last <= first, f"{number(first)} -> {number(last)} (medians of first and last quarter)"
-    )
+    text = f"{number(first)} -> {number(last)} (medians of first and last quarter)"
+    q = run.get("q1_mean") or run.policy_q
+    if last > first and q is not None and len(q) >= 4 and "critic-divergence" not in found:
+        # an error that grows no faster than Q does is that of a critic that starts from 0
+        ratio = abs(q.tail(0.25).median()) / max(abs(q.head(0.25).median()), 1e-12)
+        if last / max(first, 1e-12) <= ratio ** (1 if name == "td_error" else 2):
+            return Check(title, None, f"{text}; Q grows as fast")
+    return Check(title, last <= first, text)
 
 
 def _returns(run: Run, found: dict[str, Finding]) -> Check:

@@ -77,7 +77,7 @@ def diagnose(
             continue
         if i:
             console.print()
-        terminal.print_report(report, console, full)
+        terminal.print_report(report, console, full, brief=len(reports) > 2)
     if comparison is not None and not quiet:
         terminal.print_comparison(comparison, console)
     for problem in loaded.problems + loaded.unreadable:

@@ -12,6 +12,7 @@ import numpy as np
 from .measures import q_gap
 from .model import INFO, Finding, Report, lower_first, number
 from .reference import published
+from .rules import all_rules
 from .run import Run
 from .series import Series
 from .stats import median
@@ -130,22 +131,26 @@ def _all(findings: Sequence[Finding]) -> list[Finding]:
     return [g for f in findings for g in (f, *_all(f.symptoms))]
 
 
+def _title(finding_id: str) -> str:
+    return lower_first({r.id: r.title for r in all_rules()}.get(finding_id, finding_id))
+
+
 def _sentences(reports: Sequence[Report]) -> list[str]:
     out = []
     serious = [{f.id: f for f in _all(r.findings) if f.severity > INFO} for r in reports]
     everywhere = [i for i in serious[0] if all(i in s for s in serious)]
     if everywhere:
         lead = [i for i in everywhere if any(f.id == i for f in reports[0].findings)] or everywhere
-        titles = ", ".join(lower_first(serious[0][i].title) for i in lead[:4])
+        titles = ", ".join(_title(i) for i in lead[:5])
         out.append(f"In all {len(reports)} runs: {titles}.")
     if len(reports) == 2:
         a, b = reports
         gone = [serious[0][i] for i in serious[0] if i not in serious[1]]
         new = [serious[1][i] for i in serious[1] if i not in serious[0]]
         if gone:
-            out.append(f"Only in {a.run.name}: {', '.join(lower_first(f.title) for f in gone)}.")
+            out.append(f"Only in {a.run.name}: {', '.join(_title(f.id) for f in gone)}.")
         if new:
-            out.append(f"Only in {b.run.name}: {', '.join(lower_first(f.title) for f in new)}.")
+            out.append(f"Only in {b.run.name}: {', '.join(_title(f.id) for f in new)}.")
         if not gone and not new and not everywhere:
             out.append("Nothing is wrong in either run.")
         out += _changed(a, b)

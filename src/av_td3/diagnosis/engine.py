@@ -83,6 +83,7 @@ def diagnose(run: Run, rules: Sequence[Rule] | None = None) -> Report:
         missing,
         checklist(run, findings),
         table,
+        undecided=sum(m.id in decisive for m in missing),
     )
 
 
@@ -145,7 +146,7 @@ def _verdict(run: Run, findings: list[Finding], missing: list[Missing], decisive
     blind = [m for m in missing if m.id in decisive]
     if not serious:
         if blind:
-            what = ", ".join(m.title[0].lower() + m.title[1:] for m in blind[:3])
+            what = _join([lower_first(m.title) for m in blind])
             return Verdict(
                 INFO,
                 f"Nothing wrong was found in {run.last_step:,} steps, but the logs cannot show everything: "

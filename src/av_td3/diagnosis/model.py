@@ -222,6 +222,15 @@ class Report:
     missing: list[Missing]
     checklist: list[Check]
     references: list[Reference]
+    undecided: int = 0
+    """How many of the questions that decide most could not be judged."""
+
+    @property
+    def word(self) -> str:
+        """The verdict in a word; a run that hides what decides is not called healthy."""
+        if self.severity == INFO and self.undecided:
+            return "NOTHING FOUND"
+        return ("HEALTHY", "WARNING", "CRITICAL")[self.severity]
 
     @property
     def severity(self) -> Severity:

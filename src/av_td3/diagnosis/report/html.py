@@ -31,7 +31,7 @@ def html(reports: Sequence[Report], comparison: Comparison | None) -> str:
     title = ", ".join(r.run.name for r in reports[:3]) + (", ..." if len(reports) > 3 else "")
     template = (_HERE / "page.html").read_text(encoding="utf-8")
     parts = {
-        "@TITLE@": _e(f"{WORD[max(r.severity for r in reports)]}: {title}"),
+        "@TITLE@": _e(f"{max(reports, key=lambda r: r.severity).word}: {title}"),
         "@BODY@": "\n".join(body),
         "@DATA@": _script_json(page.data),
         "@PLOTLY@": plotly_source(),
@@ -92,10 +92,10 @@ def _curve(c: Curve) -> dict[str, Any]:
 
 def _report(report: Report, index: int, page: _Page, only: bool) -> str:
     run = report.run
-    level = str(report.severity) if report.severity > INFO else "healthy"
+    level = str(report.severity) if report.severity > INFO or report.undecided else "healthy"
     lead = report.findings[0] if report.findings and report.severity > INFO else None
     out = [f'<section class="run" id="run{index}">', f'<header class="verdict {level}">']
-    out.append(f'<h1><span class="badge">{WORD[report.severity]}</span> {_e(run.name)}</h1>')
+    out.append(f'<h1><span class="badge">{report.word}</span> {_e(run.name)}</h1>')
     out.append(f'<p class="answer">{_e(lead.sentence if lead else report.verdict.sentence)}</p>')
     if lead is not None:
         if lead.symptoms:
@@ -125,7 +125,7 @@ def _report(report: Report, index: int, page: _Page, only: bool) -> str:
 
 
 def _finding(f: Finding, report: Report, page: _Page) -> str:
-    word = WORD[f.severity] if f.severity > INFO else "INFO"
+    word = WORD[f.severity]
     rows = []
     for e in f.evidence:
         step = f"{e.step:,}" if e.step is not None else ""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..compare import Comparison
-from ..model import INFO, Finding, Report, number
+from ..model import Finding, Report, number
 from .terminal import WORD, summary
 
 
@@ -41,7 +41,7 @@ def _code(text: str) -> str:
 def _report(report: Report, figures: Sequence[Path], folder: Path, level: int) -> list[str]:
     h = "#" * level
     out = [
-        f"{h} {WORD[report.severity]}: {_text(report.run.name)}",
+        f"{h} {report.word}: {_text(report.run.name)}",
         "",
         f"**{_text(report.verdict.sentence)}**",
         "",
@@ -97,7 +97,7 @@ def _link(path: Path, folder: Path) -> str:
 
 def _finding(f: Finding, heading: str) -> list[str]:
     out = [
-        f"{heading} {WORD[f.severity] if f.severity > INFO else 'INFO'}: {_text(f.title)} ({_code(f.id)})",
+        f"{heading} {WORD[f.severity]}: {_text(f.title)} ({_code(f.id)})",
         "",
     ]
     for e in f.evidence:

@@ -27,20 +27,23 @@ from ..model import (
 )
 
 STYLE = {INFO: "cyan", WARNING: "yellow", CRITICAL: "red"}
-WORD = {INFO: "HEALTHY", WARNING: "WARNING", CRITICAL: "CRITICAL"}
+WORD = {INFO: "INFO", WARNING: "WARNING", CRITICAL: "CRITICAL"}
 MARK = {True: ("pass", "green"), False: ("FAIL", "bold red"), None: ("  ? ", "magenta")}
 
 
-def print_report(report: Report, console: Console, full: bool = False) -> None:
+def print_report(report: Report, console: Console, full: bool = False, brief: bool = False) -> None:
     """Print one run's diagnosis.
 
     Args:
         full: with every cause and fix, all evidence and everything that was ruled out.
+        brief: only the answer, one of many; ``full`` outweighs it.
     """
     console.print(_panel(report, full))
     console.print(Text(summary(report), style="dim"))
     for note in report.run.notes:
         console.print(Text(f"note: {note}", style="dim"))
+    if brief and not full:
+        return
     for finding in report.findings:
         if finding.severity > INFO or full:
             console.print(_finding(finding, full))
@@ -59,7 +62,7 @@ def print_verdict(report: Report, console: Console) -> None:
     worst = report.severity
     console.print(
         Text.assemble(
-            (f"{WORD[worst]:<8} ", f"bold {STYLE[worst] if worst else 'green'}"),
+            (f"{report.word:<9} ", f"bold {STYLE[worst] if worst else 'green'}"),
             (report.run.name, "bold"),
             f"  {report.findings[0].title if worst else report.verdict.sentence}",
         )
@@ -68,7 +71,7 @@ def print_verdict(report: Report, console: Console) -> None:
 
 def _panel(report: Report, full: bool) -> Panel:
     worst = report.severity
-    style = STYLE[worst] if worst else "green"
+    style = STYLE[worst] if worst else "cyan" if report.undecided else "green"
     lead = report.findings[0] if report.findings else None
     parts: list[RenderableType] = []
     if lead is not None and worst:
@@ -83,7 +86,7 @@ def _panel(report: Report, full: bool) -> Panel:
         parts.append(Text(report.verdict.sentence))
     action = report.verdict.action if full else first_sentence(report.verdict.action)
     parts.append(Text.assemble(("Do: ", f"bold {style}"), action))
-    title = Text.assemble((f" {WORD[worst]} ", f"bold reverse {style}"), f" {report.run.name} ")
+    title = Text.assemble((f" {report.word} ", f"bold reverse {style}"), f" {report.run.name} ")
     return Panel(Group(*parts), title=title, title_align="left", border_style=style, padding=(0, 1))
 
 
@@ -114,7 +117,7 @@ def _duration(seconds: float) -> str:
 
 def _finding(finding: Finding, full: bool) -> RenderableType:
     style = STYLE[finding.severity]
-    word = WORD[finding.severity] if finding.severity else "INFO"
+    word = WORD[finding.severity]
     body: list[RenderableType] = [Text(e.text) for e in finding.evidence[: None if full else 2]]
     if finding.symptoms and not full:
         named = [lower_first(s.title) + _since(s) for s in finding.symptoms]
@@ -179,8 +182,8 @@ def _print_missing(report: Report, console: Console, full: bool) -> None:
             Padding(Text.assemble((m.title, "magenta"), f": {m.reason}.", (how, "dim")), (0, 0, 0, 2))
         )
     if len(shown) < len(report.missing):
-        rest = ", ".join(lower_first(m.title) for m in report.missing[len(shown) :])
-        console.print(Padding(Text(f"also: {rest} (--full says how to get them)", style="dim"), (0, 0, 0, 2)))
+        rest = len(report.missing) - len(shown)
+        console.print(Text(f"  and {rest} more; --full lists them and says how to get them", style="dim"))
 
 
 def _print_references(report: Report, console: Console) -> None:

@@ -39,6 +39,7 @@ def check(run: Run) -> Outcome:
         "what can be learned and how fast.",
         "Go back to the reference and change one value at a time.",
         0.9,
+        headline=f"{shown[0].name} is {shown[0].value:g}: {shown[0].note}",
     )
 
 

@@ -105,7 +105,7 @@ def _finding(
     return Finding(
         "run-interrupted",
         severity,  # type: ignore[arg-type]
-        f"The run was cut short at step {last:,}{share}",
+        f"The run was {'probably ' if confidence < 0.7 else ''}cut short at step {last:,}{share}",
         evidence,
         "The record ends without a regular end: the process was killed, crashed (CARLA's client aborts "
         "its process on "
