@@ -107,6 +107,9 @@ class RewardConfig(Section):
     """Per step at target speed along the route (metres of progress, normalised)."""
     lane_keeping: float = Field(default=0.3, ge=0)
     efficiency: float = Field(default=0.1, ge=0)
+    """For being slower than the wanted speed."""
+    overspeed: float = Field(default=0.5, ge=0)
+    """For being faster than the wanted speed; part of the efficiency component."""
     comfort: float = Field(default=0.05, ge=0)
     safety: float = Field(default=0.3, ge=0)
     terminal_penalty: float = Field(default=10.0, ge=0)

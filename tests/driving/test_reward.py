@@ -163,8 +163,29 @@ def test_the_bounds_are_reached():
         steer_change=2.0,
         collisions=1,
     )
-    assert sum(reward_components(worst, "collision", REWARD).values()) == pytest.approx(low + 1.0)
+    # It covers ground, which earns progress, and is too fast instead of too slow.
+    expected = low + REWARD.progress - REWARD.overspeed + REWARD.efficiency
+    assert sum(reward_components(worst, "collision", REWARD).values()) == pytest.approx(expected)
+    still = StepState(steer_change=2.0, jerk=1e4, lateral_acceleration=99.0, collisions=1)
+    assert sum(reward_components(still, "collision", REWARD).values()) == pytest.approx(
+        low + REWARD.lane_keeping
+    )
     assert return_bound(REWARD, 0.99) == pytest.approx((-85.0, 110.0))
+
+
+def test_speeding_costs_more_than_any_gain_and_never_more_than_it_earns():
+    """The first agents drove 90 km/h into junctions: nothing told them to be slower."""
+
+    def step(speed: float) -> float:
+        state = StepState(speed=speed, new_ground=speed * STEP_SECONDS)
+        return sum(reward_components(state, None, REWARD).values())
+
+    earned = [step(TARGET * k) for k in (1.0, 1.25, 1.5, 2.0, 3.0)]
+    assert all(a > b for a, b in zip(earned[:-2], earned[1:-1], strict=True))
+    assert min(earned) > 0.4
+    # In a bend the wanted speed is lower, and the same car is told so.
+    bend = StepState(speed=TARGET, new_ground=TARGET * STEP_SECONDS, reference_speed=TARGET / 2)
+    assert sum(reward_components(bend, None, REWARD).values()) == pytest.approx(1.0 - REWARD.overspeed)
 
 
 @pytest.mark.parametrize("name", ["good", "standing", "crashes half way", "speeding"])

@@ -40,7 +40,8 @@ def reward_components(state: StepState, ended: str | None, config: RewardConfig)
     off_heading = min(1.0, abs(state.heading_error) / HEADING_SCALE) ** 2
 
     wanted = wanted_speed(state, config)
-    mismatch = min(1.0, abs(state.speed - wanted) / max(wanted, FASTEST))
+    mismatch = (state.speed - wanted) / max(wanted, FASTEST)
+    too_slow, too_fast = min(1.0, max(0.0, -mismatch)), min(1.0, max(0.0, mismatch))
 
     discomfort = (
         min(1.0, state.jerk / JERK_SCALE)
@@ -57,7 +58,8 @@ def reward_components(state: StepState, ended: str | None, config: RewardConfig)
         "safety": -config.safety * danger,
         # Paid per metre covered, not per second: staying put never costs less than driving on.
         "lane_keeping": -config.lane_keeping * covered * (off_centre + off_heading) / 2.0,
-        "efficiency": -config.efficiency * mismatch,
+        # So is speeding: it takes from what the metres earn, and never makes an end worth having.
+        "efficiency": -config.efficiency * too_slow - config.overspeed * covered * too_fast,
         "comfort": -config.comfort * discomfort,
     }
     if ended in FAILURES:
@@ -69,8 +71,7 @@ def reward_components(state: StepState, ended: str | None, config: RewardConfig)
 
 def reward_bound(config: RewardConfig) -> tuple[float, float]:
     """(low, high) that no step's reward leaves, the last step of an episode included."""
-    low = -(config.safety + config.lane_keeping + config.efficiency + config.comfort)
-    return low - config.terminal_penalty, config.progress + config.success_bonus
+    return _worst_step(config) - config.terminal_penalty, config.progress + config.success_bonus
 
 
 def return_bound(config: RewardConfig, gamma: float) -> tuple[float, float]:
@@ -78,6 +79,15 @@ def return_bound(config: RewardConfig, gamma: float) -> tuple[float, float]:
 
     The penalty and the bonus come at most once an episode, so they are not multiplied by the horizon.
     """
-    low = -(config.safety + config.lane_keeping + config.efficiency + config.comfort)
     horizon = 1.0 / (1.0 - gamma)
-    return low * horizon - config.terminal_penalty, config.progress * horizon + config.success_bonus
+    low = _worst_step(config) * horizon - config.terminal_penalty
+    return low, config.progress * horizon + config.success_bonus
+
+
+def _worst_step(config: RewardConfig) -> float:
+    """A reward that no step is below, its terminal part left out.
+
+    Speeding is charged on metres that earn ``progress`` themselves: only what it takes beyond that counts.
+    """
+    speeding = max(0.0, config.overspeed - config.progress)
+    return -(config.safety + config.lane_keeping + config.efficiency + config.comfort + speeding)
