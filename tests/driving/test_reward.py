@@ -1,6 +1,7 @@
 """The reward's promises, with drivers that move along a line: no server."""
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -181,7 +182,7 @@ def test_speeding_costs_more_than_any_gain_and_never_more_than_it_earns():
         return sum(reward_components(state, None, REWARD).values())
 
     earned = [step(TARGET * k) for k in (1.0, 1.25, 1.5, 2.0, 3.0)]
-    assert all(a > b for a, b in zip(earned[:-2], earned[1:-1], strict=True))
+    assert all(a > b for a, b in itertools.pairwise(earned[:-1]))
     assert min(earned) > 0.4
     # In a bend the wanted speed is lower, and the same car is told so.
     bend = StepState(speed=TARGET, new_ground=TARGET * STEP_SECONDS, reference_speed=TARGET / 2)
