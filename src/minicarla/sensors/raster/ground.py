@@ -2,6 +2,7 @@
 
 Drawn once for a map, at 0.1 m a pixel (coarser for maps beyond about 500 x 500 m,
 so that memory stays bounded), with a pyramid of halved copies for the distance.
+Painted lines come out up to one such pixel wider than the map says.
 Columns run along CARLA's x, rows along y.
 """
 
@@ -71,10 +72,12 @@ class Ground:
             cv2.fillPoly(self.labels, [outline], label.get(surface.kind, TERRAIN), cv2.LINE_8, _SHIFT)
             if surface.kind == "sidewalk":  # what a road leaves of this outline is its kerb
                 cv2.polylines(self.labels, [outline], True, KERB, kerb, cv2.LINE_8, _SHIFT)
+        self._paint: list[tuple[int, NDArray[np.int32]]] = []
         for marking in roadmap.markings():
             colour = YELLOW if marking.colour[2] < 0.6 * marking.colour[0] else WHITE
-            for piece in marking_outlines(marking):
-                cv2.fillPoly(self.labels, [self._pixels(piece)], colour, cv2.LINE_8, _SHIFT)
+            self._paint += [(colour, self._pixels(piece)) for piece in marking_outlines(marking)]
+        for colour, outline in self._paint:
+            cv2.fillPoly(self.labels, [outline], colour, cv2.LINE_8, _SHIFT)
 
     def _colours(self) -> list[NDArray[np.uint8]]:
         """BGRA pyramid, finest first."""
@@ -92,12 +95,14 @@ class Ground:
         whole = np.empty((rows, columns), np.uint32)
         base = np.tile(pixels[TERRAIN], (1, columns // 256 + 1))[:, :columns]
         for top in range(0, rows, 256):
-            labels = self.labels[top : top + 256]
+            labels = np.where(self.labels[top : top + 256] < WHITE, self.labels[top : top + 256], ROAD)
             part = whole[top : top + 256]
             part[:] = base[: len(labels)]
             row, column = np.nonzero(labels)  # TERRAIN is 0
             part[row, column] = pixels[labels[row, column], row, column & 255]
         finest = whole.view(np.uint8).reshape(rows, columns, 4)
+        for colour, outline in self._paint:  # once more, with smooth edges
+            cv2.fillPoly(finest, [outline], (*_LABELS[colour][1], 255), cv2.LINE_AA, _SHIFT)
         levels: list[Any] = [finest]
         while len(levels) < LEVELS and min(levels[-1].shape[:2]) > 2:
             last = levels[-1]

@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 SHIFT = 4
 _ONE = 1 << SHIFT
 _SHORTEST_BAND = 4  # rows
+_HALF = np.array([1.0, 0.5, 1.0])
 _DOUBLE = np.array([2.0, 2.0, 1.0])
 _FAR = 600.0  # metres; the ground beyond has the horizon's colour
 
@@ -35,7 +36,8 @@ class _Backdrop(NamedTuple):
     veil: NDArray[np.uint16]  # the same shape: fog added
     hidden: NDArray[np.bool_] | None  # (rows, width) of sky below ``horizon``, None when there is none
     bands: list[tuple[int, int, int, int]]
-    """First row, end row, level of the ground's pyramid, width of the samples in pixels of the canvas."""
+    """First row, end row, level of the ground's pyramid, and samples: 1 one a pixel, 0 two above each
+    other, 2 one for two by two pixels."""
 
 
 class ColourPicture:
@@ -54,6 +56,7 @@ class ColourPicture:
         self._paint = _Paint()
         self._shaded = np.empty(self._canvas.shape, np.uint16)
         self._small = np.empty((height, width, 4), np.uint8)
+        self._twice = np.empty((2 * self.camera.height, self.camera.width, 4), np.uint8)
         self._backdrops: OrderedDict[tuple[Any, ...], _Backdrop] = OrderedDict()
         self._light: tuple[Any, Light] | None = None
 
@@ -100,6 +103,11 @@ class ColourPicture:
         for first, end, level, pixels in backdrop.bands:
             if pixels == 1:
                 sample_ground(ground, homography, level, first, canvas[first:end])
+                continue
+            if pixels == 0:
+                twice = self._twice[: 2 * (end - first)]
+                sample_ground(ground, homography * _HALF, level, 2 * first, twice)
+                cv2.addWeighted(twice[0::2], 0.5, twice[1::2], 0.5, 0.5, dst=canvas[first:end])
                 continue
             small = self._small[first // 2 : end // 2]
             sample_ground(ground, homography * _DOUBLE, level, first // 2, small)
@@ -214,7 +222,8 @@ def _bands(
 ) -> list[tuple[int, int, int, int]]:
     """Rows by level of the pyramid, so that a texel is about as wide as a pixel of the canvas.
 
-    Where it is wider than a pixel of the picture, one sample a pixel is enough.
+    Where it is wider than a pixel of the picture, one sample a pixel is enough.  Far off, where a
+    pixel covers far more ground ahead than aside, two are taken.
     """
     nearest = distance.min(1)
     width = nearest / camera.focal
@@ -231,7 +240,8 @@ def _bands(
     start = 0
     for row in range(1, coarse + 1):
         if row == coarse or (level[row] != level[start] and row - start >= _SHORTEST_BAND):
-            bands.append((horizon + start, horizon + row, int(level[row - 1]), 1))
+            deep = level[row - 1] > 0 or distance[start:row].min() > 12.0
+            bands.append((horizon + start, horizon + row, int(level[row - 1]), 0 if deep else 1))
             start = row
     if coarse < len(level):
         bands.append((horizon + coarse, camera.height, 0, 2))
