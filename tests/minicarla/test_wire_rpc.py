@@ -7,7 +7,7 @@ import tracemalloc
 
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicarla.wire import rpc
@@ -16,6 +16,7 @@ from minicarla.wire.schema import WireError
 REQUEST = msgpack.packb([0, 7, "tick_cue", [[False], 1, "x"]])
 
 
+@settings(deadline=None, derandomize=True, database=None)
 @given(cuts=st.lists(st.integers(0, 3 * len(REQUEST)), max_size=8))
 def test_requests_come_in_any_pieces(cuts: list[int]) -> None:
     data, requests, seen = 3 * REQUEST, rpc.Requests(), []
@@ -28,6 +29,7 @@ def test_requests_come_in_any_pieces(cuts: list[int]) -> None:
     assert requests.pending == 0
 
 
+@settings(deadline=None, derandomize=True, database=None)
 @given(data=st.binary(max_size=200))
 def test_any_bytes_are_a_request_nothing_or_an_error(data: bytes) -> None:
     requests = rpc.Requests()
@@ -83,7 +85,7 @@ def test_announced_sizes_cost_no_memory() -> None:
 
 def test_a_request_without_end_is_cut_off() -> None:
     requests = rpc.Requests()
-    requests.feed(b"\xc6\x03\xff\xff\xff")
+    requests.feed(b"\xc6\x05\x00\x00\x00")
     with pytest.raises(WireError, match="more than"):
         for _ in range(70):
             requests.feed(bytes(1 << 20))

@@ -49,7 +49,7 @@ def over_the_wire(value: Any, hint: Any) -> Any:
 
 
 @pytest.mark.parametrize("struct", STRUCTS, ids=lambda struct: struct.__name__)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None, derandomize=True, database=None)
 @given(data=st.data())
 def test_structs_survive_the_wire(struct: Any, data: st.DataObject) -> None:
     value = data.draw(values(struct))

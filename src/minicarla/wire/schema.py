@@ -14,6 +14,7 @@ the missing fields have defaults.
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Callable
@@ -32,12 +33,18 @@ def _mismatch(expected: str, value: Any) -> WireError:
     return WireError(f"expected {expected}, got {type(value).__name__}")
 
 
+_FLOAT32_MAX = 3.4028234663852886e38
+"""Numbers go back to clients as float32; larger ones cannot have come from a CARLA client."""
+
+
 def _read_float(value: Any) -> float:
-    if type(value) is float:
-        return value
     if type(value) is int:
-        return float(value)
-    raise _mismatch("a number", value)
+        value = float(value)
+    elif type(value) is not float:
+        raise _mismatch("a number", value)
+    if _FLOAT32_MAX < abs(value) < math.inf:
+        raise WireError(f"{value:g} is out of range")
+    return value
 
 
 def _read_int(value: Any) -> int:

@@ -97,7 +97,7 @@ class Vehicle(Actor):
         self.physics_control: structs.VehiclePhysicsControl | None = None
         self.ackermann: AckermannController | None = None
         self.ackermann_settings = structs.AckermannControllerSettings()
-        self.constant_velocity: tuple[float, float, float] | None = None  # in its own frame
+        self.constant_velocity: Any = None  # in its own frame
         self.autopilot = False  # driven by the server's own traffic
 
 

@@ -44,6 +44,8 @@ FREE_RATE = 20.0
 MAX_ACTORS = 10_000
 _REMEMBERED_BOXES = 4096
 _LIMIT = 1e6  # metres; poses further out are refused, they only come from mistakes
+_SHORTEST = 1e-4  # s, a tick
+_FASTEST = 1e4  # m/s, deg/s; more is clipped
 
 SPAWN_COLLISION = "Spawn failed because of collision at spawn position"
 SPAWN_INVALID = "Spawn failed because of invalid actor description"
@@ -231,14 +233,14 @@ class World:
     def configure(self, settings: structs.EpisodeSettings) -> None:
         """Take over a client's settings; CarlaError for a step that is no time."""
         delta = settings.fixed_delta_seconds
-        if delta is not None and not (math.isfinite(delta) and 0.0 <= delta <= 10.0):
-            raise CarlaError(f"fixed_delta_seconds is {delta}; it must lie between 0 and 10")
+        if delta and not _SHORTEST <= delta <= 10.0:
+            raise CarlaError(f"fixed_delta_seconds is {delta:g}; it must lie between {_SHORTEST:g} and 10")
         self.settings = settings._replace(fixed_delta_seconds=delta or None)
 
     def set_weather(self, weather: structs.WeatherParameters) -> None:
         """Take over a client's weather; CarlaError when a field is no number."""
-        if not finite(*weather):
-            raise CarlaError("the weather has a field that is no number")
+        if not finite(*weather) or max(map(abs, weather)) > 1e4:
+            raise CarlaError("the weather has a field that is no number, or out of range")
         self.weather = weather
 
     def environment_objects(self, tag: int) -> list[structs.EnvironmentObject]:
@@ -317,7 +319,7 @@ class World:
                 control = vehicle.ackermann.run(motion, vehicle.ackermann_settings, dt)
                 self._write_control(vehicle.id, control)
             if vehicle.constant_velocity is not None:
-                bodies.velocity[row] = axes @ np.array(vehicle.constant_velocity)
+                bodies.velocity[row] = axes @ vehicle.constant_velocity
 
     def _measure(self, dt: float, contacts: Sequence[Any]) -> None:
         view = self.view
@@ -465,7 +467,7 @@ class World:
         known = blueprints.complete(description)
         if known is None:
             raise CarlaError(SPAWN_INVALID)
-        check_pose(pose)
+        pose = sane_pose(pose)
         if len(self.actors) >= MAX_ACTORS:
             raise CarlaError(f"Spawn failed because there are {MAX_ACTORS} actors already")
         parent = None
@@ -708,7 +710,7 @@ class World:
 
     def set_pose(self, actor_id: int, pose: Transform) -> None:
         """Put an actor there; attached ones keep the new pose relative to their parent."""
-        check_pose(pose)
+        pose = sane_pose(pose)
         actor = self.find(actor_id)
         if actor.embodied:
             row = self.bodies.row(actor_id)
@@ -767,29 +769,38 @@ class World:
 
     def set_velocity(self, actor_id: int, velocity: Sequence[float]) -> None:
         """Give a body a velocity (world frame, m/s)."""
-        row = self._body(actor_id)
-        if row is not None and finite(*velocity):
-            self.bodies.velocity[row] = velocity
+        self._change(actor_id, "velocity", velocity, _FASTEST)
 
     def set_angular_velocity(self, actor_id: int, velocity: Sequence[float]) -> None:
         """Give a body a rate of turn (deg/s)."""
+        self._change(actor_id, "angular_velocity", velocity, _FASTEST)
+
+    def _change(self, actor_id: int, column: str, vector: Sequence[float], limit: float) -> None:
         row = self._body(actor_id)
-        if row is not None and finite(*velocity):
-            self.bodies.angular_velocity[row] = velocity
+        sane = clipped(vector, limit)
+        if row is not None and sane is not None:
+            getattr(self.bodies, column)[row] = sane
 
     def push(self, actor_id: int, impulse: Sequence[float]) -> None:
         """Add an impulse (N*s, world frame) at the centre of mass."""
         row = self._body(actor_id)
-        if row is not None and finite(*impulse):
-            self.bodies.velocity[row] += np.asarray(impulse) / self.bodies.mass[row]
+        if row is not None:
+            change = np.asarray(impulse) / self.bodies.mass[row]
+            self.set_velocity(actor_id, self.bodies.velocity[row] + change)
 
     def twist(self, actor_id: int, impulse: Sequence[float]) -> None:
         """Add an angular impulse (kg m^2 deg/s) about the vertical axis."""
         row = self._body(actor_id)
-        if row is not None and finite(*impulse):
+        if row is not None:
             length, width, _ = (2.0 * self.bodies.extent[row]).tolist()
             inertia = float(self.bodies.mass[row]) * (length**2 + width**2) / 12.0
-            self.bodies.angular_velocity[row, 2] += impulse[2] / inertia
+            change = np.array([0.0, 0.0, impulse[2] / inertia])
+            self.set_angular_velocity(actor_id, self.bodies.angular_velocity[row] + change)
+
+    def hold_velocity(self, actor_id: int, velocity: Sequence[float] | None) -> None:
+        """Keep a vehicle at a velocity in its own frame (m/s), or no longer."""
+        vehicle = self.find_vehicle(actor_id)
+        vehicle.constant_velocity = None if velocity is None else clipped(velocity, _FASTEST)
 
     def set_simulate_physics(self, actor_id: int, enabled: bool) -> None:
         """Whether the dynamics move this body."""
@@ -812,7 +823,7 @@ class World:
     def set_physics_control(self, actor_id: int, control: structs.VehiclePhysicsControl) -> None:
         """Keep a vehicle's physics control; its mass takes effect."""
         vehicle = self.find_vehicle(actor_id)
-        if not (math.isfinite(control.mass) and control.mass > 0.0):
+        if not 1.0 <= control.mass <= 1e7:
             raise CarlaError(f"the mass of a vehicle cannot be {control.mass}")
         vehicle.physics_control = control
         self.bodies.mass[self.bodies.row(actor_id)] = control.mass
@@ -829,10 +840,19 @@ def bounded(value: float, low: float, high: float) -> float:
     return min(max(value, low), high)
 
 
-def check_pose(pose: Transform) -> None:
-    """CarlaError for a pose that is not finite, or absurdly far out."""
+def sane_pose(pose: Transform) -> Transform:
+    """The pose with its angles folded where they are many turns; CarlaError when it is not finite,
+    or absurdly far out."""
     if not finite(*pose) or max(map(abs, pose[:3])) > _LIMIT:
         raise CarlaError("Responding error: the transform is not finite or out of range")
+    if max(map(abs, pose[3:])) > 720.0:
+        return Transform(*pose[:3], *(math.fmod(angle, 360.0) for angle in pose[3:]))
+    return pose
+
+
+def clipped(vector: Sequence[float], limit: float) -> Any:
+    """The vector (3,) with each part within the limit; None when a part is no number."""
+    return np.clip(vector, -limit, limit) if finite(*vector) else None
 
 
 def colour(text: str) -> tuple[int, int, int]:

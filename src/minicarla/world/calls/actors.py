@@ -86,12 +86,12 @@ def set_actor_target_angular_velocity(call: Call, actor_id: int, velocity: struc
 
 @procedure()
 def enable_actor_constant_velocity(call: Call, actor_id: int, velocity: structs.Vector3D) -> None:
-    call.world.find_vehicle(actor_id).constant_velocity = velocity
+    call.world.hold_velocity(actor_id, velocity)
 
 
 @procedure()
 def disable_actor_constant_velocity(call: Call, actor_id: int) -> None:
-    call.world.find_vehicle(actor_id).constant_velocity = None
+    call.world.hold_velocity(actor_id, None)
 
 
 @procedure()

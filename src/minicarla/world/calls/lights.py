@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from minicarla.wire import structs
@@ -35,7 +34,7 @@ def set_traffic_light_red_time(call: Call, actor_id: int, seconds: float) -> Non
 
 
 def _time(seconds: float) -> float:
-    if not (math.isfinite(seconds) and seconds >= 0.0):
+    if not 0.0 <= seconds <= 1e9:
         raise CarlaError(f"a light cannot last {seconds} seconds")
     return seconds
 
