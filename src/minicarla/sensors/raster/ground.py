@@ -19,7 +19,7 @@ from minicarla.sensors.tags import Tag
 
 FINEST = 0.1  # metres a pixel
 MOST_PIXELS = 25_000_000
-MARGIN = 30.0  # metres of terrain around the map's bounds
+MARGIN = 42.0  # metres of terrain around the map's bounds
 LEVELS = 6
 DASH, GAP = 3.0, 3.0  # metres of paint and of none in a broken line
 
@@ -101,6 +101,7 @@ class Ground:
             row, column = np.nonzero(labels)  # TERRAIN is 0
             part[row, column] = pixels[labels[row, column], row, column & 255]
         finest = whole.view(np.uint8).reshape(rows, columns, 4)
+        self._smooth(finest)
         for colour, outline in self._paint:  # once more, with smooth edges
             cv2.fillPoly(finest, [outline], (*_LABELS[colour][1], 255), cv2.LINE_AA, _SHIFT)
         levels: list[Any] = [finest]
@@ -109,7 +110,21 @@ class Ground:
             half = (last.shape[1] // 2, last.shape[0] // 2)
             even = last[: half[1] * 2, : half[0] * 2]
             levels.append(cv2.resize(even, half, interpolation=cv2.INTER_AREA))
+        for level in levels:  # what lies beyond the texture repeats its outermost pixels: plain terrain
+            level[[0, -1]] = level[:, [0, -1]] = (*_LABELS[TERRAIN][1], 255)
         return levels
+
+    def _smooth(self, finest: NDArray[np.uint8]) -> None:
+        """Blur the steps where one kind of ground meets another."""
+        kernel = np.ones((3, 3), np.uint8)
+        for top in range(0, len(finest), 512):
+            bottom = min(top + 512, len(finest))
+            low, high = max(top - 1, 0), min(bottom + 1, len(finest))
+            paintless = np.where(self.labels[low:high] < WHITE, self.labels[low:high], ROAD)
+            edges = cv2.morphologyEx(paintless, cv2.MORPH_GRADIENT, kernel)[top - low : bottom - low]
+            if edges.any():
+                blurred = cv2.GaussianBlur(finest[low:high], (3, 3), 0.0)[top - low : bottom - low]
+                cv2.copyTo(blurred, edges, finest[top:bottom])
 
 
 def marking_outlines(marking: Any) -> list[NDArray[np.float64]]:

@@ -527,7 +527,8 @@ class StaticMesh(Mesh):
         """Mesh of only ``objects`` (M,) and, of theirs, only the quadrilaterals ``rows`` (Q,)."""
         part = object.__new__(StaticMesh)
         number = np.cumsum(objects) - 1
-        vertices = objects[self.vertex_object]
+        vertices = np.zeros(len(self.vertices), np.bool_)
+        vertices[self.quads[rows]] = True
         renamed = np.cumsum(vertices) - 1
         part.vertices = self.vertices[vertices]
         part.vertex_object = number[self.vertex_object[vertices]]

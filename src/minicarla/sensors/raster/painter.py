@@ -36,7 +36,7 @@ NEAR = 0.2  # metres
 REACH = 250.0  # metres; nothing beyond is drawn
 _CELL = 12.0  # metres; what may be seen is looked up by cell of the map
 _SECTORS = 16
-_CACHED = 256
+_CACHED = 128
 _BIG = 2.9  # metres: radius in plan of what is compared with everything near it
 _SCREENS = 16  # buildings, nearest first, that are tried for hiding others
 

@@ -273,16 +273,21 @@ class _Paint:
             self._base[:, 3] = 255.0
             self._lit = np.zeros((len(mesh.role), 4))
             self._lit[:, :3] = mesh.albedo * light.direct
-            self._sun = np.tile(light.sun, (len(mesh.radius), 1))
+            # Statics keep their place in the sun.
+            self._moving = int(np.searchsorted(mesh.object, scene.count))
+            still = np.s_[: self._moving]
+            facing = np.maximum(mesh.normal[still] @ light.sun, 0.0)
+            self._base[still] += self._lit[still] * facing[:, None]
             self._fog = np.array([*light.fog, 255.0])
             self._tail = mesh.role == Role.TAIL_LAMP
-        if len(bodies):
-            self._sun[scene.count :] = np.einsum("nij,i->nj", scene.turn, light.sun)
-        facing = np.einsum("qk,qk->q", mesh.normal.take(quads.row, 0), self._sun.take(quads.owner, 0))
-        colour = self._lit.take(quads.row, 0)
-        colour *= np.maximum(facing, 0.0)[:, None]
-        colour += self._base.take(quads.row, 0)
-        if len(bodies) and (bodies.brake > 0.05).any():
+        colour = self._base.take(quads.row, 0)
+        moving = (quads.row >= self._moving).nonzero()[0]
+        if len(moving):
+            row, body = quads.row.take(moving), quads.owner.take(moving) - scene.count
+            sun = np.einsum("nij,i->nj", scene.turn, light.sun)
+            facing = np.einsum("qk,qk->q", mesh.normal.take(row, 0), sun.take(body, 0))
+            colour[moving] += self._lit.take(row, 0) * np.maximum(facing, 0.0)[:, None]
+        if len(moving) and (bodies.brake > 0.05).any():
             braking = np.zeros(len(mesh.radius), np.bool_)
             braking[scene.count :] = bodies.brake > 0.05
             shining = braking.take(quads.owner) & self._tail.take(quads.row)
