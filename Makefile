@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install train test lint clean bench
+.PHONY: help install train test lint bench faults clean
 
 help:            ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -31,6 +31,9 @@ lint: $(STAMP)   ## style, types, and who may import whom
 bench: $(STAMP)  ## speed of the simulator and of the update
 	$(BIN)/python -m benchmarks.update_speed
 	$(BIN)/python -m benchmarks.minicarla_speed
+
+faults: $(STAMP) ## commit every fault of the catalogue and see whether the diagnosis names it (hours)
+	$(BIN)/python -m benchmarks.fault_table $(ARGS)
 
 clean:           ## remove the virtual environment and caches (not the runs)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info
