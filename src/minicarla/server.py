@@ -12,6 +12,7 @@ import errno
 import ipaddress
 import logging
 import os
+import select
 import selectors
 import signal
 import socket
@@ -34,6 +35,8 @@ STREAM_BACKLOG = 32 << 20
 """Unsent bytes of one stream beyond which new messages for it are dropped."""
 REPLY_BACKLOG = 1 << 20
 """Unsent bytes of answers beyond which no further request of that client is taken up."""
+STREAM_PATIENCE = 0.5
+"""Seconds that a client's own tick waits for the streams that it is opening."""
 REQUESTS_PER_TURN = 256
 """Requests of one client that are answered before the others get their turn."""
 TOTAL_PENDING = 256 << 20
@@ -153,6 +156,7 @@ class Client(Connection):
 
     def __init__(self, server: Server, sock: socket.socket) -> None:
         self.requests = rpc.Requests()
+        self.announced: dict[int, float] = {}
         super().__init__(server, sock)
 
     def wants_input(self) -> bool:
@@ -180,6 +184,11 @@ class Client(Connection):
             self.server.faults.arm(spec)
         else:
             self.server.faults.clear()
+
+    def announce(self, stream_id: int) -> None:
+        """This client is about to open a stream; see :meth:`Server._await_streams`."""
+        if len(self.announced) < MAX_CONNECTIONS:
+            self.announced[stream_id] = time.monotonic() + STREAM_PATIENCE
 
     def serve(self) -> None:
         """Answer the requests that are there, a fair share of them."""
@@ -216,7 +225,7 @@ class Subscriber(Connection):
             if not self.stream:
                 self.close()
                 return
-            self.server.subscribers[self.stream].append(self)
+            self.server.subscribed(self)
 
     def publish(self, message: bytes) -> None:
         """Send a message whole, or not at all when the reader has fallen too far behind."""
@@ -464,6 +473,8 @@ class Server:
 
     def answer(self, client: Client, request: rpc.Request) -> None:
         """Carry out a request and send the answer."""
+        if client.announced and request.name in ("tick_cue", "apply_batch"):
+            self._await_streams(client)
         fault = self.faults.on_call(request.name, time.monotonic()) if self.faults else ""
         if fault == "silence":
             return
@@ -496,6 +507,38 @@ class Server:
                     message = message[: len(message) // 2]
             for reader in tuple(readers):
                 reader.publish(message)
+
+    def subscribed(self, subscriber: Subscriber) -> None:
+        """A stream's reader has said which stream it wants."""
+        self.subscribers[subscriber.stream].append(subscriber)
+        for connection in self.connections:
+            if isinstance(connection, Client) and subscriber.stream in connection.announced:
+                del connection.announced[subscriber.stream]
+                break
+
+    def _await_streams(self, client: Client) -> None:
+        """Let the streams that a client has asked for be opened before it ticks.
+
+        Its library opens them behind its back, and what a tick sends to a stream that is not open
+        yet is lost; so is the snapshot that the same tick waits for.
+        """
+        listener = self._listeners[1]
+        while client.announced:
+            left = max(client.announced.values()) - time.monotonic()
+            if left <= 0.0:
+                client.announced.clear()
+                return
+            fresh = {
+                connection.sock: connection
+                for connection in self.connections
+                if isinstance(connection, Subscriber) and not connection.stream
+            }
+            ready, _, _ = select.select([listener, *fresh], [], [], left)
+            for sock in ready:
+                if sock is listener:
+                    self._accept(listener, Subscriber)
+                else:
+                    fresh[sock].ready(selectors.EVENT_READ)
 
     def _names(self, stream_id: int) -> tuple[str, str]:
         if stream_id == stream.WORLD_STREAM:

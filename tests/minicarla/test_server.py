@@ -13,7 +13,7 @@ import msgpack
 import pytest
 from benchmarks.minicarla_fuzz import Foe
 
-from minicarla.server import STREAM_BACKLOG, Server
+from minicarla.server import STREAM_BACKLOG, STREAM_PATIENCE, Server
 from tests.minicarla.conftest import Running, until
 
 Serve = Callable[..., Running]
@@ -220,6 +220,44 @@ except RuntimeError as error:
     assert "get_bones_transform" in str(error)
 """,
     )
+
+
+def test_the_first_tick_is_seen_on_every_stream_that_was_asked_for(serve: Serve) -> None:
+    """The client opens streams behind the caller's back; the tick that follows is not lost on them."""
+    serve(synchronous=True).client(
+        """
+for _ in range(10):
+    client = carla.Client("127.0.0.1", PORT)
+    client.set_timeout(5.0)
+    world = client.get_world()
+    assert world.get_settings().synchronous_mode
+    sensors = []
+    for _ in range(3):
+        images = queue.Queue()
+        camera = world.get_blueprint_library().find("sensor.camera.rgb")
+        camera.set_attribute("image_size_x", "8"); camera.set_attribute("image_size_y", "8")
+        sensors.append((world.spawn_actor(camera, carla.Transform()), images))
+        sensors[-1][0].listen(images.put)
+    frame = world.tick()
+    for sensor, images in sensors:
+        message(images, frame, 2.0)
+        sensor.stop()
+        sensor.destroy()
+"""
+    )
+
+
+def test_a_stream_that_is_announced_and_never_opened_delays_its_own_client_alone(serve: Serve) -> None:
+    running = serve(synchronous=True)
+    wire, other = running.wire(), running.wire()
+    wire.call("get_sensor_token", 77)
+    start = time.monotonic()
+    other.call("tick_cue")
+    assert time.monotonic() - start < STREAM_PATIENCE / 2
+    for longest in (2.0 + STREAM_PATIENCE, STREAM_PATIENCE / 2):
+        start = time.monotonic()
+        wire.call("tick_cue")
+        assert time.monotonic() - start < longest
 
 
 def test_generate_opendrive_world(serve: Serve) -> None:

@@ -380,6 +380,9 @@ def test_two_processes_with_the_same_seed_give_the_same_bytes() -> None:
 class Nobody:
     host = "127.0.0.1"
 
+    def announce(self, stream_id: int) -> None:
+        pass
+
     def commit(self, spec: str) -> None:
         raise AssertionError(spec)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minicarla import CARLA_VERSION
-from minicarla.wire import structs
+from minicarla.wire import stream, structs
 from minicarla.world.calls.registry import PARTIAL, Call, absent, procedure
 from minicarla.world.world import CarlaError
 
@@ -20,13 +20,18 @@ def version(call: Call) -> str:
 
 @procedure()
 def get_episode_info(call: Call) -> structs.EpisodeInfo:
-    return structs.EpisodeInfo(call.world.episode_id, get_sensor_token(call, 1))
+    return structs.EpisodeInfo(call.world.episode_id, _token(call, stream.WORLD_STREAM))
 
 
 @procedure()
 def get_sensor_token(call: Call, stream_id: int) -> structs.Token:
     if not 0 < stream_id < 1 << 32:
         raise CarlaError(f"no stream has the id {stream_id}")
+    call.session.announce(stream_id)
+    return _token(call, stream_id)
+
+
+def _token(call: Call, stream_id: int) -> structs.Token:
     return structs.Token(call.world.outlet.token(stream_id, call.session.host))
 
 

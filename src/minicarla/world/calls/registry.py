@@ -24,6 +24,9 @@ class Session(Protocol):
     def commit(self, spec: str) -> None:
         """Arm faults, see :mod:`minicarla.faults`; "" forgets all."""
 
+    def announce(self, stream_id: int) -> None:
+        """The client is about to open this stream."""
+
     @property
     def host(self) -> str:
         """Address of this server as that client reaches it."""
