@@ -79,10 +79,8 @@ def main() -> None:
         run = arguments.out / f"healthy-{seed}"
         train(run, arguments.steps, "--seed", str(seed))
         ids = [f["id"] for f in diagnose(run)]
-        verdict = "right" if not ids else "**wrong**"
-        rows.append(
-            f"| none, seed {seed} | {first_alert(run)} | {', '.join(ids) or 'nothing'} | nothing | {verdict} |"
-        )
+        found, verdict = (", ".join(ids), "**wrong**") if ids else ("nothing", "right")
+        rows.append(f"| none, seed {seed} | {first_alert(run)} | {found} | nothing | {verdict} |")
         print(rows[-1], flush=True)
     (arguments.out / "table.md").write_text("\n".join(rows) + "\n")
 
