@@ -171,13 +171,35 @@ def static_boxes(roadmap: Any) -> tuple[Boxes, Array]:
     return boxes, np.sqrt((extent * extent).sum(1))
 
 
-def boxes_of(view: WorldView, pose: Transform, reach: float, ignore: int, with_statics: bool = True) -> Boxes:
-    """Boxes within ``reach`` metres of ``pose``, but not that of actor ``ignore``."""
-    bodies = things_of(view)
+def boxes_of(
+    view: WorldView,
+    pose: Transform,
+    reach: float,
+    ignore: int,
+    with_statics: bool = True,
+    along: Array | None = None,
+    width: float = 0.0,
+) -> Boxes:
+    """Boxes within ``reach`` metres of ``pose``, but not that of actor ``ignore``.
+
+    along: unit vector; only boxes that a ball of radius ``width`` may touch on its way in that
+    direction.
+    """
     here = np.array(pose[:3])
-    radius = np.sqrt((bodies.extent**2).sum(1)) + np.sqrt((bodies.centre**2).sum(1))
-    away = bodies.position - here
-    rows = np.nonzero(((away * away).sum(1) < (reach + radius) ** 2) & (bodies.id != ignore))[0]
+
+    def near(centre: Array, radius: Array) -> Any:
+        away = centre - here
+        squared = np.einsum("ij,ij->i", away, away)
+        if along is None:
+            return squared < (reach + radius) ** 2
+        ahead = away @ along
+        margin = radius + width
+        return (squared - ahead * ahead <= margin * margin) & (ahead < reach + margin) & (ahead > -margin)
+
+    bodies = things_of(view)
+    size, shift = bodies.extent, bodies.centre
+    radius = np.sqrt(np.einsum("ij,ij->i", size, size)) + np.sqrt(np.einsum("ij,ij->i", shift, shift))
+    rows = (near(bodies.position, radius) & (bodies.id != ignore)).nonzero()[0]
     axes = rotation_matrices(bodies.rotation[rows])
     moving = Boxes(
         bodies.position[rows] + np.einsum("nij,nj->ni", axes, bodies.centre[rows]),
@@ -191,5 +213,7 @@ def boxes_of(view: WorldView, pose: Transform, reach: float, ignore: int, with_s
     if not with_statics:
         return moving
     statics, static_radius = static_boxes(view.roadmap)
-    away = statics.centre - here
-    return moving.joined(statics.take(np.nonzero((away * away).sum(1) < (reach + static_radius) ** 2)[0]))
+    rows = near(statics.centre, static_radius).nonzero()[0]
+    if not len(rows):
+        return moving
+    return statics.take(rows) if not len(moving) else moving.joined(statics.take(rows))

@@ -40,7 +40,15 @@ class ObstacleSensor(Sensor):
     def measure(self, view: WorldView, pose: Transform, parent_id: int) -> bytes | None:
         """The nearest obstacle within ``distance``, or None."""
         direction = rotation_matrix(pose.pitch, pose.yaw, pose.roll)[:, 0]
-        boxes = boxes_of(view, pose, self.distance + self.radius, parent_id, not self.only_dynamics)
+        boxes = boxes_of(
+            view,
+            pose,
+            self.distance,
+            parent_id,
+            not self.only_dynamics,
+            along=direction,
+            width=self.radius,
+        )
         distance, index = boxes.sweep(pose[:3], direction, self.distance, self.radius)
         if index < 0:
             return None

@@ -1,0 +1,83 @@
+"""Milliseconds a measurement takes, by sensor and size, in the bundled town; CPU time of this thread.
+
+python benchmarks/render.py [--map town] [--cars 20]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+
+from minicarla import maps
+from minicarla.geometry import Transform, compose
+from minicarla.sensors import REGISTRY
+from minicarla.wire.structs import WeatherParameters
+from minicarla.world.bodies import Bodies
+
+
+class View:
+    """A world that stands still."""
+
+    frame, dt, time, contacts, fixtures = 1, 0.05, 0.05, (), ()
+
+    def actor_struct(self, actor_id: int) -> list[int]:
+        return [actor_id]
+
+    def static_actor_struct(self, kind: str) -> list[str]:
+        return [kind]
+
+    def __init__(self, name: str, cars: int) -> None:
+        self.roadmap = maps.load(name)
+        self.weather = WeatherParameters(sun_altitude_angle=55.0)
+        self.bodies = Bodies()
+        spots = self.roadmap.spawn_points
+        chosen = np.random.default_rng(0).permutation(len(spots))[:cars]
+        for number, spot in enumerate(spots[k] for k in chosen):
+            self.bodies.add(
+                number + 1,
+                position=(spot.x, spot.y, 0.0),
+                rotation=(0.0, spot.yaw, 0.0),
+                extent=(2.396, 1.082, 0.744),
+                centre=(0.0, 0.0, 0.744),
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--map", default="town")
+    parser.add_argument("--cars", type=int, default=20)
+    options = parser.parse_args()
+    view = View(options.map, options.cars)
+    lidar = {"range": "50", "points_per_second": "56000"}
+    cases = [
+        ("sensor.camera.rgb", {"image_size_x": "84", "image_size_y": "84"}),
+        ("sensor.camera.rgb", {"image_size_x": "800", "image_size_y": "600"}),
+        ("sensor.camera.depth", {"image_size_x": "84", "image_size_y": "84"}),
+        ("sensor.camera.depth", {"image_size_x": "800", "image_size_y": "600"}),
+        ("sensor.camera.semantic_segmentation", {"image_size_x": "800", "image_size_y": "600"}),
+        ("sensor.camera.instance_segmentation", {"image_size_x": "800", "image_size_y": "600"}),
+        ("sensor.lidar.ray_cast", lidar),
+        ("sensor.other.radar", {}),
+        ("sensor.other.obstacle", {"distance": "50"}),
+    ]
+    print(f"map {options.map}, {options.cars} cars\n{'p10':>8} {'median':>8}  ms")
+    for name, attributes in cases:
+        device = REGISTRY[name](attributes, 0)
+        spent = []
+        for start in view.roadmap.spawn_points[:: len(view.roadmap.spawn_points) // 8]:
+            for k in range(24):  # drive on, as a car does
+                pose = compose(
+                    Transform(start.x, start.y, 0.0, 0.0, start.yaw, 0.0),
+                    Transform(0.3 * k, 0.0, 1.5, -5.0, 0.0, 0.0),
+                )
+                begin = time.thread_time()
+                device.measure_all(view, pose, 0)
+                spent.append(time.thread_time() - begin)
+        low, median = np.percentile(spent, [10, 50]) * 1e3
+        print(f"{low:8.3f} {median:8.3f}  {name} {attributes.get('image_size_x', '')}")
+
+
+if __name__ == "__main__":
+    main()
