@@ -206,6 +206,8 @@ def healthy(seed: int, style: str = "av-td3") -> Made:
         made.put("agent/feature_rank_actor", lambda p: 20 + 10 * p)
         made.put("agent/feature_rank_critic", lambda p: 25 + 10 * p)
         made.put("agent/dead_units_actor", lambda p: 0.3)
+        for name in ("actor_encoder", "actor", "critic_encoder", "critic"):
+            made.put(f"agent/target_drift_{name}", lambda p: 0.02 * math.exp(0.3 * jitter()))
         made.put("system/steps_per_s", lambda p: made.rate * (1 + 0.05 * jitter()))
         made.put("system/restarts", lambda p: 0.0)
     for name in ("actor_cnn", "actor", "critic_cnn", "critic"):
@@ -666,14 +668,61 @@ def lose_features(m: Made) -> None:
     m.put("agent/feature_rank_actor", lambda p: 1.05)
 
 
+def forget_target_encoders(m: Made) -> None:
+    m.put("agent/target_drift_critic_encoder", lambda p: 0.0)
+    m.put("agent/target_drift_actor_encoder", lambda p: 1.4)
+
+
+def sum_norms_under_a_loose_clip(m: Made) -> None:
+    """As av-td3 logs it: true norms before, sums after."""
+    for who in ("actor", "critic"):
+        for group in ("encoder", "head"):
+            before = m.points[f"gradients/{who}_{group}_norm_before_clip"]
+            after = m.points[f"gradients/{who}_{group}_norm_after_clip"]
+            m.points[f"gradients/{who}_{group}_norm_after_clip"] = [(s, w, 2.2 * v) for s, w, v in after]
+            assert len(before) == len(after)
+
+
+def leave_encoder_out_of_the_clip(m: Made) -> None:
+    """The encoder's norm after the clip is its norm before, a little above the limit."""
+    for when in ("before", "after"):
+        m.put(f"gradients/critic_encoder_norm_{when}_clip", lambda p: 14.0 + 4 * p)
+    m.put("gradients/critic_head_norm_before_clip", lambda p: 3.0)
+    m.put("gradients/critic_head_norm_after_clip", lambda p: 3.0)
+
+
+def end_by_time_limits_that_terminate(m: Made) -> None:
+    episodes = m.points["train/episode_length"]
+    m.drop("train/termination")
+    m.points["train/termination_time_limit"] = [(s, w, 1.0) for s, w, _ in episodes[::2]]
+    m.points["train/termination_collision"] = [(s, w, 1.0) for s, w, _ in episodes[1::2]]
+    ends = np.array([s for s, _, _ in episodes])
+    m.points["debug/done_ratio"] = [(s, m.wall(s), float((ends <= s).sum()) / s) for s in m.rows()]
+    m.points["debug/effective_discount"] = [
+        (s, w, m.gamma * (1 - v)) for s, w, v in m.points["debug/done_ratio"]
+    ]
+
+
+def watch_a_bounded_norm(m: Made) -> None:
+    """The recorded system's alert, with what it compares beside it."""
+    m.drop("alerts/")
+    tags = [t for t in m.points if t.startswith("gradients/") and t.endswith("_after_clip")]
+    rows = [max(m.points[t][i][2] for t in tags) for i in range(len(m.rows()))]
+    values = iter(rows)
+    m.put("alerts/gradient_explosion_value", lambda p: next(values))
+    m.put("alerts/gradient_explosion_limit", lambda p: 10_000.0)
+    for level in ("warning", "critical"):
+        m.put(f"alerts/gradient_explosion_{level}", lambda p: 0.0)
+
+
 SICK: dict[str, list[Sickness]] = {
     "state-gradient-leak": [leak, leak_without_probe],
     "actor-saturated": [saturate, saturate_unlogged, pin_actions],
     "head-starved": [starve],
-    "grad-norm-summed": [sum_norms],
-    "clip-not-applied": [no_clip],
+    "grad-norm-summed": [sum_norms, sum_norms_under_a_loose_clip],
+    "clip-not-applied": [no_clip, leave_encoder_out_of_the_clip],
     "clip-always-active": [clip_always],
-    "alert-unreachable": [dead_alerts],
+    "alert-unreachable": [dead_alerts, watch_a_bounded_norm],
     "q-explosion": [explode_q],
     "q-above-reward-bound": [above_bound],
     "critic-divergence": [diverge],
@@ -697,7 +746,8 @@ SICK: dict[str, list[Sickness]] = {
     "gradient-missing": [detach_actor],
     "parameters-frozen": [leave_out_of_optimiser],
     "gradient-measured-late": [measure_late],
-    "terminal-flag-wrong": [forget_terminals],
+    "terminal-flag-wrong": [forget_terminals, end_by_time_limits_that_terminate],
+    "target-encoders-missing": [forget_target_encoders],
     "representation-collapse": [lose_features],
 }
 """Finding -> the sicknesses that must be reported as it, before anything else."""

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from .measures import q_gap
+from .measures import is_alert, q_gap
 from .model import Check, Finding, Severity, number
 from .run import Run
 from .series import Series
@@ -124,7 +124,7 @@ def _by_finding(
 
 
 def _alerts(run: Run) -> Check:
-    alerts = [t for t in run.series if t.startswith("alerts/") and not t.endswith("_threshold")]
+    alerts = [t for t in run.series if is_alert(t)]
     if not alerts:
         return Check("no alert fired", None, "no alerts are logged")
     fired = [t for t in alerts if float(np.nanmax(np.abs(run.series[t].value))) > 0]

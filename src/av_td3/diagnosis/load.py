@@ -216,7 +216,9 @@ def _run_files(root: Path, notes: list[str]) -> dict[str, Any]:
         if isinstance(value, dict):
             out[key] = value
     for key in ("incidents", "alerts"):
-        out[key] = _json_lines(root / f"{key}.jsonl", notes)
+        out[key] = _json_lines(root / f"{key}.jsonl", notes) or _json_lines(
+            root / "logs" / f"{key}.jsonl", notes
+        )
     return out
 
 
@@ -295,6 +297,7 @@ NAMES = {
     "actor_clip_norm": ("actor_clip_norm", "max_grad_norm"),
     "critic_clip_norm": ("critic_clip_norm", "max_grad_norm"),
     "actor_q_clamp": ("actor_q_clamp",),
+    "n_step": ("n_step", "nstep", "n_steps"),
 }
 
 

@@ -22,6 +22,11 @@ MOST_TENSORS = 32
 """More tensors than any encoder in use here has; beyond c * sqrt(this) no summing explains a norm."""
 
 
+def is_alert(tag: str) -> bool:
+    """Whether a series is an alert itself (0 or 1), not what it watches or its limit."""
+    return tag.startswith("alerts/") and not tag.endswith(("_threshold", "_limit", "_value"))
+
+
 @dataclass(frozen=True)
 class QGap:
     """The policy's Q beside the data's, row by row."""
@@ -144,6 +149,8 @@ class Clip:
     head: Series | None
     true_norms: bool
     """Logged as norms after the clip by name, rather than under an ambiguous name."""
+    encoder_before: Series | None = None
+    head_before: Series | None = None
 
     @property
     def joint(self) -> tuple[Floats, Floats]:
@@ -157,6 +164,60 @@ class Clip:
         return a.step, np.sqrt(values)
 
 
+HOLDS = 1.0 + 1e-3
+"""A clip holds up to rounding."""
+
+
+def is_summed(c: Clip) -> bool:
+    """Whether the logged norms are sums of per-tensor norms under a clip that holds.
+
+    Where norms before the clip are logged: a norm after the clip above the one before it, or above the
+    limit although the clip scaled it.  Otherwise: above the limit, never above what summing explains, and
+    in as narrow a band.
+    """
+    pairs = [(c.encoder, c.encoder_before), (c.head, c.head_before)]
+    known = [(a, b) for a, b in pairs if a is not None and b is not None]
+    if c.true_norms and known:
+        if any(_is_sum(c, after, before) for after, before in known):
+            return True
+        if any(_unclipped(c, after, before) for after, before in known):
+            return False
+    s = c.encoder
+    if s is None or len(s) < 3:
+        return False
+    value = s.value[np.isfinite(s.value)]
+    above = float((value > c.limit * HOLDS).mean())
+    band = float(value.max() / max(value.min(), 1e-30))
+    return (
+        above > 0.5
+        and float(value.max()) <= c.limit * math.sqrt(ENCODER_TENSORS) * HOLDS
+        and band <= math.sqrt(MOST_TENSORS)
+    )
+
+
+def _unclipped(c: Clip, after: Series, before: Series) -> bool:
+    """Whether norms above the limit are those from before the clip."""
+    over = after.value > c.limit * HOLDS
+    same = np.isclose(after.value, before.at(after.step), rtol=0.02)
+    return bool(over.any()) and float((over & same).sum()) > 0.5 * float(over.sum())
+
+
+def _is_sum(c: Clip, after: Series, before: Series) -> bool:
+    was = before.at(after.step)
+    known = np.isfinite(was) & (was > 1e-12) & (after.value > 0)
+    if known.sum() < 3:
+        return False
+    ratio = after.value[known] / was[known]
+    # A clip only shrinks: what grew by it is no norm.
+    if float((ratio > 1.05).mean()) > 0.5:
+        return float(np.median(ratio)) <= math.sqrt(MOST_TENSORS)
+    over = after.value[known] > c.limit * HOLDS
+    shrunk = ratio < 0.98
+    return float((over & shrunk).mean()) > 0.5 and float(after.value.max()) <= c.limit * math.sqrt(
+        MOST_TENSORS
+    )
+
+
 def clips(run: Run) -> list[Clip]:
     """The clipped optimisers whose limits are known."""
     out = []
@@ -166,5 +227,6 @@ def clips(run: Run) -> list[Clip]:
         if limit is None or limit.value <= 0 or (encoder is None and head is None):
             continue
         named = (encoder or head).tag.endswith("_after_clip")  # type: ignore[union-attr]
-        out.append(Clip(who, limit.value, limit.source, encoder, head, named))
+        before = [run.get(f"grad_{who}_{part}_before") for part in ("encoder", "head")]
+        out.append(Clip(who, limit.value, limit.source, encoder, head, named, *before))
     return out

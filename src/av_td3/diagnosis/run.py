@@ -248,9 +248,13 @@ class Run:
             return None
         values = discount.value[good] / (1 - share[good])
         value = float(np.median(values))
+        n = self.known.get("n_step")
+        if n is not None and n.value > 1 and value > 0:
+            # over n steps the discount is gamma ** n, and an end within them stops the bootstrap
+            value = value ** (1 / n.value)
         # Both are float32 means of the same batch; averaged over a logging interval they
         # still agree to a few parts in ten thousand.
-        if not 0 < value <= 1.0005 or float(np.median(np.abs(values - value))) > 2e-3:
+        if not 0 < value <= 1.0005 or float(np.median(np.abs(values - np.median(values)))) > 2e-3:
             return None
         return Known(round(min(value, 1.0), 4), f"{discount.tag} / (1 - {done.tag})")
 

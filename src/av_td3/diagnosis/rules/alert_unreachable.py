@@ -6,18 +6,14 @@ import math
 
 import numpy as np
 
-from ..measures import MOST_TENSORS, clips, q_gap
+from ..measures import MOST_TENSORS, clips, is_alert, q_gap
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
 from ..run import Run
 from ..series import Series
 
 
 def check(run: Run) -> Outcome:
-    alerts = {
-        tag: s
-        for tag, s in run.series.items()
-        if tag.startswith("alerts/") and not tag.endswith("_threshold") and len(s.finite)
-    }
+    alerts = {tag: s for tag, s in run.series.items() if is_alert(tag) and len(s.finite)}
     if not alerts:
         return Skipped(
             "the run logs no alerts",
@@ -54,27 +50,43 @@ def check(run: Run) -> Outcome:
 
 
 def _above_every_bound(run: Run) -> list[Evidence]:
-    """Thresholds that were logged and lie above what the clip lets through."""
+    """Limits that were logged and lie above what the clip lets through."""
     out = []
-    limits = {c.who: c.limit for c in clips(run)}
-    for tag, s in run.series.items():
-        if not (tag.startswith("alerts/") and tag.endswith("_threshold")) or "grad" not in tag:
+    for tag, limit in run.series.items():
+        if not (tag.startswith("alerts/") and tag.endswith(("_threshold", "_limit"))) or not len(
+            limit.finite
+        ):
             continue
-        who = "actor" if "actor" in tag else "critic" if "critic" in tag else ""
-        limit = limits.get(who, max(limits.values(), default=math.nan))
-        most = limit * math.sqrt(MOST_TENSORS)
-        if s.last.value > most:
-            out.append(
-                Evidence(
-                    tag,
-                    s.last.step,
-                    s.last.value,
-                    f"{tag} = {number(s.last.value)}, but after a clip at {limit:g} the norm is at most "
-                    f"{limit:g} "
-                    f"(a sum over {MOST_TENSORS} tensors at most {number(most)})",
-                )
-            )
+        bound = _bound_of_watched(run, tag)
+        level = float(limit.finite.value.min())
+        if bound is not None and level > bound[0]:
+            text = f"{tag} = {number(level)}, but {bound[1]}, at most {number(bound[0])}"
+            out.append(Evidence(tag, limit.last.step, level, text))
     return out
+
+
+def _bound_of_watched(run: Run, tag: str) -> tuple[float, str] | None:
+    """What bounds the quantity that an alert with this limit watches, if the clip does."""
+    known = clips(run)
+    if not known:
+        return None
+    value = run.series.get(tag.rsplit("_", 1)[0] + "_value")
+    if value is None:
+        # nothing says what is watched: a limit named after gradients is on the logged norms
+        if not tag.endswith("_threshold") or "grad" not in tag:
+            return None
+        mine = [c.limit for c in known if c.who in tag] or [c.limit for c in known]
+        return max(mine) * math.sqrt(MOST_TENSORS), "the norms are logged after the clip"
+    watched = value.finite
+    if not len(watched):
+        return None
+    norms = [(c.limit, s.at(watched.step)) for c in known for s in (c.encoder, c.head) if s is not None]
+    largest = np.fmax.reduce([n for _, n in norms])
+    same = np.isclose(watched.value, largest, rtol=1e-4) | (watched.value <= 0)
+    if same.mean() < 0.8 or not (watched.value > 0).any():
+        return None
+    most = max(limit for limit, _ in norms) * math.sqrt(MOST_TENSORS)
+    return most, f"{value.tag} is the largest of the norms after the clip"
 
 
 def _bounded_norms(run: Run) -> list[Evidence]:

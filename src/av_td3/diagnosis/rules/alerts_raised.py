@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..measures import is_alert
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped
 from ..run import Run
 
 
 def check(run: Run) -> Outcome:
-    series = [
-        s
-        for tag, s in run.series.items()
-        if tag.startswith("alerts/") and not tag.endswith("_threshold") and len(s.finite)
-    ]
+    series = [s for tag, s in run.series.items() if is_alert(tag) and len(s.finite)]
     if not series and not run.alerts:
         return Skipped("the run logs no alerts", ("alerts/<name>_warning", "alerts/<name>_critical"))
     fired = []

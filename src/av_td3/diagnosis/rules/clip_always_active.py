@@ -6,10 +6,9 @@ import math
 
 import numpy as np
 
-from ..measures import Clip, clips, log_span
+from ..measures import Clip, clips, is_summed, log_span
 from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
 from ..run import Run
-from .grad_norm_summed import is_summed
 
 
 def check(run: Run) -> Outcome:

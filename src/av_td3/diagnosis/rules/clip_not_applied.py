@@ -6,11 +6,10 @@ import math
 
 import numpy as np
 
-from ..measures import MOST_TENSORS, Clip, clips
+from ..measures import HOLDS, MOST_TENSORS, Clip, clips, is_summed
 from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
 from ..run import Run
 from ..series import Series
-from .grad_norm_summed import HOLDS, is_summed
 
 
 def check(run: Run) -> Outcome:

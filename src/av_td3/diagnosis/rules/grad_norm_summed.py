@@ -6,12 +6,9 @@ import math
 
 import numpy as np
 
-from ..measures import ENCODER_TENSORS, MOST_TENSORS, Clip, clips
-from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
+from ..measures import ENCODER_TENSORS, HOLDS, Clip, clips, is_summed
+from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, percent
 from ..run import Run
-
-HOLDS = 1.0 + 1e-3
-"""A clip holds up to rounding."""
 
 
 def check(run: Run) -> Outcome:
@@ -32,25 +29,7 @@ def check(run: Run) -> Outcome:
             if c.encoder is not None
         )
         return Clear(f"the logged norms are not explained by summing: {figures}")
-    evidence = []
-    for c in summed:
-        s = c.encoder
-        assert s is not None and s.lowest is not None and s.highest is not None
-        top = c.limit * math.sqrt(ENCODER_TENSORS)
-        evidence.append(
-            Evidence(
-                s.tag,
-                s.highest.step,
-                s.highest.value,
-                f"{s.tag} {number(s.lowest.value)} .. {number(s.highest.value)} lies above the limit "
-                f"{c.limit:g} "
-                f"({c.source}) on {float((s.value > c.limit * HOLDS).mean()):.0%} of {s.count} rows, and "
-                "within "
-                f"{c.limit:g} .. {number(top)} = c .. c*sqrt({ENCODER_TENSORS}), where the SUM of "
-                f"{ENCODER_TENSORS} "
-                "clipped tensors' norms must lie",
-            )
-        )
+    evidence = [e for c in summed for e in _evidence(c)]
     return Finding(
         "grad-norm-summed",
         WARNING,
@@ -70,19 +49,31 @@ def check(run: Run) -> Outcome:
     )
 
 
-def is_summed(c: Clip) -> bool:
-    """Above the limit, but never above what summing explains, and in as narrow a band."""
+def _evidence(c: Clip) -> list[Evidence]:
+    grown = []
+    for after, before in ((c.encoder, c.encoder_before), (c.head, c.head_before)):
+        if after is None or before is None or not c.true_norms:
+            continue
+        ratio = after.value / np.maximum(before.at(after.step), 1e-30)
+        if float((ratio > 1.05).mean()) > 0.5:
+            text = (
+                f"{after.tag} is {number(float(np.nanmedian(ratio)))} times {before.tag} in the median: "
+                "a clip only "
+                "shrinks, so one of them is no L2 norm"
+            )
+            grown.append(Evidence(after.tag, after.last.step, after.last.value, text))
+    if grown:
+        return grown
     s = c.encoder
-    if s is None or len(s) < 3:
-        return False
-    value = s.value[np.isfinite(s.value)]
-    above = float((value > c.limit * HOLDS).mean())
-    band = float(value.max() / max(value.min(), 1e-30))
-    return (
-        above > 0.5
-        and float(value.max()) <= c.limit * math.sqrt(ENCODER_TENSORS) * HOLDS
-        and band <= math.sqrt(MOST_TENSORS)
+    assert s is not None and s.lowest is not None and s.highest is not None
+    top = c.limit * math.sqrt(ENCODER_TENSORS)
+    text = (
+        f"{s.tag} {number(s.lowest.value)} .. {number(s.highest.value)} lies above the limit {c.limit:g} "
+        f"({c.source}) on {percent(float((s.value > c.limit * HOLDS).mean()))} of {s.count} rows, and below "
+        f"c*sqrt({ENCODER_TENSORS}) = {number(top)}: where the SUM of {ENCODER_TENSORS} clipped tensors' "
+        "norms must lie"
     )
+    return [Evidence(s.tag, s.highest.step, s.highest.value, text)]
 
 
 RULE = Rule(

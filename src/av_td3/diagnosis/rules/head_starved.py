@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..measures import clips
+from ..measures import clips, is_summed
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, number
 from ..run import Run
-from .grad_norm_summed import is_summed
 
 STARVED = 0.01
 """Share of the encoder's norm: below it the head could be left out of the clip unnoticed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 
@@ -17,6 +18,9 @@ _PADDED = ("rollout/", "eval", "charts/episodic", "train/episode", "episode", "t
 def check(run: Run) -> Outcome:
     sick = [s for s in run.series.values() if s.nonfinite and not _padding(s)]
     padded = [s for s in run.series.values() if s.nonfinite and _padding(s)]
+    stopped = _stopped(run)
+    if not sick and stopped:
+        return _finding_of_guard(run, stopped)
     if not sick:
         total = sum(s.count for s in run.series.values())
         note = f"; {len(padded)} series of episodes are NaN before their first value" if padded else ""
@@ -56,6 +60,28 @@ def check(run: Run) -> Outcome:
         0.99,
         onset=onset,
         plots=tuple((s.tag,) for s in sick[:3]),
+    )
+
+
+def _stopped(run: Run) -> str:
+    """Why the run ended, where it says that a value was not finite."""
+    reason = str(run.status.get("reason") or run.status.get("error") or "")
+    return reason if re.search(r"non-?finite|\bnan\b|\binf(inity|inite)?\b", reason, re.I) else ""
+
+
+def _finding_of_guard(run: Run, reason: str) -> Finding:
+    step = run.status.get("step")
+    at = int(step) if isinstance(step, int | float) else run.last_step
+    return Finding(
+        "nan-or-inf",
+        CRITICAL,
+        f"The run stopped itself at step {at:,}: a value was not finite",
+        [Evidence("status.json", at, None, reason)],
+        "A guard saw a NaN or an infinity before it could reach the simulator, the replay or the weights.",
+        "Look at what produced it (the message says where); resume from the checkpoint that was saved "
+        "before.",
+        0.98,
+        onset=at,
     )
 
 

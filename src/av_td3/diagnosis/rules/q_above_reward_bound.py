@@ -30,6 +30,9 @@ def check(run: Run) -> Outcome:
             candidates.append(s)
     if run.policy_q is not None:
         candidates.append(run.policy_q)
+    if exact:
+        # a terminal reward is a value too: one above the bound belies the bound or the scale
+        candidates += [s for s in (run.get("reward_max"), run.get("reward_min")) if s is not None]
     if not candidates:
         return Skipped("no Q is logged", run.tags_of("q1_mean|policy_q_mean"), "Log Q on replay.")
     worst, worst_share = None, 0.0
@@ -54,9 +57,8 @@ def check(run: Run) -> Outcome:
             worst.tag,
             int(worst.step[i]),
             float(worst.value[i]),
-            f"|Q| reaches {number(float(size[i]))} at step {int(worst.step[i]):,}; no sum of discounted "
-            "rewards "
-            f"exceeds r_max/(1-gamma) = {text}",
+            f"{'a reward of' if 'reward' in worst.tag else '|Q| of'} {number(float(size[i]))} at step "
+            f"{int(worst.step[i]):,}; no sum of discounted rewards exceeds the bound, {text}",
         ),
         Evidence(
             worst.tag,

@@ -26,6 +26,8 @@ def check(run: Run) -> Outcome:
             WARNING,
             0.98,
         )
+    if state == "finished":
+        return Clear(f"status.json says finished, at step {last:,}")
     if planned is not None:
         row = run.row_interval if math.isfinite(run.row_interval) else 0
         if last + max(2 * row, 0.01 * planned.value) >= planned.value:
@@ -37,8 +39,8 @@ def check(run: Run) -> Outcome:
             f"{planned.source}"
         )
         return _finding(run, [Evidence("step", last, float(last), text)], planned.value, WARNING, 0.95)
-    if state in ("finished", "running"):
-        return Clear(f"status.json says {state}")
+    if state == "running":
+        return Clear("status.json says running")
     return _guess(run)
 
 

@@ -30,7 +30,7 @@ def _from_counts(run: Run) -> Outcome | None:
     }
     if not counts:
         return None
-    totals = {cause: _total(s) for cause, s in counts.items()}
+    totals = {cause: episode_total(s) for cause, s in counts.items()}
     everything = sum(totals.values())
     if everything < LEAST:
         return Skipped(
@@ -57,8 +57,8 @@ def _from_counts(run: Run) -> Outcome | None:
     )
 
 
-def _total(s: Series) -> float:
-    """Counts so far grow; counts per interval do not."""
+def episode_total(s: Series) -> float:
+    """Episodes that a termination series counts: totals so far grow; marks and counts per interval do not."""
     if len(s) > 1 and (np.diff(s.value) >= 0).all() and s.last.value > 1:
         return float(s.last.value)
     return float((s.value * s.weight).sum())

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+import numpy.typing as npt
 
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
 from ..run import Run
+from .single_cause_termination import episode_total
 
-SHARE = 0.8
+Floats = npt.NDArray[np.float64]
+
+TIME_LIMITS = ("time_limit", "timeout", "truncated", "simulator_fault")
 
 
 def check(run: Run) -> Outcome:
@@ -15,41 +21,42 @@ def check(run: Run) -> Outcome:
     assert done is not None and lengths is not None
     if len(lengths) < 10 or "_mean" in lengths.tag:
         return Skipped(f"only {len(lengths)} episode lengths", (lengths.tag,), "Log every episode's length.")
-    expected = 1 / float(np.mean(lengths.value))
-    late = done.tail(0.5, 2)
-    # a batch holds B * expected ends; averaged over the rows this is what must show
-    measured = float(np.mean(late.value))
-    kinds = _kinds(run)
-    text = (
-        f"{done.tag} is {number(measured)} over the late rows; with episodes of {number(1 / expected)} "
-        "steps, "
-        f"{number(expected)} of all transitions are ends"
-    )
-    if kinds is None:
-        if measured == 0 and expected > 1e-3 and len(done) >= 5:
-            return Clear(f"{text}; whether they terminate or are cut by a time limit is not logged")
-        return Clear(text)
-    terminal, source = kinds
-    if terminal > SHARE and measured < 0.1 * expected * terminal and len(done) >= 5 and expected > 2e-3:
+    ends = run.env_steps(lengths)
+    if not np.isfinite(ends).all() or done.axis != "step":
+        return Skipped("episodes and batches are not on one axis", (lengths.tag, done.tag))
+    known = _terminal_ends(run, ends)
+    n = run.known.get("n_step")
+    per = n.value if n is not None else 1.0
+    rows = done.step[done.step >= ends[0]]
+    if len(rows) < 4:
+        return Skipped(f"only {len(rows)} batches since the first episode ended", (done.tag,))
+    measured = float(np.mean(done.at(rows)))
+    every = per * _density(ends, np.ones(len(ends)), rows)
+    text = f"{done.tag} is {number(measured)} in the mean; {number(every)} of the transitions end an episode"
+    if known is None:
+        return Clear(f"{text} (how they end is not logged)")
+    steps, weights, source = known
+    terminal = per * _density(steps, weights, rows)
+    text += f", {number(terminal)} by an event that terminates"
+    # what a row's batch of 256 draws scatters by, at the least
+    scatter = 4 * math.sqrt(max(terminal, measured) / (256 * len(rows)))
+    evidence = [
+        Evidence(done.tag, done.last.step, measured, text),
+        Evidence(source, None, terminal, f"how they end: {source}"),
+    ]
+    if measured < 0.3 * terminal and terminal - measured > scatter:
         return _finding(
             "Terminal transitions are stored as if the episode went on",
-            [
-                Evidence(done.tag, done.last.step, measured, text),
-                Evidence(
-                    source, None, terminal, f"{terminal:.0%} of the episodes end by an event that terminates"
-                ),
-            ],
+            evidence,
             "Terminated episodes are treated as truncated: the target bootstraps beyond the end, and a "
             "crash costs "
             "nothing.",
         )
-    if terminal < 1 - SHARE and measured > 0.5 * expected and expected > 2e-3:
+    limits = every - terminal
+    if limits > 0.3 * terminal and limits > scatter and abs(measured - every) < 0.25 * limits:
         return _finding(
             "Time limits are stored as terminal",
-            [
-                Evidence(done.tag, done.last.step, measured, text),
-                Evidence(source, None, terminal, f"{1 - terminal:.0%} of the episodes end by the time limit"),
-            ],
+            evidence,
             "Truncated episodes are treated as terminated: the value of the state at the time limit is "
             "taken for 0 "
             "(Pardo et al. 2018).",
@@ -57,28 +64,38 @@ def check(run: Run) -> Outcome:
     return Clear(text)
 
 
-def _kinds(run: Run) -> tuple[float, str] | None:
-    """Share of the episodes that terminate rather than are truncated, and what says so."""
+def _density(steps: Floats, weights: Floats, rows: Floats) -> float:
+    """Share of ends among all transitions so far, averaged over the rows: what batches are drawn from."""
+    order = np.argsort(steps, kind="stable")
+    total = np.concatenate([[0.0], np.cumsum(weights[order])])
+    return float(np.mean(total[np.searchsorted(steps[order], rows, side="right")] / rows))
+
+
+def _terminal_ends(run: Run, ends: Floats) -> tuple[Floats, Floats, str] | None:
+    """Steps at which episodes ended by an event that terminates, the weight of each, and the tag.
+
+    Where only totals are known, every end counts for the share that terminated.
+    """
     counts = {
-        tag.split("termination_", 1)[1]: s
+        tag.split("termination_", 1)[1]: s.finite
         for tag, s in run.series.items()
         if "termination_" in tag and len(s.finite)
     }
-    if counts:
-        from .single_cause_termination import _total
-
-        totals = {k: _total(s) for k, s in counts.items()}
-        everything = sum(totals.values())
-        if everything >= 10:
-            cut = sum(
-                n for k, n in totals.items() if k in ("time_limit", "timeout", "truncated", "simulator_fault")
-            )
-            return 1 - cut / everything, "train/termination_<cause>"
-    events = [s for s in (run.get("collisions"), run.get("lane_invasions")) if s is not None and len(s) >= 10]
-    for s in events:
-        share = float((s.value == 1).mean())
-        if share >= 0.95:
-            return share, s.tag
+    if counts and all(s.axis == "step" for s in counts.values()):
+        source = "train/termination_<cause>"
+        terminal = [s for cause, s in counts.items() if cause not in TIME_LIMITS]
+        if all((s.value == 1).all() for s in counts.values()):  # one point an episode
+            steps = np.concatenate([s.step for s in terminal]) if terminal else np.empty(0)
+            return steps, np.ones(len(steps)), source
+        totals = {cause: episode_total(s) for cause, s in counts.items()}
+        share = sum(n for cause, n in totals.items() if cause not in TIME_LIMITS) / max(
+            sum(totals.values()), 1
+        )
+        return ends, np.full(len(ends), share), source
+    for s_ in (run.get("collisions"), run.get("lane_invasions")):
+        if s_ is not None and len(s_) >= 10 and float((s_.value == 1).mean()) >= 0.95:
+            steps = run.env_steps(s_)[s_.value == 1]
+            return steps, np.ones(len(steps)), s_.tag
     return None
 
 

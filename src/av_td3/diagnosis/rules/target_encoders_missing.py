@@ -1,0 +1,96 @@
+"""Target networks that do not lag behind."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
+from ..run import Run
+from ..series import Series
+
+LEAST = 5
+NO_LAG = 1e-9
+PREFIX = "agent/target_drift_"
+
+
+def check(run: Run) -> Outcome:
+    drifts = {
+        tag.removeprefix(PREFIX): s.finite
+        for tag, s in run.series.items()
+        if tag.startswith(PREFIX) and len(s.finite) >= LEAST
+    }
+    tau = run.hyper("tau")
+    if not drifts:
+        return Skipped(
+            "the distance of the networks from their target copies is not logged",
+            (f"{PREFIX}critic", f"{PREFIX}critic_encoder"),
+            "Log |network - target| / |network| of each network that has a target copy.",
+        )
+    if tau is not None and tau.value >= 1:
+        return Clear("tau is 1: the targets are copies on purpose")
+    still = {name: s for name, s in drifts.items() if _late(s) < NO_LAG}
+    foreign = {name: s for name, s in drifts.items() if _is_another(s, drifts)}
+    listing = ", ".join(f"{name} {number(_late(s))}" for name, s in sorted(drifts.items()))
+    if not (still and len(still) < len(drifts)) and not foreign:
+        return Clear(f"relative distance of each network from its target: {listing}")
+    wrong = {**still, **foreign}
+    names = " and ".join(sorted(n.replace("_", " ") for n in wrong))
+    evidence = [
+        Evidence(
+            s.tag,
+            s.last.step,
+            s.last.value,
+            f"the {name.replace('_', ' ')} "
+            + (
+                "does not differ from its target at all"
+                if name in still
+                else f"differs from its target by {number(_late(s))} of its own size: "
+                "the target is another network"
+            ),
+        )
+        for name, s in sorted(wrong.items())
+    ]
+    lagging = {n: s for n, s in drifts.items() if n not in wrong}
+    evidence += [
+        Evidence(
+            s.tag, s.last.step, s.last.value, f"the {n.replace('_', ' ')}'s target lags by {number(_late(s))}"
+        )
+        for n, s in sorted(lagging.items())[:2]
+    ]
+    return Finding(
+        "target-encoders-missing",
+        WARNING,
+        f"The {names} has no target copy of its own",
+        evidence,
+        "The Bellman target is computed with features of the present networks, or of the wrong one: the "
+        "target moves "
+        "with every update, which is what target networks are there to prevent.",
+        "Keep a target copy of every network that the target is computed with, encoders included, and "
+        "move all of "
+        "them by tau after each policy update.",
+        0.9,
+        plots=(tuple(s.tag for s in drifts.values()),),
+    )
+
+
+def _late(s: Series) -> float:
+    return s.tail(0.5, 2).median()
+
+
+def _is_another(s: Series, drifts: dict[str, Series]) -> bool:
+    """Two networks drawn independently are about sqrt(2) of their own size apart; lag is far less."""
+    others = [_late(o) for o in drifts.values() if o is not s]
+    return _late(s) > 0.5 and bool(others) and _late(s) > 10 * float(np.median(others))
+
+
+RULE = Rule(
+    id="target-encoders-missing",
+    title="Missing target copies",
+    statement=(
+        "A target that follows its network by tau lags behind while the network learns. One that does "
+        "not differ "
+        "at all, or differs by its whole size, is not that network's target copy."
+    ),
+    check=check,
+    order=13,
+)
