@@ -41,7 +41,9 @@ def test_every_rule_has_a_fault_here():
 def test_healthy_rows_raise_nothing():
     monitor = AlertMonitor(BOUNDS)
     assert [a for step in range(50) for a in monitor.observe(step, HEALTHY)] == []
-    assert set(monitor.scalars().values()) == {0.0}
+    row = monitor.scalars()
+    assert {row[f"alerts/{name}_{level}"] for name in RULES for level in ("warning", "critical")} == {0.0}
+    assert all(row[f"alerts/{name}_value"] <= row[f"alerts/{name}_limit"] for name in RULES)
 
 
 def test_a_run_that_has_not_updated_yet_is_not_judged():

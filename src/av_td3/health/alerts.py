@@ -162,6 +162,7 @@ class AlertMonitor:
         self.bounds, self.rules, self._log = bounds, rules, log
         self.levels: dict[str, Level] = dict.fromkeys(rules, "ok")
         self._pending: dict[str, tuple[Level, int]] = {}
+        self._judged: dict[str, Judgement] = {}
         self.raised = 0  # alerts that ever became warning or critical
 
     @property
@@ -176,6 +177,7 @@ class AlertMonitor:
             judgement = rule(row, self.bounds)
             if judgement is None:
                 continue
+            self._judged[name] = judgement
             if judgement.level == self.levels[name]:
                 self._pending.pop(name, None)
                 continue
@@ -199,9 +201,13 @@ class AlertMonitor:
         return changed
 
     def scalars(self) -> dict[str, float]:
-        """``alerts/<name>_warning`` and ``_critical``, 0 or 1; critical implies warning."""
+        """``alerts/<name>_warning`` and ``_critical``, 0 or 1; critical implies warning; and
+        ``_value`` and ``_limit``, what was compared with what: silent alerts can be checked too."""
         row = {}
         for name, level in self.levels.items():
             row[f"alerts/{name}_warning"] = float(level != "ok")
             row[f"alerts/{name}_critical"] = float(level == "critical")
+        for name, judgement in self._judged.items():
+            row[f"alerts/{name}_value"] = judgement.value
+            row[f"alerts/{name}_limit"] = judgement.limit
         return row
