@@ -56,15 +56,36 @@ def rotation_angles(matrix: Array) -> tuple[float, float, float]:
 
 
 def compose(parent: Transform, child: Transform) -> Transform:
-    """World pose of ``child``, which is given relative to ``parent`` (a rigid attachment)."""
-    rotation = rotation_matrix(parent.pitch, parent.yaw, parent.roll)
-    offset = rotation @ np.array([child.x, child.y, child.z])
-    turned = rotation @ rotation_matrix(child.pitch, child.yaw, child.roll)
+    """World pose of ``child``, which is given relative to ``parent`` (a rigid attachment).
+
+    Written out in floats: it runs for every attached sensor every tick, and small matrices cost
+    ten times as much.
+    """
+    x, y, z, pitch, yaw, roll = parent
+    cp, sp = math.cos(math.radians(pitch)), math.sin(math.radians(pitch))
+    cy, sy = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))
+    cr, sr = math.cos(math.radians(roll)), math.sin(math.radians(roll))
+    # Rows of the parent's rotation_matrix.
+    xx, xy, xz = cp * cy, cy * sp * sr - sy * cr, -cy * sp * cr - sy * sr
+    yx, yy, yz = cp * sy, sy * sp * sr + cy * cr, -sy * sp * cr + cy * sr
+    zx, zy, zz = sp, -cp * sr, cp * cr
+    u, v, w, pitch, yaw, roll = child
+    place = (x + xx * u + xy * v + xz * w, y + yx * u + yy * v + yz * w, z + zx * u + zy * v + zz * w)
+    cp, sp = math.cos(math.radians(pitch)), math.sin(math.radians(pitch))
+    cy, sy = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))
+    cr, sr = math.cos(math.radians(roll)), math.sin(math.radians(roll))
+    # The forward axis of the product, and the third row of its other two.
+    fx, fy, fz = cp * cy, cp * sy, sp
+    forward_x = xx * fx + xy * fy + xz * fz
+    forward_y = yx * fx + yy * fy + yz * fz
+    forward_z = zx * fx + zy * fy + zz * fz
+    right_z = zx * (cy * sp * sr - sy * cr) + zy * (sy * sp * sr + cy * cr) - zz * cp * sr
+    up_z = zx * (-cy * sp * cr - sy * sr) + zy * (-sy * sp * cr + cy * sr) + zz * cp * cr
     return Transform(
-        parent.x + float(offset[0]),
-        parent.y + float(offset[1]),
-        parent.z + float(offset[2]),
-        *rotation_angles(turned),
+        *place,
+        math.degrees(math.asin(max(-1.0, min(1.0, forward_z)))),
+        math.degrees(math.atan2(forward_y, forward_x)),
+        math.degrees(math.atan2(-right_z, up_z)),
     )
 
 

@@ -187,6 +187,25 @@ def test_a_spring_arm_takes_the_yaw_alone_and_lags() -> None:
     assert lags[-1] < 0.1
 
 
+def test_props_stand_in_the_way() -> None:
+    world = make("town")
+    vehicle = car(world)
+    pose = world.pose(vehicle)
+    turn = math.radians(pose.yaw)
+    place = Transform(pose.x + 12.0 * math.cos(turn), pose.y + 12.0 * math.sin(turn), 0.0, yaw=pose.yaw)
+    prop = world.spawn(blueprints.describe("static.prop.container"), place)
+    sensor = world.spawn(blueprints.describe("sensor.other.collision"), Transform(), vehicle.id)
+    world.apply_control(vehicle.id, structs.VehicleControl(throttle=0.6))
+    for _ in range(120):
+        world.tick()
+    assert world.pose(prop) == place
+    assert math.dist(world.pose(vehicle)[:2], place[:2]) > 2.3 + 0.9
+    assert row(world, prop).tobytes()[65:] == bytes(54)
+    tape: Any = world.outlet
+    hits = [data for number, data in tape.messages if number == sensor.stream]
+    assert hits and b"static.prop.container" in hits[0]
+
+
 def test_what_is_attached_to_a_destroyed_actor_stays_where_it_is() -> None:
     world = make()
     vehicle = car(world)

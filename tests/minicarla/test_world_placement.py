@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from minicarla.geometry import Transform, compose, rotation_matrix
 from minicarla.world.placement import overlaps
 
 
@@ -42,3 +43,16 @@ def test_height_separates() -> None:
     box = (np.array([[0.0, 0.0, 2.0]]), np.array([[1.0, 1.0, 0.9]]), np.array([0.0]))
     assert not overlaps((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 0.0, *box).any()
     assert overlaps((0.0, 0.0, 0.2), (1.0, 1.0, 1.0), 0.0, *box).all()
+
+
+def test_composition_is_that_of_the_matrices() -> None:
+    random = np.random.default_rng(2)
+    for _ in range(200):
+        parent, child = (
+            Transform(*random.uniform(-50, 50, 3).tolist(), *random.uniform(-89, 89, 3).tolist())
+            for _ in range(2)
+        )
+        turn = rotation_matrix(*parent[3:])
+        done = compose(parent, child)
+        np.testing.assert_allclose(done[:3], parent[:3] + turn @ child[:3], atol=1e-9)
+        np.testing.assert_allclose(rotation_matrix(*done[3:]), turn @ rotation_matrix(*child[3:]), atol=1e-9)

@@ -75,7 +75,11 @@ class Spectator(Actor):
 
 
 class Prop(Actor):
-    """A thing that stands still."""
+    """A thing that stands still; it is solid unless it is attached to something."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.embodied = self.parent is None
 
 
 class Sensor(Actor):
@@ -91,8 +95,8 @@ class Vehicle(Actor):
 
     embodied = True
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.lights = 0
         self.physics_control: structs.VehiclePhysicsControl | None = None
         self.ackermann: AckermannController | None = None
@@ -106,8 +110,8 @@ class Walker(Actor):
 
     embodied = True
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.jump = False
 
 

@@ -32,8 +32,8 @@ BOOL, INT, FLOAT, STRING, COLOUR = (
     AttributeType.COLOUR,
 )
 
-CAR, TRUCK, BUS, MOTORCYCLE, BICYCLE, PEDESTRIAN = 14, 15, 16, 18, 19, 12
-"""Semantic tags of what moves."""
+CAR, TRUCK, BUS, MOTORCYCLE, BICYCLE, PEDESTRIAN, STATIC = 14, 15, 16, 18, 19, 12, 20
+"""Semantic tags."""
 
 
 AUTOPILOT_ROLE = "minicarla:autopilot"
@@ -129,6 +129,26 @@ PROPS: tuple[tuple[str, str, tuple[float, float, float]], ...] = (
     ("static.prop.vendingmachine", "medium", (0.55, 0.43, 0.93)),
     ("static.prop.warningconstruction", "small", (0.53, 0.21, 0.65)),
 )
+# Colour (r, g, b) of props by a part of their name; the others are grey.
+_PROP_COLOURS = (
+    ("cone", (226, 96, 28)),
+    ("warning", (230, 170, 40)),
+    ("barrier", (214, 80, 50)),
+    ("barrel", (200, 110, 50)),
+    ("mailbox", (190, 160, 40)),
+    ("bench", (128, 92, 60)),
+    ("vending", (160, 50, 56)),
+    ("box", (170, 130, 88)),
+    ("container", (70, 100, 128)),
+    ("bin", (52, 92, 60)),
+)
+
+
+def prop_colour(type_id: str) -> tuple[int, int, int]:
+    """(r, g, b) of a prop."""
+    return next((colour for part, colour in _PROP_COLOURS if part in type_id), (140, 140, 140))
+
+
 PROP_EXTENT = {name: extent for name, _, extent in PROPS}
 
 

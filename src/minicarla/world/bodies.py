@@ -1,4 +1,4 @@
-"""The table of everything that moves: one row a vehicle or walker.
+"""The table of everything that moves or is bumped into: one row a vehicle, walker or prop.
 
 A structure of arrays, so that physics, traffic and rendering work on whole
 columns.  ``World`` owns the table and alone adds and removes rows; physics and
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-VEHICLE, WALKER = 1, 2
+VEHICLE, WALKER, PROP = 1, 2, 3
 
 # (name, dtype, shape of one row, default).  CARLA's frame and units: metres,
 # m/s, m/s^2, degrees, degrees/s, kg.

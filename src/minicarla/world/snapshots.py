@@ -10,7 +10,7 @@ import numpy as np
 
 from minicarla.wire.snapshot import RECORD, RECORD_SIZE, ActorState
 from minicarla.world.actors import Actor, TrafficLight
-from minicarla.world.bodies import WALKER, Bodies
+from minicarla.world.bodies import VEHICLE, WALKER, Bodies
 
 _POSE = struct.Struct("<6f")
 _POSE_OFFSET = RECORD.fields["location"][1]  # type: ignore[index]
@@ -27,6 +27,7 @@ class SnapshotWriter:
         self._others: list[Actor] = []
         self._lights: list[tuple[int, TrafficLight]] = []
         self._walkers = np.zeros(0, np.intp)
+        self._plain = np.zeros(0, np.intp)  # what has none of a vehicle's fields
 
     def lay_out(self, bodies: Bodies, others: Sequence[Actor]) -> None:
         """Make room; to be called whenever an actor came or went."""
@@ -45,6 +46,7 @@ class SnapshotWriter:
             self.records["sign_id"][row] = actor.light.sign_id.encode()[:31]
             self.records["pole_index"][row] = actor.light.pole
         self._walkers = np.flatnonzero(bodies.kind == WALKER)
+        self._plain = np.flatnonzero(bodies.kind != VEHICLE)
 
     def write(self, bodies: Bodies, lights: Any) -> memoryview:
         """Bytes of all records as things are now; valid until the next call."""
@@ -87,9 +89,10 @@ class SnapshotWriter:
         records["traffic_light_state"] = bodies.light_state
         records["has_traffic_light"] = bodies.light_id != 0
         records["traffic_light_id"] = bodies.light_id
+        if len(self._plain):
+            records["union"][self._plain] = np.zeros((), "V54")
         walkers = self._walkers
         if len(walkers):
-            records["union"][walkers] = np.zeros((), "V54")
             records["walk_direction"][walkers] = bodies.walk_direction[walkers]
             records["walk_speed"][walkers] = bodies.walk_speed[walkers]
             records["jump"][walkers] = bodies.jump[walkers]

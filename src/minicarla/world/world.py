@@ -30,7 +30,7 @@ from minicarla.world.actors import (
     WalkerController,
     finite,
 )
-from minicarla.world.bodies import VEHICLE, WALKER, Bodies
+from minicarla.world.bodies import PROP, VEHICLE, WALKER, Bodies
 from minicarla.world.recorder import Recorder, Recording, RecordingError, Replayer
 from minicarla.world.roadside import LightZones, SpeedLimits
 from minicarla.world.snapshots import SnapshotWriter
@@ -98,7 +98,7 @@ class View:
 
     @property
     def fixtures(self) -> tuple[Fixture, ...]:
-        """Traffic lights and props; the same object while nothing about them changes."""
+        """Traffic lights and attached props; the same object while nothing about them changes."""
         if self._fixtures_frame != self.frame:
             self._fixtures_frame = self.frame
             now = tuple(
@@ -106,7 +106,7 @@ class View:
                 if isinstance(actor, TrafficLight)
                 else Fixture(actor.id, actor.type_id, actor.pose, actor.box.extent)
                 for actor in self._world.actors.values()
-                if isinstance(actor, TrafficLight | Prop)
+                if isinstance(actor, TrafficLight) or (isinstance(actor, Prop) and not actor.embodied)
             )
             if now != self._fixtures:
                 self._fixtures = now
@@ -163,6 +163,8 @@ class World:
         self._boxes: OrderedDict[int, structs.BoundingBox] = OrderedDict()
         self._snapshots = SnapshotWriter()
         self._layout_stale = True
+        self._attached: list[tuple[Actor, Actor]] = []
+        self._controlled: dict[int, Vehicle] = {}  # vehicles that a controller of ours drives
         self.imu_gravity = 9.81
         self.replay_factor = 1.0
         self.replay_ignores_hero = False
@@ -187,6 +189,7 @@ class World:
         self.actors.clear()
         self.sensors.clear()
         self.bodies.clear()
+        self._controlled.clear()
         self.elapsed = 0.0
         self.physics = Physics(roadmap)
         self.traffic = Traffic(roadmap, self.seed)
@@ -281,14 +284,22 @@ class World:
         self.frame += 1
         self.elapsed += dt
         self._look_around()
-        for actor in self.actors.values():
-            if actor.parent is not None and not actor.embodied:
-                actor.follow(self.pose(actor.parent), dt)
+        if self._layout_stale:
+            self._lay_out()
+        for actor, parent in self._attached:
+            actor.follow(self.pose(parent), dt)
         self._measure(dt, contacts)
         if self.recorder is not None:
             self.recorder.record(self, contacts)
         self._publish_snapshot(dt)
         return self.frame
+
+    def _lay_out(self) -> None:
+        """Actors came or went: gather again what every tick goes through."""
+        others = [actor for actor in self.actors.values() if not actor.embodied]
+        self._attached = [(actor, actor.parent) for actor in others if actor.parent is not None]
+        self._snapshots.lay_out(self.bodies, others)
+        self._layout_stale = False
 
     def _look_around(self) -> None:
         """Tell the vehicles the speed limit and the traffic light of the place where they are."""
@@ -306,9 +317,7 @@ class World:
     def _drive(self, dt: float) -> None:
         """Controllers that a client left in charge of a vehicle: Ackermann, constant velocity."""
         bodies = self.bodies
-        for vehicle in self.vehicles():
-            if vehicle.ackermann is None and vehicle.constant_velocity is None:
-                continue
+        for vehicle in self._controlled.values():
             row = bodies.row(vehicle.id)
             axes = rotation_matrix(*bodies.rotation[row].tolist())
             if vehicle.ackermann is not None:
@@ -341,11 +350,6 @@ class World:
     def _publish_snapshot(self, dt: float) -> None:
         if not self.outlet.has_reader(stream.WORLD_STREAM):
             return
-        if self._layout_stale:
-            self._snapshots.lay_out(
-                self.bodies, [actor for actor in self.actors.values() if not actor.embodied]
-            )
-            self._layout_stale = False
         self.outlet.send(
             stream.WORLD_STREAM,
             stream.header(stream.SensorType.WORLD, self.frame, self.elapsed, Transform()),
@@ -591,6 +595,19 @@ class World:
         prop.box = structs.BoundingBox(
             structs.Vector3D(0.0, 0.0, extent[2]), structs.Vector3D(*extent), actor_id=prop.id
         )
+        prop.tags = bytes([blueprints.STATIC])
+        if prop.embodied:
+            self.bodies.add(
+                prop.id,
+                kind=PROP,
+                position=pose[:3],
+                rotation=pose[3:],
+                extent=extent,
+                centre=(0.0, 0.0, extent[2]),
+                simulate_physics=False,
+                tag=blueprints.STATIC,
+                colour=blueprints.prop_colour(description.id),
+            )
         return self._place(prop)
 
     def has_room(self, pose: Transform, centre: Sequence[float], extent: Sequence[float]) -> bool:
@@ -635,6 +652,7 @@ class World:
         if actor.embodied:
             if isinstance(actor, Vehicle) and actor.autopilot:
                 self.traffic.remove(actor_id)
+            self._controlled.pop(actor_id, None)
             self.bodies.remove(actor_id)
         self._boxes[actor_id] = actor.box
         if len(self._boxes) > _REMEMBERED_BOXES:
@@ -731,7 +749,9 @@ class World:
     def apply_control(self, actor_id: int, control: structs.VehicleControl) -> None:
         """Take over a vehicle's controls; numbers that are none count as 0, the rest is clipped."""
         vehicle = self.find_vehicle(actor_id)
-        vehicle.ackermann = None
+        if vehicle.ackermann is not None:
+            vehicle.ackermann = None
+            self._enlist(vehicle)
         self._write_control(actor_id, control)
 
     def apply_ackermann_control(self, actor_id: int, control: structs.VehicleAckermannControl) -> None:
@@ -742,6 +762,7 @@ class World:
         if vehicle.ackermann is None:
             vehicle.ackermann = AckermannController()
         vehicle.ackermann.target = control
+        self._enlist(vehicle)
 
     def _write_control(self, actor_id: int, control: structs.VehicleControl) -> None:
         bodies, row = self.bodies, self.bodies.row(actor_id)
@@ -801,11 +822,18 @@ class World:
         """Keep a vehicle at a velocity in its own frame (m/s), or no longer."""
         vehicle = self.find_vehicle(actor_id)
         vehicle.constant_velocity = None if velocity is None else clipped(velocity, _FASTEST)
+        self._enlist(vehicle)
+
+    def _enlist(self, vehicle: Vehicle) -> None:
+        if vehicle.ackermann is None and vehicle.constant_velocity is None:
+            self._controlled.pop(vehicle.id, None)
+        else:
+            self._controlled[vehicle.id] = vehicle
 
     def set_simulate_physics(self, actor_id: int, enabled: bool) -> None:
-        """Whether the dynamics move this body."""
+        """Whether the dynamics move this body; they never move a prop."""
         row = self._body(actor_id)
-        if row is not None:
+        if row is not None and self.bodies.kind[row] != PROP:
             self.bodies.simulate_physics[row] = enabled
 
     def _body(self, actor_id: int) -> int | None:
