@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minicarla.sensors.tags import Tag
 from minicarla.sensors.view import Fixture, WorldView
@@ -34,6 +35,14 @@ _PROP_COLOURS = (
 class Things:
     """Columns of bodies and then fixtures."""
 
+    id: NDArray[np.int64]
+    position: NDArray[np.float64]
+    rotation: NDArray[np.float64]
+    extent: NDArray[np.float64]
+    centre: NDArray[np.float64]
+    colour: NDArray[np.uint8]
+    tag: NDArray[np.uint8]
+
     def __init__(self, bodies: Any, fixed: dict[str, Any]) -> None:
         count, more = len(bodies), len(fixed["id"])
         for name in ("id", "position", "rotation", "extent", "centre", "colour", "tag"):
@@ -41,9 +50,6 @@ class Things:
         self.velocity = np.concatenate([bodies.velocity, np.zeros((more, 3))])
         self.brake = np.concatenate([bodies.brake, np.zeros(more)])
         self.look = np.concatenate([np.zeros(count, np.int64), fixed["look"]])
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(name)
 
     def __len__(self) -> int:
         return len(self.look)

@@ -19,6 +19,7 @@ from minicarla.sensors.tags import Tag
 
 FINEST = 0.1  # metres a pixel
 MOST_PIXELS = 25_000_000
+LONGEST_SIDE = 32_000  # pixels; OpenCV's warp takes no more than 32767
 MARGIN = 42.0  # metres of terrain around the map's bounds
 LEVELS = 6
 DASH, GAP = 3.0, 3.0  # metres of paint and of none in a broken line
@@ -52,7 +53,8 @@ class Ground:
         x0, y0, x1, y1 = roadmap.bounds
         self.x0, self.y0 = float(x0) - MARGIN, float(y0) - MARGIN
         width, height = float(x1) + MARGIN - self.x0, float(y1) + MARGIN - self.y0
-        self.resolution = max(FINEST, float(np.sqrt(width * height / MOST_PIXELS)))
+        fitting = max(float(np.sqrt(width * height / MOST_PIXELS)), max(width, height) / LONGEST_SIDE)
+        self.resolution = max(FINEST, fitting)
         shape = (int(np.ceil(height / self.resolution)), int(np.ceil(width / self.resolution)))
         self.labels = np.full(shape, TERRAIN, np.uint8)
         self._draw(roadmap)
