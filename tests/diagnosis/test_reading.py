@@ -356,3 +356,33 @@ def test_monitor_file(tmp_path: Path) -> None:
     run = load([path]).runs[0]
     assert run.get("episode_return").value.tolist() == [-900.5, -800.0]
     assert run.get("episode_return").step.tolist() == [200, 400]
+
+
+# --- folders ----------------------------------------------------------------------------------------
+
+
+def test_links_that_lead_back_are_not_followed(tmp_path: Path) -> None:
+    write_run(tmp_path / "a" / "run", healthy(1))
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    assert [r.name for r in load([tmp_path]).runs] == ["run"]
+
+
+def test_the_folder_of_add_hparams_is_no_run(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", healthy(1))
+    write_events(tmp_path / "run" / "1700000000.123" / "events.out.tfevents.1.x", ramp(1, "hparam/metric"))
+    assert [r.name for r in load([tmp_path]).runs] == ["run"]
+
+
+def test_two_runs_in_one_folder_are_said_and_the_later_is_judged(tmp_path: Path) -> None:
+    for k, at in enumerate((0, 9000)):
+        points = {"train/critic_loss": [(s, START + at + s, float(k)) for s in range(0, 500 - 200 * k, 10)]}
+        write_events(tmp_path / f"events.out.tfevents.{int(START) + at}.h.1.0", points)
+    run = load([tmp_path]).runs[0]
+    assert set(run.series["train/critic_loss"].value) == {1.0}
+    assert any("two runs share the folder" in n for n in run.notes)
+
+
+def test_runs_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
+    for seed in ("s0", "s1"):
+        write_run(tmp_path / seed / "TD3_1", healthy(1))
+    assert [r.name for r in load([tmp_path]).runs] == ["s0/TD3_1", "s1/TD3_1"]

@@ -10,6 +10,25 @@ import typer
 UNREADABLE = 3
 
 
+def _print_rules(wanted: bool) -> None:
+    """``--rules``: what is looked for, and why it means what it means."""
+    if not wanted:
+        return
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from .rules import all_rules
+
+    console = Console(highlight=False)
+    for rule in sorted(all_rules(), key=lambda r: r.order):
+        console.print(Text.assemble((rule.id, "bold"), f"  {rule.title}"))
+        console.print(Padding(Text(rule.statement), (0, 0, 0, 4)))
+        if rule.explains:
+            console.print(Padding(Text("explains: " + ", ".join(rule.explains), style="dim"), (0, 0, 0, 4)))
+    raise typer.Exit
+
+
 def diagnose(
     paths: Annotated[
         list[Path],
@@ -48,6 +67,15 @@ def diagnose(
     ] = None,
     full: Annotated[
         bool, typer.Option("--full", help="All evidence, causes, fixes, and what was ruled out.")
+    ] = False,
+    rules: Annotated[
+        bool,
+        typer.Option(
+            "--rules",
+            callback=_print_rules,
+            is_eager=True,
+            help="List what is looked for, and why; then exit.",
+        ),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="One line a run.")] = False,
 ) -> None:

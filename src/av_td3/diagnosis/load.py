@@ -16,6 +16,7 @@ from .run import Known, Run, build
 from .store import BUDGET, Store
 
 _EVENT = "tfevents"
+_HPARAMS = re.compile(r"\d{9,11}\.\d+")
 _RUN_FILES = ("config.yaml", "provenance.json", "status.json")
 
 
@@ -53,7 +54,7 @@ def load(
         before = len(loaded.runs)
         problems: list[str] = []
         try:
-            for root, files in _runs_under(path):
+            for root, files in _runs_under(path, problems):
                 run = _load_run(root, files, dict(given or {}), budget, tree, problems)
                 if run is not None:
                     loaded.runs.append(run)
@@ -73,20 +74,39 @@ def load(
     return loaded
 
 
-def _runs_under(path: Path) -> list[tuple[Path, list[Path]]]:
-    """(root, files) of every run at or below a path."""
+MOST_LEVELS = 12
+
+
+def _runs_under(
+    path: Path, problems: list[str], seen: set[Path] | None = None, level: int = 0
+) -> list[tuple[Path, list[Path]]]:
+    """(root, files) of every run at or below a path; links that lead back are not followed."""
     if not path.exists():
         return []
     if path.is_file():
         return [(path, [path])]
-    if _is_run_directory(path):
-        return [(path, _event_files(path / "tb") or _event_files(path) or _tables(path))]
-    direct = sorted(p for p in path.iterdir() if p.is_file() and _EVENT in p.name)
+    seen = set() if seen is None else seen
+    place = path.resolve()
+    if place in seen or level > MOST_LEVELS:
+        return []
+    seen.add(place)
+    try:
+        entries = sorted(path.iterdir())
+        if _is_run_directory(path):
+            return [(path, _event_files(path / "tb") or _event_files(path) or _tables(path))]
+    except OSError as error:
+        problems.append(f"{path}: {error.strerror or error}")
+        return []
+    direct = [p for p in entries if _EVENT in p.name and p.is_file()]
     runs: list[tuple[Path, list[Path]]] = []
     if direct:
         runs.append((path, direct))
-    for child in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        runs += _runs_under(child)
+    for child in entries:
+        if child.name.startswith(".") or not child.is_dir():
+            continue
+        if direct and _HPARAMS.fullmatch(child.name):
+            continue  # add_hparams puts a folder named after the time beside the run's own file
+        runs += _runs_under(child, problems, seen, level + 1)
     if not runs:
         tables = _tables(path)
         if tables:
@@ -196,7 +216,8 @@ def _damage_notes(path: Path, result: EventFile) -> list[str]:
             "zeros, as a machine that lost power leaves them" if damage.zero_tail else "an unfinished record"
         )
         notes.append(
-            f"{name}: ends with {damage.cut_tail:,} bytes of {what}; the writer was stopped in mid-write"
+            f"{name}: ends with {damage.cut_tail:,} bytes of {what}; the writer was stopped in "
+            "mid-write, or goes on"
         )
     if result.undecodable:
         notes.append(f"{name}: {result.undecodable} records could not be decoded and were left out")

@@ -6,6 +6,7 @@ authors' present code uses rates of 3e-4 and batches of 256.  SB3: defaults of `
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,10 +29,12 @@ def _horizon(gamma: float) -> tuple[int, str]:
         return 2, "not a discount"
     ratio = (1 / (1 - gamma)) / 100
     text = f"looks {1 / (1 - gamma):.3g} steps ahead where the references look 100"
-    return (2 if not 0.2 < ratio < 5 else 1 if not 0.45 < ratio < 2.2 else 0), text
+    return (2 if not 0.2 < ratio < 20 else 1 if not 0.45 < ratio < 2.2 else 0), text
 
 
-def _around(reference: float, mild: float, far: float, what: str) -> Callable[[float], tuple[int, str]]:
+def _around(
+    reference: float, mild: float, below: float, above: float, what: str
+) -> Callable[[float], tuple[int, str]]:
     def judge(value: float) -> tuple[int, str]:
         if value <= 0:
             return 2, f"{what}; not positive"
@@ -39,7 +42,8 @@ def _around(reference: float, mild: float, far: float, what: str) -> Callable[[f
         where = "as in the references"
         if factor > 1.01:
             where = f"{factor:.3g} times {'larger' if value > reference else 'smaller'}"
-        return (2 if factor >= far else 1 if factor >= mild else 0), f"{what}; {where}"
+        far = value * below <= reference or value >= reference * above
+        return (2 if far else 1 if factor >= mild else 0), f"{what}; {where}"
 
     return judge
 
@@ -63,16 +67,23 @@ def _exactly(reference: float, what: str) -> Callable[[float], tuple[int, str]]:
 
 _ROWS = (
     _Row("gamma", "0.99", "0.99", _horizon),
-    _Row("tau", "0.005", "0.005", _around(0.005, 2.1, 4, "share of the network that its target takes over")),
+    _Row(
+        "tau", "0.005", "0.005", _around(0.005, 2.1, 4, 40, "share of the network that its target takes over")
+    ),
     _Row("actor_lr", "1e-3 (code 3e-4)", "1e-3", _rate(1e-4, 1e-3), "lr_actor"),
     _Row("critic_lr", "1e-3 (code 3e-4)", "1e-3", _rate(1e-4, 1e-3), "lr_critic"),
     _Row("actor_encoder_lr", "- (DrQ-v2 1e-4)", "1e-3", _rate(1e-4, 1e-3), "lr_actor_encoder"),
     _Row("critic_encoder_lr", "- (DrQ-v2 1e-4)", "1e-3", _rate(1e-4, 1e-3), "lr_critic_encoder"),
-    _Row("batch_size", "100 (code 256)", "256", _around(160, 2.6, 8, "samples a batch")),
+    _Row("batch_size", "100 (code 256)", "256", _around(160, 2.6, 10, math.inf, "samples a batch")),
     _Row("policy_delay", "2", "2", _exactly(2, "critic updates for each of the policy")),
-    _Row("policy_noise", "0.2", "0.2", _around(0.2, 1.6, 5, "target smoothing")),
-    _Row("noise_clip", "0.5", "0.5", _around(0.5, 1.6, 5, "limit of the target smoothing")),
-    _Row("exploration_noise", "0.1", "none by default", _around(0.1, 3.1, 10, "noise while collecting data")),
+    _Row("policy_noise", "0.2", "0.2", _around(0.2, 1.6, math.inf, 5, "target smoothing")),
+    _Row("noise_clip", "0.5", "0.5", _around(0.5, 1.6, math.inf, 5, "limit of the target smoothing")),
+    _Row(
+        "exploration_noise",
+        "0.1",
+        "none by default",
+        _around(0.1, 3.1, math.inf, 10, "noise while collecting data"),
+    ),
 )
 
 

@@ -430,9 +430,14 @@ def _note_continuations(run: Run, store: Store, restarting: set[str]) -> None:
     # One straggler is a quirk of its tag; a continuation shows in a good part of them.
     run.resumed_at = sorted(k for k, n in seen.items() if n >= max(1, 0.2 * on_axis))
     dropped = sum(s.overridden for s in run.series.values())
+    start = min((int(s.first.step) for s in store.series.values() if s.first is not None), default=0)
     for before, after in run.resumed_at:
         run.notes.append(
-            f"steps jump back from {before:,} to {after:,}: the run was continued from an earlier step; "
+            f"steps jump back from {before:,} to {after:,}, the beginning: two runs share the folder, "
+            "and the "
+            "later one is judged"
+            if after <= start
+            else f"steps jump back from {before:,} to {after:,}: the run was continued from an earlier step; "
             "the later points hold"
         )
     if dropped:

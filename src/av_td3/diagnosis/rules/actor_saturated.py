@@ -11,8 +11,9 @@ from ..run import Run
 # Share of |action| > 0.99.  Bang-bang optimal policies reach 0.6 .. 0.8 and still learn; from
 # 0.95 on fewer than one sample in twenty carries a usable gradient.
 SATURATED = 0.95
-# Beyond |mean| 0.9 with a spread this small there is no room left for samples that are not pinned.
-PINNED_MEAN, PINNED_STD = 0.9, 0.2
+# A mean beyond 0.9 of every action leaves no room for more than one sample in twenty that is not pinned; of
+# a single action (full throttle on a straight road) it takes a spread of next to nothing as well.
+PINNED_MEAN, PINNED_STD = 0.9, 0.05
 # tanh' at |a| = 0.99 is 0.02 and falls off twice as fast as the exponential of the pre-activation.
 VANISHED = 1e-3
 
@@ -100,7 +101,7 @@ def _pinned(run: Run) -> Outcome | None:
         (m, s)
         for m, s in seen
         if abs(m.tail(0.25, 2).median()) >= PINNED_MEAN
-        and (s is None or s.tail(0.25, 2).median() <= PINNED_STD)
+        and (len(seen) > 1 or (s is not None and s.tail(0.25, 2).median() <= PINNED_STD))
     ]
     figures = ", ".join(f"{m.tag} {m.tail(0.25, 2).median():+.2f}" for m, _ in seen)
     if len(pinned) < len(seen):
