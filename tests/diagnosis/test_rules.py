@@ -327,3 +327,8 @@ def test_skipped_and_clear_are_told_apart(tmp_path: Path) -> None:
     assert not {r.id for r in report.ruled_out} & {
         m.id for m in report.missing if m.id != "hyperparameter-off-reference"
     }
+
+
+def test_the_documentation_lists_every_rule() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "diagnosis.md").read_text()
+    assert [r.id for r in all_rules() if f"`{r.id}`" not in text] == []

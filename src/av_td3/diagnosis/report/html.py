@@ -224,7 +224,9 @@ def _explorer(report: Report, index: int, page: _Page) -> str:
 
 
 def _comparison(comparison: Comparison, page: _Page, reports: Sequence[Report]) -> str:
-    head = "".join(f'<th><a href="#run{i}">{_e(n)}</a></th>' for i, n in enumerate(comparison.names))
+    head = "".join(
+        f'<th class="n"><a href="#run{i}">{_e(n)}</a></th>' for i, n in enumerate(comparison.names)
+    )
     rows = []
     for row in comparison.rows:
         cells = []

@@ -28,6 +28,7 @@ from ..model import (
 
 STYLE = {INFO: "cyan", WARNING: "yellow", CRITICAL: "red"}
 WORD = {INFO: "INFO", WARNING: "WARNING", CRITICAL: "CRITICAL"}
+MOST_COLUMNS = 5
 MARK = {True: ("pass", "green"), False: ("FAIL", "bold red"), None: ("  ? ", "magenta")}
 
 
@@ -203,12 +204,30 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     """The runs beside each other."""
     console.print()
     console.print(Line("the runs beside each other", style="bold", align="left"))
+    if len(comparison.names) > MOST_COLUMNS:
+        _print_many(comparison, console)
+        return
     table = Table(box=None, padding=(0, 1), header_style="bold")
     table.add_column("")
     for name in comparison.names:
         table.add_column(name, justify="right", overflow="fold")
     for row in comparison.rows:
         table.add_row(row.name, *(_cell(v) for v in row.cells))
+    console.print(table)
+    for sentence in comparison.sentences:
+        console.print(Padding(Text(sentence), (0, 0, 0, 1)))
+
+
+def _print_many(comparison: Comparison, console: Console) -> None:
+    """More runs than fit beside each other: one line a run, the figures that matter most."""
+    rows = {r.name: r.cells for r in comparison.rows}
+    shown = [n for n in ("steps", "return, last quarter", "evaluation, last", "verdict") if n in rows]
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    table.add_column("")
+    for name in shown:
+        table.add_column(name, justify="right")
+    for i, run in enumerate(comparison.names):
+        table.add_row(run, *(_cell(rows[n][i]) for n in shown))
     console.print(table)
     for sentence in comparison.sentences:
         console.print(Padding(Text(sentence), (0, 0, 0, 1)))
