@@ -188,7 +188,7 @@ def _vehicle(vehicle: VehicleBlueprint) -> list[ActorAttribute]:
     if vehicle.colours:
         rows.insert(1, attribute("color", COLOUR, vehicle.colours[0], vehicle.colours, restrict=False))
     if vehicle.wheels == 2:
-        rows.insert(2, attribute("driver_id", INT, 0))
+        rows.insert(2, attribute("driver_id", INT, 0, ("0",)))
     return rows
 
 

@@ -832,6 +832,8 @@ class World:
 
     def set_simulate_physics(self, actor_id: int, enabled: bool) -> None:
         """Whether the dynamics move this body; they never move a prop."""
+        if actor_id in self._boxes:
+            return  # destroyed: a Traffic Manager may not know yet, and an error would abort it
         row = self._body(actor_id)
         if row is not None and self.bodies.kind[row] != PROP:
             self.bodies.simulate_physics[row] = enabled
