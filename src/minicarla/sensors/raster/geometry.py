@@ -91,8 +91,8 @@ class GeometryPicture:
         inverse[:, 1:] = self._scene.planes(quads).T
         nearest = np.zeros(count + 1, np.float32)
         farthest = np.zeros(count + 1, np.float32)
-        nearest[1:] = np.maximum(quads.nearest, NEAR)
-        farthest[1:] = quads.farthest
+        nearest[1:] = np.maximum(quads.ahead.min(1), NEAR)
+        farthest[1:] = quads.ahead.max(1)
         face = self._face
         value = inverse[0].take(face)
         value *= self._x

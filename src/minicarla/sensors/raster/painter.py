@@ -77,17 +77,15 @@ class Quads(NamedTuple):
     """What is seen, farthest first; F quadrilaterals.
 
     corners: (F, 4, 2) pixel coordinates.  cut: those that the near plane cuts, by position: (3 to 5, 2).
-    row: (F,) in the scene's mesh.  owner: (F,) object in the scene.  depth: (F,) metres ahead of
-    the middle of each.  nearest, farthest: (F,) metres ahead of its corners.
+    row: (F,) in the scene's mesh.  owner: (F,) object in the scene.  ahead: (F, 4) metres of each
+    corner.
     """
 
     corners: Array
     cut: dict[int, Array]
     row: Ints
     owner: Ints
-    depth: Array
-    nearest: Array
-    farthest: Array
+    ahead: Array
 
 
 class _Plan(NamedTuple):
@@ -273,7 +271,10 @@ class Scene:
         self._flat_radius = np.sqrt((half * half).sum(1))
         self._matrix = np.empty((total, 3, 3))
         self._offset = np.empty((total, 3))
-        self._seen_from = np.empty((total, 3))
+        # Planes and eyes in homogeneous coordinates: their product is the eye's height over the plane.
+        self._plane = np.concatenate([self.mesh.normal, -self.mesh.offset[:, None]], axis=1)
+        self._seen_from = np.ones((total, 4))
+        self._corners = self.mesh.vertices[self.mesh.quads]
         self._relative = np.empty((total, 3))
         self._base_height = np.zeros(total)
         self._big = self._flat_radius > _BIG
@@ -318,14 +319,14 @@ class Scene:
         np.subtract(still.centre, position, out=relative[:count])
         matrix[:count] = axes
         offset[:count] = -(position @ axes)
-        seen_from[:count] = position
+        seen_from[:count, :3] = position
         if len(bodies):
             self.turn = turn = rotation_matrices(bodies.rotation)
             away = bodies.position - position
             np.add(away, np.einsum("nij,nj->ni", turn, bodies.centre), out=relative[count:])
             np.matmul(turn.transpose(0, 2, 1), axes, out=matrix[count:])
             np.matmul(away, axes, out=offset[count:])
-            np.negative(np.einsum("nij,ni->nj", turn, away), out=seen_from[count:])
+            np.negative(np.einsum("nij,ni->nj", turn, away), out=seen_from[count:, :3])
             self._axis[count:] = turn[:, 0, 0] + 1j * turn[:, 1, 0]
             self._base_height[count:] = bodies.position[:, 2]
 
@@ -352,13 +353,11 @@ class Scene:
         owner = np.repeat(alive, sizes)
         size = np.repeat(scale.take(alive), sizes)
         facing = (mesh.least.take(row) < size) & (mesh.most.take(row) >= size)
-        toward = np.einsum("qk,qk->q", mesh.normal.take(row, 0), seen_from.take(owner, 0))
-        facing &= toward > mesh.offset.take(row)
+        facing &= np.einsum("qk,qk->q", self._plane.take(row, 0), seen_from.take(owner, 0)) > 0.0
         if not shadows:
             facing &= ~mesh.shadow.take(row)
         row, owner = row[facing], owner[facing]
-        corners = mesh.vertices.take(mesh.quads.take(row, 0), 0)
-        points = corners @ matrix.take(owner, 0)
+        points = self._corners.take(row, 0) @ matrix.take(owner, 0)
         points += offset.take(owner, 0)[:, None]
         z = points[..., 2]
         uv = points[..., :2] * (camera.focal / np.maximum(z, NEAR))[..., None]
@@ -390,10 +389,7 @@ class Scene:
         if cut:
             places = {k: place for place, k in enumerate(order.tolist()) if k in cut}
             cut = {place: cut[k] for k, place in places.items()}
-        z = z.take(order, 0)
-        return Quads(
-            uv.take(order, 0), cut, row.take(order), owner.take(order), z.mean(1), z.min(1), z.max(1)
-        )
+        return Quads(uv.take(order, 0), cut, row.take(order), owner.take(order), z.take(order, 0))
 
     def planes(self, quads: Quads) -> Array:
         """(F, 3): c such that 1 / depth = c . (right / ahead, down / ahead, 1) on each, of the last look."""

@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 
 SHIFT = 4
 _ONE = 1 << SHIFT
-_SHORTEST_BAND = 4  # rows
+_SHORTEST_BAND = 8  # rows
 _HALF = np.array([1.0, 0.5, 1.0])
 _DOUBLE = np.array([2.0, 2.0, 1.0])
 _FAR = 600.0  # metres; the ground beyond has the horizon's colour
@@ -292,7 +292,8 @@ class _Paint:
             braking[scene.count :] = bodies.brake > 0.05
             shining = braking.take(quads.owner) & self._tail.take(quads.row)
             colour[shining] = (50.0, 40.0, 255.0, 255.0)
-        through = light.transmission(quads.depth)[:, None]
+        middle = 0.5 * (quads.ahead[:, 0] + quads.ahead[:, 2])
+        through = light.transmission(middle)[:, None]
         colour -= self._fog
         colour *= through
         colour += self._fog
