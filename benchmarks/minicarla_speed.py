@@ -144,7 +144,8 @@ def profile(case: Case, map_name: str, ticks: int = 400) -> str:
     from minicarla.geometry import Transform
     from minicarla.wire import structs
     from minicarla.world import blueprints
-    from minicarla.world.world import CarlaError, World
+    from minicarla.world.outlet import CarlaError
+    from minicarla.world.world import World
 
     npc = case.server_npc or case.manager_npc
     world = World(map_name, seed=1, npc=npc, outlet=_Reader(), synchronous=True)

@@ -16,8 +16,11 @@ from minicarla.geometry import Transform, compose, wrap_degrees
 from minicarla.wire import stream, structs
 from minicarla.wire.snapshot import RECORD
 from minicarla.world import blueprints
+from minicarla.world.blueprints import AUTOPILOT_ROLE
 from minicarla.world.calls import PROCEDURES, Call, answer
-from minicarla.world.world import AUTOPILOT_ROLE, SPAWN_COLLISION, CarlaError, World
+from minicarla.world.outlet import CarlaError
+from minicarla.world.spawning import SPAWN_COLLISION, has_room
+from minicarla.world.world import World
 
 MODEL3 = "vehicle.tesla.model3"
 
@@ -92,8 +95,8 @@ def test_spawning_into_another_vehicle_fails_with_carlas_text() -> None:
     for distance, fits in ((length - 0.1, False), (length + 0.1, True)):
         turn = math.radians(pose.yaw)
         place = pose._replace(x=pose.x + distance * math.cos(turn), y=pose.y + distance * math.sin(turn))
-        assert world.has_room(place, first.box.location, first.box.extent) is fits
-    assert world.has_room(pose._replace(z=pose.z + 3.0), first.box.location, first.box.extent)
+        assert has_room(world, place, first.box.location, first.box.extent) is fits
+    assert has_room(world, pose._replace(z=pose.z + 3.0), first.box.location, first.box.extent)
     world.destroy(first.id)
     car(world)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -156,8 +155,3 @@ class TrafficLight(Actor):
             self.box = structs.BoundingBox(
                 structs.Vector3D(*centre.tolist()), structs.Vector3D(*extent.tolist()), actor_id=actor_id
             )
-
-
-def finite(*values: float) -> bool:
-    """Whether all are finite."""
-    return all(map(math.isfinite, values))

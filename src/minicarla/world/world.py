@@ -2,128 +2,36 @@
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from minicarla import maps
-from minicarla.geometry import Transform, compose, rotation_matrix
+from minicarla.geometry import Transform, rotation_matrix
 from minicarla.physics import Physics
-from minicarla.sensors.view import Fixture
 from minicarla.traffic import Traffic
 from minicarla.traffic.lights import TRIGGER, TrafficLights
 from minicarla.wire import snapshot, stream, structs
 from minicarla.wire.structs import AttachmentType
-from minicarla.world import blueprints, placement
+from minicarla.world import blueprints, spawning
 from minicarla.world.ackermann import AckermannController, Motion
-from minicarla.world.actors import (
-    Actor,
-    Prop,
-    Sensor,
-    Spectator,
-    TrafficLight,
-    Vehicle,
-    Walker,
-    WalkerController,
-    finite,
-)
-from minicarla.world.bodies import PROP, VEHICLE, WALKER, Bodies
+from minicarla.world.actors import Actor, Sensor, Spectator, TrafficLight, Vehicle, Walker
+from minicarla.world.bodies import PROP, Bodies
+from minicarla.world.outlet import CarlaError, NoReaders, Outlet
 from minicarla.world.recorder import Recorder, Recording, RecordingError, Replayer
 from minicarla.world.roadside import LightZones, SpeedLimits
+from minicarla.world.sane import FASTEST, bounded, clipped, finite, sane_pose
 from minicarla.world.snapshots import SnapshotWriter
-
-AUTOPILOT_ROLE = "minicarla:autopilot"
-"""``role_name`` of a vehicle that the server's own traffic drives; what follows it is its owner's mark."""
+from minicarla.world.view import View
 
 FREE_RATE = 20.0
 """Ticks per second while no client steps the world."""
 
 MAX_ACTORS = 10_000
 _REMEMBERED_BOXES = 4096
-_LIMIT = 1e6  # metres; poses further out are refused, they only come from mistakes
 _SHORTEST = 1e-4  # s, a tick
-_FASTEST = 1e4  # m/s, deg/s; more is clipped
-
-SPAWN_COLLISION = "Spawn failed because of collision at spawn position"
-SPAWN_INVALID = "Spawn failed because of invalid actor description"
-
-
-class CarlaError(Exception):
-    """A refusal whose text the client gets to see."""
-
-
-class Outlet(Protocol):
-    """Where messages go: the server's streams."""
-
-    def has_reader(self, stream_id: int) -> bool:
-        """Whether anybody subscribed."""
-
-    def send(self, stream_id: int, *parts: bytes | memoryview) -> None:
-        """One message, its parts joined."""
-
-    def token(self, stream_id: int, host: str | None = None) -> bytes:
-        """Where to fetch a stream; ``host`` is this machine as the asking client sees it."""
-
-
-class NoReaders:
-    """An outlet that nobody reads: a world without a server."""
-
-    def has_reader(self, stream_id: int) -> bool:
-        return False
-
-    def send(self, stream_id: int, *parts: bytes | memoryview) -> None:
-        return
-
-    def token(self, stream_id: int, host: str | None = None) -> bytes:
-        return b""
-
-
-class View:
-    """What sensors may see (``sensors.view.WorldView``)."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self.roadmap = world.roadmap
-        self.bodies = world.bodies
-        self.frame = 0
-        self.dt = 0.0
-        self.time = 0.0
-        self.weather = world.weather
-        self.contacts: Sequence[Any] = ()
-        self._fixtures: tuple[Fixture, ...] = ()
-        self._fixtures_frame = -1
-
-    @property
-    def fixtures(self) -> tuple[Fixture, ...]:
-        """Traffic lights and attached props; the same object while nothing about them changes."""
-        if self._fixtures_frame != self.frame:
-            self._fixtures_frame = self.frame
-            now = tuple(
-                Fixture(actor.id, "traffic_light", actor.facing, None, actor.light.state)
-                if isinstance(actor, TrafficLight)
-                else Fixture(actor.id, actor.type_id, actor.pose, actor.box.extent)
-                for actor in self._world.actors.values()
-                if isinstance(actor, TrafficLight) or (isinstance(actor, Prop) and not actor.embodied)
-            )
-            if now != self._fixtures:
-                self._fixtures = now
-        return self._fixtures
-
-    def actor_struct(self, actor_id: int) -> structs.Actor:
-        """Wire form of an actor; an anonymous one when it is gone already."""
-        actor = self._world.actors.get(actor_id)
-        if actor is None:
-            return self.static_actor_struct("unknown")
-        return self._world.publish(actor)
-
-    def static_actor_struct(self, kind: str) -> structs.Actor:
-        """Wire form of a thing that is no actor."""
-        return structs.Actor(
-            0, 0, structs.ActorDescription(0, f"static.{kind}", []), structs.BoundingBox(), b"", b""
-        )
 
 
 class World:
@@ -171,8 +79,11 @@ class World:
         self.replay_ignores_spectator = True
         self.recorder: Recorder | None = None
         self.replayer: Replayer | None = None
+        self.solid_boxes: Any = None  # kept by spawning.has_room
         self._offered: dict[str, str] = {}
         self.load(map_name)
+        if self.roadmap.name not in maps.available():
+            self._offered[self.roadmap.name] = self.roadmap.opendrive  # clients may come back to it
 
     # ------------------------------------------------------------------ episodes
 
@@ -197,14 +108,14 @@ class World:
         self._limits = SpeedLimits(roadmap)
         self._zones = LightZones(roadmap, self.lights, TRIGGER)
         self.view = View(self)
-        self.spectator = self._admit(
-            Spectator(self._new_id(), structs.ActorDescription(0, "spectator", []), Transform(z=10.0))
+        self.spectator = self.admit(
+            Spectator(self.new_id(), structs.ActorDescription(0, "spectator", []), Transform(z=10.0))
         )
         self._light_actors = [
-            self._admit(TrafficLight(self._new_id(), light, roadmap)) for light in self.lights.lights
+            self.admit(TrafficLight(self.new_id(), light, roadmap)) for light in self.lights.lights
         ]
         self._light_ids = np.array([0, *(actor.id for actor in self._light_actors)])  # by index + 1
-        self._spawn_traffic(self.npc)
+        spawning.populate(self, self.npc)
         self._layout_stale = True
 
     def available_maps(self) -> list[str]:
@@ -221,8 +132,10 @@ class World:
 
     def load_named(self, name: str, reset_settings: bool) -> None:
         """Start a new episode on a map that clients may name ("" for the same one); CarlaError if unknown."""
-        if name in ("", self.roadmap.name) and name not in self._offered:
-            roadmap = self.roadmap
+        current = self.roadmap
+        same = name == current.name and self._offered.get(name, current.opendrive) == current.opendrive
+        if not name or same:
+            roadmap = current
         elif name in self._offered:
             roadmap = maps.parse(self._offered[name], name)
         elif name in maps.available():
@@ -245,23 +158,6 @@ class World:
         if not finite(*weather) or max(map(abs, weather)) > 1e4:
             raise CarlaError("the weather has a field that is no number, or out of range")
         self.weather = weather
-
-    def environment_objects(self, tag: int) -> list[structs.EnvironmentObject]:
-        """The map's static boxes of a semantic tag (255: any)."""
-        objects = []
-        for index, box in enumerate(self.roadmap.statics):
-            if tag not in (255, box.tag):
-                continue
-            pose = structs.Transform(
-                structs.Vector3D(*map(float, box.centre)), structs.Rotation(0.0, float(box.yaw), 0.0)
-            )
-            bounds = structs.BoundingBox(
-                pose.location, structs.Vector3D(*map(float, box.extent)), pose.rotation
-            )
-            objects.append(
-                structs.EnvironmentObject(pose, bounds, index + 1, f"{box.kind}_{index}", int(box.tag))
-            )
-        return objects
 
     @property
     def delta(self) -> float:
@@ -360,11 +256,11 @@ class World:
 
     # ------------------------------------------------------------------ actors
 
-    def _new_id(self) -> int:
+    def new_id(self) -> int:
         self._next_id += 1
         return self._next_id - 1
 
-    def _admit(self, actor: Actor) -> Actor:
+    def admit(self, actor: Actor) -> Actor:
         self.actors[actor.id] = actor
         self._layout_stale = True
         return actor
@@ -389,39 +285,6 @@ class World:
         if not isinstance(actor, TrafficLight):
             raise CarlaError(f"Responding error: actor {actor_id} is not a traffic light")
         return actor
-
-    def project(
-        self, start: Sequence[float], direction: Sequence[float], reach: float
-    ) -> structs.LabelledPoint | None:
-        """First thing that a ray meets within ``reach`` metres, if any."""
-        from minicarla.sensors.rays import cast
-
-        length = math.hypot(*direction)
-        if not finite(*start, *direction, reach) or length < 1e-9 or reach <= 0.0:
-            return None
-        unit = np.array(direction) / length
-        view = self.view
-        hits = cast(view, Transform(*start), unit[None], min(reach, 2.0 * _LIMIT), 0)
-        distance = float(hits.distance[0])
-        if not math.isfinite(distance):
-            return None
-        point = np.array(start) + distance * unit
-        return structs.LabelledPoint(structs.Vector3D(*point.tolist()), int(hits.tag[0]))
-
-    def cast_ray(self, start: Sequence[float], end: Sequence[float]) -> list[structs.LabelledPoint]:
-        """Everything that a ray goes through on its way, in order."""
-        found: list[structs.LabelledPoint] = []
-        way = np.subtract(end, start)
-        length = float(np.linalg.norm(way))
-        gone = 0.0
-        while length - gone > 1e-3 and len(found) < 64:
-            here = np.array(start) + way * (gone / length)
-            hit = self.project(here.tolist(), way.tolist(), length - gone)
-            if hit is None:
-                break
-            found.append(hit)
-            gone = math.dist(start, hit.location) + 1e-3
-        return found
 
     def light_ids(self, lights: Iterable[int]) -> list[int]:
         """Actor ids of traffic lights by their indices."""
@@ -470,7 +333,7 @@ class World:
         """
         known = blueprints.complete(description)
         if known is None:
-            raise CarlaError(SPAWN_INVALID)
+            raise CarlaError(spawning.SPAWN_INVALID)
         pose = sane_pose(pose)
         if len(self.actors) >= MAX_ACTORS:
             raise CarlaError(f"Spawn failed because there are {MAX_ACTORS} actors already")
@@ -481,161 +344,9 @@ class World:
                 raise CarlaError("unable to attach actor: parent actor not found")
             if attachment not in (0, 1, 2):
                 raise CarlaError("unable to attach actor: unknown attachment type")
-        link = (parent, AttachmentType(attachment if parent else 0))
-        kind = known.id.split(".", 1)[0]
-        if kind == "vehicle":
-            return self._spawn_vehicle(known, pose, *link, require_room)
-        if kind == "walker":
-            return self._spawn_walker(known, pose, *link, require_room)
-        if kind == "sensor":
-            return self._spawn_sensor(known, pose, *link)
-        if kind == "controller":
-            return self._place(WalkerController(self._new_id(), known, pose, *link))
-        return self._spawn_prop(known, pose, *link)
-
-    def _place(self, actor: Actor) -> Actor:
-        if actor.parent is not None:
-            actor.follow(self.pose(actor.parent), 0.0)
-        return self._admit(actor)
-
-    def _world_pose(self, pose: Transform, parent: Actor | None) -> Transform:
-        if parent is None:
-            return pose
-        return compose(self.pose(parent), pose)
-
-    def _spawn_vehicle(
-        self,
-        description: structs.ActorDescription,
-        pose: Transform,
-        parent: Actor | None,
-        attachment: AttachmentType,
-        require_room: bool,
-    ) -> Actor:
-        blueprint = blueprints.VEHICLE_BY_ID[description.id]
-        pose = self._world_pose(pose, parent)
-        body = blueprints.vehicle_body(description.id)
-        if require_room and not self.has_room(pose, body.centre, body.extent):
-            raise CarlaError(SPAWN_COLLISION)
-        vehicle = Vehicle(self._new_id(), description, pose, parent, attachment)
-        vehicle.tags = bytes([blueprint.tag])
-        vehicle.box = structs.BoundingBox(
-            structs.Vector3D(*body.centre), structs.Vector3D(*body.extent), actor_id=vehicle.id
+        return spawning.place(
+            self, known, pose, parent, AttachmentType(attachment if parent else 0), require_room
         )
-        self.bodies.add(
-            vehicle.id,
-            kind=VEHICLE,
-            model=body.model,
-            position=pose[:3],
-            rotation=pose[3:],
-            extent=body.extent,
-            centre=body.centre,
-            mass=body.mass,
-            tag=blueprint.tag,
-            colour=colour(vehicle.attributes.get("color", "")),
-        )
-        self._admit(vehicle)
-        if vehicle.attributes.get("role_name", "").startswith(AUTOPILOT_ROLE):
-            vehicle.autopilot = True
-            self.traffic.add(vehicle.id)
-        return vehicle
-
-    def _spawn_walker(
-        self,
-        description: structs.ActorDescription,
-        pose: Transform,
-        parent: Actor | None,
-        attachment: AttachmentType,
-        require_room: bool,
-    ) -> Actor:
-        pose = self._world_pose(pose, parent)
-        age = {row.id: row.value for row in description.attributes}["age"]
-        extent = blueprints.WALKER_EXTENT[age]
-        if require_room and not self.has_room(pose, (0.0, 0.0, 0.0), extent):
-            raise CarlaError(SPAWN_COLLISION)
-        walker = Walker(self._new_id(), description, pose, parent, attachment)
-        walker.tags = bytes([blueprints.PEDESTRIAN])
-        walker.box = structs.BoundingBox(extent=structs.Vector3D(*extent), actor_id=walker.id)
-        self.bodies.add(
-            walker.id,
-            kind=WALKER,
-            position=pose[:3],
-            rotation=pose[3:],
-            extent=extent,
-            mass=blueprints.WALKER_MASS[age],
-            tag=blueprints.PEDESTRIAN,
-        )
-        return self._admit(walker)
-
-    def _spawn_sensor(
-        self,
-        description: structs.ActorDescription,
-        pose: Transform,
-        parent: Actor | None,
-        attachment: AttachmentType,
-    ) -> Actor:
-        device_class = blueprints.sensor_class(description.id)
-        sensor = Sensor(self._new_id(), description, pose, parent, attachment)
-        sensor.device = device_class(sensor.attributes, self.seed * 1_000_003 + sensor.id)
-        sensor.period = sensor.device.period
-        if device_class.streams:
-            sensor.stream = self._next_stream
-            self._next_stream += 1
-            self.sensors.append(sensor)
-        return self._place(sensor)
-
-    def _spawn_prop(
-        self,
-        description: structs.ActorDescription,
-        pose: Transform,
-        parent: Actor | None,
-        attachment: AttachmentType,
-    ) -> Actor:
-        prop = Prop(self._new_id(), description, pose, parent, attachment)
-        extent = blueprints.PROP_EXTENT[description.id]
-        prop.box = structs.BoundingBox(
-            structs.Vector3D(0.0, 0.0, extent[2]), structs.Vector3D(*extent), actor_id=prop.id
-        )
-        prop.tags = bytes([blueprints.STATIC])
-        if prop.embodied:
-            self.bodies.add(
-                prop.id,
-                kind=PROP,
-                position=pose[:3],
-                rotation=pose[3:],
-                extent=extent,
-                centre=(0.0, 0.0, extent[2]),
-                simulate_physics=False,
-                tag=blueprints.STATIC,
-                colour=blueprints.prop_colour(description.id),
-            )
-        return self._place(prop)
-
-    def has_room(self, pose: Transform, centre: Sequence[float], extent: Sequence[float]) -> bool:
-        """Whether a box put there would touch nothing that moves and nothing solid."""
-        middle = np.array(pose[:3]) + rotation_matrix(*pose[3:]) @ np.asarray(centre)
-        bodies = self.bodies
-        if len(bodies):
-            near = np.hypot(*(bodies.position[:, :2] - middle[:2]).T) < 30.0
-            centres = bodies.position[near] + _turned(bodies.centre[near], bodies.rotation[near, 1])
-            if placement.overlaps(
-                middle, extent, pose.yaw, centres, bodies.extent[near], bodies.rotation[near, 1]
-            ).any():
-                return False
-        solid = self._solids()
-        return not placement.overlaps(middle, extent, pose.yaw, *solid).any()
-
-    def _solids(self) -> tuple[Any, Any, Any]:
-        cached = getattr(self, "_solid_boxes", None)
-        if cached is None or cached[0] is not self.roadmap:
-            solid = [box for box in self.roadmap.statics if box.solid]
-            cached = (
-                self.roadmap,
-                np.array([box.centre for box in solid], np.float64).reshape(-1, 3),
-                np.array([box.extent for box in solid], np.float64).reshape(-1, 3),
-                np.array([box.yaw for box in solid], np.float64),
-            )
-            self._solid_boxes = cached
-        return cached[1:]
 
     def destroy(self, actor_id: int) -> bool:
         """Remove an actor; what is attached to it stays where it is, as in CARLA.  False: no such actor."""
@@ -659,26 +370,6 @@ class World:
             self._boxes.popitem(last=False)
         self._layout_stale = True
         return True
-
-    def _spawn_traffic(self, count: int) -> None:
-        """Put ``count`` vehicles of the server's own traffic on spawn points, by the seed."""
-        if not count:
-            return
-        random = np.random.default_rng([self.seed, 2])
-        points = self.roadmap.spawn_points
-        cars = [row for row in blueprints.VEHICLES if row.base_type in ("car", "van")]
-        placed = 0
-        for index in random.permutation(len(points)):
-            car = cars[int(random.integers(len(cars)))]
-            paint = str(random.choice(car.colours)) if car.colours else "33,33,33"
-            description = blueprints.describe(car.id, role_name=AUTOPILOT_ROLE, color=paint)
-            if placed == count:
-                return
-            try:
-                self.spawn(description, points[int(index)])
-                placed += 1
-            except CarlaError:
-                continue
 
     # ------------------------------------------------------------------ recorder
 
@@ -790,11 +481,11 @@ class World:
 
     def set_velocity(self, actor_id: int, velocity: Sequence[float]) -> None:
         """Give a body a velocity (world frame, m/s)."""
-        self._change(actor_id, "velocity", velocity, _FASTEST)
+        self._change(actor_id, "velocity", velocity, FASTEST)
 
     def set_angular_velocity(self, actor_id: int, velocity: Sequence[float]) -> None:
         """Give a body a rate of turn (deg/s)."""
-        self._change(actor_id, "angular_velocity", velocity, _FASTEST)
+        self._change(actor_id, "angular_velocity", velocity, FASTEST)
 
     def _change(self, actor_id: int, column: str, vector: Sequence[float], limit: float) -> None:
         row = self._body(actor_id)
@@ -821,7 +512,7 @@ class World:
     def hold_velocity(self, actor_id: int, velocity: Sequence[float] | None) -> None:
         """Keep a vehicle at a velocity in its own frame (m/s), or no longer."""
         vehicle = self.find_vehicle(actor_id)
-        vehicle.constant_velocity = None if velocity is None else clipped(velocity, _FASTEST)
+        vehicle.constant_velocity = None if velocity is None else clipped(velocity, FASTEST)
         self._enlist(vehicle)
 
     def _enlist(self, vehicle: Vehicle) -> None:
@@ -861,41 +552,3 @@ class World:
     def vehicles(self) -> Iterable[Vehicle]:
         """All vehicles in order of spawning."""
         return (actor for actor in self.actors.values() if isinstance(actor, Vehicle))
-
-
-def bounded(value: float, low: float, high: float) -> float:
-    """``value`` clipped; 0 (or the nearest bound) when it is no number."""
-    if math.isnan(value):
-        value = 0.0
-    return min(max(value, low), high)
-
-
-def sane_pose(pose: Transform) -> Transform:
-    """The pose with its angles folded where they are many turns; CarlaError when it is not finite,
-    or absurdly far out."""
-    if not finite(*pose) or max(map(abs, pose[:3])) > _LIMIT:
-        raise CarlaError("Responding error: the transform is not finite or out of range")
-    if max(map(abs, pose[3:])) > 720.0:
-        return Transform(*pose[:3], *(math.fmod(angle, 360.0) for angle in pose[3:]))
-    return pose
-
-
-def clipped(vector: Sequence[float], limit: float) -> Any:
-    """The vector (3,) with each part within the limit; None when a part is no number."""
-    return np.clip(vector, -limit, limit) if finite(*vector) else None
-
-
-def colour(text: str) -> tuple[int, int, int]:
-    """(r, g, b) of CARLA's "r,g,b"; grey when it is none."""
-    try:
-        r, g, b = (min(255, max(0, int(part))) for part in text.split(","))
-    except ValueError:
-        return 128, 128, 128
-    return r, g, b
-
-
-def _turned(offsets: Any, yaws: Any) -> Any:
-    """(n, 3) offsets turned by (n,) yaws in degrees."""
-    cos, sin = np.cos(np.radians(yaws)), np.sin(np.radians(yaws))
-    x, y, z = offsets.T
-    return np.stack([x * cos - y * sin, x * sin + y * cos, z], axis=1)

@@ -10,7 +10,7 @@ from minicarla.wire import commands, rpc, structs
 from minicarla.wire.schema import WireError
 from minicarla.world import blueprints
 from minicarla.world.calls.registry import PARTIAL, Call, absent, procedure
-from minicarla.world.world import CarlaError
+from minicarla.world.outlet import CarlaError
 
 MAX_NESTED_COMMANDS = 16
 

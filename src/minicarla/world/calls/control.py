@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from minicarla.faults import FaultError
 from minicarla.world.calls.registry import COMPLETE, Call, procedure
-from minicarla.world.world import CarlaError
+from minicarla.world.outlet import CarlaError
 
 
 @procedure(COMPLETE, 'from this machine only; arms faults, "" forgets all', name="minicarla.fault")

@@ -6,8 +6,9 @@ from typing import Any
 
 from minicarla import CARLA_VERSION
 from minicarla.wire import stream, structs
+from minicarla.world import survey
 from minicarla.world.calls.registry import PARTIAL, Call, absent, procedure
-from minicarla.world.world import CarlaError
+from minicarla.world.outlet import CarlaError
 
 MAX_MAP_BYTES = 32 << 20
 _CLIENT_MAP = "OpenDriveMap"  # CARLA's name for the map of copy_opendrive_to_file
@@ -111,14 +112,14 @@ def set_weather_parameters(call: Call, weather: structs.WeatherParameters) -> No
 
 @procedure(PARTIAL, "what the ray goes through: bounding boxes, and the ground where it ends")
 def cast_ray(call: Call, start: structs.Vector3D, end: structs.Vector3D) -> list[structs.LabelledPoint]:
-    return call.world.cast_ray(start, end)
+    return survey.cast_ray(call.world.view, start, end)
 
 
 @procedure(PARTIAL, "hits bounding boxes and the ground")
 def project_point(
     call: Call, location: structs.Vector3D, direction: structs.Vector3D, distance: float
 ) -> tuple[bool, structs.LabelledPoint]:
-    hit = call.world.project(location, direction, distance)
+    hit = survey.project(call.world.view, location, direction, distance)
     return hit is not None, hit or structs.LabelledPoint(structs.Vector3D(), 0)
 
 
@@ -129,12 +130,12 @@ def draw_debug_shape(call: Call, shape: Any) -> None:
 
 @procedure(PARTIAL, "the static boxes of the map")
 def get_environment_objects(call: Call, tag: int) -> list[structs.EnvironmentObject]:
-    return call.world.environment_objects(tag)
+    return survey.environment_objects(call.world.roadmap, tag)
 
 
 @procedure(PARTIAL, "the static boxes of the map, and no actors")
 def get_all_level_BBs(call: Call, tag: int) -> list[structs.BoundingBox]:  # noqa: N802
-    return [thing.bounding_box for thing in call.world.environment_objects(tag)]
+    return [thing.bounding_box for thing in survey.environment_objects(call.world.roadmap, tag)]
 
 
 @procedure(PARTIAL, "accepted, without effect")
@@ -144,7 +145,7 @@ def enable_environment_objects(call: Call, ids: list[int], enable: bool) -> None
 
 @procedure()
 def get_names_of_all_objects(call: Call) -> list[str]:
-    return [thing.name for thing in call.world.environment_objects(255)]
+    return [thing.name for thing in survey.environment_objects(call.world.roadmap, 255)]
 
 
 @procedure(PARTIAL, "nothing is drawn")

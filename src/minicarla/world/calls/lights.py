@@ -6,7 +6,7 @@ from typing import Any
 
 from minicarla.wire import structs
 from minicarla.world.calls.registry import PARTIAL, Call, absent, procedure
-from minicarla.world.world import CarlaError
+from minicarla.world.outlet import CarlaError
 
 
 @procedure()

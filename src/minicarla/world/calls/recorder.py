@@ -5,7 +5,7 @@ from __future__ import annotations
 from minicarla.wire import structs
 from minicarla.world import recorder
 from minicarla.world.calls.registry import PARTIAL, Call, procedure
-from minicarla.world.world import CarlaError
+from minicarla.world.outlet import CarlaError
 
 _FORMAT = "in minicarla's own format; the name ends in .log or .rec"
 

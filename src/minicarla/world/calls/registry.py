@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, Protocol, get_type_hints
 
 from minicarla.wire import rpc
 from minicarla.wire.schema import Read, WireError, Write, reader, writer
-from minicarla.world.world import CarlaError, World
+from minicarla.world.outlet import CarlaError
+from minicarla.world.world import World
 
 COMPLETE, PARTIAL, ABSENT = "complete", "partial", "absent"
 
