@@ -183,6 +183,30 @@ def test_ctrl_c_before_the_first_step_leaves_nothing(tmp_path):
     assert "Traceback" not in err
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real file system of 4 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mount.returncode != 0:
+        pytest.skip("mounting a small file system is not permitted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
+def test_a_full_disk_is_one_line_and_no_half_checkpoint(small_disk):
+    done = run("train", *SMALL, "--run-dir", str(small_disk / "run"))
+    message = one_line_error(done, 1)
+    assert "No space left" in message or "disk is full" in message
+    checkpoints = small_disk / "run" / "checkpoints"
+    assert not checkpoints.exists() or not [p for p in checkpoints.iterdir() if p.name.startswith(".")]
+    for finished in checkpoints.glob("step_*") if checkpoints.exists() else []:
+        assert (finished / "state.json").stat().st_size > 0
+
+
 def test_help_and_presets():
     assert "train" in run("--help").stdout
     assert run("presets").stdout.split() == ["debug", "paper", "quick"]

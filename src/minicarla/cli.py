@@ -12,7 +12,12 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="A CARLA 0.9.16 server without a GPU.")
+app = typer.Typer(
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    help="A CARLA 0.9.16 server without a GPU.",
+)
 
 
 @app.callback()

@@ -42,18 +42,23 @@ class Server:
             if self.process.exit_status is not None:
                 if self.process.exit_status == 2:  # it was asked for something that cannot be
                     raise SetupError(self.process.output(800))
-                raise LaunchError(
-                    f"minicarla did not start ({self.process.describe_exit()}): {self.process.output(800)}"
-                )
+                why = last_line(self.process.output())
+                raise LaunchError(f"minicarla did not start ({self.process.describe_exit()}): {why}")
             if time.monotonic() > deadline:
                 raise LaunchError(
-                    f"minicarla was not ready within {deadline_s:g} s: {self.process.output(800)}"
+                    f"minicarla was not ready within {deadline_s:g} s: {last_line(self.process.output())}"
                 )
             time.sleep(0.01)
 
     def stop(self, grace_s: float = 0.0) -> None:
         """End it; only it."""
         self.process.stop(grace_s)
+
+
+def last_line(output: str) -> str:
+    """Where a failed program says why: errors and tracebacks both end with it."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "it said nothing"
 
 
 def free_port(first: int, tries: int = 200) -> int:
