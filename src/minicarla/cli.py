@@ -53,7 +53,7 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
     print(
-        f"minicarla {CARLA_VERSION} ready on {host}:{server.port} (streams {server.stream_port}), "
+        f"minicarla {CARLA_VERSION} ready on {server.host}:{server.port} (streams {server.stream_port}), "
         f"map {server.world.roadmap.name}",
         flush=True,
     )

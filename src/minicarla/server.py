@@ -302,6 +302,7 @@ class Server:
                     continue
                 reason = getattr(error, "strerror", None) or str(error)
                 raise OSError(errno.EADDRINUSE, f"port {chosen + 1} of {self.host}: {reason}") from None
+            self.host = first.getsockname()[0]  # tokens carry addresses, not names
             self.port, self.stream_port = chosen, chosen + 1
             self._listeners = [first, second]
             for listener, kind in ((first, Client), (second, Subscriber)):

@@ -532,6 +532,13 @@ def test_a_pair_of_ports_is_found_or_refused() -> None:
     second.close()
 
 
+def test_a_host_may_be_a_name(serve: Serve) -> None:
+    running = serve(host="localhost", synchronous=True)
+    assert running.server.host == "127.0.0.1"
+    pose = _wire_pose(6 * [0.0])
+    assert len(running.wire().call("spawn_actor", [0, "sensor.camera.rgb", []], pose)[5]) == 24
+
+
 def test_errands_run_in_the_servers_thread(serve: Serve) -> None:
     running = serve(synchronous=True)
     seen: list[Any] = []

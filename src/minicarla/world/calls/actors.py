@@ -295,6 +295,6 @@ def get_imui_gravity(call: Call) -> float:
     return call.world.imu_gravity
 
 
-@procedure()
+@procedure(PARTIAL, "read back, but the IMU measures 9.81")
 def set_imui_gravity(call: Call, gravity: float) -> None:
     call.world.imu_gravity = gravity
