@@ -29,11 +29,11 @@ def _commands() -> None:
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(help="Port of the calls; streams use the next. 0: any free pair.")
+        int, typer.Option(min=0, max=65534, help="Port of the calls; streams use the next. 0: any free pair.")
     ] = 2000,
     map: Annotated[str, typer.Option(help="Bundled map, or an OpenDRIVE file.")] = "town",
-    npc: Annotated[int, typer.Option(help="Vehicles of the server's own traffic.")] = 0,
-    seed: Annotated[int, typer.Option(help="Of traffic and noise.")] = 0,
+    npc: Annotated[int, typer.Option(min=0, help="Vehicles of the server's own traffic.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of traffic and noise.")] = 0,
     faults: Annotated[str, typer.Option(help="Faults to commit, see the documentation.")] = "",
     synchronous: Annotated[bool, typer.Option(help="Wait for tick() from the start.")] = False,
     parent_pid: Annotated[int, typer.Option(help="End when that process is gone.")] = 0,

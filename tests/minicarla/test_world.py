@@ -173,6 +173,16 @@ def test_rigid_attachment_follows_in_the_same_tick() -> None:
     assert row(world, camera)["location"].tolist() == pytest.approx(expected[:3], rel=1e-5)
 
 
+def test_sensor_tick_spaces_the_measurements() -> None:
+    world = make()
+    vehicle = car(world)
+    sensor = world.spawn(blueprints.describe("sensor.other.imu", sensor_tick="0.15"), Transform(), vehicle.id)
+    frames = [world.tick() for _ in range(10)]
+    tape: Any = world.outlet
+    sent = [int.from_bytes(data[8:16], "little") for number, data in tape.messages if number == sensor.stream]
+    assert sent == frames[::3]
+
+
 def test_a_spring_arm_takes_the_yaw_alone_and_lags() -> None:
     world = make()
     vehicle = car(world)

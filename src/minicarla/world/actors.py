@@ -86,7 +86,7 @@ class Sensor(Actor):
 
     device: Any = None
     period = 0.0  # simulated seconds between measurements; 0: each tick
-    due = 0.0  # simulated time of the next one
+    due = -math.inf  # simulated time of the next one
 
 
 class Vehicle(Actor):

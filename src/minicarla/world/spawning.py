@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ from minicarla.world.sane import colour
 
 if TYPE_CHECKING:
     from minicarla.world.world import World
+
+log = logging.getLogger("minicarla")
 
 SPAWN_COLLISION = "Spawn failed because of collision at spawn position"
 SPAWN_INVALID = "Spawn failed because of invalid actor description"
@@ -199,23 +202,23 @@ def _solids(world: World) -> tuple[Any, Any, Any]:
 
 def populate(world: World, count: int) -> None:
     """Put ``count`` vehicles of the server's own traffic on spawn points, by the seed."""
-    if not count:
-        return
     random = np.random.default_rng([world.seed, 2])
     points = world.roadmap.spawn_points
     cars = [row for row in blueprints.VEHICLES if row.base_type in ("car", "van")]
     placed = 0
     for index in random.permutation(len(points)):
+        if placed == count:
+            return
         car = cars[int(random.integers(len(cars)))]
         paint = str(random.choice(car.colours)) if car.colours else "33,33,33"
         description = blueprints.describe(car.id, role_name=AUTOPILOT_ROLE, color=paint)
-        if placed == count:
-            return
         try:
             world.spawn(description, points[int(index)])
             placed += 1
         except CarlaError:
             continue
+    if placed < count:
+        log.warning("the map has room for %d of %d vehicles", placed, count)
 
 
 def _turned(offsets: Any, yaws: Any) -> Any:

@@ -237,7 +237,8 @@ class World:
             if sensor.period and not device.event:
                 if self.elapsed + 1e-9 < sensor.due:
                     continue
-                sensor.due = max(sensor.due + sensor.period, self.elapsed)
+                following = sensor.due + sensor.period
+                sensor.due = following if following > self.elapsed else self.elapsed + sensor.period
             parent = sensor.parent.id if sensor.parent is not None else 0
             for body in device.measure_all(view, sensor.pose, parent):
                 head = stream.header(device.wire_type, self.frame, self.elapsed, sensor.pose)
