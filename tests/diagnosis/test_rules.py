@@ -268,6 +268,27 @@ def test_reaching_the_goal_every_time_is_no_single_cause(tmp_path: Path) -> None
     assert above_info(judge(tmp_path, made)) == []
 
 
+def test_failing_in_one_way_at_first_is_a_note_and_for_good_a_warning(tmp_path: Path) -> None:
+    made = healthy(0)
+    episodes = made.points["train/episode_length"]
+    assert len(episodes) > 100
+    made.drop("train/termination", "eval/success")
+    made.points["train/termination_off_road"] = [(s, w, 1.0) for s, w, _ in episodes]
+    learning = judge(tmp_path / "a", made)
+    assert {f.id: f.severity for f in learning.findings}["single-cause-termination"] == INFO
+    for tag in ("train/episode_length", "train/episode_reward"):
+        made.points[tag] = [(s, w, 40.0 + i % 7) for i, (s, w, _) in enumerate(episodes)]
+    stuck = judge(tmp_path / "b", made)
+    assert {f.id: f.severity for f in stuck.findings}["single-cause-termination"] == WARNING
+
+
+def test_a_network_that_stands_still_is_not_a_missing_target(tmp_path: Path) -> None:
+    made = healthy(0)
+    SICK["gradient-missing"][0](made)
+    made.put("agent/target_drift_actor", lambda p: 0.0)
+    assert "target-encoders-missing" not in {f.id for f in judge(tmp_path, made).findings}
+
+
 def test_nan_before_the_first_episode_is_padding_later_it_is_not(tmp_path: Path) -> None:
     made = renamed(healthy(0), "sb3")
     points = made.points["rollout/ep_rew_mean"]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, percent
+from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, percent
 from ..run import Run
 from ..series import Series
 
 ALL = 0.95
 LEAST = 20
 """Episodes below which a share of 95 % says nothing."""
+MANY = 100
+"""Episodes after which an agent that learns fails in more than one way, or less."""
+RULES = ("lane invasion", "lane touch", "marking")
+"""Offences that a rule makes an end; what really stops a drive is how every agent fails at first."""
 _GOOD = ("success", "time_limit", "goal", "timeout", "truncated", "max_steps")
 _EXPLAINED = "Which event ended each episode is counted in train/termination_<cause> (info['termination'])."
 
@@ -120,20 +124,37 @@ def _finding(label: str, share: float, evidence: list[Evidence], tags: tuple[str
             )
         )
         tags = (*tags, lengths.tag)
+    offence = any(word in label for word in RULES)
+    stuck = run.episodes is not None and run.episodes >= MANY and not _improving(run)
     return Finding(
         "single-cause-termination",
-        WARNING,
+        WARNING if offence or stuck else INFO,
         f"{percent(share)} of the episodes are ended by {label}",
         evidence,
         "The termination rule, not the task, decides how long an episode is: the agent sees the same few "
         "first "
-        "metres again and again and never learns what comes later.",
-        "End episodes on what makes driving impossible (collision, off the road, wrong way, stuck) and "
-        "price the rest "
-        "in the reward; a touched marking is an offence, not an end.",
+        "metres again and again and never learns what comes later."
+        if offence
+        else "Every episode fails in the same way. At the beginning of training that is how it is; if it "
+        "stays so, the agent never sees what comes after.",
+        "End episodes on what makes driving impossible (collision, off the road, wrong way, stuck) and price "
+        "the rest in the reward; a touched marking is an offence, not an end."
+        if offence
+        else "Train on if returns or lengths rise; otherwise look at what leads there (saturation, reward, "
+        "exploration), and start episodes at other places too.",
         0.9,
         plots=tuple((t,) for t in tags),
     )
+
+
+def _improving(run: Run) -> bool:
+    for name in ("episode_return", "episode_length", "route_completion"):
+        s = run.get(name)
+        if s is not None and len(s) >= LEAST:
+            t = s.trend()
+            if t.slope > 0 and t.p < 0.05:
+                return True
+    return False
 
 
 RULE = Rule(

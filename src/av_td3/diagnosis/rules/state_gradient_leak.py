@@ -36,6 +36,7 @@ EXPLAINS = (
     "q-above-reward-bound",
     "head-starved",
     "gradient-explosion",
+    "representation-collapse",
     "reward-degrading",
     "episode-collapse",
     "nan-or-inf",
