@@ -107,7 +107,7 @@ def train(
         Path | None, typer.Option(help="Run directory whose 10K gate earns a run of a million steps.")
     ] = None,
     ungated: Annotated[bool, typer.Option(help="A million steps without a passed gate.")] = False,
-    debug: Annotated[bool, typer.Option(help="Tracebacks, and the worker's log on the terminal.")] = False,
+    debug: Annotated[bool, typer.Option(help="Tracebacks instead of one-line errors.")] = False,
     run_dir: Annotated[Path | None, typer.Option(help="Where to write; default: runs/<name>.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run directory.")] = None,
 ) -> None:

@@ -235,6 +235,7 @@ class TrainConfig(Section):
     threads: int | None = Field(default=None, ge=1)
     """torch's intra-op threads; null: all cores.  On a machine that is shared, one fewer."""
     debug: bool = False
+    """Tracebacks instead of one-line errors."""
 
 
 class EvaluationConfig(Section):

@@ -39,7 +39,7 @@ OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 def start(config: Config, preset: str, path: Path | None, fault: Fault | None = None) -> int:
     """A new run, with a fault of the catalogue committed in it if given; returns the exit status."""
-    with _one_line_errors():
+    with contextlib.nullcontext() if config.train.debug else _one_line_errors():
         path = path or default_path(preset, config.train.seed)
         run = RunDirectory.create(path, config, provenance.collect())
         try:
