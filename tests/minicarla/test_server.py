@@ -532,6 +532,31 @@ def test_a_pair_of_ports_is_found_or_refused() -> None:
     second.close()
 
 
+def test_pictures_come_after_events_and_a_failing_sensor_is_told(serve: Serve) -> None:
+    running = serve(synchronous=True)
+    wire = running.wire()
+    pose = _wire_pose(6 * [0.0])
+    camera = wire.call("spawn_actor", [0, "sensor.camera.rgb", []], pose)
+    imu = wire.call("spawn_actor", [0, "sensor.other.imu", []], pose)
+    readers = [wire.subscribe(struct.unpack_from("<I", actor[5])[0]) for actor in (camera, imu)]
+    until(lambda: len(running.server.subscribers) == 2)
+    order: list[int] = []
+    send = running.server.send
+    running.server.send = lambda stream, *parts: (order.append(stream), send(stream, *parts))[1]  # type: ignore
+    frame = wire.call("tick_cue")
+    for reader in readers:
+        assert int.from_bytes(reader.next()[8:16], "little") == frame
+    assert order == [3, 2]
+
+    def broken(*_: object) -> None:
+        raise ValueError("no light")
+
+    running.server.world.sensors[0].device.measure_all = broken
+    assert wire.call("tick_cue") == frame + 1
+    with pytest.raises(RuntimeError, match="internal error"):
+        wire.call("tick_cue")
+
+
 def test_a_host_may_be_a_name(serve: Serve) -> None:
     running = serve(host="localhost", synchronous=True)
     assert running.server.host == "127.0.0.1"

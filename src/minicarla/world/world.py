@@ -34,6 +34,17 @@ _REMEMBERED_BOXES = 4096
 _SHORTEST = 1e-4  # s, a tick
 
 
+_PROMPT = frozenset(
+    {
+        stream.SensorType.COLLISION,
+        stream.SensorType.OBSTACLE,
+        stream.SensorType.GNSS,
+        stream.SensorType.IMU,
+    }
+)
+"""Sensors whose messages are sent before the snapshot, and before the client's ``tick`` returns."""
+
+
 class World:
     """Everything that a client can see or change.
 
@@ -72,6 +83,9 @@ class World:
         self._snapshots = SnapshotWriter()
         self._layout_stale = True
         self._attached: list[tuple[Actor, Actor]] = []
+        self._prompt: list[Sensor] = []
+        self._slow: list[Sensor] = []
+        self._unfinished = False
         self._controlled: dict[int, Vehicle] = {}  # vehicles that a controller of ours drives
         self.imu_gravity = 9.81
         self.replay_factor = 1.0
@@ -95,6 +109,7 @@ class World:
         """Start a new episode on a map that is loaded already."""
         self.stop_recorder()
         self.replayer = None
+        self._unfinished = False
         self.roadmap = roadmap
         self.episode_id += 1
         self.actors.clear()
@@ -167,7 +182,18 @@ class World:
     # ------------------------------------------------------------------ the tick
 
     def tick(self) -> int:
-        """Advance by one step and publish it; returns the new frame."""
+        """Advance by one step and publish all of it; returns the new frame."""
+        self.advance()
+        self.finish()
+        return self.frame
+
+    def advance(self) -> int:
+        """Advance by one step, publish what happened and the snapshot; returns the new frame.
+
+        What takes long to measure, pictures above all, is left to :meth:`finish`, so that the
+        client may go on meanwhile.  Nothing may change the world in between.
+        """
+        self.finish()
         if self.before_tick is not None:
             self.before_tick()
         dt = self.delta
@@ -184,7 +210,12 @@ class World:
             self._lay_out()
         for actor, parent in self._attached:
             actor.follow(self.pose(parent), dt)
-        self._measure(dt, contacts)
+        view = self.view
+        view.frame, view.dt, view.time = self.frame, dt, self.elapsed
+        view.weather, view.contacts = self.weather, contacts
+        for sensor in self._prompt:
+            self._measure(sensor)
+        self._unfinished = bool(self._slow)
         if self.recorder is not None:
             self.recorder.record(self, contacts)
         self._publish_snapshot(dt)
@@ -195,6 +226,8 @@ class World:
         others = [actor for actor in self.actors.values() if not actor.embodied]
         self._attached = [(actor, actor.parent) for actor in others if actor.parent is not None]
         self._snapshots.lay_out(self.bodies, others)
+        self._prompt = [sensor for sensor in self.sensors if sensor.device.wire_type in _PROMPT]
+        self._slow = [sensor for sensor in self.sensors if sensor.device.wire_type not in _PROMPT]
         self._layout_stale = False
 
     def _look_around(self) -> None:
@@ -226,23 +259,26 @@ class World:
             if vehicle.constant_velocity is not None:
                 bodies.velocity[row] = axes @ vehicle.constant_velocity
 
-    def _measure(self, dt: float, contacts: Sequence[Any]) -> None:
-        view = self.view
-        view.frame, view.dt, view.time = self.frame, dt, self.elapsed
-        view.weather, view.contacts = self.weather, contacts
-        for sensor in self.sensors:
-            device: Any = sensor.device
-            if not self.outlet.has_reader(sensor.stream):
-                continue
-            if sensor.period and not device.event:
-                if self.elapsed + 1e-9 < sensor.due:
-                    continue
-                following = sensor.due + sensor.period
-                sensor.due = following if following > self.elapsed else self.elapsed + sensor.period
-            parent = sensor.parent.id if sensor.parent is not None else 0
-            for body in device.measure_all(view, sensor.pose, parent):
-                head = stream.header(device.wire_type, self.frame, self.elapsed, sensor.pose)
-                self.outlet.send(sensor.stream, head, body)
+    def finish(self) -> None:
+        """Measure what :meth:`advance` left."""
+        if self._unfinished:
+            self._unfinished = False
+            for sensor in self._slow:
+                self._measure(sensor)
+
+    def _measure(self, sensor: Sensor) -> None:
+        device = sensor.device
+        if not self.outlet.has_reader(sensor.stream):
+            return
+        if sensor.period and not device.event:
+            if self.elapsed + 1e-9 < sensor.due:
+                return
+            following = sensor.due + sensor.period
+            sensor.due = following if following > self.elapsed else self.elapsed + sensor.period
+        parent = sensor.parent.id if sensor.parent is not None else 0
+        for body in device.measure_all(self.view, sensor.pose, parent):
+            head = stream.header(device.wire_type, self.frame, self.elapsed, sensor.pose)
+            self.outlet.send(sensor.stream, head, body)
 
     def _publish_snapshot(self, dt: float) -> None:
         if not self.outlet.has_reader(stream.WORLD_STREAM):

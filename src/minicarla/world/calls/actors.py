@@ -176,7 +176,7 @@ absent(
 def apply_batch(call: Call, batch: list[Any], do_tick: bool = False) -> list[Any]:
     results = [_entry(call, command, 0) for command in batch]
     if do_tick:
-        call.world.tick()
+        call.world.advance()
     return results
 
 

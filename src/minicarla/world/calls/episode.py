@@ -53,7 +53,7 @@ def set_episode_settings(call: Call, settings: structs.EpisodeSettings) -> int:
 
 @procedure()
 def tick_cue(call: Call) -> int:
-    return call.world.tick()
+    return call.world.advance()
 
 
 @procedure()
