@@ -37,6 +37,8 @@ REPLY_BACKLOG = 1 << 20
 """Unsent bytes of answers beyond which no further request of that client is taken up."""
 STREAM_PATIENCE = 0.5
 """Seconds that a client's own tick waits for the streams that it is opening."""
+LAZY_REPLY = 0.01
+"""Seconds that an answer which nobody waits for may be held back."""
 REQUESTS_PER_TURN = 256
 """Requests of one client that are answered before the others get their turn."""
 TOTAL_PENDING = 256 << 20
@@ -157,6 +159,7 @@ class Client(Connection):
     def __init__(self, server: Server, sock: socket.socket) -> None:
         self.requests = rpc.Requests()
         self.announced: dict[int, float] = {}
+        self._unawaited = bytearray()
         super().__init__(server, sock)
 
     def wants_input(self) -> bool:
@@ -184,6 +187,30 @@ class Client(Connection):
             self.server.faults.arm(spec)
         else:
             self.server.faults.clear()
+
+    def reply(self, data: bytes, awaited: bool) -> None:
+        """Send an answer; one that the client does not wait for goes along with the next that it does.
+
+        The client has to get it, or it would remember the call for ever, but it need not be woken
+        for it.
+        """
+        if awaited:
+            if self._unawaited:
+                data = bytes(self._unawaited) + data
+                self._unawaited.clear()
+            self.send(data)
+            return
+        if not self._unawaited:
+            self.server.unawaited.append((time.monotonic() + LAZY_REPLY, self))
+        self._unawaited += data
+        if len(self._unawaited) > REPLY_BACKLOG:
+            self.flush_replies()
+
+    def flush_replies(self) -> None:
+        """Send the answers that nobody waits for."""
+        if self._unawaited:
+            self.send(bytes(self._unawaited))
+            self._unawaited.clear()
 
     def announce(self, stream_id: int) -> None:
         """This client is about to open a stream; see :meth:`Server._await_streams`."""
@@ -265,6 +292,7 @@ class Server:
         self.subscribers: defaultdict[int, list[Subscriber]] = defaultdict(list)
         self.connections: set[Connection] = set()
         self.hungry: deque[Client] = deque()
+        self.unawaited: deque[tuple[float, Client]] = deque()  # answers held back, and until when
         self._stopping = False
         self._blind = False
         self._restart_after: float | None = None
@@ -328,10 +356,15 @@ class Server:
                         self._free_tick()
                         due = max(due + 1.0 / FREE_RATE, now)
                     timeout = max(0.0, due - time.monotonic())
+                if self.unawaited:
+                    left = max(0.0, self.unawaited[0][0] - time.monotonic())
+                    timeout = left if timeout is None else min(timeout, left)
                 if self.hungry:
                     timeout = 0.0
                 for key, events in self.selector.select(timeout):
                     key.data(events)
+                while self.unawaited and self.unawaited[0][0] <= time.monotonic():
+                    self.unawaited.popleft()[1].flush_replies()
                 for _ in range(len(self.hungry)):
                     self.hungry.popleft().serve()
                 if self.faults:
@@ -482,7 +515,8 @@ class Server:
             return
         try:
             if fault:
-                client.send(rpc.reply(request.id, failure(request.name, "an error on purpose")))
+                refusal = failure(request.name, "an error on purpose")
+                client.reply(rpc.reply(request.id, refusal), request.waits)
                 return
             if self._blind and request.name == "tick_cue":
                 self._blind = False
@@ -493,7 +527,7 @@ class Server:
         except Exception:
             log.exception("%s failed", request.name)
             result = failure(request.name, f"internal error of minicarla in {request.name}")
-        client.send(rpc.reply(request.id, result))
+        client.reply(rpc.reply(request.id, result), request.waits)
         try:
             self.world.finish()
         except Exception:

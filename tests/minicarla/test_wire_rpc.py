@@ -29,6 +29,13 @@ def test_requests_come_in_any_pieces(cuts: list[int]) -> None:
     assert requests.pending == 0
 
 
+def test_metadata_says_whether_the_client_waits() -> None:
+    requests = rpc.Requests()
+    for parameters in ([[True], 1], [[False], 1], []):
+        requests.feed(msgpack.packb([0, 1, "x", parameters]))
+    assert [requests.next().waits for _ in range(3)] == [False, True, True]  # type: ignore[union-attr]
+
+
 @settings(deadline=None, derandomize=True, database=None)
 @given(data=st.binary(max_size=200))
 def test_any_bytes_are_a_request_nothing_or_an_error(data: bytes) -> None:

@@ -29,6 +29,7 @@ class Request(NamedTuple):
     id: int
     name: str
     arguments: list[Any]
+    waits: bool = True  # False: the client has gone on, and will discard the answer
 
 
 class Requests:
@@ -80,7 +81,8 @@ class Requests:
             or type(message[3]) is not list
         ):
             raise WireError("not a request [0, id, name, [metadata, ...]]")
-        return Request(message[1], message[2], message[3][1:])
+        parameters = message[3]
+        return Request(message[1], message[2], parameters[1:], not parameters or parameters[0] != [True])
 
 
 _pack: Callable[[Any], bytes] = msgpack.Packer(use_bin_type=True, autoreset=True).pack
