@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install train test lint bench faults clean
+.PHONY: help install train test lint bench faults mutants clean
 
 help:            ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -34,6 +34,9 @@ bench: $(STAMP)  ## speed of the simulator and of the update
 
 faults: $(STAMP) ## commit every fault of the catalogue and see whether the diagnosis names it (hours)
 	$(BIN)/python -m benchmarks.fault_table $(ARGS)
+
+mutants: $(STAMP) ## put faults into the update and the replay: a test must fail for each (2 minutes)
+	$(BIN)/python -m benchmarks.mutants
 
 clean:           ## remove the virtual environment and caches (not the runs)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info
