@@ -398,7 +398,10 @@ class Server:
         with contextlib.suppress(OSError):
             self._wake_read.recv(4096)
         while self._errands:
-            self._errands.popleft()()
+            try:
+                self._errands.popleft()()
+            except Exception:
+                log.exception("an errand failed")
 
     def _hang_up(self) -> None:
         for connection in list(self.connections):
