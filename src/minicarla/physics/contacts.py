@@ -16,9 +16,11 @@ RESTITUTION = 0.15  # car bodies crumple
 SLOW = 1.0  # m/s; below it nothing bounces
 FRICTION = 0.4  # metal on metal, on walls
 _ROUNDS = 4  # of the impulse solver, for bodies that touch several others
-_CELL = 4.0  # metres
-_REACH = 7.0  # metres around a body's origin in which the grid promises every static box
+_CELL = 2.0  # metres
+_MOST_CELLS = 2000  # a side; cells grow on larger maps
+_REACHES = (4.5, 9.0)  # metres around a body's origin in which each grid promises every static box
 _ROOM = 1e-4  # metres left between bodies that were pushed apart
+_NONE: Ints = np.zeros(0, np.int64)
 
 
 class Contact(NamedTuple):
@@ -37,11 +39,7 @@ class Contact(NamedTuple):
 
 
 class Solids:
-    """The map's solid boxes, found by place.
-
-    A grid of square cells; each lists the boxes that come within ``_REACH`` of any
-    point in it.
-    """
+    """The map's solid boxes, found by place."""
 
     def __init__(self, statics: Sequence[Any]) -> None:
         kept = [(i, box) for i, box in enumerate(statics) if box.solid]
@@ -49,66 +47,39 @@ class Solids:
         self.centre = np.array([box.centre for _, box in kept], np.float64).reshape(-1, 3)
         self.extent = np.array([box.extent for _, box in kept], np.float64).reshape(-1, 3)
         self.yaw = np.radians(np.array([box.yaw for _, box in kept], np.float64))
-        self._grid()
+        self.cos, self.sin = np.cos(self.yaw), np.sin(self.yaw)
+        # A car in town, and what is long or fast; few boxes are within the reach of a car.
+        self._grids = [_Grid(self, reach) for reach in _REACHES] if kept else []
 
     def __len__(self) -> int:
         return len(self.index)
 
-    def _grid(self) -> None:
-        if not len(self):
-            return
-        radius = np.hypot(self.extent[:, 0], self.extent[:, 1])[:, None]
-        pad = _REACH + _CELL
-        self.low = (self.centre[:, :2] - radius).min(axis=0) - pad
-        high = (self.centre[:, :2] + radius).max(axis=0) + pad
-        self.shape = np.ceil((high - self.low) / _CELL).astype(np.int64)
-        cells: list[Ints] = []
-        margin = _REACH + _CELL * math.sqrt(0.5)
-        for (x, y, _), (ex, ey, _), yaw, r in zip(
-            self.centre, self.extent, self.yaw, radius[:, 0], strict=True
-        ):
-            i0, j0 = np.floor((np.array([x, y]) - r - margin - self.low) / _CELL).astype(int).clip(0)
-            i1, j1 = np.ceil((np.array([x, y]) + r + margin - self.low) / _CELL).astype(int)
-            i, j = np.meshgrid(
-                np.arange(i0, min(i1, self.shape[0])), np.arange(j0, min(j1, self.shape[1])), indexing="ij"
-            )
-            dx = self.low[0] + (i + 0.5) * _CELL - x
-            dy = self.low[1] + (j + 0.5) * _CELL - y
-            along = np.abs(dx * math.cos(yaw) + dy * math.sin(yaw))
-            across = np.abs(dy * math.cos(yaw) - dx * math.sin(yaw))
-            near = (along <= ex + margin) & (across <= ey + margin)
-            cells.append((i[near] * self.shape[1] + j[near]).astype(np.int64))
-        where = np.concatenate(cells)
-        which = np.repeat(np.arange(len(self)), [len(c) for c in cells])
-        order = np.argsort(where, kind="stable")
-        self.members = which[order]
-        self.start = np.searchsorted(where[order], np.arange(int(np.prod(self.shape)) + 1))
-
     def near(self, x: Floats, y: Floats, reach: Floats) -> tuple[Ints, Ints]:
-        """Pairs (body, box) that may touch when bodies reach as far as ``reach``."""
-        none = np.zeros(0, np.int64)
-        if not len(self):
-            return none, none
-        i = ((x - self.low[0]) * (1.0 / _CELL)).astype(np.int64)
-        j = ((y - self.low[1]) * (1.0 / _CELL)).astype(np.int64)
-        inside = (x > self.low[0]) & (y > self.low[1]) & (i < self.shape[0]) & (j < self.shape[1])
-        cell = np.where(inside, i * self.shape[1] + j, 0)
-        first = self.start[cell]
-        count = np.where(inside, self.start[cell + 1] - first, 0)
-        far = reach > _REACH
-        if far.any():  # long or fast: the grid does not promise enough
-            count[far] = 0
-        total = int(count.sum())
-        body = np.repeat(np.arange(len(x)), count)
-        box = self.members[np.arange(total) + np.repeat(first - (np.cumsum(count) - count), count)]
-        if far.any():
-            rows = np.flatnonzero(far)
-            body = np.concatenate([body, np.repeat(rows, len(self))])
-            box = np.concatenate([box, np.tile(np.arange(len(self)), len(rows))])
+        """Pairs (body, box) of boxes closer than ``reach`` (n,) to the bodies' places (n,)."""
+        if not self._grids:
+            return _NONE, _NONE
+        most = float(reach.max())
+        if most <= _REACHES[0]:
+            body, box = self._grids[0].look_up(x, y)
+        else:
+            parts = []
+            low = 0.0
+            for limit, grid in zip((*_REACHES, np.inf), (*self._grids, None), strict=True):
+                rows = np.flatnonzero((reach > low) & (reach <= limit))
+                low = limit
+                if not len(rows):
+                    continue
+                if grid is None:  # too far for any grid: all boxes
+                    parts.append((np.repeat(rows, len(self)), np.tile(np.arange(len(self)), len(rows))))
+                else:
+                    found, box = grid.look_up(x[rows], y[rows])
+                    parts.append((rows[found], box))
+            body = np.concatenate([p[0] for p in parts])
+            box = np.concatenate([p[1] for p in parts])
         if not len(body):
-            return none, none
+            return _NONE, _NONE
         dx, dy = x[body] - self.centre[box, 0], y[body] - self.centre[box, 1]
-        cos, sin = np.cos(self.yaw[box]), np.sin(self.yaw[box])
+        cos, sin = self.cos[box], self.sin[box]
         r = reach[body]
         close = (np.abs(dx * cos + dy * sin) < self.extent[box, 0] + r) & (
             np.abs(dy * cos - dx * sin) < self.extent[box, 1] + r
@@ -116,18 +87,63 @@ class Solids:
         return body[close], box[close]
 
 
+class _Grid:
+    """Square cells, each with the boxes that come within ``reach`` of any point in it."""
+
+    def __init__(self, solids: Solids, reach: float) -> None:
+        radius = np.hypot(solids.extent[:, 0], solids.extent[:, 1])
+        low = (solids.centre[:, :2] - radius[:, None]).min(axis=0) - reach
+        high = (solids.centre[:, :2] + radius[:, None]).max(axis=0) + reach
+        self._cell = cell = max(_CELL, float((high - low).max()) / _MOST_CELLS)
+        # A border of empty cells stands for all that lies outside.
+        self._x0, self._y0 = (low - 2.0 * cell).tolist()
+        self._across, self._down = (np.ceil((high - low) / cell).astype(int) + 4).tolist()
+        margin = reach + cell * math.sqrt(0.5)
+        where, which = [], []
+        for m in range(len(solids)):
+            x, y = solids.centre[m, 0] - self._x0, solids.centre[m, 1] - self._y0
+            span = float(radius[m]) + margin
+            i = np.arange(max(1, int((x - span) / cell)), min(self._across - 1, int((x + span) / cell) + 1))
+            j = np.arange(max(1, int((y - span) / cell)), min(self._down - 1, int((y + span) / cell) + 1))
+            dx, dy = ((i + 0.5) * cell - x)[:, None], (j + 0.5) * cell - y
+            cos, sin = solids.cos[m], solids.sin[m]
+            near = (np.abs(dx * cos + dy * sin) <= solids.extent[m, 0] + margin) & (
+                np.abs(dy * cos - dx * sin) <= solids.extent[m, 1] + margin
+            )
+            cells = (i[:, None] * self._down + j)[near]
+            where.append(cells)
+            which.append(np.full(len(cells), m))
+        cells = np.concatenate(where)
+        order = np.argsort(cells, kind="stable")
+        self._members = np.concatenate(which)[order]
+        self._start = np.searchsorted(cells[order], np.arange(self._across * self._down))
+        self._count = np.bincount(cells, minlength=self._across * self._down)
+
+    def look_up(self, x: Floats, y: Floats) -> tuple[Ints, Ints]:
+        """Pairs (index of a place, box) of all boxes that the places' cells list."""
+        scale = 1.0 / self._cell
+        i = np.minimum(np.maximum((x - self._x0) * scale, 0.0), self._across - 1.0).astype(np.int64)
+        j = np.minimum(np.maximum((y - self._y0) * scale, 0.0), self._down - 1.0).astype(np.int64)
+        cell = i * self._down + j
+        count = self._count[cell]
+        if not np.count_nonzero(count):
+            return _NONE, _NONE
+        body = np.repeat(np.arange(len(x)), count)
+        before = np.cumsum(count) - count
+        return body, self._members[np.arange(len(body)) + (self._start[cell] - before)[body]]
+
+
 def near_pairs(x: Floats, y: Floats, reach: Floats) -> tuple[Ints, Ints]:
     """Pairs (i, j) of discs of radius ``reach`` that overlap: sort and sweep along x."""
     n = len(x)
-    none = np.zeros(0, np.int64)
     if n < 2:
-        return none, none
+        return _NONE, _NONE
     order = np.argsort(x, kind="stable")
     xs = x[order]
     count = np.searchsorted(xs, xs + 2.0 * reach.max()) - np.arange(n) - 1
     total = int(count.sum())
     if not total:
-        return none, none
+        return _NONE, _NONE
     first = np.repeat(np.arange(n), count)
     second = first + 1 + np.arange(total) - np.repeat(np.cumsum(count) - count, count)
     i, j = order[first], order[second]
