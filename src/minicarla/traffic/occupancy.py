@@ -11,9 +11,11 @@ from minicarla.world.bodies import Bodies
 
 Floats = NDArray[np.float64]
 
-CELL = 0.5  # metres
+CELL = 0.7  # metres
 WIDEN = 1.25
 """Metres painted beside a body: a path's point is struck when a car driving along it would be."""
+SHORTEST = 0.75
+"""Metres painted at least before and behind a body's middle: points of a path are a metre apart."""
 _MOST = 4096  # cells a side; larger maps wrap around, which costs a look-up, not a mistake
 
 
@@ -57,7 +59,8 @@ class Occupancy:
         self, bodies: Bodies, rows: Any, cos: Floats, sin: Floats, u: Floats, v: Floats
     ) -> NDArray[np.int64]:
         cos, sin = cos[rows], sin[rows]
-        length, width = bodies.extent[rows, 0], bodies.extent[rows, 1] + WIDEN
+        length = np.maximum(bodies.extent[rows, 0], SHORTEST)
+        width = bodies.extent[rows, 1] + WIDEN
         x, y, _ = bodies.position[rows, :, None].transpose(1, 0, 2)
         painted = self.cells(
             x + (length * cos)[:, None] * u - (width * sin)[:, None] * v,
@@ -72,8 +75,9 @@ class Occupancy:
 
 
 def _unit_points(most: tuple[float, float]) -> tuple[Floats, Floats]:
-    """Points of the box from -1 to 1, less than a cell apart on bodies up to a size."""
-    u = np.linspace(-1.0, 1.0, int(2.0 * most[0] / CELL) + 2)
-    v = np.linspace(-1.0, 1.0, int(2.0 * (most[1] + WIDEN) / CELL) + 2)
+    """Points of the box from -1 to 1, so close on bodies up to a size that no cell is left out."""
+    step = CELL / 2.0**0.5  # at any heading
+    u = np.linspace(-1.0, 1.0, int(2.0 * most[0] / step) + 2)
+    v = np.linspace(-1.0, 1.0, int(2.0 * (most[1] + WIDEN) / step) + 2)
     u, v = np.meshgrid(u, v)
     return u.ravel(), v.ravel()
