@@ -95,6 +95,17 @@ def test_wheels_take_time_to_turn():
     assert car.bodies.wheel_angle[0] == pytest.approx(MODELS[0].lock, abs=1e-6)
 
 
+def test_front_wheels_point_at_one_centre():
+    """Ackermann: both front wheels' axles meet on the rear axle's line."""
+    model = MODELS[0]
+    for inner in (20.0, -35.0, 0.0):
+        left, right = models.front_wheels(0, inner)
+        assert (right if inner > 0 else left) == inner
+        if inner:
+            a, b = (model.wheelbase / np.tan(np.radians(v)) for v in (left, right))
+            assert a - b == pytest.approx(model.track)
+
+
 def test_positive_steer_turns_right_and_yaw_grows():
     car = Track()
     car.roll(5.0)

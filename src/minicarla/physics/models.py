@@ -140,6 +140,18 @@ def model_of(blueprint: str) -> VehicleModel:
     return MODELS[_BY_ID[blueprint]]
 
 
+def front_wheels(model: int, inner: float) -> tuple[float, float]:
+    """Angles of the left and the right front wheel in degrees, right positive, by Ackermann.
+
+    model: index into :data:`MODELS`; inner: angle of the wheel inside the bend (``Bodies.wheel_angle``).
+    """
+    spec = MODELS[model]
+    across = math.tan(math.radians(abs(inner)))
+    outer = math.degrees(math.atan2(spec.wheelbase * across, spec.wheelbase + spec.track * across))
+    outer = math.copysign(outer, inner)
+    return (outer, inner) if inner > 0.0 else (inner, outer)
+
+
 _YAW_RADIUS = 0.26
 """Radius of gyration about z per metre of length; Model 3: 0.26 * 4.79 m, about 2860 kg m^2."""
 

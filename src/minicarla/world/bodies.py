@@ -38,7 +38,7 @@ _COLUMNS: tuple[tuple[str, Any, tuple[int, ...], Any], ...] = (
     ("reverse", np.bool_, (), False),
     ("manual_gear", np.bool_, (), False),
     ("gear", np.int32, (), 0),
-    ("wheel_angle", np.float64, (), 0.0),  # of the front wheels, degrees, positive to the right
+    ("wheel_angle", np.float64, (), 0.0),  # of the inner front wheel, degrees, positive to the right
     ("walk_direction", np.float64, (3,), 0.0),
     ("walk_speed", np.float64, (), 0.0),
     ("jump", np.bool_, (), False),

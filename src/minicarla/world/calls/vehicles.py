@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from minicarla.physics import models
 from minicarla.wire import structs
 from minicarla.world.calls.registry import PARTIAL, Call, absent, procedure
 
@@ -75,12 +76,13 @@ def set_wheel_steer_direction(call: Call, actor_id: int, wheel: int, angle: floa
     call.world.find_vehicle(actor_id)
 
 
-@procedure(PARTIAL, "the mean angle of the front wheels, 0 for the rear ones")
+@procedure()
 def get_wheel_steer_angle(call: Call, actor_id: int, wheel: int) -> float:
     call.world.find_vehicle(actor_id)
     if wheel not in (0, 1):
         return 0.0
-    return float(call.world.bodies.wheel_angle[call.world.bodies.row(actor_id)])
+    bodies, row = call.world.bodies, call.world.bodies.row(actor_id)
+    return models.front_wheels(int(bodies.model[row]), float(bodies.wheel_angle[row]))[wheel]
 
 
 @procedure(PARTIAL, "accepted: wheels are not drawn turned")
