@@ -96,12 +96,12 @@ def _attach(findings: list[Finding], rules: Sequence[Rule]) -> list[Finding]:
     by_id = {f.id: f for f in findings}
     rule_of = {r.id: r for r in rules}
     causes = sorted(
-        (f for f in findings if f.severity >= WARNING and rule_of[f.id].explains),
+        (f for f in findings if f.severity >= WARNING and (rule_of[f.id].explains or f.explains)),
         key=lambda f: rule_of[f.id].order,
     )
     parent: dict[str, Finding] = {}
     for cause in causes:
-        for symptom_id in rule_of[cause.id].explains:
+        for symptom_id in (*rule_of[cause.id].explains, *cause.explains):
             symptom = by_id.get(symptom_id)
             if symptom is None or symptom_id in parent or symptom is cause:
                 continue

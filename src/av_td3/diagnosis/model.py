@@ -67,6 +67,8 @@ class Finding:
     """Groups of tags that show it, one plot each."""
     symptoms: list[Finding] = field(default_factory=list)
     """Findings that this one explains; reported here and nowhere else."""
+    explains: tuple[str, ...] = ()
+    """Ids that this very finding explains, besides those that its rule always does."""
     bounds: tuple[tuple[str, float], ...] = ()
     """Named horizontal lines for the plots: limits that the evidence refers to."""
 

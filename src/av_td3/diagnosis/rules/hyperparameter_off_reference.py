@@ -39,6 +39,8 @@ def check(run: Run) -> Outcome:
         "what can be learned and how fast.",
         "Go back to the reference and change one value at a time.",
         0.9,
+        # steps far too long throw units to where they never fire again
+        explains=("representation-collapse",) if any(r.name.endswith("_lr") for r in far) else (),
         headline=f"{shown[0].name} is {shown[0].value:g}: {shown[0].note}",
     )
 

@@ -30,21 +30,29 @@ def check(run: Run) -> Outcome:
     rows = done.step[done.step >= ends[0]]
     if len(rows) < 4:
         return Skipped(f"only {len(rows)} batches since the first episode ended", (done.tag,))
-    measured = float(np.mean(done.at(rows)))
-    every = per * _density(ends, np.ones(len(ends)), rows)
-    text = f"{done.tag} is {number(measured)} in the mean; {number(every)} of the transitions end an episode"
+    held = _held(run, rows)
+    share = done.at(rows)
+    measured = float(np.mean(share))
+    every = per * _density(ends, np.ones(len(ends)), rows, held)
+    text = (
+        f"{done.tag} is {number(measured)} in the mean; {number(float(every.mean()))} of the "
+        "transitions end an episode"
+    )
     if known is None:
         return Clear(f"{text} (how they end is not logged)")
     steps, weights, source = known
-    terminal = per * _density(steps, weights, rows)
-    text += f", {number(terminal)} by an event that terminates"
-    # what a row's batch of 256 draws scatters by, at the least
-    scatter = 4 * math.sqrt(max(terminal, measured) / (256 * len(rows)))
+    terminal = per * _density(steps, weights, rows, held)
+    text += f", {number(float(terminal.mean()))} by an event that terminates"
+    # Each row is another batch, so their scatter says how sure the means are; at the least that of
+    # drawing 256 samples a row.
+    residual = share - terminal
+    drawn = math.sqrt(max(float(terminal.mean()), measured) / (256 * len(rows)))
+    error = max(float(residual.std(ddof=1)) / math.sqrt(len(rows)), 0.3 * drawn, 1e-12)
     evidence = [
         Evidence(done.tag, done.last.step, measured, text),
-        Evidence(source, None, terminal, f"how they end: {source}"),
+        Evidence(source, None, float(terminal.mean()), f"how they end: {source}"),
     ]
-    if measured < 0.3 * terminal and terminal - measured > scatter:
+    if measured < 0.3 * float(terminal.mean()) and float(-residual.mean()) > 4 * max(error, drawn):
         return _finding(
             "Terminal transitions are stored as if the episode went on",
             evidence,
@@ -52,8 +60,13 @@ def check(run: Run) -> Outcome:
             "crash costs "
             "nothing.",
         )
-    limits = every - terminal
-    if limits > 0.3 * terminal and limits > scatter and abs(measured - every) < 0.25 * limits:
+    limits = float((every - terminal).mean())
+    off = abs(float((share - every).mean()))
+    if (
+        limits > 0.1 * float(every.mean())
+        and float(residual.mean()) > max(4 * error, 0.5 * limits)
+        and (off < 0.25 * limits or off < 2 * error)
+    ):
         return _finding(
             "Time limits are stored as terminal",
             evidence,
@@ -64,11 +77,24 @@ def check(run: Run) -> Outcome:
     return Clear(text)
 
 
-def _density(steps: Floats, weights: Floats, rows: Floats) -> float:
-    """Share of ends among all transitions so far, averaged over the rows: what batches are drawn from."""
+def _held(run: Run, rows: Floats) -> Floats:
+    """Transitions that the replay holds at each row."""
+    size = run.get("buffer_size")
+    if size is None or size.axis != "step":
+        return rows
+    held = size.at(rows)
+    return np.where(np.isfinite(held) & (held > 0), np.minimum(held, rows), rows)
+
+
+def _density(steps: Floats, weights: Floats, rows: Floats, held: Floats) -> Floats:
+    """Share of ends among the transitions that the replay holds at each row."""
     order = np.argsort(steps, kind="stable")
     total = np.concatenate([[0.0], np.cumsum(weights[order])])
-    return float(np.mean(total[np.searchsorted(steps[order], rows, side="right")] / rows))
+
+    def until(at: Floats) -> Floats:
+        return np.asarray(total[np.searchsorted(steps[order], at, side="right")])
+
+    return (until(rows) - until(rows - held)) / held
 
 
 def _terminal_ends(run: Run, ends: Floats) -> tuple[Floats, Floats, str] | None:
