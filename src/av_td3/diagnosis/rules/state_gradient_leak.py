@@ -16,6 +16,8 @@ from ..stats import trend
 # scale is out of reach of any advantage; three times while growing is on its way there.
 CERTAIN = 10.0
 LIKELY = 3.0
+BEYOND_DOUBT = 100.0
+"""One row is enough."""
 STATE_PATH = 1e-6
 """Share of the actor encoder's gradient below which a state path is rounding."""
 
@@ -61,7 +63,7 @@ def check(run: Run) -> Outcome:
             "(debug/actor_q_mean, train/q1_value), and the gradient through the critic's state input "
             "(gradients/actor_state_path_norm).",
         )
-    if len(gap.step) < 3:
+    if len(gap.step) < 3 and float(gap.ratio.max()) < BEYOND_DOUBT:
         return Skipped(
             f"only {len(gap.step)} rows hold both the policy's and the data's Q", (gap.policy_tag,)
         )
@@ -116,7 +118,7 @@ def _from_gradient(run: Run) -> Finding | None:
 
 def _from_ratio(run: Run) -> Finding | None:
     gap = q_gap(run)
-    if gap is None or len(gap.step) < 3:
+    if gap is None or (len(gap.step) < 3 and float(gap.ratio.max()) < BEYOND_DOUBT):
         return None
     ratio = gap.ratio
     late = ratio[-max(2, len(ratio) // 4) :]
@@ -193,7 +195,7 @@ def _from_ratio(run: Run) -> Finding | None:
     plots = ((weights.tag,),) if weights is not None else ()
     return Finding(
         "state-gradient-leak",
-        CRITICAL if level >= CERTAIN else WARNING,
+        CRITICAL if level >= CERTAIN or grown > CERTAIN * max(data_grown, 1.0) else WARNING,
         "The policy gradient reaches the critic's state input",
         evidence,
         CAUSE,
