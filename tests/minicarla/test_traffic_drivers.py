@@ -268,6 +268,25 @@ def test_a_vehicle_that_was_moved_finds_its_way_from_there(town):
     assert run.beside()[0] < 0.8
 
 
+@pytest.mark.parametrize("side", [8.0, -8.0])  # among houses and walls, and on the oncoming side
+@pytest.mark.parametrize("turn", [0.0, 90.0, 180.0, -90.0])
+def test_a_vehicle_that_was_knocked_off_the_road_gets_back(loop, turn, side):
+    """By itself, or put back after half a minute."""
+    run = Run(loop, 1, seed=3)
+    run.drive(20)
+    lane, s, _ = loop.locate(*run.bodies.position[0, :2])
+    (x, y, _), yaw = loop.lanes[lane].at(s)
+    spot = x - side * np.sin(np.radians(yaw)), y + side * np.cos(np.radians(yaw))
+    run.bodies.position[0], run.bodies.rotation[0] = (*spot, 0.0), (0.0, yaw + turn, 0.0)
+    run.bodies.velocity[0] = 0.0
+    for _ in range(700):
+        run.drive(1)
+        lane, _, beside = loop.locate_many(run.bodies.position[:, :2])
+        if lane[0] >= 0 and abs(beside[0]) < 0.5 and run.speeds[-1][0] > 3.0:
+            return
+    pytest.fail("it is still away from the road")
+
+
 def test_a_vehicle_away_from_every_lane_brakes(town):
     run = Run(town, 1)
     run.bodies.position[0] = (town.bounds[0] - 300.0, town.bounds[1] - 300.0, 0.0)

@@ -50,6 +50,9 @@ CLAIM = 12.0  # m before a junction, beyond the braking distance, at which it is
 ROOM = 3.0  # m beyond its own length that a driver wants free behind a junction
 BESIDE = 0.3  # m between the sides of a driver and of what it does not stop for
 LOST = 6.0  # m from its path at which a driver makes a new one
+ASTRAY, GIVE_UP = 2.0, 30.0  # m from its path, and for how many s, at which it is put back
+CLEAR = 9.0  # m around that are free when it is
+PATIENCE, BACKING = 3.0, 2.5  # s that a driver pushes against what holds it, s that it backs up then
 PREDICTION = 3.0  # s for which others' motion is foreseen before entering a junction
 
 
@@ -133,7 +136,7 @@ class Traffic:
             self._admit(actor_id)
         self._new.clear()
         rows = np.array([bodies.row(driver.actor_id) for driver in self._drivers])
-        _Decision(self, bodies, rows).make()
+        _Decision(self, bodies, rows, dt).make()
 
     def _keep(self, driver: Driver, lane: int, start: float, metres: float) -> None:
         """Keep room for a driver on the stretch that begins with ``lane`` at ``start`` of its path."""
@@ -162,11 +165,16 @@ class Traffic:
         self._stop = np.full(capacity, np.inf)  # metres along the path that may not be passed
         self._entry = np.full(capacity, np.inf)  # metres along the path of the next unreserved junction
         self._exit = np.full(capacity, np.inf)  # metres along the path where the oldest reservation ends
+        self._replan = np.zeros(capacity)  # s until a new path may be made
+        self._blocked = np.zeros(capacity)  # s that it has wanted to go and did not
+        self._backing = np.zeros(capacity)  # s that it will go on backing up
+        self._astray = np.zeros(capacity)  # s that it has been away from its path
 
     def _columns(self) -> list[Any]:
         return [
             self._x, self._y, self._tx, self._ty, self._s, self._allowed, self._cell,
             self._at, self._count, self._stop, self._entry, self._exit,
+            self._replan, self._blocked, self._backing, self._astray,
         ]  # fmt: skip
 
     def _admit(self, actor_id: int) -> None:
@@ -181,13 +189,14 @@ class Traffic:
         self._drivers.append(Driver(actor_id, random.Random(self._seed * 1_000_003 + n)))
         self._at[n], self._count[n] = -1, 0
         self._stop[n] = self._entry[n] = self._exit[n] = np.inf
+        self._replan[n] = self._blocked[n] = self._backing[n] = self._astray[n] = 0.0
 
 
 class _Decision:
     """One tick of all drivers."""
 
-    def __init__(self, traffic: Traffic, bodies: Bodies, rows: Ints) -> None:
-        self.t, self.bodies, self.rows = traffic, bodies, rows
+    def __init__(self, traffic: Traffic, bodies: Bodies, rows: Ints, dt: float) -> None:
+        self.t, self.bodies, self.rows, self.dt = traffic, bodies, rows, dt
         self.n = len(rows)
         yaw = np.radians(bodies.rotation[:, 1])
         self.cos, self.sin = np.cos(yaw), np.sin(yaw)
@@ -208,25 +217,49 @@ class _Decision:
         acceleration = self._accelerate(gap, their_speed)
         v = np.maximum(self.speed, 0.0)
         throttle, brake = pedals(parameters, v, acceleration)
+        steer = self._steer(parameters, v)
         stand = (v < 0.3) & (acceleration <= 0.05)
         lost = t._at[: self.n] < 0
-        bodies.throttle[rows] = np.where(stand | lost, 0.0, throttle)
-        bodies.brake[rows] = np.where(stand | lost, 0.7, brake)
-        bodies.steer[rows] = np.where(lost, 0.0, self._steer(parameters, v))
+        stand |= lost
+        throttle, brake = np.where(stand, 0.0, throttle), np.where(stand, 0.7, brake)
+        back = self._back_up(~stand & (acceleration > 0.3))
+        if back is not None:
+            throttle, brake = np.where(back, 0.3, throttle), np.where(back, 0.0, brake)
+            steer = np.where(back, -steer, steer)
+        bodies.throttle[rows], bodies.brake[rows], bodies.steer[rows] = throttle, brake, steer
         bodies.hand_brake[rows] = False
-        bodies.reverse[rows] = False
+        bodies.reverse[rows] = False if back is None else back
+
+    def _back_up(self, willing: Any) -> NDArray[np.bool_] | None:
+        """Who backs up now, because it wanted to go on and something that it does not see held it."""
+        t, n, dt = self.t, self.n, self.dt
+        blocked, backing = t._blocked[:n], t._backing[:n]
+        held = willing & (np.abs(self.speed) < 0.5)
+        blocked += dt
+        blocked *= held
+        backing -= dt
+        start = blocked > PATIENCE
+        if np.count_nonzero(start):
+            backing[start], blocked[start] = BACKING, 0.0
+        back = backing > 0.0
+        return back if np.count_nonzero(back) else None
 
     # ------------------------------------------------------------------ where am I
 
     def _find_place(self) -> None:
         """Move each driver along its path; make or lengthen paths where needed."""
         t, n = self.t, self.n
-        for k in np.flatnonzero(t._at[:n] < 0).tolist():
+        t._replan[:n] -= self.dt
+        due = t._replan[:n] <= 0.0
+        for k in np.flatnonzero((t._at[:n] < 0) & due).tolist():
             self._new_path(k)
         if self._advance():
-            for k in np.flatnonzero(self.away > LOST).tolist():
+            for k in np.flatnonzero((self.away > LOST) & due).tolist():
                 self._new_path(k)
             self._advance()
+        t._astray[:n] = (t._astray[:n] + self.dt) * (self.away > ASTRAY)
+        for k in np.flatnonzero(t._astray[:n] > GIVE_UP).tolist():
+            self._put_back(k)
         at = t._at[:n]
         short = (t._count[:n] - at < SIGHT + BEHIND) & (at > BEHIND)
         for k in np.flatnonzero(short).tolist():
@@ -250,10 +283,29 @@ class _Decision:
         self.s = t._s[i, at] + (self.x - t._x[i, at]) * t._tx[i, at] + (self.y - t._y[i, at]) * t._ty[i, at]
         return bool((self.away > LOST).any())
 
+    def _put_back(self, k: int) -> None:
+        """Put a vehicle that does not get out of where it was knocked back on its path, once that is free.
+
+        CARLA's Traffic Manager takes vehicles away that are stuck for long.
+        """
+        t, bodies, row = self.t, self.bodies, self.rows[k]
+        at = int(t._at[k])
+        x, y = t._x[k, at], t._y[k, at]
+        away = np.hypot(bodies.position[:, 0] - x, bodies.position[:, 1] - y)
+        away[row] = np.inf
+        if away.min() < CLEAR:
+            return
+        yaw = math.degrees(math.atan2(t._ty[k, at], t._tx[k, at]))
+        bodies.position[row, :2] = x, y
+        bodies.rotation[row] = 0.0, yaw, 0.0
+        bodies.velocity[row] = bodies.angular_velocity[row] = 0.0
+        t._astray[k] = t._blocked[k] = t._backing[k] = 0.0
+
     def _new_path(self, k: int) -> None:
         """A path from where the vehicle is; none when there is no lane."""
         t, driver = self.t, self.t._drivers[k]
         t._at[k], t._count[k] = -1, 0
+        t._replan[k] = 2.0
         t._stop[k] = t._entry[k] = t._exit[k] = np.inf
         t._leave(driver, math.inf)
         driver.lanes.clear()

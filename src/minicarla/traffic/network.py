@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 SPACING = 1.0  # metres
+FAR = 30.0
+"""Metres from all lanes at which there is no way back to them."""
 CLEARANCE = 3.0
 """Metres: junction lanes whose centres come closer than this are not driven at the same time."""
 
@@ -38,7 +40,6 @@ class Network:
     """All driving lanes of a map, and the conflicts between those of its junctions."""
 
     def __init__(self, roadmap: Any) -> None:
-        self.roadmap = roadmap
         self.tracks: dict[int, Track] = {
             lane.id: Track(lane)
             for lane in roadmap.lanes
@@ -101,20 +102,17 @@ class Network:
     def place(self, x: float, y: float, yaw: float) -> tuple[int, float] | None:
         """(lane id, metres along it) of the driving lane here that leads most nearly along ``yaw`` (degrees).
 
-        None away from all lanes.
+        None further than ``FAR`` from all lanes.
         """
         best: tuple[float, int, float] | None = None
-        located = self.roadmap.locate(x, y)
-        if located is None:
-            return None
         heading = np.radians(yaw)
         for track in self.tracks.values():
-            if abs(track.x[0] - x) + abs(track.y[0] - y) > 2.0 * track.length + 20.0:
+            if abs(track.x[0] - x) + abs(track.y[0] - y) > 2.0 * (track.length + FAR):
                 continue
             away = np.hypot(track.x - x, track.y - y)
             k = int(away.argmin())
-            # A metre aside counts like half a right angle of turn.
+            # Facing the wrong way costs as much as four metres.
             cost = float(away[k]) + 2.0 * (1.0 - float(np.cos(heading - track.yaw[k])))
-            if away[k] < 5.0 and (best is None or cost < best[0]):
+            if away[k] < FAR and (best is None or cost < best[0]):
                 best = cost, track.id, float(track.s[k])
         return None if best is None else (best[1], best[2])
