@@ -74,7 +74,9 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.split, self.render_mode = split, render_mode
         self.observation_space: gymnasium.Space[Any] = obs.observation_space(self.config)
         self.action_space: gymnasium.Space[Any] = obs.action_space()
-        self._session = Session(simulator.address, simulator.map, simulator.client_timeout_s)
+        self._session = Session(
+            simulator.address, simulator.map, simulator.client_timeout_s, simulator.start_deadline_s
+        )
         self._planner = RoutePlanner(self._session.map, self.config.route)
         self.routes = self._planner.routes(split)
         """The routes of this split, in their fixed order."""
@@ -120,6 +122,8 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         picture = self._picture()
         self._frames.reset(picture)
         self._measure(first=True)
+        # The first episode's pictures may take long: a map's geometry is prepared, a GPU warms up.
+        self._session.set_timeout(self.config.simulator.client_timeout_s)
         self._running = True
         return self._observe(), self._info(dict.fromkeys(COMPONENTS, 0.0))
 

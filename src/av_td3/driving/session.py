@@ -53,13 +53,15 @@ class Session:
     Args:
         address: ``host:port``.
         map_name: a map's name, or the path of an OpenDRIVE file.
-        timeout_s: limit of every call to the server.
+        timeout_s: how long the server may take to answer the first call.
+        setup_timeout_s: the same for what is slow, such as loading a map; in force until
+            :meth:`set_timeout`.
 
     Raises:
         SimulatorUnreachableError, SimulatorVersionError, MapUnavailableError: see their texts.
     """
 
-    def __init__(self, address: str, map_name: str, timeout_s: float = 5.0) -> None:
+    def __init__(self, address: str, map_name: str, timeout_s: float, setup_timeout_s: float) -> None:
         host, port = parse_address(address)
         self.address = f"{host}:{port}"
         try:
@@ -75,9 +77,9 @@ class Session:
             raise SimulatorVersionError(
                 f"the server at {self.address} is CARLA {version}; the client speaks {CARLA_VERSION} only"
             )
+        self.set_timeout(setup_timeout_s)
         self.world = self.client.get_world()
         self._original = self.world.get_settings()
-        self.timeout_s = timeout_s
         self.map = self._select_map(map_name)
         self.blueprints = self.world.get_blueprint_library()
         settings = self.world.get_settings()
@@ -93,6 +95,11 @@ class Session:
             self._original.synchronous_mode = False
             self._original.fixed_delta_seconds = None
             self.tick()
+
+    def set_timeout(self, seconds: float) -> None:
+        """Limit of every call to the server and of every wait for a picture."""
+        self.timeout_s = seconds
+        self.client.set_timeout(seconds)
 
     def tick(self) -> int:
         """Advance the simulator one step; returns the new frame.
