@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +31,7 @@ from av_td3.training.checkpoint import CheckpointError
 from av_td3.training.display import TerminalDisplay
 from av_td3.training.memory import tune_allocator
 from av_td3.training.run_directory import RunDirectory, RunError, default_path, write_atomically
+from av_td3.training.signals import raise_if_received, terminable
 from av_td3.training.trainer import Outcome, Trainer, make_agent, policy_of
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -39,12 +39,11 @@ OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 def start(config: Config, preset: str, path: Path | None, fault: Fault | None = None) -> int:
     """A new run, with a fault of the catalogue committed in it if given; returns the exit status."""
-    with contextlib.nullcontext() if config.train.debug else _one_line_errors():
+    with contextlib.nullcontext() if config.train.debug else _one_line_errors(), terminable():
         path = path or default_path(preset, config.train.seed)
         run = RunDirectory.create(path, config, provenance.collect())
         try:
-            with _terminable():
-                return _train(run, config, resumed=False, fault=fault)
+            return _train(run, config, resumed=False, fault=fault)
         finally:
             # A run that never made a step is none: nothing half-written stays behind.
             if not checkpoint.available(run.checkpoints) and not run.status().get("step"):
@@ -65,7 +64,7 @@ def find_fault(identity: str) -> Fault:
 
 def resume(path: Path) -> int:
     """Go on with a run from its newest whole checkpoint; returns the exit status."""
-    with _one_line_errors(), _terminable():
+    with _one_line_errors(), terminable():
         run = RunDirectory.open(path)
         config = run.config()
         run.append_provenance(provenance.collect())
@@ -84,7 +83,7 @@ def evaluate(
     json_file: Path | None = None,
 ) -> int:
     """Drive the agent of a run on held-out routes; returns the exit status."""
-    with _one_line_errors(), _terminable():
+    with _one_line_errors(), terminable():
         run = RunDirectory.open(path)
         config = run.config()
         changes = {"npc": npc, "address": address}
@@ -118,7 +117,7 @@ def evaluate(
 
 def validate(config: Config, preset: str, path: Path | None, until: int, gates_file: Path | None) -> int:
     """Train stage by stage, each continuing the last, as long as the gates are passed."""
-    with _one_line_errors(), _terminable():
+    with _one_line_errors(), terminable():
         rules = gates.load_gates(gates_file)
         stages = [steps for steps in rules.stages if steps < until] + [until]
         # Every stage from the fifth thousand on must have seen an evaluation.
@@ -227,6 +226,7 @@ def _train(run: RunDirectory, config: Config, resumed: bool, fault: Fault | None
     )
     if fault is not None:
         console.print(f"[bold red]injected fault:[/bold red] {fault.id}: {fault.what}", soft_wrap=True)
+    raise_if_received()
     with display, injected(fault, trainer) if fault else contextlib.nullcontext():
         outcome = trainer.train()
     if fault is not None:
@@ -320,20 +320,6 @@ def _policy(agent: TD3) -> rollout.Policy:
         return act(dict(observation))
 
     return policy
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM unwinds like Ctrl-C, so that every child process is ended on the way out."""
-
-    def handle(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    old = signal.signal(signal.SIGTERM, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, old)
 
 
 @contextlib.contextmanager

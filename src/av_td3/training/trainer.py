@@ -30,6 +30,7 @@ from av_td3.health import guards, metrics
 from av_td3.health.alerts import AlertMonitor, Bounds
 from av_td3.training import checkpoint
 from av_td3.training.run_directory import RunDirectory
+from av_td3.training.signals import raise_if_received
 
 ACTION_SIZE = 2
 
@@ -473,6 +474,7 @@ class Trainer:
 
         old = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
+            raise_if_received()  # while the environment was made
             yield
         finally:
             for number, handler in old.items():
