@@ -98,7 +98,7 @@ def train(
     log_interval: Annotated[int | None, typer.Option(help="Steps between rows of scalars.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     inject: Annotated[
-        str | None, typer.Option(metavar="FAULT", help="Commit a fault of the catalogue: see `faults`.")
+        str | None, typer.Option(metavar="FAULT", help="Commit a fault of the catalogue: see `faults list`.")
     ] = None,
     stop_on: Annotated[
         str | None, typer.Option(help="End training at an alert: never, warning or critical.")
@@ -168,18 +168,28 @@ def validate(
     raise typer.Exit(status)
 
 
-@app.command()
-def faults() -> None:
-    """List the fault catalogue: failures that `train --inject` commits on purpose."""
+faults_app = typer.Typer(help="The fault catalogue: failures that `train --inject` commits on purpose.")
+app.add_typer(faults_app, name="faults", invoke_without_command=True, no_args_is_help=False)
+
+
+@faults_app.callback()
+def faults(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        list_faults()
+
+
+@faults_app.command("list")
+def list_faults() -> None:
+    """List it: id, what happens, the alert and the finding that must name it."""
     from rich.table import Table
 
     from av_td3.health.catalogue import FAULTS
 
     table = Table(title="Fault catalogue", title_justify="left", pad_edge=False)
-    for column in ("fault", "what happens", "finding that must name it"):
-        table.add_column(column, overflow="fold")
+    table.add_column("fault", no_wrap=True)
+    table.add_column("what happens; the alert and the finding that must name it", overflow="fold")
     for fault in FAULTS.values():
-        table.add_row(fault.id, fault.what, fault.finding or "none: it is survived")
+        table.add_row(fault.id, f"{fault.what}\n[dim]{fault.alert}; {fault.finding}[/dim]")
     Console().print(table)
 
 

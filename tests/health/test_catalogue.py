@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ import torch
 from av_td3.agent import td3
 from av_td3.config import config_from_dict
 from av_td3.health import metrics
+from av_td3.health.alerts import EVENTS, RULES
 from av_td3.health.catalogue import FAULTS, injected
+from av_td3.training.provenance import code_hash
 from av_td3.training.run_directory import RunDirectory
 from av_td3.training.trainer import Trainer
 from tests.training.fake import FakeEnv, SilentDisplay, small_config
@@ -20,9 +23,9 @@ PATCHED = [name for name, fault in FAULTS.items() if fault.patch is not None]
 
 
 def run_with(name, tmp_path, steps=120):
-    fault = FAULTS[name]
+    fault = FAULTS.get(name)
     tree = small_config(steps=steps).model_dump()
-    for override in fault.overrides:
+    for override in fault.overrides if fault else ():
         key, value = override.split("=")
         *sections, last = key.split(".")
         branch = tree
@@ -32,9 +35,9 @@ def run_with(name, tmp_path, steps=120):
             {"true": True, "none": "none"}.get(value, value) if not _number(value) else float(value)
         )
     config = config_from_dict(tree)
-    run = RunDirectory.create(tmp_path / "run", config, {"code_sha256": "1" * 64})
+    run = RunDirectory.create(tmp_path / "run", config, {"code_sha256": code_hash()})
     trainer = Trainer(config, run, lambda: FakeEnv(config), fake_evaluation, SilentDisplay())
-    with injected(fault, trainer):
+    with injected(fault, trainer) if fault else nullcontext():
         outcome = trainer.train()
     return trainer, outcome, scalars(tmp_path / "run")
 
@@ -60,6 +63,28 @@ def test_every_fault_is_reachable_by_configuration_or_patch():
     for fault in FAULTS.values():
         assert fault.patch is not None or fault.overrides, fault.id
         assert fault.what and fault.id not in fault.what
+
+
+def test_every_fault_names_an_alert_that_exists():
+    assert {fault.alert for fault in FAULTS.values()} <= {*RULES, *EVENTS}
+
+
+def alerts_of(tmp_path):
+    file = tmp_path / "run" / "alerts.jsonl"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return {alert["name"] for alert in map(json.loads, lines) if alert["level"] != "ok"}
+
+
+# The others need a simulator, or an environment that can touch markings.
+@pytest.mark.parametrize("name", [n for n in PATCHED if n != "traffic-manager-port-taken"])
+def test_each_fault_sets_off_its_alert(name, tmp_path):
+    run_with(name, tmp_path, steps=700 if name == "nan-action" else 160)
+    assert FAULTS[name].alert in alerts_of(tmp_path)
+
+
+def test_a_healthy_run_sets_off_none(tmp_path):
+    run_with("none", tmp_path, steps=300)
+    assert alerts_of(tmp_path) == set()
 
 
 def test_state_gradient_leak(tmp_path):

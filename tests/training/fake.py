@@ -37,6 +37,7 @@ class FakeEnv:
     def __init__(self, config: Config, length: int = 15) -> None:
         self.config, self.length = config, length
         self.restarts = 0
+        self.incidents: list[str] = []
         self.closed = False
         self.total_steps = 0
         self.fault_at: set[int] = set()
@@ -58,6 +59,7 @@ class FakeEnv:
         self.total_steps += 1
         if self.total_steps in self.fault_at:
             self.restarts += 1
+            self.incidents.append("the server died")
             info = self._info() | {"termination": "simulator_fault", "fault": "the server died"}
             return self._observation(), 0.0, False, True, info
         self.t += 1

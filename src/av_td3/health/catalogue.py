@@ -1,6 +1,6 @@
 """The fault catalogue: every failure that the recorded system had or was suspected of.
 
-``av-td3 faults`` lists it; ``av-td3 train --inject ID`` commits one in the real system.  A
+``av-td3 faults list`` shows it; ``av-td3 train --inject ID`` commits one in the real system.  A
 fault is a change of the configuration, a patch of one running object, or a fault of the
 embedded simulator.  The patches are all here: production code knows nothing of them.
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest import mock
 
@@ -21,7 +21,7 @@ import torch
 from av_td3.agent import td3
 from av_td3.agent.gradients import GradientReport, clip_gradients
 from av_td3.health import metrics
-from av_td3.health.alerts import AlertMonitor, Judgement, grade
+from av_td3.health.alerts import AlertMonitor, Judgement, Rule, grade
 
 Trainer = Any  # av_td3.training.trainer.Trainer, which is above this room
 Patch = Callable[[Trainer, ExitStack], None]
@@ -35,6 +35,8 @@ class Fault:
     what: str
     finding: str
     """Id of the finding that must name it."""
+    alert: str = field(kw_only=True)
+    """The alert that must fire."""
     overrides: tuple[str, ...] = ()
     """``section.key=value`` that commit it, or that bring the conditions it needs."""
     patch: Patch | None = None
@@ -159,7 +161,7 @@ def _dead_alerts(trainer: Trainer, _: ExitStack) -> None:
         norm = max(row.get(f"gradients/{tag}_norm", 0.0) for tag in metrics.GROUP_TAGS.values())
         return grade(norm, 10_000.0, 50_000.0, "norm after the clip")
 
-    trainer.alerts = AlertMonitor(trainer.bounds, trainer.run.alerts, {"gradient_explosion": judge})
+    trainer.alerts = AlertMonitor(trainer.bounds, trainer.run.alerts, {"gradient_explosion": Rule(judge)})
 
 
 def _nan_action(trainer: Trainer, _: ExitStack) -> None:
@@ -197,6 +199,7 @@ FAULTS: dict[str, Fault] = {
             "state-gradient-leak",
             _AS_RECORDED,
             _leak,
+            alert="state_gradient_leak",
         ),
         Fault(
             "target-encoders-missing",
@@ -204,6 +207,7 @@ FAULTS: dict[str, Fault] = {
             "target-encoders-missing",
             (_SEPARATE,),
             _no_target_encoders,
+            alert="target_wiring",
         ),
         Fault(
             "detached-actor",
@@ -211,6 +215,7 @@ FAULTS: dict[str, Fault] = {
             "gradient-missing",
             ("agent.pre_tanh_penalty=0",),
             _detached_actor,
+            alert="gradient_missing",
         ),
         Fault(
             "encoder-not-optimised",
@@ -218,6 +223,7 @@ FAULTS: dict[str, Fault] = {
             "parameters-frozen",
             (),
             _encoder_not_optimised,
+            alert="weights_frozen",
         ),
         Fault(
             "encoder-not-clipped",
@@ -225,6 +231,7 @@ FAULTS: dict[str, Fault] = {
             "clip-not-applied",
             ("agent.critic_clip_norm=0.5",),
             _encoder_not_clipped,
+            alert="clip_not_held",
         ),
         Fault(
             "clip-after-step",
@@ -232,6 +239,7 @@ FAULTS: dict[str, Fault] = {
             "clip-not-applied",
             ("agent.critic_clip_norm=0.5",),
             _clip_after_step,
+            alert="clip_not_held",
         ),
         Fault(
             "summed-norms",
@@ -239,6 +247,7 @@ FAULTS: dict[str, Fault] = {
             "grad-norm-summed",
             ("agent.critic_clip_norm=0.5",),
             _summed_norms,
+            alert="clip_not_held",
         ),
         Fault(
             "norm-after-zeroing",
@@ -246,6 +255,7 @@ FAULTS: dict[str, Fault] = {
             "gradient-measured-late",
             (),
             _norm_after_zeroing,
+            alert="gradient_missing",
         ),
         Fault(
             "learning-rate-10x",
@@ -255,15 +265,29 @@ FAULTS: dict[str, Fault] = {
                 f"agent.{name}=0.003"
                 for name in ("actor_lr", "critic_lr", "actor_encoder_lr", "critic_encoder_lr")
             ),
+            alert="settings_far_off",
         ),
-        Fault("gamma-0.9", "gamma 0.9", "hyperparameter-off-reference", ("agent.gamma=0.9",)),
-        Fault("tau-0.001", "tau 0.001", "hyperparameter-off-reference", ("agent.tau=0.001",)),
+        Fault(
+            "gamma-0.9",
+            "gamma 0.9",
+            "hyperparameter-off-reference",
+            ("agent.gamma=0.9",),
+            alert="settings_far_off",
+        ),
+        Fault(
+            "tau-0.001",
+            "tau 0.001",
+            "hyperparameter-off-reference",
+            ("agent.tau=0.001",),
+            alert="settings_far_off",
+        ),
         Fault(
             "reward-100x",
             "rewards 100 times larger than the configuration says",
             "q-above-reward-bound",
             (),
             _wrap_receive(_scale_reward),
+            alert="reward_above_bound",
         ),
         Fault(
             "terminated-as-truncated",
@@ -271,6 +295,7 @@ FAULTS: dict[str, Fault] = {
             "terminal-flag-wrong",
             (),
             _wrap_receive(_terminated_as_truncated),
+            alert="terminal_flag_wrong",
         ),
         Fault(
             "truncated-as-terminated",
@@ -278,12 +303,14 @@ FAULTS: dict[str, Fault] = {
             "terminal-flag-wrong",
             ("env.termination.max_steps=60",),
             _wrap_receive(_truncated_as_terminated),
+            alert="terminal_flag_wrong",
         ),
         Fault(
             "first-lane-touch",
             "the first touched marking ends the episode",
             "single-cause-termination",
             ("env.termination.lane_invasion=true",),
+            alert="episodes_cut",
         ),
         Fault(
             "dead-alerts",
@@ -291,35 +318,53 @@ FAULTS: dict[str, Fault] = {
             "alert-unreachable",
             (),
             _dead_alerts,
+            alert="alert_dead",
         ),
-        Fault("nan-action", "the policy returns NaN once", "nan-or-inf", (), _nan_action, stops=True),
+        Fault(
+            "nan-action",
+            "the policy returns NaN once",
+            "nan-or-inf",
+            (),
+            _nan_action,
+            stops=True,
+            alert="nan_or_inf",
+        ),
         Fault(
             "simulator-frozen",
             "the simulator stops answering, twice",
             "simulator-incidents",
             ("env.simulator.faults=freeze@tick=700", "env.simulator.step_deadline_s=3"),
+            alert="simulator_incidents",
         ),
         Fault(
             "simulator-killed",
             "the simulator is killed again and again",
             "simulator-incidents",
             ("env.simulator.faults=kill@tick=700",),
+            alert="simulator_incidents",
         ),
         Fault(
             "sensor-stream-stalled",
             "the camera's stream stalls",
             "simulator-incidents",
             ("env.simulator.faults=stall:camera@tick=700", "env.simulator.step_deadline_s=3"),
+            alert="simulator_incidents",
         ),
         Fault(
             "traffic-manager-port-taken",
             "somebody else listens on the Traffic Manager's port; the next free one is taken",
-            "",
+            "port-taken",
             ("env.simulator.npc=2", "env.simulator.traffic=traffic_manager"),
             _port_taken,
+            alert="simulator_incidents",
         ),
         Fault(
-            "stale-build", "the run was made by other code than the tree's", "stale-build", (), _stale_build
+            "stale-build",
+            "the run was made by other code than the tree's",
+            "stale-build",
+            (),
+            _stale_build,
+            alert="stale_build",
         ),
     )
 }

@@ -7,6 +7,7 @@ per-tensor norms.  docs/metrics.md explains every tag.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -209,25 +210,32 @@ def parameter_scalars(agent: TD3) -> Scalars:
         if len(optimizer.param_groups) > 1:
             row[f"agent/{which}_cnn_lr"] = optimizer.param_groups[0]["lr"]
     row.setdefault("agent/actor_cnn_lr", 0.0)  # a shared encoder is the critic's to train
+    row |= {"agent/gamma": agent.config.gamma, "agent/tau": agent.config.tau}
     return row
 
 
 class UpdateToWeight:
-    """||new - old|| / ||old|| per optimiser over one update: about 1e-3 is healthy (Karpathy)."""
+    """||new - old|| / ||old|| over one update, per parameter group and per optimiser: about 1e-3
+    is healthy (Karpathy)."""
 
     def __init__(self, agent: TD3) -> None:
         self._groups = {"critic": agent.critic_groups, "actor": agent.actor_groups}
         self._old = {
-            which: [p.detach().clone() for g in groups.values() for p in g]
-            for which, groups in self._groups.items()
+            name: [p.detach().clone() for p in group]
+            for groups in self._groups.values()
+            for name, group in groups.items()
         }
 
     def scalars(self) -> Scalars:
         row = {}
         for which, groups in self._groups.items():
-            now = [p.detach() for g in groups.values() for p in g]
-            change = _norm(torch._foreach_sub(now, self._old[which]))
-            row[f"agent/update_to_weight_ratio_{which}"] = change / max(1e-12, _norm(self._old[which]))
+            changes, lengths = [], []
+            for name, group in groups.items():
+                old = self._old[name]
+                changes.append(_norm(torch._foreach_sub([p.detach() for p in group], old)))
+                lengths.append(max(1e-12, _norm(old)))
+                row[f"agent/update_to_weight_ratio_{name}"] = changes[-1] / lengths[-1]
+            row[f"agent/update_to_weight_ratio_{which}"] = math.hypot(*changes) / math.hypot(*lengths)
         return row
 
 

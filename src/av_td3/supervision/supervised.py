@@ -40,6 +40,7 @@ WORKER: Sequence[str] = (sys.executable, "-m", "av_td3.supervision.worker")
 CLOSE_DEADLINE = 5.0
 """Seconds for the worker to clean up when asked to."""
 LONGEST_BACK_OFF = 10.0
+PORT_TAKEN = "port-taken"
 
 
 class SupervisionError(DrivingError):
@@ -48,14 +49,15 @@ class SupervisionError(DrivingError):
 
 @dataclass(frozen=True)
 class Incident:
-    """One failure of the simulator or the worker."""
+    """One failure of the simulator or the worker, or a port that had to be changed."""
 
     time: str
     """UTC, ISO 8601."""
     during: str
     """start, reset or step."""
     kind: str
-    """``worker-died``, ``server-died``, ``deadline`` (no answer in time) or ``error`` (the worker's)."""
+    """``worker-died``, ``server-died``, ``deadline`` (no answer in time), ``error`` (the worker's)
+    or ``port-taken``."""
     text: str
     action: str
     """What was done about it."""
@@ -90,8 +92,10 @@ class _Crew:
                 except LaunchError as error:
                     raise _FaultError("server-died", str(error)) from None
                 simulator = simulator.model_copy(update={"address": self.server.address})
-            port = free_port(simulator.traffic_manager_port)
-            simulator = simulator.model_copy(update={"traffic_manager_port": port})
+            # Evaluation beside training has a Traffic Manager, and so a port, of its own.
+            self.wanted_port = simulator.traffic_manager_port + (split == "held_out")
+            self.port = free_port(self.wanted_port)
+            simulator = simulator.model_copy(update={"traffic_manager_port": self.port})
             settings = config.model_copy(update={"simulator": simulator}).model_dump(mode="json")
             self.ask({"do": "open", "config": settings, "split": split, "render_mode": render_mode})
             self.routes: int = self.answer(deadline)["routes"]
@@ -212,7 +216,7 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.observation_space: gymnasium.Space[Any] = obs.observation_space(self.config)
         self.action_space: gymnasium.Space[Any] = obs.action_space()
         self.incidents: list[Incident] = []
-        """Every failure since this environment was made."""
+        """Everything of the kind since this environment was made."""
         self.restarts = 0
         """How often worker and server were replaced."""
         self._temporary = log_dir is None
@@ -363,9 +367,32 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
                 raise _FaultError("error", str(error)) from None  # it was there: somebody may restart it
             self._holder[:] = [self._crew]
             self._routes = self._crew.routes
-            if self.incidents:
+            if any(incident.kind != PORT_TAKEN for incident in self.incidents):
                 self.restarts += 1
+            self._report_port(self._crew)
         return self._crew
+
+    def _report_port(self, crew: _Crew) -> None:
+        simulator = self.config.simulator
+        if crew.port == crew.wanted_port or not simulator.npc or simulator.traffic != "traffic_manager":
+            return
+        self._write_incident(
+            Incident(
+                time=_now(),
+                during="start",
+                kind=PORT_TAKEN,
+                text=f"something listens on port {crew.wanted_port}, the Traffic Manager's",
+                action=f"took port {crew.port}",
+                consecutive=0,
+            )
+        )
+
+    def _write_incident(self, incident: Incident) -> None:
+        self.incidents.append(incident)
+        with contextlib.suppress(OSError):  # a full disk must not end training
+            self.log_dir.mkdir(parents=True, exist_ok=True)
+            with (self.log_dir / "incidents.jsonl").open("a") as file:
+                file.write(json.dumps({"env": self._name, **asdict(incident)}) + "\n")
 
     def _discard(self, reason: str) -> None:
         if self._crew is not None:
@@ -377,20 +404,17 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self._discard(fault.text)
         self._consecutive += 1
         too_often = self._consecutive > self.config.simulator.max_consecutive_restarts
-        incident = Incident(
-            time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            during=during,
-            kind=fault.kind,
-            text=fault.text,
-            action="give up" if too_often else action,
-            consecutive=self._consecutive,
-            output=fault.output,
+        self._write_incident(
+            Incident(
+                time=_now(),
+                during=during,
+                kind=fault.kind,
+                text=fault.text,
+                action="give up" if too_often else action,
+                consecutive=self._consecutive,
+                output=fault.output,
+            )
         )
-        self.incidents.append(incident)
-        with contextlib.suppress(OSError):  # a full disk must not end training
-            self.log_dir.mkdir(parents=True, exist_ok=True)
-            with (self.log_dir / "incidents.jsonl").open("a") as file:
-                file.write(json.dumps({"env": self._name, **asdict(incident)}) + "\n")
         if too_often:
             raise SupervisionError(
                 f"the simulator failed {self._consecutive} times in a row, the last time during {during}: "
@@ -412,6 +436,10 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     def _copy(self) -> Observation:
         return {key: value.copy() for key, value in self._last.items()}
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def _clean_up(holder: list[_Crew], folder: Path | None) -> None:

@@ -59,7 +59,7 @@ def find_fault(identity: str) -> Fault:
     try:
         return FAULTS[identity]
     except KeyError:
-        raise UserError(f"unknown fault {identity!r}; av-td3 faults lists them", BAD_INPUT) from None
+        raise UserError(f"unknown fault {identity!r}; av-td3 faults list shows them", BAD_INPUT) from None
 
 
 def resume(path: Path) -> int:

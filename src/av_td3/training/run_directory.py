@@ -97,6 +97,14 @@ class RunDirectory:
         document = json.loads(file.read_text()) | dict(fields)
         write_atomically(file, json.dumps(document, indent=1))
 
+    def code_sha256(self) -> str | None:
+        """Hash of the code that runs, or ran last; None where it was not recorded."""
+        try:
+            document = json.loads((self.path / "provenance.json").read_text())
+            return [document, *document.get("resumed", [])][-1].get("code_sha256")
+        except (OSError, ValueError, AttributeError):
+            return None
+
     def append_provenance(self, provenance: Mapping[str, Any]) -> None:
         """A resumed run may run on other code: each continuation is recorded beside the first."""
         file = self.path / "provenance.json"

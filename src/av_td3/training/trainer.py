@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -25,10 +26,10 @@ from av_td3.agent.exploration import Explorer
 from av_td3.agent.replay import Replay, Sample
 from av_td3.agent.td3 import TD3, Batch
 from av_td3.config import Config
-from av_td3.driving.reward import return_bound
+from av_td3.driving.termination import TRUNCATIONS
 from av_td3.health import guards, metrics
-from av_td3.health.alerts import AlertMonitor, Bounds
-from av_td3.training import checkpoint
+from av_td3.health.alerts import Alert, AlertMonitor, Bounds
+from av_td3.training import checkpoint, provenance
 from av_td3.training.run_directory import RunDirectory
 from av_td3.training.signals import raise_if_received
 
@@ -64,6 +65,8 @@ class DrivingEnv(Protocol):
     """What the trainer needs of an environment; ``SupervisedEnv`` has it."""
 
     restarts: int
+    incidents: Sized
+    """Failures that were survived, and ports that had to be changed."""
 
     def reset(self, *, seed: int | None = None) -> tuple[dict[str, Any], dict[str, Any]]: ...
 
@@ -170,8 +173,7 @@ class Trainer:
         seeds = np.random.SeedSequence(config.train.seed).spawn(2)
         self.replay_rng, explore_rng = (np.random.default_rng(s) for s in seeds)
         self.explorer = Explorer(config.exploration, ACTION_SIZE, explore_rng)
-        low, high = return_bound(config.env.reward, config.agent.gamma)
-        self.bounds = Bounds(max(-low, high), config.agent.actor_clip_norm, config.agent.critic_clip_norm)
+        self.bounds = Bounds.of(config)
         self.alerts = AlertMonitor(self.bounds, run.alerts)
 
         self.step = 0
@@ -188,6 +190,10 @@ class Trainer:
         self._last_batch: Batch | None = None
         self._probed_at = 0  # step of the last update-to-weight measurement
         self._progress = Progress()
+        self._ends: deque[str] = deque(maxlen=_EPISODES)  # what ended the last episodes
+        self._incident_steps: deque[int] = deque()
+        self._incidents_seen = 0
+        self._code_changed: bool | None = None  # None: not known
 
     # ------------------------------------------------------------------ resuming
 
@@ -253,10 +259,13 @@ class Trainer:
         try:
             with self._stop_on_signals():
                 try:
+                    self._test_alerts()
+                    self._compare_code()
                     state = self._loop(env)
                     reason = self._stop_reason
                 except guards.NonFiniteError as error:
                     state, reason = "failed", f"{error} at step {self.step}"
+                    self._raise_alert("nan_or_inf", 1.0, 0.0, str(error))
             self.replay.break_off()
             # Stopped by an alert, the checkpoint to keep is the one from before the trouble.
             if state != "stopped" and self.last_checkpoint != self.step:
@@ -293,6 +302,7 @@ class Trainer:
                 self._run_evaluation()
             if self.step - self.last_checkpoint >= config.train.checkpoint_interval:
                 self.save()
+                self._compare_code()
         return "finished"
 
     def _run_episode(self, env: DrivingEnv) -> None:
@@ -331,6 +341,9 @@ class Trainer:
                 return
         self.episode += 1
         if not fault:
+            # What ended the episode says which flag it must carry into the Bellman target.
+            wrong = terminated != (info["termination"] not in TRUNCATIONS)
+            self._interval.add("debug/terminal_flag_mismatch", float(wrong))
             self._log_episode(total, length, info)
         else:
             self.display.message(f"step {self.step}: {info.get('fault', 'the simulator failed')}; going on")
@@ -401,6 +414,7 @@ class Trainer:
             "agent/is_training": float(self.agent.updates > 0),
         }
         row |= metrics.system_scalars(self.agent.device, env.restarts)
+        row |= self._circumstances(env)
         row |= metrics.parameter_scalars(self.agent)
         if self.agent.updates and self._last_batch is not None:
             guards.check_weights(self.agent.networks())
@@ -416,14 +430,49 @@ class Trainer:
         self.display.update(progress)
         self.run.write_status("running", step=self.step, updates=self.agent.updates, minutes=self._minutes())
 
+    def _circumstances(self, env: DrivingEnv) -> metrics.Scalars:
+        """What happened around the learner lately."""
+        new = len(env.incidents) - self._incidents_seen
+        self._incidents_seen += new
+        self._incident_steps.extend([self.step] * new)
+        while self._incident_steps and self._incident_steps[0] <= self.step - _RECENT_STEPS:
+            self._incident_steps.popleft()
+        row = {"system/incidents_recent": float(len(self._incident_steps))}
+        if len(self._ends) == _EPISODES:
+            row["progress/rule_ended_share"] = self._ends.count("lane_invasion") / _EPISODES
+        if self._code_changed is not None:
+            row["system/code_changed"] = float(self._code_changed)
+        return row
+
+    def _compare_code(self) -> None:
+        """Does the disk still hold the code that this run says it was made with?"""
+        recorded = self.run.code_sha256()
+        self._code_changed = recorded != provenance.code_hash() if recorded else None
+
     def _judge(self, row: metrics.Scalars) -> None:
         """Let the alerts see a row; end training when one reaches the configured level."""
-        stop_on = self.config.train.stop_on
         for alert in self.alerts.observe(self.step, row):
-            self.display.message(f"step {self.step}: {alert.level}: {alert.name}: {alert.text}")
-            if (alert.level == "critical" and stop_on != "never") or alert.level == stop_on:
-                self._stop_reason = f"alert {alert.name} ({alert.level}): {alert.text}"
+            self._announce(alert)
         self._progress.alerts = len(self.alerts.active)
+
+    def _announce(self, alert: Alert) -> None:
+        self.display.message(f"step {self.step}: {alert.level}: {alert.name}: {alert.text}")
+        stop_on = self.config.train.stop_on
+        if (alert.level == "critical" and stop_on != "never") or alert.level == stop_on:
+            self._stop_reason = f"alert {alert.name} ({alert.level}): {alert.text}"
+
+    def _raise_alert(self, name: str, value: float, limit: float, text: str) -> None:
+        """An alert that no row shows."""
+        self._announce(self.alerts.raise_event(name, self.step, value, limit, text))
+        self._progress.alerts = len(self.alerts.active)
+        self._write(self.alerts.scalars())
+
+    def _test_alerts(self) -> None:
+        """An alarm that stays silent in its own drill would give a false sense of safety."""
+        dead = self.alerts.test()
+        if dead:
+            text = f"cannot fire: {', '.join(dead)}"
+            self._raise_alert("alert_dead", float(len(dead)), 0.0, text)
 
     def _log_episode(self, total: float, length: int, info: dict[str, Any]) -> None:
         row = metrics.episode_scalars(
@@ -436,6 +485,7 @@ class Trainer:
             }
         )
         row[f"train/termination_{info['termination']}"] = 1.0
+        self._ends.append(info["termination"])
         self._write(row)
         progress = self._progress
         progress.episode_return, progress.route_completion = total, info["route_completion"]
@@ -481,4 +531,6 @@ class Trainer:
                 signal.signal(number, handler)
 
 
-_DETAIL_EVERY = 10
+_DETAIL_EVERY = 10  # updates between two of which everything is logged
+_EPISODES = 20  # that are looked back on
+_RECENT_STEPS = 1000

@@ -14,6 +14,7 @@ OFTEN = 1e-3
 def check(run: Run) -> Outcome:
     restarts = run.get("restarts")
     kinds = Counter(_kind(i) for i in run.incidents)
+    kinds.pop("port-taken", None)  # a finding of its own
     count = max(int(restarts.last.value) if restarts is not None else 0, sum(kinds.values()))
     if restarts is None and not run.incidents and not run.status:
         return Skipped(

@@ -1,0 +1,41 @@
+"""Somebody else held a port that the run wanted."""
+
+from __future__ import annotations
+
+from ..model import INFO, Clear, Evidence, Finding, Outcome, Rule, Skipped
+from ..run import Run
+
+
+def check(run: Run) -> Outcome:
+    taken = [i for i in run.incidents if i.get("kind") == "port-taken"]
+    if not taken:
+        if not run.incidents and not run.status:
+            return Skipped(
+                "incidents of the simulator are not recorded",
+                ("incidents.jsonl",),
+                "Record every port that was found taken, and which one was used instead.",
+            )
+        return Clear("no port was found taken")
+    return Finding(
+        "port-taken",
+        INFO,
+        "The Traffic Manager's port was taken; the run went on with another",
+        [
+            Evidence("incidents.jsonl", None, float(len(taken)), f"{i.get('text')}: {i.get('action')}")
+            for i in taken[:3]
+        ],
+        "Another run, or what is left of one, listens on that port. The client would have failed after "
+        "ten seconds with a bind error.",
+        "End what is left of earlier runs, or give each run a port of its own: "
+        "--set env.simulator.traffic_manager_port=...",
+        0.95,
+    )
+
+
+RULE = Rule(
+    id="port-taken",
+    title="Ports taken by others",
+    statement="A Traffic Manager needs a port of its own.",
+    check=check,
+    order=47,
+)
