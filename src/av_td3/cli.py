@@ -156,15 +156,23 @@ def validate(
     until: Annotated[int, typer.Option(min=1, help="Last stage, steps.")] = 10_000,
     gates: Annotated[Path | None, typer.Option(help="Criteria; default: the bundled gates.yaml.")] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Where to write; default: runs/<name>.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with this validation, after its last passed gate.")
+    ] = None,
 ) -> None:
     """Train through gates: 500, 1K, 2K, 5K, 10K ... steps, stopping at the first that fails."""
     flags = {"env.simulator.address": carla, "train.seed": seed}
     overrides = list(set_ or []) + [f"{k}={v}" for k, v in flags.items() if v is not None]
+    if resume is not None and (preset != "quick" or config or overrides or run_dir):
+        _fail("--resume goes on with the configuration of the run: give only --until and --gates with it")
     with _errors():
         settings = load_config(preset, config, overrides)
         from av_td3.training import command
 
-        status = command.validate(settings, preset, run_dir, until, gates)
+        if resume is not None:
+            status = command.resume_validation(resume, until, gates)
+        else:
+            status = command.validate(settings, preset, run_dir, until, gates)
     raise typer.Exit(status)
 
 

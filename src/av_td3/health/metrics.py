@@ -90,6 +90,7 @@ def critic_scalars(step: CriticStep, batch: Batch) -> Scalars:
     terminal = (batch.discount == 0).float()
     # One stack, one reduction, one transfer: on a GPU every float() is a synchronisation.
     q1, q2, y, r = step.q1, step.q2, step.target, batch.reward
+    error, spread = (q1 - y).abs().mean(), y.std(correction=0).clamp_min(1e-3)
     names, values = zip(
         *[
             ("train/critic_loss", step.loss),
@@ -101,7 +102,10 @@ def critic_scalars(step: CriticStep, batch: Batch) -> Scalars:
             ("debug/target_q_mean", y.mean()),
             *_moments("debug/reward", r),
             ("debug/reward_mean", r.mean()),
-            ("debug/td_error_q1", (q1 - y).abs().mean()),
+            ("debug/td_error_q1", error),
+            # Values grow while an agent learns, and errors with them: what falls is their ratio.
+            ("debug/td_error_relative", error / spread),
+            ("train/explained_variance", (1 - (y - q1).var(correction=0) / spread.square()).clamp_min(-1)),
             ("debug/td_error_q2", (q2 - y).abs().mean()),
             ("debug/twin_gap", (q1 - q2).abs().mean()),
             ("debug/done_ratio", terminal.mean()),

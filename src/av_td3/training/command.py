@@ -39,15 +39,21 @@ OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 def start(config: Config, preset: str, path: Path | None, fault: Fault | None = None) -> int:
     """A new run, with a fault of the catalogue committed in it if given; returns the exit status."""
-    with contextlib.nullcontext() if config.train.debug else _one_line_errors(), terminable():
-        path = path or default_path(preset, config.train.seed)
-        run = RunDirectory.create(path, config, provenance.collect())
-        try:
-            return _train(run, config, resumed=False, fault=fault)
-        finally:
-            # A run that never made a step is none: nothing half-written stays behind.
-            if not checkpoint.available(run.checkpoints) and not run.status().get("step"):
-                shutil.rmtree(path, ignore_errors=True)
+    path = path or default_path(preset, config.train.seed)
+    errors = contextlib.nullcontext() if config.train.debug else _one_line_errors()
+    with errors, terminable(), _new_run(path, config) as run:
+        return _train(run, config, resumed=False, fault=fault)
+
+
+@contextlib.contextmanager
+def _new_run(path: Path, config: Config) -> Iterator[RunDirectory]:
+    """A run directory; one that never saw a step is none, and nothing half-written stays behind."""
+    run = RunDirectory.create(path, config, provenance.collect())
+    try:
+        yield run
+    finally:
+        if not checkpoint.available(run.checkpoints) and not run.status().get("step"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def find_fault(identity: str) -> Fault:
@@ -119,31 +125,47 @@ def validate(config: Config, preset: str, path: Path | None, until: int, gates_f
     """Train stage by stage, each continuing the last, as long as the gates are passed."""
     with _one_line_errors(), terminable():
         rules = gates.load_gates(gates_file)
-        stages = [steps for steps in rules.stages if steps < until] + [until]
         # Every stage from the fifth thousand on must have seen an evaluation.
         evaluation = config.evaluation.model_copy(update={"interval": min(config.evaluation.interval, 2_500)})
         config = config.model_copy(update={"evaluation": evaluation, "train": _until(config, until)})
-        run = RunDirectory.create(path or default_path(f"validate-{preset}", config.train.seed), config, {})
-        run.overwrite_provenance(provenance.collect())
-        return _validate(run, config, rules, stages)
+        with _new_run(path or default_path(f"validate-{preset}", config.train.seed), config) as run:
+            return _validate(run, config, rules, until, [])
 
 
-def _validate(run: RunDirectory, config: Config, rules: gates.Gates, stages: list[int]) -> int:
+def resume_validation(path: Path, until: int, gates_file: Path | None) -> int:
+    """Go on with a validation that was interrupted, or beyond the stages that it has passed."""
+    with _one_line_errors(), terminable():
+        rules = gates.load_gates(gates_file)
+        run = RunDirectory.open(path)
+        done = [stage for stage in gates.recorded(run) if stage.passed]
+        if done and done[-1].steps >= until:
+            raise UserError(f"{path} has passed {done[-1].steps:,} steps already: give a larger --until", 2)
+        run.append_provenance(provenance.collect())
+        return _validate(run, run.config(), rules, until, done)
+
+
+def _validate(
+    run: RunDirectory, config: Config, rules: gates.Gates, until: int, done: list[gates.Stage]
+) -> int:
     tune_allocator()
     console = Console()
     console.print(f"run directory: {run.path}", highlight=False, soft_wrap=True)
-    done: list[gates.Stage] = []
-    previous = 0
-    for steps in stages:
+    previous = done[-1].steps if done else 0
+    for steps in [s for s in rules.stages if previous < s < until] + [until]:
         staged = config.model_copy(update={"train": _until(config, steps)})
         display = TerminalDisplay(console, steps, None, previous)
         trainer = _make_trainer(run, staged, display)
-        if previous:
+        if checkpoint.available(run.checkpoints):
             trainer.restore()
+        raise_if_received()
         with display:
             outcome = trainer.train()
         if outcome.state == "interrupted":
-            console.print("interrupted: validate begins anew; what was trained is kept", highlight=False)
+            console.print(
+                f"interrupted; go on with: av-td3 validate --resume {run.path} --until {until}",
+                highlight=False,
+                soft_wrap=True,
+            )
             return INTERRUPTED
         done.append(gates.judge(rules, steps, previous, gates.read_series(run), trainer.bounds.q))
         gates.record(run, done)
@@ -158,7 +180,7 @@ def _validate(run: RunDirectory, config: Config, rules: gates.Gates, stages: lis
             _write_diagnosis(run, console)
             return FAILED
         previous = steps
-    console.print(f"all gates up to {stages[-1]:,} steps passed", style="bold green")
+    console.print(f"all gates up to {previous:,} steps passed", style="bold green")
     return OK
 
 

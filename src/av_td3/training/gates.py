@@ -34,11 +34,14 @@ class Criterion(BaseModel):
 
     name: str
     tag: str
-    figure: Literal["last", "mean", "max", "trend"]
+    except_: tuple[str, ...] = Field(default=(), alias="except")
+    """Parts of tags that a * in ``tag`` shall not stand for."""
+    figure: Literal["last", "mean", "max", "trend", "relative_trend"]
     most: str | float | None = None
     least: str | float | None = None
     since: int = Field(default=0, alias="from")
-    """The criterion applies to stages of this many steps and more."""
+    until: int | None = Field(default=None, alias="to")
+    """The criterion applies to stages of at least, and at most, so many steps."""
 
 
 class Gates(BaseModel):
@@ -101,16 +104,20 @@ def judge(gates: Gates, steps: int, previous: int, series: dict[str, Series], bo
     """
     checks = []
     for criterion in gates.criteria:
-        if steps < criterion.since:
+        if steps < criterion.since or (criterion.until is not None and steps > criterion.until):
             continue
         limit = _limit(criterion, bound)
         comparison = f"{'<=' if criterion.most is not None else '>='} {limit:.4g}"
-        tags = fnmatch.filter(series, criterion.tag)
+        tags = [
+            tag
+            for tag in fnmatch.filter(series, criterion.tag)
+            if not any(part in tag for part in criterion.except_)
+        ]
         figures = [_figure(criterion, series[tag], steps, previous, gates.window) for tag in tags]
         known = [f for f in figures if f is not None]
         if not known:
             # Nothing to judge is a failure only where the run must have logged it by now.
-            missing_is_fine = criterion.tag.startswith(("debug/", "agent/", "gradients/")) and steps <= 1000
+            missing_is_fine = not criterion.tag.startswith(("alerts/", "eval/")) and steps <= 1000
             checks.append(Check(criterion.name, criterion.tag, None, comparison, missing_is_fine))
             continue
         value = max(known) if criterion.most is not None else min(known)
@@ -131,6 +138,24 @@ def read_series(run: RunDirectory) -> dict[str, Series]:
         steps = np.array(sorted(latest), np.float64)
         series[tag] = (steps, np.array([latest[int(s)] for s in steps], np.float64))
     return series
+
+
+def recorded(run: RunDirectory) -> list[Stage]:
+    """The stages that ``gates.json`` says this run has been through; none where there is no such file.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
+    file = run.path / "gates.json"
+    if not file.exists():
+        return []
+    try:
+        return [
+            Stage(stage["steps"], tuple(Check(**check) for check in stage["checks"]))
+            for stage in json.loads(file.read_text())
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"cannot use {file}: {error}") from None
 
 
 def record(run: RunDirectory, stages: list[Stage]) -> None:
@@ -170,12 +195,13 @@ def _limit(criterion: Criterion, bound: float) -> float:
 
 def _figure(criterion: Criterion, series: Series, steps: int, previous: int, window: float) -> float | None:
     at, values = series
-    if criterion.figure == "trend":
+    if criterion.figure in ("trend", "relative_trend"):
         inside = values[(at > previous) & (at <= steps)]
         third = len(inside) // 3
         if third < 1:
             return None
-        return float(np.median(inside[-third:]) - np.median(inside[:third]))
+        first, last = float(np.median(inside[:third])), float(np.median(inside[-third:]))
+        return (last - first) / (max(abs(first), 1e-9) if criterion.figure == "relative_trend" else 1.0)
     inside = values[(at > steps * (1 - window)) & (at <= steps)]
     if len(inside) == 0:
         return None
