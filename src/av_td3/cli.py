@@ -152,6 +152,8 @@ def validate(
     config: Annotated[Path | None, typer.Option(help="YAML file laid over the preset.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value.  Repeatable.")] = None,
     carla: Annotated[str | None, typer.Option(help="host:port of a CARLA 0.9.16 server.")] = None,
+    map_: Annotated[str | None, typer.Option("--map", help="Map to drive on.")] = None,
+    npc: Annotated[int | None, typer.Option(help="Number of other vehicles.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     until: Annotated[int, typer.Option(min=1, help="Last stage, steps.")] = 10_000,
     gates: Annotated[Path | None, typer.Option(help="Criteria; default: the bundled gates.yaml.")] = None,
@@ -161,7 +163,12 @@ def validate(
     ] = None,
 ) -> None:
     """Train through gates: 500, 1K, 2K, 5K, 10K ... steps, stopping at the first that fails."""
-    flags = {"env.simulator.address": carla, "train.seed": seed}
+    flags = {
+        "env.simulator.address": carla,
+        "env.simulator.map": map_,
+        "env.simulator.npc": npc,
+        "train.seed": seed,
+    }
     overrides = list(set_ or []) + [f"{k}={v}" for k, v in flags.items() if v is not None]
     if resume is not None and (preset != "quick" or config or overrides or run_dir):
         _fail("--resume goes on with the configuration of the run: give only --until and --gates with it")
