@@ -48,7 +48,7 @@ from minicarla.physics.contacts import (
 )
 from minicarla.physics.ground import Ground
 from minicarla.physics.models import GRAVITY, MAX_STEER_DEG, STEERING_CURVE
-from minicarla.world.bodies import VEHICLE, Bodies
+from minicarla.world.bodies import VEHICLE, WALKER, Bodies
 
 Floats = NDArray[np.float64]
 
@@ -86,7 +86,7 @@ class Physics:
         Reads controls, velocities and poses; writes position, rotation, velocity,
         angular_velocity (deg/s), acceleration, wheel_angle (degrees, of the inner front wheel)
         and, unless ``manual_gear``, gear.  Bodies with ``simulate_physics`` off stay where they
-        are and are hit like walls.
+        are and are hit like walls, except walkers, which are pushed away.
 
         Returns: who touched whom, one :class:`Contact` a pair with the impulse of the whole tick.
         """
@@ -380,10 +380,13 @@ class _Tick:
         )
 
     def _inverse_mass(self, row: int) -> tuple[float, float]:
-        """1/kg and 1/(kg m^2); zeros for what does not move."""
-        if row < 0 or not self.moves[row]:
-            return 0.0, 0.0
+        """1/kg and 1/(kg m^2); zeros for what does not move.
+
+        A walker whose physics are off, as those of a client's crowd are, is no wall to a car either.
+        """
         bodies = self.bodies
+        if row < 0 or not (self.moves[row] or bodies.kind[row] == WALKER):
+            return 0.0, 0.0
         inverse = 1.0 / max(1.0, float(bodies.mass[row]))
         if bodies.kind[row] != VEHICLE:
             return inverse, 0.0

@@ -112,7 +112,7 @@ class Walker(Actor):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.jump = False
+        self.dead = False  # hit by a vehicle, as the client's crowd says
 
 
 class WalkerController(Actor):

@@ -108,6 +108,9 @@ def _spawn_walker(
     pose = _world_pose(world, pose, parent)
     age = {row.id: row.value for row in description.attributes}["age"]
     extent = blueprints.WALKER_EXTENT[age]
+    if world.roadmap.flat and abs(pose.z) < extent[2]:
+        # Locations of the navigation mesh are on the ground, walkers' own half their height above.
+        pose = pose._replace(z=extent[2])
     if require_room and not has_room(world, pose, (0.0, 0.0, 0.0), extent):
         raise CarlaError(SPAWN_COLLISION)
     walker = Walker(world.new_id(), description, pose, parent, attachment)

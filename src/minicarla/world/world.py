@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from minicarla import maps
 from minicarla.geometry import Transform, rotation_matrix
+from minicarla.maps import navmesh
 from minicarla.physics import Physics
 from minicarla.traffic import Traffic
 from minicarla.traffic.lights import TRIGGER, TrafficLights
@@ -32,6 +34,7 @@ FREE_RATE = 20.0
 MAX_ACTORS = 10_000
 _REMEMBERED_BOXES = 4096
 _SHORTEST = 1e-4  # s, a tick
+_LED_FOR = 2  # ticks after which a walker that its client does not move any more has no velocity
 
 
 _PROMPT = frozenset(
@@ -87,6 +90,7 @@ class World:
         self._slow: list[Sensor] = []
         self._unfinished = False
         self._controlled: dict[int, Vehicle] = {}  # vehicles that a controller of ours drives
+        self._led: dict[int, tuple[int, Any]] = {}  # walkers that a client moves: frame, velocity
         self.imu_gravity = 9.81
         self.replay_factor = 1.0
         self.replay_ignores_hero = False
@@ -94,6 +98,7 @@ class World:
         self.recorder: Recorder | None = None
         self.replayer: Replayer | None = None
         self.solid_boxes: Any = None  # kept by spawning.has_room
+        self._navigation: tuple[Any, navmesh.NavMesh | None] | None = None
         self._offered: dict[str, str] = {}
         self.load(map_name)
         if self.roadmap.name not in maps.available():
@@ -116,6 +121,7 @@ class World:
         self.sensors.clear()
         self.bodies.clear()
         self._controlled.clear()
+        self._led.clear()
         self.elapsed = 0.0
         self.physics = Physics(roadmap)
         self.traffic = Traffic(roadmap, self.seed)
@@ -179,6 +185,13 @@ class World:
         """Simulated seconds of one tick."""
         return self.settings.fixed_delta_seconds or 1.0 / FREE_RATE
 
+    @property
+    def navigation(self) -> navmesh.NavMesh | None:
+        """Where pedestrians walk on this map, made when first asked for; None where they cannot."""
+        if self._navigation is None or self._navigation[0] is not self.roadmap:
+            self._navigation = self.roadmap, navmesh.build(self.roadmap)
+        return self._navigation[1]
+
     # ------------------------------------------------------------------ the tick
 
     def tick(self) -> int:
@@ -203,6 +216,8 @@ class World:
         self._drive(dt)
         self.traffic.decide(bodies, dt)
         contacts = self.physics.step(bodies, dt)
+        if self._led:
+            self._report_led()
         self.frame += 1
         self.elapsed += dt
         self._look_around()
@@ -242,6 +257,16 @@ class World:
             states = [structs.TrafficLightState.GREEN, *(light.state for light in self.lights.lights)]
             bodies.light_id[:] = self._light_ids[light]
             bodies.light_state[:] = np.array(states, np.uint8)[light]
+
+    def _report_led(self) -> None:
+        """The velocity of walkers whose physics are off and which a client moves from place to place."""
+        bodies = self.bodies
+        for actor_id, (frame, velocity) in list(self._led.items()):
+            row = bodies.row(actor_id)
+            if bodies.simulate_physics[row] or frame < self.frame - _LED_FOR:
+                del self._led[actor_id]
+            else:
+                bodies.velocity[row] = velocity
 
     def _drive(self, dt: float) -> None:
         """Controllers that a client left in charge of a vehicle: Ackermann, constant velocity."""
@@ -314,6 +339,13 @@ class World:
         actor = self.find(actor_id)
         if not isinstance(actor, Vehicle):
             raise CarlaError(f"Responding error: actor {actor_id} is not a vehicle")
+        return actor
+
+    def find_walker(self, actor_id: int) -> Walker:
+        """The walker; CarlaError when there is none of that id."""
+        actor = self.find(actor_id)
+        if not isinstance(actor, Walker):
+            raise CarlaError(f"Responding error: actor {actor_id} is not a walker")
         return actor
 
     def find_light(self, actor_id: int) -> TrafficLight:
@@ -401,6 +433,7 @@ class World:
             if isinstance(actor, Vehicle) and actor.autopilot:
                 self.traffic.remove(actor_id)
             self._controlled.pop(actor_id, None)
+            self._led.pop(actor_id, None)
             self.bodies.remove(actor_id)
         self._boxes[actor_id] = actor.box
         if len(self._boxes) > _REMEMBERED_BOXES:
@@ -505,9 +538,8 @@ class World:
 
     def apply_walker_control(self, actor_id: int, control: structs.WalkerControl) -> None:
         """Set where a walker goes; the direction is normalised, a speed that is no number counts as 0."""
-        actor = self.find(actor_id)
-        if not isinstance(actor, Walker):
-            raise CarlaError(f"Responding error: actor {actor_id} is not a walker")
+        if self.find_walker(actor_id).dead:
+            return
         row = self.bodies.row(actor_id)
         direction = np.array(control.direction)
         length = float(np.hypot(direction[0], direction[1]))
@@ -515,6 +547,32 @@ class World:
         self.bodies.walk_direction[row] = direction / length if valid else 0.0
         self.bodies.walk_speed[row] = bounded(control.speed, 0.0, 50.0)
         self.bodies.jump[row] = control.jump
+
+    def lead_walker(self, actor_id: int, pose: Transform, speed: float) -> None:
+        """Put a walker on its feet there, walking on at ``speed`` (m/s) where it faces.
+
+        ``pose`` is on the ground, as the client's crowd has it; a walker's own is half its height above.
+        """
+        pose = sane_pose(pose)
+        if self.find_walker(actor_id).dead:
+            return
+        row = self.bodies.row(actor_id)
+        yaw = math.radians(pose.yaw)
+        direction = structs.Vector3D(math.cos(yaw), math.sin(yaw), 0.0)
+        self.apply_walker_control(actor_id, structs.WalkerControl(direction, speed, False))
+        self.bodies.position[row] = pose.x, pose.y, pose.z + float(self.bodies.extent[row, 2])
+        self.bodies.rotation[row] = pose[3:]
+        self._led[actor_id] = self.frame, self.bodies.walk_speed[row] * np.array(direction)
+
+    def kill(self, actor_id: int) -> None:
+        """A walker stands still for good and is pushed around by what hits it; others do not mind."""
+        actor = self.find(actor_id)
+        if isinstance(actor, Walker):
+            actor.dead = True
+            row = self.bodies.row(actor_id)
+            self.bodies.walk_speed[row] = 0.0
+            self.bodies.simulate_physics[row] = True
+            self._led.pop(actor_id, None)
 
     def set_velocity(self, actor_id: int, velocity: Sequence[float]) -> None:
         """Give a body a velocity (world frame, m/s)."""

@@ -150,9 +150,9 @@ def set_actor_collisions(call: Call, actor_id: int, enabled: bool) -> None:
     call.world.find(actor_id)
 
 
-@procedure(PARTIAL, "accepted, without effect")
+@procedure(PARTIAL, "a walker stands still for good; without effect on the rest")
 def set_actor_dead(call: Call, actor_id: int) -> None:
-    call.world.find(actor_id)
+    call.world.kill(actor_id)
 
 
 absent(
@@ -225,15 +225,6 @@ def _addressed(command: Any, actor_id: int) -> Any:
     return command
 
 
-def _apply_walker_state(call: Call, actor_id: int, transform: structs.Transform, speed: float) -> None:
-    """Place a walker, facing where it goes; the client's crowd simulation moves walkers this way."""
-    world = call.world
-    world.set_pose(actor_id, transform.pose)
-    yaw = np.radians(transform.rotation.yaw)
-    direction = structs.Vector3D(float(np.cos(yaw)), float(np.sin(yaw)), 0.0)
-    world.apply_walker_control(actor_id, structs.WalkerControl(direction, speed, False))
-
-
 def _family() -> dict[type[Any], Any]:
     from minicarla.world.calls import lights, vehicles, walkers
 
@@ -243,7 +234,7 @@ def _family() -> dict[type[Any], Any]:
         commands.ApplyWalkerControl: walkers.apply_control_to_walker,
         commands.ApplyVehiclePhysicsControl: vehicles.apply_physics_control,
         commands.ApplyTransform: set_actor_transform,
-        commands.ApplyWalkerState: _apply_walker_state,
+        commands.ApplyWalkerState: walkers.apply_walker_state,
         commands.ApplyTargetVelocity: set_actor_target_velocity,
         commands.ApplyTargetAngularVelocity: set_actor_target_angular_velocity,
         commands.ApplyImpulse: add_actor_impulse,

@@ -90,14 +90,25 @@ def copy_opendrive_to_file(
     call.world.offer_map(_CLIENT_MAP, opendrive)
 
 
-@procedure(PARTIAL, "there are no files: the client derives everything from get_map_data")
-def get_required_files(call: Call, folder: str) -> list[str]:
-    return []
+@procedure(PARTIAL, "the navigation mesh, in folder Nav; of the rest the client needs no files")
+def get_required_files(call: Call, folder: str = "") -> list[str]:
+    # Clients ask for every folder ("") whenever they read the map, and would keep a copy each time.
+    mesh = call.world.navigation if folder == "Nav" else None
+    return [] if mesh is None else [mesh.file_name]
 
 
-@procedure(PARTIAL, "empty: there is no navigation mesh")
+@procedure(PARTIAL, "the files of get_required_files")
+def request_file(call: Call, name: str) -> bytes:
+    mesh = call.world.navigation
+    if mesh is None or name != mesh.file_name:
+        raise CarlaError(f"there is no file {name[:200]!r} on this map")
+    return mesh.file
+
+
+@procedure()
 def get_navigation_mesh(call: Call) -> bytes:
-    return b""
+    mesh = call.world.navigation
+    return b"" if mesh is None else mesh.file
 
 
 @procedure()
@@ -163,7 +174,6 @@ def set_annotations_traverse_translucency(call: Call, enable: bool) -> None:
     return
 
 
-absent("episode", "there are no files to fetch", "request_file")
 absent("episode", "maps have no layers", "load_map_layer", "unload_map_layer", void=True)
 absent(
     "episode",

@@ -11,5 +11,10 @@ def apply_control_to_walker(call: Call, actor_id: int, control: structs.WalkerCo
     call.world.apply_walker_control(actor_id, control)
 
 
+def apply_walker_state(call: Call, actor_id: int, transform: structs.Transform, speed: float) -> None:
+    """The command of that name: the crowd that the client simulates moves its walkers this way."""
+    call.world.lead_walker(actor_id, transform.pose, speed)
+
+
 absent("walkers", "walkers have no bones", "get_bones_transform", "get_pose_from_animation")
 absent("walkers", "walkers have no bones", "set_bones_transform", "blend_pose", void=True)
