@@ -1,0 +1,139 @@
+"""What the truth in the logs costs: share of training time spent on metrics, alerts, guards and logs.
+
+    python -m benchmarks.logging_cost [--preset quick] [--steps 3000]
+
+Trains for real and times every call into the logging, from the first update on.  What the
+update itself measures for the logs - norms per group on both sides of the clip - is timed
+against torch's own ``clip_grad_norm_`` on the same gradients and counted too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+
+from av_td3.agent import td3
+from av_td3.agent.gradients import clip_gradients
+from av_td3.config import load_config
+from av_td3.health import guards, metrics
+from av_td3.supervision.supervised import SupervisedEnv
+from av_td3.training import provenance
+from av_td3.training.memory import tune_allocator
+from av_td3.training.run_directory import RunDirectory
+from av_td3.training.trainer import Progress, Trainer
+
+
+class Stopwatch:
+    """Adds up the time inside wrapped calls, nested ones counted once, by the outermost's name."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+        self._inside = False
+
+    def wrap(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any, **named: Any) -> Any:
+            if self._inside:
+                return call(*arguments, **named)
+            self._inside = True
+            start = time.perf_counter()
+            try:
+                return call(*arguments, **named)
+            finally:
+                self.seconds[name] += time.perf_counter() - start
+                self._inside = False
+
+        return timed
+
+
+class Silent:
+    """A display that shows nothing."""
+
+    def update(self, progress: Progress) -> None: ...
+
+    def message(self, text: str) -> None: ...
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--preset", default="quick")
+    parser.add_argument("--steps", type=int, default=3000)
+    arguments = parser.parse_args()
+    tune_allocator()
+    config = load_config(arguments.preset, None, [f"train.steps={arguments.steps}", "train.max_minutes=null"])
+    watch = Stopwatch()
+    clip = Counter[str]()
+
+    def compared(groups: Any, limit: float | None) -> Any:
+        """The clip of the update, and what torch's own takes for the same gradients."""
+        parameters = [p for group in groups.values() for p in group]
+        kept = [p.grad.clone() for p in parameters if p.grad is not None]
+        report = None
+        calls = {
+            "torch": lambda: torch.nn.utils.clip_grad_norm_(parameters, limit or float("inf")),
+            "ours": lambda: clip_gradients(groups, limit),
+        }
+        clip["updates"] += 1
+        # By turns the first, which finds the gradients outside the processor's caches.
+        for name in ("torch", "ours") if clip["updates"] % 2 else ("ours", "torch"):
+            for parameter, gradient in zip(parameters, kept, strict=True):
+                parameter.grad = gradient.clone()
+            start = time.perf_counter()
+            result = calls[name]()
+            clip[name] += time.perf_counter() - start
+            report = result if name == "ours" else report
+        return report
+
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunDirectory.create(Path(folder) / "run", config, provenance.collect())
+        trainer = Trainer(
+            config,
+            run,
+            lambda: SupervisedEnv(config.env, "train", log_dir=run.logs),
+            lambda agent, step: {"eval/mean_reward": 0.0},
+            Silent(),
+        )
+        began = [0.0]
+        update = trainer.agent.update
+
+        def first_update(batch: Any) -> Any:
+            if not began[0]:
+                began[0] = time.perf_counter()
+                watch.seconds.clear()
+            return update(batch)
+
+        trainer.agent.update = first_update  # type: ignore[method-assign]
+        patches = [mock.patch.object(td3, "clip_gradients", compared)]
+        for module in (metrics, guards):
+            names = [n for n in vars(module) if n.endswith("_scalars") or n.startswith("check_")]
+            patches += [mock.patch.object(module, n, watch.wrap(n, getattr(module, n))) for n in names]
+        for name in ("_log", "_log_episode", "_add", "_compare_code", "_probe_due"):
+            patches.append(mock.patch.object(trainer, name, watch.wrap(name, getattr(trainer, name))))
+        probe = metrics.UpdateToWeight
+        for name in ("__init__", "scalars"):
+            label = f"UpdateToWeight.{name}"
+            patches.append(mock.patch.object(probe, name, watch.wrap(label, getattr(probe, name))))
+        for patch in patches:
+            patch.start()
+        trainer.train()
+        for patch in patches:
+            patch.stop()
+        wall = time.perf_counter() - began[0] - clip["torch"]
+    norms = max(0.0, clip["ours"] - clip["torch"])
+    total = sum(watch.seconds.values()) + norms
+    print(f"{trainer.agent.updates} updates in {wall:.1f} s")
+    for name, seconds in [*watch.seconds.most_common(), ("norms beyond torch's clip", norms)]:
+        if seconds > 1e-4 * wall:
+            print(f"  {name:28} {seconds:7.2f} s  {100 * seconds / wall:5.2f} %")
+    print(f"  {'in all':28} {total:7.2f} s  {100 * total / wall:5.2f} % of training time")
+
+
+if __name__ == "__main__":
+    main()
