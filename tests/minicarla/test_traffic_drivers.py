@@ -60,6 +60,8 @@ class Run:
 
     def drive(self, ticks: int, watch: Callable[[int], None] | None = None) -> None:
         for tick in range(ticks):
+            if self.traffic.lights is not None:
+                self.traffic.lights.step(DT)
             self.traffic.decide(self.bodies, DT)
             self.contacts += self.physics.step(self.bodies, DT)
             self.speeds.append(np.hypot(*self.bodies.velocity[:, :2].T))

@@ -124,12 +124,10 @@ class Traffic:
                 break
 
     def decide(self, bodies: Bodies, dt: float) -> None:
-        """Let ``dt`` seconds pass for the lights; set throttle, brake and steer of the driven vehicles.
+        """Set throttle, brake and steer of the driven vehicles for the ``dt`` seconds to come.
 
         Vehicles whose ``simulate_physics`` is off are driven all the same: it has no effect.
         """
-        if self.lights is not None:
-            self.lights.step(dt)
         if not self._drivers and not self._new:
             return
         for actor_id in self._new:

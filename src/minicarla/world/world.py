@@ -203,8 +203,9 @@ class World:
     def advance(self) -> int:
         """Advance by one step, publish what happened and the snapshot; returns the new frame.
 
-        What takes long to measure, pictures above all, is left to :meth:`finish`, so that the
-        client may go on meanwhile.  Nothing may change the world in between.
+        What takes long to measure, pictures above all, and what the drivers make of the new
+        situation are left to :meth:`finish`, so that the client may go on meanwhile.  Nothing may
+        change the world in between.
         """
         self.finish()
         if self.before_tick is not None:
@@ -214,7 +215,8 @@ class World:
         if self.replayer is not None:
             self._replay(dt)
         self._drive(dt)
-        self.traffic.decide(bodies, dt)
+        if self.traffic.lights is not None:
+            self.traffic.lights.step(dt)
         contacts = self.physics.step(bodies, dt)
         if self._led:
             self._report_led()
@@ -230,7 +232,7 @@ class World:
         view.weather, view.contacts = self.weather, contacts
         for sensor in self._prompt:
             self._measure(sensor)
-        self._unfinished = bool(self._slow)
+        self._unfinished = True
         if self.recorder is not None:
             self.recorder.record(self, contacts)
         self._publish_snapshot(dt)
@@ -285,11 +287,14 @@ class World:
                 bodies.velocity[row] = axes @ vehicle.constant_velocity
 
     def finish(self) -> None:
-        """Measure what :meth:`advance` left."""
+        """Do what :meth:`advance` left: measure, then let the drivers decide for the next step."""
         if self._unfinished:
             self._unfinished = False
-            for sensor in self._slow:
-                self._measure(sensor)
+            try:
+                for sensor in self._slow:
+                    self._measure(sensor)
+            finally:
+                self.traffic.decide(self.bodies, self.delta)
 
     def _measure(self, sensor: Sensor) -> None:
         device = sensor.device

@@ -32,6 +32,7 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
+_RIGHT_UP_AHEAD = (1, 2, 0)  # columns of a rotation matrix
 NEAR = 0.2  # metres
 REACH = 250.0  # metres; nothing beyond is drawn
 _CELL = 12.0  # metres; what may be seen is looked up by cell of the map
@@ -56,6 +57,14 @@ class Camera:
         self.slope_y = 0.5 * height / self.focal
         self.middle = np.array([0.5 * width, 0.5 * height])
         self.half_diagonal = math.atan(math.hypot(self.slope_x, self.slope_y))
+        # (3, 4): their product with a point is positive beyond the right, left, lower, upper edge.
+        self.edges = np.array(
+            [
+                [1.0, -1.0, 0.0, 0.0],
+                [0.0, 0.0, 1.0, -1.0],
+                [-self.slope_x, -self.slope_x, -self.slope_y, -self.slope_y],
+            ]
+        )
 
 
 class Eye(NamedTuple):
@@ -69,7 +78,8 @@ class Eye(NamedTuple):
 def eye_of(pose: Transform) -> Eye:
     """The eye of a sensor at ``pose``."""
     turn = rotation_matrix(pose.pitch, pose.yaw, pose.roll)
-    axes = np.stack([turn[:, 1], -turn[:, 2], turn[:, 0]], axis=1)
+    axes = turn.take(_RIGHT_UP_AHEAD, 1)
+    axes[:, 1] *= -1.0
     return Eye(np.array(pose[:3], dtype=np.float64), axes, pose.yaw)
 
 
@@ -323,10 +333,10 @@ class Scene:
         if len(bodies):
             self.turn = turn = rotation_matrices(bodies.rotation)
             away = bodies.position - position
-            np.add(away, np.einsum("nij,nj->ni", turn, bodies.centre), out=relative[count:])
+            np.add(away, (turn @ bodies.centre[:, :, None])[:, :, 0], out=relative[count:])
             np.matmul(turn.transpose(0, 2, 1), axes, out=matrix[count:])
             np.matmul(away, axes, out=offset[count:])
-            np.negative(np.einsum("nij,ni->nj", turn, away), out=seen_from[count:, :3])
+            np.negative((away[:, None] @ turn)[:, 0], out=seen_from[count:, :3])
             self._axis[count:] = turn[:, 0, 0] + 1j * turn[:, 1, 0]
             self._base_height[count:] = bodies.position[:, 2]
 
@@ -364,9 +374,10 @@ class Scene:
         uv += camera.middle
         near = z < NEAR
         cut: dict[int, Array] = {}
-        visible = None
+        beyond = (points.reshape(-1, 3) @ camera.edges > 0.0).reshape(-1, 4, 4)
+        visible = ~beyond.all(1).any(1)  # not wholly beyond one edge of the picture
         if near.any():
-            visible = ~near.all(1)
+            visible &= ~near.all(1)
             for k in (near.any(1) & visible).nonzero()[0].tolist():
                 cut[k] = _clip(points[k], camera)
         diagonal_1, diagonal_2 = uv[:, 2] - uv[:, 0], uv[:, 3] - uv[:, 1]
@@ -374,8 +385,7 @@ class Scene:
         large = area > 3.0  # twice the area in pixels
         if cut:
             large[list(cut)] = True
-        if visible is not None:
-            large &= visible
+        large &= visible
 
         # From far to near: by object, then by height from the eye, then details over faces.
         rank = np.full(len(keep), -1.0)
@@ -387,8 +397,7 @@ class Scene:
         sequence[~large] = -1e9
         order = sequence.argsort(kind="stable")[len(row) - int(large.sum()) :]
         if cut:
-            places = {k: place for place, k in enumerate(order.tolist()) if k in cut}
-            cut = {place: cut[k] for k, place in places.items()}
+            cut = {int((order == k).argmax()): polygon for k, polygon in cut.items()}
         return Quads(uv.take(order, 0), cut, row.take(order), owner.take(order), z.take(order, 0))
 
     def planes(self, quads: Quads) -> Array:
