@@ -91,7 +91,7 @@ def diagnose(run: Path) -> list[dict[str, Any]]:
 def train(run: Path, steps: int, *more: str) -> None:
     """One run; its exit status is part of what is observed, not judged here."""
     command = [*AV_TD3, "train", "--preset", "quick", "--steps", str(steps), "--run-dir", str(run)]
-    with run.with_suffix(".log").open("w") as file:
+    with (run.parent / f"{run.name}.log").open("w") as file:
         subprocess.run([*command, *SPEED_UP, *more], stdout=file, stderr=subprocess.STDOUT, check=False)
 
 

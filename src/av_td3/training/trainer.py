@@ -457,6 +457,7 @@ class Trainer:
 
     def _announce(self, alert: Alert) -> None:
         self.display.message(f"step {self.step}: {alert.level}: {alert.name}: {alert.text}")
+        self.writer.add_text("alerts", f"{alert.level}: {alert.name}: {alert.text}", self.step)
         stop_on = self.config.train.stop_on
         if (alert.level == "critical" and stop_on != "never") or alert.level == stop_on:
             self._stop_reason = f"alert {alert.name} ({alert.level}): {alert.text}"
