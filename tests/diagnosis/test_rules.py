@@ -282,6 +282,19 @@ def test_failing_in_one_way_at_first_is_a_note_and_for_good_a_warning(tmp_path: 
     assert {f.id: f.severity for f in stuck.findings}["single-cause-termination"] == WARNING
 
 
+def test_an_offence_that_ends_most_episodes_is_found_and_a_failure_that_does_is_not(tmp_path: Path) -> None:
+    for cause, found in (("lane_invasion", True), ("off_road", False)):
+        made = healthy(0)
+        episodes = made.points["train/episode_length"]
+        made.drop("train/termination")
+        for name, remainder in ((cause, (0, 1, 2, 3)), ("stuck", (4,))):
+            made.points[f"train/termination_{name}"] = [
+                (s, w, 1.0) for i, (s, w, _) in enumerate(episodes) if i % 5 in remainder
+            ]
+        ids = {f.id for f in judge(tmp_path / cause, made).findings}
+        assert ("single-cause-termination" in ids) is found
+
+
 def test_a_network_that_stands_still_is_not_a_missing_target(tmp_path: Path) -> None:
     made = healthy(0)
     SICK["gradient-missing"][0](made)

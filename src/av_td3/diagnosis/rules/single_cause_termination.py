@@ -9,6 +9,8 @@ from ..run import Run
 from ..series import Series
 
 ALL = 0.95
+OFFENCE = 0.5
+"""Share beyond which an offence that need not end a drive decides how long episodes are."""
 LEAST = 20
 """Episodes below which a share of 95 % says nothing."""
 MANY = 100
@@ -45,7 +47,7 @@ def _from_counts(run: Run) -> Outcome | None:
     listing = ", ".join(
         f"{c} {n / everything:.0%}" for c, n in sorted(totals.items(), key=lambda i: -i[1]) if n
     )
-    if share < ALL or cause in _GOOD:
+    if share < (OFFENCE if _is_offence(cause.replace("_", " ")) else ALL) or cause in _GOOD:
         return Clear(f"episodes end by {listing}")
     s = counts[cause]
     return _finding(
@@ -124,7 +126,7 @@ def _finding(label: str, share: float, evidence: list[Evidence], tags: tuple[str
             )
         )
         tags = (*tags, lengths.tag)
-    offence = any(word in label for word in RULES)
+    offence = _is_offence(label)
     stuck = run.episodes is not None and run.episodes >= MANY and not _improving(run)
     return Finding(
         "single-cause-termination",
@@ -147,6 +149,10 @@ def _finding(label: str, share: float, evidence: list[Evidence], tags: tuple[str
     )
 
 
+def _is_offence(label: str) -> bool:
+    return any(word in label for word in RULES)
+
+
 def _improving(run: Run) -> bool:
     for name in ("episode_return", "episode_length", "route_completion"):
         s = run.get(name)
@@ -162,7 +168,7 @@ RULE = Rule(
     title="Episodes all ended by one cause",
     statement=(
         "An event that occurs exactly once in nearly every episode, whatever the episode's length, is "
-        "what ends it. "
+        "what ends it; so is a touched marking that ends more than half of them. "
         "Reaching the goal and the time limit do not count."
     ),
     check=check,
