@@ -33,6 +33,7 @@ def serve(
     ] = 2000,
     map: Annotated[str, typer.Option(help="Bundled map, or an OpenDRIVE file.")] = "town",
     npc: Annotated[int, typer.Option(min=0, help="Vehicles of the server's own traffic.")] = 0,
+    walkers: Annotated[int, typer.Option(min=0, help="Pedestrians that the server walks itself.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of traffic and noise.")] = 0,
     faults: Annotated[str, typer.Option(help="Faults to commit, see the documentation.")] = "",
     synchronous: Annotated[bool, typer.Option(help="Wait for tick() from the start.")] = False,
@@ -43,7 +44,16 @@ def serve(
     from minicarla.server import Server
 
     try:
-        server = Server(port, host=host, map=map, npc=npc, seed=seed, faults=faults, synchronous=synchronous)
+        server = Server(
+            port,
+            host=host,
+            map=map,
+            npc=npc,
+            walkers=walkers,
+            seed=seed,
+            faults=faults,
+            synchronous=synchronous,
+        )
     except (OSError, ValueError) as error:
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         print(f"minicarla: {text}", file=sys.stderr)

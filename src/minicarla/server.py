@@ -283,6 +283,7 @@ class Server:
         host: str = "127.0.0.1",
         map: str = "town",
         npc: int = 0,
+        walkers: int = 0,
         seed: int = 0,
         synchronous: bool = False,
         faults: str | Faults = "",
@@ -306,7 +307,13 @@ class Server:
         try:
             self._listen(port)
             self._make_world: Callable[[], World] = lambda: World(
-                map, seed=seed, npc=npc, outlet=self, synchronous=synchronous, before_tick=self._before_tick
+                map,
+                seed=seed,
+                npc=npc,
+                walkers=walkers,
+                outlet=self,
+                synchronous=synchronous,
+                before_tick=self._before_tick,
             )
             self.world = self._make_world()
         except BaseException:

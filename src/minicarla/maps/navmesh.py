@@ -109,6 +109,11 @@ class NavMesh:
         best = int(inside.argmax())
         return best if inside[best] >= -slack else None
 
+    def nearest(self, x: float, y: float) -> int:
+        """The polygon of a sidewalk or crossing that is nearest to this place, or lies under it."""
+        walked = [area in (Area.SIDEWALK, Area.CROSSWALK) for area in self.areas]
+        return int(np.where(walked, self._inside(np.array([x, y])), -np.inf).argmax())
+
     def _inside(self, point: Array) -> Array:
         """(m,) metres from a point to the nearest edge of each polygon, negative outside."""
         start, normal = self._edges

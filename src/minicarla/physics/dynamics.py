@@ -47,7 +47,7 @@ from minicarla.physics.contacts import (
     touching_point,
 )
 from minicarla.physics.ground import Ground
-from minicarla.physics.models import GRAVITY, MAX_STEER_DEG, STEERING_CURVE
+from minicarla.physics.models import GRAVITY, STEERING_CURVE
 from minicarla.world.bodies import VEHICLE, WALKER, Bodies
 
 Floats = NDArray[np.float64]
@@ -58,11 +58,7 @@ TRAVEL = 1.0
 """Metres: nothing moves further between two looks for contacts, so that nothing passes through anything."""
 MAX_SPEED = 120.0  # m/s; what a client asks beyond is clipped
 MAX_TURN = 20.0  # rad/s
-BRAKING = 11.0  # m/s^2 of the full pedal, above what tyres hold: they decide
-HAND_BRAKE = 5.0  # m/s^2 of the rear axle
 ROLLING = 0.12  # m/s^2
-ENGINE_DRAG = 0.5  # m/s^2 with the foot off the throttle
-STIFFNESS = 110.0  # m/s^2 per rad of slip: cornering stiffness of the tyres over the mass
 CHARACTERISTIC_SPEED = 28.0  # m/s, v_ch of the understeer
 STEER_RATE = math.radians(400.0)  # of the front wheels, per second
 JUMP = 4.2  # m/s, Unreal's JumpZVelocity of CARLA's walkers
@@ -78,7 +74,6 @@ class Physics:
     def __init__(self, roadmap: Any) -> None:
         self._solids = Solids(roadmap.statics)
         self._ground = Ground(roadmap)
-        self._table = models.table()
 
     def step(self, bodies: Bodies, dt: float) -> list[Contact]:
         """Advance by ``dt`` seconds.
@@ -129,7 +124,7 @@ class _Tick:
         self.vx, self.vy = self.velocity.real, self.velocity.imag
         self.airborne: NDArray[np.bool_] | None = None
         if self.has_driven:
-            self._controls(physics._table[:, bodies.model[self.rows]])
+            self._controls(models.parameters(bodies, self.rows))
 
     # ------------------------------------------------------------------ before
 
@@ -149,7 +144,9 @@ class _Tick:
         """What does not change during the tick: pedals, gears, the path that the wheels ask for."""
         bodies, rows = self.bodies, self.rows
         mass, power, thrust, top, reverse_top, wheelbase, half_track = parameters[:7]
-        lock, grip, drag, rear, gyration, gears = parameters[7:]
+        lock, grip, drag, rear, gyration, gears, steer_range, brake, parking, coasting, cornering = (
+            parameters[7:]
+        )
         throttle = bodies.throttle[rows]
         direction = 1.0 - 2.0 * bodies.reverse[rows]
         manual = bodies.manual_gear[rows]
@@ -166,11 +163,23 @@ class _Tick:
         self.drag = np.minimum(drag * per_kg, 0.01)
         self.grip, self.rear = grip, rear
         self.spin = grip * wheelbase / (2.0 * gyration)  # rad/s^2
-        self.holding = np.minimum(bodies.brake[rows] * BRAKING + bodies.hand_brake[rows] * HAND_BRAKE, grip)
-        self.coasting = (ENGINE_DRAG - ENGINE_DRAG * throttle) * np.abs(direction)
+        self.holding = np.minimum(bodies.brake[rows] * brake + bodies.hand_brake[rows] * parking, grip)
+        self.coasting = (coasting - coasting * throttle) * np.abs(direction)
+        self.cornering, self.compliance = cornering, 1.0 / cornering
         speed = self.speed[rows]
         share = np.interp(speed * 3.6, *STEERING_CURVE)
-        wanted = (bodies.steer[rows] * math.radians(MAX_STEER_DEG)) * share
+        # The last gear is an overdrive.
+        shifted = np.minimum(np.maximum(np.ceil(speed * (1.25 * gears / top)), 1.0), gears)
+        shifted = np.where(forward, shifted, -1.0)
+        if bodies.handling:
+            for k, handling in models.tuned(bodies, rows):
+                share[k] = handling.steering(speed[k])
+                gear_by_hand = int(gear[k]) if manual[k] else None
+                shift = handling.shift(float(speed[k]), direction[k], gear_by_hand, self.dt)
+                shifted[k], self.top[k] = shift.gear, shift.top
+                self.thrust[k] *= shift.share
+                self.power[k] *= shift.share
+        wanted = (bodies.steer[rows] * steer_range) * share
         wanted = np.minimum(np.maximum(wanted, -lock), lock)
         angle = np.radians(bodies.wheel_angle[rows])
         reach = STEER_RATE * self.dt
@@ -178,9 +187,6 @@ class _Tick:
         bodies.wheel_angle[rows] = np.degrees(angle)
         tan = np.tan(angle)
         self.curvature = tan / (wheelbase + half_track * np.abs(tan))
-        # The last gear is an overdrive.
-        shifted = np.minimum(np.maximum(np.ceil(speed * (1.25 * gears / top)), 1.0), gears)
-        shifted = np.where(forward, shifted, -1.0)
         bodies.gear[rows] = np.where(manual, gear, shifted) if by_hand else shifted
 
     # ------------------------------------------------------------------ the tick
@@ -260,12 +266,12 @@ class _Tick:
         resist = np.minimum(resist, hold)
         along = free - np.minimum(np.maximum(free, -resist), resist) - u
         # Across: the yaw rate and sideslip that the wheels ask for, and how far they get there.
-        settle = -np.expm1((-h * STIFFNESS) / safe)
+        settle = -np.expm1((-h * self.cornering) / safe)
         limit = np.sqrt(np.maximum(hold * hold - 0.5 * along * along, 0.0)) / (safe * h)
         wanted = u * self.curvature / (1.0 + speed * speed * CHARACTERISTIC_SPEED**-2)
         wanted = np.minimum(np.maximum(wanted, -limit), limit)
         turn = turn + np.minimum(np.maximum(settle * (wanted - turn), -spin), spin)
-        slip = wanted * (self.rear - square * (1.0 / STIFFNESS))
+        slip = wanted * (self.rear - square * self.compliance)
         bend = turn * h
         half = np.exp(0.5j * bend)
         middle = heading * half

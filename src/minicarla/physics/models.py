@@ -8,12 +8,16 @@ because clients plan with it.  Mass, power, top speed, wheelbase and turning cir
 (kerb to kerb) are those of the real vehicle.  The launch acceleration stands for gear
 ratios, torque limits and traction together; it was set so that the measured 0-100 km/h
 agrees with the published one.
+
+The engine, gears and wheels that a client reads in CARLA's physics control are worked out from these
+figures (:attr:`VehicleModel.drivetrain`); :mod:`minicarla.physics.handling` makes something of changes.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +31,26 @@ that gives the published turning circle.
 """
 STEERING_CURVE = ((0.0, 20.0, 60.0, 120.0), (1.0, 0.9, 0.8, 0.7))
 """CARLA's for cars: km/h, share of the steering range."""
+BRAKING = 11.0
+"""m/s^2 of the full pedal, above what tyres hold: they decide."""
+HAND_BRAKE = 5.0  # m/s^2 of the rear axle
+ENGINE_DRAG = 0.5  # m/s^2 with the foot off the throttle
+STIFFNESS = 110.0  # m/s^2 per rad of slip: cornering stiffness of the tyres over the mass
+AIR = 1.2  # kg/m^3
+WHEEL_RADIUS = 0.35
+UP_RATIO = 0.8
+"""Share of the highest engine speed at which the automatic gearbox shifts up."""
+
+
+class Drivetrain(NamedTuple):
+    """Engine and gears that give a vehicle its thrust: what CARLA's physics control tells of them."""
+
+    torque_curve: tuple[tuple[float, float], ...]
+    """(rpm, N m)"""
+    max_rpm: float
+    final_ratio: float
+    gears: tuple[tuple[float, float, float], ...]
+    """(ratio, share of ``max_rpm`` below which it shifts down, and above which it shifts up)"""
 
 
 class VehicleModel(NamedTuple):
@@ -74,6 +98,31 @@ class VehicleModel(NamedTuple):
         radius = self.turning_circle / 2.0
         rear = math.sqrt(radius**2 - self.wheelbase**2) - self.track / 2.0
         return math.degrees(math.atan2(self.wheelbase, rear - self.track / 2.0))
+
+    @property
+    def drag_coefficient(self) -> float:
+        """Of the box seen from ahead, as CARLA counts it."""
+        return self.drag_area / (4.0 * self.extent[1] * self.extent[2])
+
+    @property
+    def drivetrain(self) -> Drivetrain:
+        """Full torque up to some engine speed, full power from there on; top speed at the highest.
+
+        Each gear is left at its share of the top speed (``dynamics``), so ratios fall as 1/gear.
+        """
+        final, highest = (9.0, 0.0) if self.gears == 1 else (4.0, 6000.0)
+        per_speed = final / WHEEL_RADIUS * 60.0 / math.tau  # rpm per m/s at ratio 1
+        top = self.top_speed / 3.6
+        highest = highest or per_speed * top
+        ratio = highest / (per_speed * top)  # of the last gear
+        gears = tuple(
+            (ratio * self.gears / k, UP_RATIO * (k - 1) / k, UP_RATIO) for k in range(1, self.gears + 1)
+        )
+        watts = 1000.0 * self.power
+        knee = min(0.4, watts / (self.mass * self.launch) * self.gears / top)
+        shares = (knee, *(s for s in (0.45, 0.5, 0.6, 0.7, 0.8, 0.9) if s > 1.05 * knee), 1.0)
+        curve = [(highest * s, watts / (highest * s * math.tau / 60.0)) for s in shares]
+        return Drivetrain(((0.0, curve[0][1]), *curve), highest, final, gears)
 
 
 _ROWS: tuple[tuple[object, ...], ...] = (
@@ -156,13 +205,23 @@ _YAW_RADIUS = 0.26
 """Radius of gyration about z per metre of length; Model 3: 0.26 * 4.79 m, about 2860 kg m^2."""
 
 
-def table() -> NDArray[np.float64]:
-    """(13, models) what the dynamics need, in SI units.
+# Rows of the table: kg, W, m/s^2 ...
+MASS, POWER, THRUST = range(3)
+TOP, REVERSE_TOP = 3, 4  # m/s
+WHEELBASE, HALF_TRACK = 5, 6  # m
+LOCK = 7  # of the inner wheel, rad
+GRIP = 8  # m/s^2
+DRAG = 9  # N per (m/s)^2
+REAR = 10  # distance of the rear axle from the centre of mass, m
+GYRATION = 11  # squared radius about the vertical, m^2
+GEARS = 12
+STEER_RANGE = 13  # rad that ``steer`` = 1 asks for
+BRAKE, PARKING, COASTING = 14, 15, 16  # of brakes, hand brake and engine, m/s^2
+CORNERING = 17  # stiffness over mass, m/s^2 per rad
 
-    Rows: mass, power (W), thrust (m/s^2), top speed and reverse top speed (m/s), wheelbase, half
-    track (m), lock of the inner wheel (rad), grip (m/s^2), drag (N per (m/s)^2), distance of the
-    rear axle from the centre of mass (m), squared radius of gyration about z (m^2), gears.
-    """
+
+def table() -> NDArray[np.float64]:
+    """(18, models) what the dynamics need, in SI units; the rows are named above."""
     return np.array(
         [
             (
@@ -175,11 +234,40 @@ def table() -> NDArray[np.float64]:
                 m.track / 2.0,
                 math.radians(m.lock),
                 m.grip * GRAVITY,
-                0.5 * 1.2 * m.drag_area,
+                0.5 * AIR * m.drag_area,
                 0.5 * m.wheelbase,
                 (_YAW_RADIUS * 2.0 * m.extent[0]) ** 2,
                 float(m.gears),
+                math.radians(MAX_STEER_DEG),
+                BRAKING,
+                HAND_BRAKE,
+                ENGINE_DRAG,
+                STIFFNESS,
             )
             for m in MODELS
         ]
     ).T.copy()
+
+
+_TABLE = table()
+
+
+def parameters(bodies: Any, rows: Any) -> NDArray[np.float64]:
+    """Columns of :func:`table` for these rows of ``bodies``, (18, n), with what clients changed."""
+    columns = _TABLE[:, bodies.model[rows]]
+    if bodies.handling:
+        for k, handling in tuned(bodies, rows):
+            columns[:, k] = handling.column
+    return columns
+
+
+def tuned(bodies: Any, rows: Any) -> Iterator[tuple[int, Any]]:
+    """(index into ``rows``, ``Handling``) of the vehicles among them that a client changed.
+
+    rows: indices, or the slice of all.
+    """
+    for actor_id, handling in bodies.handling.items():
+        row = bodies.row(actor_id)
+        places = [row] if isinstance(rows, slice) else np.flatnonzero(rows == row).tolist()
+        for k in places:
+            yield k, handling

@@ -30,11 +30,13 @@ SIDES = 0.15, 0.85
 TO_CROSS = 0.35
 """How likely it crosses where it could."""
 CLEAR = 2.5  # metres that vehicles must stay away from who crosses, beyond half their length
+TURNING = 16.0  # metres within which vehicles keep it waiting that do not drive away from the crossing
 PATIENCE = 15.0  # s at the kerb after which it crosses before vehicles that can brake
 BRAKE_TIME = 2.5  # s that those take to come near at the least
 LOOK_EVERY = 0.5  # s
 BODY = 0.3  # metres around a vehicle where there is no room for a pedestrian
 REACH = 0.7  # metres that one looks ahead on the road
+STANDING = 0.3  # m/s up to which a vehicle is walked around
 STUCK = 3.0  # s without getting on after which it turns back
 _COLUMNS = 7
 
@@ -136,11 +138,11 @@ class Pedestrians:
         bodies.walk_speed[rows] = np.where(walking, np.minimum(speed, left / dt), 0.0)
         crossing = np.flatnonzero(state[:, 6])
         if len(crossing):
-            self._stop_short(bodies, rows[crossing])
+            self._mind_vehicles(bodies, rows[crossing])
 
     @staticmethod
-    def _stop_short(bodies: Bodies, rows: NDArray[np.int64]) -> None:
-        """On the road nobody walks into a vehicle."""
+    def _mind_vehicles(bodies: Bodies, rows: NDArray[np.int64]) -> None:
+        """On the road nobody walks into a vehicle: one lets it pass, and walks around it when it stands."""
         vehicles = np.flatnonzero(bodies.kind == VEHICLE)
         if not len(vehicles):
             return
@@ -152,12 +154,25 @@ class Pedestrians:
         ahead = REACH * (bodies.walk_direction[rows, 0] + 1j * bodies.walk_direction[rows, 1])
         origin = bodies.position[vehicles, 0] + 1j * bodies.position[vehicles, 1]
 
-        def inside(points: Any) -> NDArray[np.bool_]:
-            offset = (points[:, None] - origin) * turn - centre
-            return (np.abs(offset.real) < half[:, 0]) & (np.abs(offset.imag) < half[:, 1])
+        near = (place[:, None] - origin) * turn - centre  # in each vehicle's frame
+        far = near + ahead[:, None] * turn
 
-        stop = (inside(place + ahead) & ~inside(place)).any(1)
-        bodies.walk_speed[rows[stop]] = 0.0
+        def inside(points: Any) -> NDArray[np.bool_]:
+            return (np.abs(points.real) < half[:, 0]) & (np.abs(points.imag) < half[:, 1])
+
+        for k, v in np.argwhere(inside(far) & ~inside(near)).tolist():
+            row, vehicle = rows[k], vehicles[v]
+            if np.hypot(*bodies.velocity[vehicle, :2]) > STANDING:
+                bodies.walk_speed[row] = 0.0
+                continue
+            # Along the side of it that one stands at, the way that one wants to go.
+            wish = far[k, v] - near[k, v]
+            if abs(near[k, v].real) >= half[v, 0]:
+                along = 1j * math.copysign(1.0, wish.imag)
+            else:
+                along = complex(math.copysign(1.0, wish.real))
+            along *= turn[v].conjugate()
+            bodies.walk_direction[row, :2] = along.real, along.imag
 
     # ------------------------------------------------------------------ one by one
 
@@ -229,13 +244,23 @@ class Pedestrians:
         end = self._far_side(person)
         way = end - start
         length = math.hypot(*way.tolist())
-        ahead = length / person.speed + 1.0 if person.waited < PATIENCE else BRAKE_TIME
+        patient = person.waited < PATIENCE
+        ahead = length / person.speed + 1.0 if patient else BRAKE_TIME
         t = np.linspace(0.0, ahead, 1 + math.ceil(ahead / 0.5))
         place = bodies.position[vehicles, None, :2] + bodies.velocity[vehicles, None, :2] * t[:, None]
         offset = place - start
         share = np.clip((offset * way).sum(2) / max(length * length, 1e-6), 0.0, 1.0)
         away = np.hypot(*(offset - share[..., None] * way).transpose(2, 0, 1))
-        return bool((away > CLEAR + bodies.extent[vehicles, 0, None]).all())
+        if (away < CLEAR + bodies.extent[vehicles, 0, None]).any():
+            return False
+        if not patient:
+            return True
+        # Who drives in the junction beside may yet turn this way.
+        nearest = offset[:, 0] - share[:, :1] * way
+        velocity = bodies.velocity[vehicles, :2]
+        speed = np.hypot(velocity[:, 0], velocity[:, 1])
+        coming = (velocity * nearest).sum(1) < 0.5 * speed * away[:, 0]
+        return not bool((coming & (speed > 1.0) & (away[:, 0] < TURNING)).any())
 
     def _far_side(self, person: _Pedestrian) -> Floats:
         """Where the crossing that it is about to enter ends."""

@@ -7,6 +7,7 @@ and controllers from the tables here.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -37,7 +38,7 @@ CAR, TRUCK, BUS, MOTORCYCLE, BICYCLE, PEDESTRIAN, STATIC = 14, 15, 16, 18, 19, 1
 
 
 AUTOPILOT_ROLE = "minicarla:autopilot"
-"""``role_name`` of a vehicle that the server's own traffic drives; more may follow after a colon.
+"""``role_name`` of a vehicle or walker that the server itself drives or walks; more may follow after a colon.
 That it is among the recommended values tells a client that this server has such traffic."""
 
 
@@ -108,6 +109,7 @@ _WALKERS = tuple(
     )
     for number in (*range(1, 15), *range(15, 31))
 )
+WALKERS = tuple(name for name, *_ in _WALKERS)
 WALKER_EXTENT = {"adult": (0.1877, 0.1877, 0.93), "child": (0.25, 0.25, 0.55)}
 WALKER_MASS = {"adult": 75.0, "child": 35.0}
 
@@ -194,7 +196,7 @@ def _vehicle(vehicle: VehicleBlueprint) -> list[ActorAttribute]:
 
 def _walker(gender: str, age: str, generation: int) -> list[ActorAttribute]:
     return [
-        attribute("role_name", STRING, "pedestrian", ("pedestrian",)),
+        attribute("role_name", STRING, "pedestrian", ("pedestrian", AUTOPILOT_ROLE)),
         attribute("is_invincible", BOOL, True),
         attribute("speed", FLOAT, "1.4", ("0.0", "1.4", "2.6")),
         attribute("can_use_wheelchair", BOOL, False, modifiable=False),
@@ -312,25 +314,21 @@ def complete(description: ActorDescription) -> ActorDescription | None:
     return ActorDescription(definition.uid, definition.id, values)
 
 
-def physics_control(type_id: str, mass: float) -> VehiclePhysicsControl:
-    """A vehicle's physics control as CARLA's vehicles have it, with this mass (kg)."""
-    extent = vehicle_body(type_id).extent
-    front, side, radius = 0.6 * extent[0], 0.75 * extent[1], 0.35
-    wheels = [
-        WheelPhysicsControl(
-            tire_friction=3.5,
-            damping_rate=0.25,
-            max_steer_angle=70.0 if x > 0 else 0.0,
-            radius=100.0 * radius,
-            max_brake_torque=1500.0,
-            max_handbrake_torque=0.0 if x > 0 else 3000.0,
-            position=Vector3D(100.0 * x, 100.0 * y, 100.0 * radius),
-        )
-        for x, y in ((front, -side), (front, side), (-front, -side), (-front, side))
-    ][: 4 if VEHICLE_BY_ID[type_id].wheels == 4 else 2]
-    return VehiclePhysicsControl(
-        torque_curve=[Vector2D(0.0, 400.0), Vector2D(1890.0, 500.0), Vector2D(5729.0, 400.0)],
-        max_rpm=5729.0,
+@lru_cache(maxsize=64)
+def physics_control(type_id: str) -> VehiclePhysicsControl:
+    """A vehicle's physics control, as its model has it; wheels' places in its own frame, centimetres.
+
+    Numbers are those that a client's float32 holds, so that they come back as they went.
+    """
+    from minicarla.physics import models
+
+    model = models.model_of(type_id)
+    drivetrain = model.drivetrain
+    front, side = 50.0 * model.wheelbase, 50.0 * model.track
+    radius = 100.0 * models.WHEEL_RADIUS
+    control = VehiclePhysicsControl(
+        torque_curve=[Vector2D(*point) for point in drivetrain.torque_curve],
+        max_rpm=drivetrain.max_rpm,
         moi=1.0,
         damping_rate_full_throttle=0.15,
         damping_rate_zero_throttle_clutch_engaged=2.0,
@@ -338,11 +336,30 @@ def physics_control(type_id: str, mass: float) -> VehiclePhysicsControl:
         use_gear_autobox=True,
         gear_switch_time=0.0,
         clutch_strength=10.0,
-        final_ratio=4.0,
-        forward_gears=[GearPhysicsControl(1.0, 0.5, 0.65)],
-        mass=mass,
-        drag_coefficient=0.15,
-        center_of_mass=Vector3D(0.45, 0.0, -0.3),
-        steering_curve=[Vector2D(0.0, 1.0), Vector2D(20.0, 0.9), Vector2D(60.0, 0.8), Vector2D(120.0, 0.7)],
-        wheels=wheels,
+        final_ratio=drivetrain.final_ratio,
+        forward_gears=[GearPhysicsControl(*gear) for gear in drivetrain.gears],
+        mass=model.mass,
+        drag_coefficient=model.drag_coefficient,
+        center_of_mass=Vector3D(),
+        steering_curve=[Vector2D(*point) for point in zip(*models.STEERING_CURVE, strict=True)],
+        wheels=[
+            WheelPhysicsControl(
+                tire_friction=3.5,
+                max_steer_angle=models.MAX_STEER_DEG if x > 0 else 0.0,
+                radius=radius,
+                max_handbrake_torque=0.0 if x > 0 else 3000.0,
+                position=Vector3D(x, y, radius),
+            )
+            for x, y in ((front, -side), (front, side), (-front, -side), (-front, side))
+        ],
     )
+    return _as_float32(control)
+
+
+def _as_float32(value: Any) -> Any:
+    """A structure with every float replaced by the nearest that a client can hold."""
+    if isinstance(value, float):
+        return struct.unpack("f", struct.pack("f", value))[0]
+    if isinstance(value, tuple):
+        return type(value)(*map(_as_float32, value))  # type: ignore[call-arg]
+    return list(map(_as_float32, value)) if isinstance(value, list) else value

@@ -31,6 +31,8 @@ _COLUMNS: tuple[tuple[str, Any, tuple[int, ...], Any], ...] = (
     ("centre", np.float64, (3,), 0.0),  # box centre in the body's frame
     ("mass", np.float64, (), 1500.0),
     ("simulate_physics", np.bool_, (), True),
+    ("weightless", np.bool_, (), False),  # no gravity, hence nothing that presses tyres on the road
+    ("intangible", np.bool_, (), False),  # touches nothing
     ("throttle", np.float64, (), 0.0),  # 0..1
     ("steer", np.float64, (), 0.0),  # -1..1, positive to the right
     ("brake", np.float64, (), 0.0),  # 0..1
@@ -68,6 +70,8 @@ class Bodies:
     centre: NDArray[np.float64]
     mass: NDArray[np.float64]
     simulate_physics: NDArray[np.bool_]
+    weightless: NDArray[np.bool_]
+    intangible: NDArray[np.bool_]
     throttle: NDArray[np.float64]
     steer: NDArray[np.float64]
     brake: NDArray[np.float64]
@@ -85,8 +89,12 @@ class Bodies:
     colour: NDArray[np.uint8]
     tag: NDArray[np.uint8]
 
+    handling: dict[int, Any]
+    """What clients changed of vehicles (``physics.handling.Handling``), by actor id."""
+
     def __init__(self, capacity: int = 64) -> None:
         self._count = 0
+        self.handling = {}
         self._store = {name: np.empty((capacity, *shape), dtype) for name, dtype, shape, _ in _COLUMNS}
         self._rows: dict[int, int] = {}
         self._expose()
@@ -126,6 +134,7 @@ class Bodies:
     def remove(self, actor_id: int) -> None:
         """Drop a row and close the gap, keeping the order of the others."""
         row = self._rows.pop(actor_id)
+        self.handling.pop(actor_id, None)
         for column in self._store.values():
             column[row : self._count - 1] = column[row + 1 : self._count]
         self._count -= 1
@@ -137,6 +146,7 @@ class Bodies:
     def clear(self) -> None:
         """Drop every row."""
         self._rows.clear()
+        self.handling.clear()
         self._count = 0
         self._expose()
 

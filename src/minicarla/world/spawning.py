@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minicarla.geometry import Transform, compose, rotation_matrix
+from minicarla.traffic.walkers import places
 from minicarla.wire import structs
 from minicarla.wire.structs import AttachmentType
 from minicarla.world import blueprints, placement
@@ -125,7 +126,10 @@ def _spawn_walker(
         mass=blueprints.WALKER_MASS[age],
         tag=blueprints.PEDESTRIAN,
     )
-    return world.admit(walker)
+    world.admit(walker)
+    if walker.attributes.get("role_name", "").startswith(AUTOPILOT_ROLE):
+        world.stroll(walker.id)
+    return walker
 
 
 def _spawn_sensor(
@@ -222,6 +226,29 @@ def populate(world: World, count: int) -> None:
             continue
     if placed < count:
         log.warning("the map has room for %d of %d vehicles", placed, count)
+
+
+def populate_sidewalks(world: World, count: int) -> None:
+    """Put ``count`` pedestrians that walk by themselves on the sidewalks, by the seed."""
+    placed = 0
+    mesh = world.navigation
+    if mesh is not None:
+        random = np.random.default_rng([world.seed, 4])
+        for x, y, z in places(mesh, 4 * count, world.seed):
+            if placed == count:
+                return
+            who = blueprints.WALKERS[int(random.integers(len(blueprints.WALKERS)))]
+            description = blueprints.describe(who, role_name=AUTOPILOT_ROLE)
+            age = {row.id: row.value for row in description.attributes}["age"]
+            yaw = float(random.uniform(-180.0, 180.0))
+            pose = Transform(x, y, z + blueprints.WALKER_EXTENT[age][2], yaw=yaw)
+            try:
+                world.spawn(description, pose)
+                placed += 1
+            except CarlaError:
+                continue
+    if placed < count:
+        log.warning("the sidewalks have room for %d of %d pedestrians", placed, count)
 
 
 def _turned(offsets: Any, yaws: Any) -> Any:

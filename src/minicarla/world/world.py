@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from minicarla import maps
-from minicarla.geometry import Transform, rotation_matrix
+from minicarla.geometry import Transform, compose, rotation_matrix
 from minicarla.maps import navmesh
 from minicarla.physics import Physics
+from minicarla.physics.handling import Handling
 from minicarla.traffic import Traffic
 from minicarla.traffic.lights import TRIGGER, TrafficLights
+from minicarla.traffic.walkers import Pedestrians
 from minicarla.wire import snapshot, stream, structs
 from minicarla.wire.structs import AttachmentType
 from minicarla.world import blueprints, spawning
@@ -54,7 +56,7 @@ class World:
     map_name: a bundled map or the path of an .xodr file.
     seed: of traffic and of sensors' noise; with the same seed the same calls give
         bit-identical snapshots.
-    npc: vehicles of the server's own traffic, put on the map with every episode.
+    npc, walkers: vehicles and pedestrians of the server's own, put on the map with every episode.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class World:
         *,
         seed: int = 0,
         npc: int = 0,
+        walkers: int = 0,
         outlet: Outlet | None = None,
         synchronous: bool = False,
         before_tick: Callable[[], None] | None = None,
@@ -71,6 +74,7 @@ class World:
         self.outlet: Outlet = outlet or NoReaders()
         self.seed = seed
         self.npc = npc
+        self.walkers = walkers
         self.frame = 1
         self.elapsed = 0.0
         self.episode_id = 0
@@ -90,6 +94,7 @@ class World:
         self._slow: list[Sensor] = []
         self._unfinished = False
         self._controlled: dict[int, Vehicle] = {}  # vehicles that a controller of ours drives
+        self.pedestrians: Pedestrians | None = None  # of the server's own, from the first one on
         self._led: dict[int, tuple[int, Any]] = {}  # walkers that a client moves: frame, velocity
         self.imu_gravity = 9.81
         self.replay_factor = 1.0
@@ -122,6 +127,7 @@ class World:
         self.bodies.clear()
         self._controlled.clear()
         self._led.clear()
+        self.pedestrians = None
         self.elapsed = 0.0
         self.physics = Physics(roadmap)
         self.traffic = Traffic(roadmap, self.seed)
@@ -137,6 +143,8 @@ class World:
         ]
         self._light_ids = np.array([0, *(actor.id for actor in self._light_actors)])  # by index + 1
         spawning.populate(self, self.npc)
+        if self.walkers:
+            spawning.populate_sidewalks(self, self.walkers)
         self._layout_stale = True
 
     def available_maps(self) -> list[str]:
@@ -191,6 +199,13 @@ class World:
         if self._navigation is None or self._navigation[0] is not self.roadmap:
             self._navigation = self.roadmap, navmesh.build(self.roadmap)
         return self._navigation[1]
+
+    def stroll(self, actor_id: int) -> None:
+        """Let a walker walk the sidewalks by itself; nothing happens on a map without any."""
+        if self.pedestrians is None and self.navigation is not None:
+            self.pedestrians = Pedestrians(self.navigation, self.seed)
+        if self.pedestrians is not None:
+            self.pedestrians.add(actor_id)
 
     # ------------------------------------------------------------------ the tick
 
@@ -287,7 +302,7 @@ class World:
                 bodies.velocity[row] = axes @ vehicle.constant_velocity
 
     def finish(self) -> None:
-        """Do what :meth:`advance` left: measure, then let the drivers decide for the next step."""
+        """Do what :meth:`advance` left: measure, then let drivers and pedestrians decide."""
         if self._unfinished:
             self._unfinished = False
             try:
@@ -295,6 +310,8 @@ class World:
                     self._measure(sensor)
             finally:
                 self.traffic.decide(self.bodies, self.delta)
+                if self.pedestrians is not None:
+                    self.pedestrians.decide(self.bodies, self.delta)
 
     def _measure(self, sensor: Sensor) -> None:
         device = sensor.device
@@ -439,6 +456,8 @@ class World:
                 self.traffic.remove(actor_id)
             self._controlled.pop(actor_id, None)
             self._led.pop(actor_id, None)
+            if self.pedestrians is not None:
+                self.pedestrians.remove(actor_id)
             self.bodies.remove(actor_id)
         self._boxes[actor_id] = actor.box
         if len(self._boxes) > _REMEMBERED_BOXES:
@@ -636,19 +655,35 @@ class World:
     def physics_control(self, actor_id: int) -> structs.VehiclePhysicsControl:
         """A vehicle's physics control: what was set last, or its model's."""
         vehicle = self.find_vehicle(actor_id)
-        if vehicle.physics_control is None:
-            mass = float(self.bodies.mass[self.bodies.row(actor_id)])
-            vehicle.physics_control = blueprints.physics_control(vehicle.type_id, mass)
-        return vehicle.physics_control
+        usual = blueprints.physics_control(vehicle.type_id)
+        control = vehicle.physics_control or usual
+        pose = self.pose(vehicle)
+        wheels = []
+        for wheel, own in zip(control.wheels, usual.wheels, strict=True):
+            x, y, z, *_ = compose(pose, Transform(*(0.01 * part for part in own.position)))
+            wheels.append(wheel._replace(position=structs.Vector3D(100.0 * x, 100.0 * y, 100.0 * z)))
+        return control._replace(wheels=wheels)
 
     def set_physics_control(self, actor_id: int, control: structs.VehiclePhysicsControl) -> None:
-        """Keep a vehicle's physics control; its mass takes effect."""
+        """Change how a vehicle handles; CarlaError for a control with which none can move."""
         vehicle = self.find_vehicle(actor_id)
-        if not 1.0 <= control.mass <= 1e7:
-            raise CarlaError(f"the mass of a vehicle cannot be {control.mass}")
+        usual = blueprints.physics_control(vehicle.type_id)
+        row = self.bodies.row(actor_id)
+        try:
+            handling = Handling(int(self.bodies.model[row]), control, usual)
+        except ValueError as error:
+            raise CarlaError(f"the physics control cannot be applied: {error}") from None
         vehicle.physics_control = control
-        self.bodies.mass[self.bodies.row(actor_id)] = control.mass
+        self.bodies.mass[row] = control.mass
+        if _without_places(control) == _without_places(usual):
+            self.bodies.handling.pop(actor_id, None)
+        else:
+            self.bodies.handling[actor_id] = handling
 
     def vehicles(self) -> Iterable[Vehicle]:
         """All vehicles in order of spawning."""
         return (actor for actor in self.actors.values() if isinstance(actor, Vehicle))
+
+
+def _without_places(control: structs.VehiclePhysicsControl) -> structs.VehiclePhysicsControl:
+    return control._replace(wheels=[wheel._replace(position=structs.Vector3D()) for wheel in control.wheels])

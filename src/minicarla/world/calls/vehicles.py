@@ -36,7 +36,12 @@ def get_physics_control(call: Call, actor_id: int) -> structs.VehiclePhysicsCont
     return call.world.physics_control(actor_id)
 
 
-@procedure(PARTIAL, "what is set is what is read back; the mass takes effect")
+@procedure(
+    PARTIAL,
+    "engine, gears, mass, drag, steering curve, tyres' friction and lateral stiffness, steering angle, "
+    "radius and brakes take effect; clutch, damping at full throttle and of wheels, longitudinal stiffness "
+    "and the centre of mass are read back alone; what no vehicle can move with is refused",
+)
 def apply_physics_control(call: Call, actor_id: int, control: structs.VehiclePhysicsControl) -> None:
     call.world.set_physics_control(actor_id, control)
 

@@ -1,0 +1,210 @@
+"""A client's physics control: what of CARLA's engine, gears and wheels the dynamics make something of.
+
+The dynamics know a vehicle by the figures of its model.  A physics control that a client
+applies changes each of them by the *ratio* of the client's value to the one that the blueprint
+had: tyres of twice the friction hold twice as much, an engine of half the torque pushes half as
+hard as the model does at that speed.  So a control that is applied as it was read changes nothing.
+
+What has no place in a single-track model is read back and no more: the clutch, the damping at
+full throttle, longitudinal stiffness, the load at which lateral stiffness ends, the damping of
+wheels, the centre of mass, sweeping wheels, and the place of wheels.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minicarla.physics import models
+
+WHEELS = 4
+"""Wheels of every vehicle's control; as in CARLA those of two-wheelers are there twice."""
+_MOST_POINTS = 1000  # of a curve
+_MOST_GEARS = 16
+_SHARES = (0.01, 100.0)  # within which a ratio is kept where it divides
+
+# Field: (lowest, highest) that makes sense.
+_RANGES: dict[str, tuple[float, float]] = {
+    "max_rpm": (1.0, 1e6),
+    "moi": (0.0, 1e6),
+    "damping_rate_full_throttle": (0.0, 1e6),
+    "damping_rate_zero_throttle_clutch_engaged": (0.0, 1e6),
+    "damping_rate_zero_throttle_clutch_disengaged": (0.0, 1e6),
+    "gear_switch_time": (0.0, 60.0),
+    "clutch_strength": (0.0, 1e9),
+    "final_ratio": (1e-3, 1e3),
+    "mass": (1.0, 1e7),
+    "drag_coefficient": (0.0, 1e6),
+}
+_WHEEL_RANGES: dict[str, tuple[float, float]] = {
+    "tire_friction": (0.0, 1e4),
+    "damping_rate": (0.0, 1e6),
+    "max_steer_angle": (0.0, 90.0),
+    "radius": (1.0, 1000.0),
+    "max_brake_torque": (0.0, 1e9),
+    "max_handbrake_torque": (0.0, 1e9),
+    "lat_stiff_max_load": (0.0, 1e9),
+    "lat_stiff_value": (0.0, 1e9),
+    "long_stiff_value": (0.0, 1e9),
+}
+
+
+def check(control: Any) -> None:
+    """ValueError, which says what is wrong, for a physics control with which no vehicle can move."""
+    _check_ranges(control, _RANGES, "")
+    if not all(map(math.isfinite, control.center_of_mass)):
+        raise ValueError("center_of_mass is no place")
+    for name in ("torque_curve", "steering_curve"):
+        curve = getattr(control, name)
+        if not 1 <= len(curve) <= _MOST_POINTS:
+            raise ValueError(f"{name} has {len(curve)} points; 1 to {_MOST_POINTS} are possible")
+        if not all(abs(x) < 1e9 and 0.0 <= y < 1e9 for x, y in curve):
+            raise ValueError(f"{name} has a point that is no number, negative or out of range")
+    if not 1 <= len(control.forward_gears) <= _MOST_GEARS:
+        raise ValueError(f"{len(control.forward_gears)} forward gears; 1 to {_MOST_GEARS} are possible")
+    if not all(1e-3 <= gear.ratio <= 1e3 and all(map(math.isfinite, gear)) for gear in control.forward_gears):
+        raise ValueError("a forward gear has a ratio that is no number or out of range")
+    if len(control.wheels) != WHEELS:
+        raise ValueError(f"{len(control.wheels)} wheels; a vehicle has {WHEELS}")
+    for index, wheel in enumerate(control.wheels):
+        _check_ranges(wheel, _WHEEL_RANGES, f" of wheel {index}")
+
+
+def _check_ranges(values: Any, ranges: dict[str, tuple[float, float]], of: str) -> None:
+    for name, (low, high) in ranges.items():
+        value = getattr(values, name)
+        if not low <= value <= high:  # nor when it is no number
+            raise ValueError(f"{name}{of} is {value:g}; it must lie between {low:g} and {high:g}")
+
+
+class Shift(NamedTuple):
+    """What the gearbox does in a tick."""
+
+    gear: int
+    share: float
+    """Of the thrust that the model would have."""
+    top: float
+    """m/s that the engine allows in this gear."""
+
+
+class Engine:
+    """Engine, gears and wheels of a physics control that was checked."""
+
+    def __init__(self, control: Any) -> None:
+        radius = _mean(wheel.radius for wheel in control.wheels) / 100.0
+        self._rpm, self._torque = np.array(sorted(control.torque_curve), np.float64).T
+        self.max_rpm = float(control.max_rpm)
+        self._inertia = float(control.moi)
+        self._mass = float(control.mass)
+        self._gears = [gear.ratio * control.final_ratio / radius for gear in control.forward_gears]  # 1/m
+        self._up = [gear.up_ratio * self.max_rpm for gear in control.forward_gears]
+        self._down = [gear.down_ratio * self.max_rpm for gear in control.forward_gears]
+
+    def __len__(self) -> int:
+        return len(self._gears)
+
+    def rpm(self, speed: float, gear: int) -> float:
+        """Engine speed at a vehicle's speed (m/s); that of the first gear when going backwards."""
+        return speed * self._gears[max(gear, 1) - 1] * 60.0 / math.tau if gear else 0.0
+
+    def top(self, gear: int) -> float:
+        """m/s at the highest engine speed."""
+        return self.max_rpm * math.tau / 60.0 / self._gears[gear - 1]
+
+    def choose(self, speed: float, gear: int = 1) -> int:
+        """The gear that an automatic gearbox goes on with from ``gear``."""
+        chosen = gear
+        while chosen < len(self) and self.rpm(speed, chosen) > self._up[chosen - 1]:
+            chosen += 1
+        while 1 < chosen <= gear and self.rpm(speed, chosen) < self._down[chosen - 1]:
+            chosen -= 1
+        return chosen
+
+    def push(self, speed: float, gear: int) -> float:
+        """N at the wheels of full throttle, less what turns the engine itself faster."""
+        gearing = self._gears[gear - 1]
+        force = float(np.interp(self.rpm(speed, gear), self._rpm, self._torque)) * gearing
+        return force * self._mass / (self._mass + self._inertia * gearing**2)
+
+
+class Handling:
+    """A vehicle whose physics control is no longer its blueprint's.
+
+    model: index into ``models.MODELS``.  control, usual: what a client applied, and what the
+        blueprint has (``wire.structs.VehiclePhysicsControl``).  ValueError: see :func:`check`.
+
+    ``column`` replaces the model's in ``models.table()``.
+    """
+
+    def __init__(self, model: int, control: Any, usual: Any) -> None:
+        check(control)
+        self.engine, self._usual = Engine(control), Engine(usual)
+        self._curve = np.array(sorted(control.steering_curve), np.float64).T
+        self._automatic = bool(control.use_gear_autobox)
+        self._switch_time = float(control.gear_switch_time)
+        self._gear = 1
+        self._idle = 0.0  # s until the gear is in
+        self.column = self._column(models.table()[:, model], control, usual)
+        self._fastest = float(self.column[models.TOP]) / self._usual.top(len(self._usual))
+
+    @staticmethod
+    def _column(figures: NDArray[np.float64], control: Any, usual: Any) -> NDArray[np.float64]:
+        mass = control.mass / usual.mass
+        column = figures.copy()
+        column[models.MASS] = control.mass
+        column[models.THRUST] /= mass
+        # Both friction and stiffness are per load, so mass has no part in them.
+        column[models.GRIP] *= _ratio(control, usual, lambda wheel: wheel.tire_friction)
+        column[models.CORNERING] *= _between(_ratio(control, usual, lambda wheel: wheel.lat_stiff_value))
+        column[models.BRAKE] *= _ratio(control, usual, lambda w: w.max_brake_torque / w.radius) / mass
+        column[models.PARKING] *= _ratio(control, usual, lambda w: w.max_handbrake_torque / w.radius) / mass
+        column[models.DRAG] *= control.drag_coefficient / usual.drag_coefficient
+        damping = "damping_rate_zero_throttle_clutch_engaged"
+        column[models.COASTING] *= getattr(control, damping) / getattr(usual, damping) / mass
+        steer = max(w.max_steer_angle for w in control.wheels[:2]) / usual.wheels[0].max_steer_angle
+        column[models.STEER_RANGE] *= steer
+        column[models.LOCK] = min(column[models.LOCK] * steer, math.radians(85.0))
+        first = Engine(control).top(1) / Engine(usual).top(1)
+        column[models.REVERSE_TOP] *= first
+        return column
+
+    def steering(self, speed: float) -> float:
+        """Share of the steering range at a speed (m/s)."""
+        return float(np.interp(speed * 3.6, *self._curve))
+
+    def shift(self, speed: float, direction: float, by_hand: int | None, dt: float) -> Shift:
+        """Let the gearbox work for ``dt`` seconds.
+
+        speed: m/s.  direction: below 0 backwards.  by_hand: the driver's gear, None: the gearbox chooses.
+        """
+        engine, usual = self.engine, self._usual
+        gear = self._gear
+        if by_hand is not None and by_hand > 0:
+            gear = min(by_hand, len(engine))
+        elif self._automatic and direction > 0.0:
+            gear = engine.choose(speed, gear)
+        if gear != self._gear:
+            self._gear, self._idle = gear, self._switch_time
+        share = 0.0
+        if self._idle < 1e-9:
+            share = engine.push(speed, gear) / usual.push(speed, usual.choose(speed))
+        self._idle -= dt
+        if direction < 0.0:
+            return Shift(-1, share, float(self.column[models.REVERSE_TOP]))
+        return Shift(gear, share, engine.top(gear) * self._fastest)
+
+
+def _mean(values: Any) -> float:
+    values = list(values)
+    return float(sum(values)) / len(values)
+
+
+def _ratio(control: Any, usual: Any, of: Any) -> float:
+    return _mean(map(of, control.wheels)) / _mean(map(of, usual.wheels))
+
+
+def _between(ratio: float) -> float:
+    return min(max(ratio, _SHARES[0]), _SHARES[1])
