@@ -653,7 +653,7 @@ class World:
         return self.bodies.row(actor_id) if self.find(actor_id).embodied else None
 
     def physics_control(self, actor_id: int) -> structs.VehiclePhysicsControl:
-        """A vehicle's physics control: what was set last, or its model's."""
+        """A vehicle's physics control: what was set last, or its model's; wheels are where they are now."""
         vehicle = self.find_vehicle(actor_id)
         usual = blueprints.physics_control(vehicle.type_id)
         control = vehicle.physics_control or usual
