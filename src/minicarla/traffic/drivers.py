@@ -5,7 +5,8 @@ metre apart.  It steers along it by pure pursuit (Coulter 1992), keeps its dista
 intelligent driver model (Treiber, Hennecke, Helbing 2000) from whatever body stands on the
 path (other drivers, clients' vehicles, pedestrians), slows down for bends, and enters a
 junction when it has reserved its way across: first come, first served, only with room on
-the far side, and only at a light that is not closed.
+the far side, and only at a light that is not closed.  Vehicles that nobody here drives, and
+pedestrians, reserve nothing and always go first.
 
 What every driver does every tick is done for all of them at once, in arrays with a row a
 driver; what happens now and then (a junction ahead, more path) one by one.
@@ -26,7 +27,8 @@ from minicarla.physics.pedals import pedals, steering
 from minicarla.traffic.lights import TrafficLights
 from minicarla.traffic.network import Network
 from minicarla.traffic.occupancy import Occupancy
-from minicarla.world.bodies import VEHICLE, Bodies
+from minicarla.traffic.strangers import Strangers
+from minicarla.world.bodies import VEHICLE, WALKER, Bodies
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -53,7 +55,12 @@ LOST = 6.0  # m from its path at which a driver makes a new one
 ASTRAY, GIVE_UP = 2.0, 30.0  # m from its path, and for how many s, at which it is put back
 CLEAR = 9.0  # m around that are free when it is
 PATIENCE, BACKING = 3.0, 2.5  # s that a driver pushes against what holds it, s that it backs up then
-PREDICTION = 3.0  # s for which others' motion is foreseen before entering a junction
+MARGIN = 1.0  # s between a driver's leaving a place in a junction and a stranger's coming there
+SHORT = 1.0  # m before such a place at which it stops
+CROSSING = 4.0  # m/s that it counts on in a junction at the least
+IN_SIGHT = 50.0  # m around clients' vehicles in which nobody is put back on the road
+# How long, s, others' straight or evenly bent motion is foreseen, and how near, m, it may come.
+ASTRAY_AHEAD, ON_FOOT_AHEAD = (3.0, 2.6), (1.5, 1.6)
 
 
 @dataclass
@@ -96,7 +103,6 @@ class Traffic:
         self._seed = seed
         self._network = Network(roadmap)
         self._occupancy = Occupancy(roadmap.bounds)
-        self._models = models.table()
         self._drivers: list[Driver] = []
         self._new: list[int] = []
         self._tickets = 0
@@ -204,6 +210,7 @@ class _Decision:
         self.length = bodies.extent[rows, 0]
         self.width = bodies.extent[rows, 1]
         self.index = np.arange(self.n)
+        self.halt = np.full(self.n, np.inf)  # metres along the path that may not be passed now
 
     def make(self) -> None:
         t, bodies, rows = self.t, self.bodies, self.rows
@@ -211,7 +218,7 @@ class _Decision:
         t._occupancy.paint(bodies, self.cos, self.sin)
         gap, their_speed = self._look_ahead()
         self._junctions(gap, their_speed)
-        parameters = t._models[:, bodies.model[rows]]
+        parameters = models.parameters(bodies, rows)
         acceleration = self._accelerate(gap, their_speed)
         v = np.maximum(self.speed, 0.0)
         throttle, brake = pedals(parameters, v, acceleration)
@@ -293,6 +300,9 @@ class _Decision:
         away[row] = np.inf
         if away.min() < CLEAR:
             return
+        for watcher in bodies.position[self._others(), :2]:
+            if min(np.hypot(*(watcher - place)) for place in ((x, y), bodies.position[row, :2])) < IN_SIGHT:
+                return
         yaw = math.degrees(math.atan2(t._ty[k, at], t._tx[k, at]))
         bodies.position[row, :2] = x, y
         bodies.rotation[row] = 0.0, yaw, 0.0
@@ -468,6 +478,9 @@ class _Decision:
         closed = t.lights.closed() if t.lights is not None else {}
         if closed:
             self._obey(closed, nose)
+        strangers = Strangers(t._network, self.bodies, self._others(), closed)
+        if strangers.on:
+            self._give_way(strangers, nose)
         far = t._entry[:n] - nose
         reach = self.speed**2 / (2.0 * BRAKING) + CLAIM
         claims = np.flatnonzero((far < reach) & (t._at[:n] >= 0)).tolist()
@@ -496,7 +509,12 @@ class _Decision:
                 if full > 0.0 and full + need > t._network.room[stretch]:
                     continue  # no room on the far side: never stand in a junction
             conflicts = set().union(*(t._network.conflicts[lane] for lane in claimed.lanes))
-            free = not (conflicts & taken) and not self._crossed_by_others(k, claimed)
+            free = (
+                not (conflicts & taken)
+                and self._meets(k, claimed, strangers) is None
+                and not self._crossed(k, claimed, strangers.astray, *ASTRAY_AHEAD)
+                and not self._crossed(k, claimed, self._on_foot(), *ON_FOOT_AHEAD)
+            )
             taken.update(claimed.lanes)
             if free:
                 driver.held.append(claimed)
@@ -507,21 +525,57 @@ class _Decision:
 
     def _obey(self, closed: dict[int, int], nose: Floats) -> None:
         """Give up what was reserved behind a light that closed, where one can still stop."""
+        for k in np.flatnonzero(np.isfinite(self.t._exit[: self.n])).tolist():
+            crossing = self.t._drivers[k].held[-1]
+            if not closed.keys().isdisjoint(crossing.lanes) and self._stops_before(k, crossing, nose):
+                self._give_back(k)
+                self.t._drivers[k].since = 0
+
+    def _stops_before(self, k: int, crossing: Crossing, nose: Floats) -> bool:
+        return crossing.entry - float(nose[k]) > float(self.speed[k]) ** 2 / (2.0 * FIRM) + 0.5
+
+    def _give_back(self, k: int) -> None:
+        """Give up the latest reservation; its place in the queue remains."""
+        t, driver = self.t, self.t._drivers[k]
+        crossing = driver.held.pop()
+        if driver.takes and driver.takes[-1][2] > crossing.exit:
+            stretch, metres, _ = driver.takes.pop()
+            t._taken[stretch] -= metres
+        t._exit[k] = driver.held[0].exit if driver.held else np.inf
+        driver.ahead = crossing
+        t._entry[k] = crossing.entry
+
+    def _give_way(self, strangers: Strangers, nose: Floats) -> None:
+        """Let strangers go first: stay out of the junction, or stop short of where the ways meet."""
         t = self.t
         for k in np.flatnonzero(np.isfinite(t._exit[: self.n])).tolist():
-            driver = t._drivers[k]
-            crossing = driver.held[-1]
-            far = crossing.entry - float(nose[k])
-            if far > float(self.speed[k]) ** 2 / (2.0 * FIRM) + 0.5 and not closed.keys().isdisjoint(
-                crossing.lanes
-            ):
-                driver.held.pop()
-                if driver.takes and driver.takes[-1][2] > crossing.exit:
-                    stretch, metres, _ = driver.takes.pop()
-                    t._taken[stretch] -= metres
-                t._exit[k] = driver.held[0].exit if driver.held else np.inf
-                driver.ahead, driver.since = crossing, 0
-                t._entry[k] = crossing.entry
+            held = t._drivers[k].held
+            for crossing in held:
+                place = self._meets(k, crossing, strangers)
+                if place is None:
+                    continue
+                if crossing is held[-1] and self._stops_before(k, crossing, nose):
+                    self._give_back(k)
+                elif place - nose[k] > self.speed[k] ** 2 / (2.0 * HARDEST):
+                    self.halt[k] = min(self.halt[k], place - SHORT)
+                break
+
+    def _meets(self, k: int, crossing: Crossing, strangers: Strangers) -> float | None:
+        """Metres along the path where k would meet a stranger in this junction; None: nowhere."""
+        network, on = self.t._network, strangers.on
+        start = crossing.entry
+        for lane in crossing.lanes:
+            if not network.conflicts[lane].isdisjoint(on):
+                for other in sorted(network.conflicts[lane] & on.keys()):
+                    begin, end, their_begin, their_end = network.meeting(lane, other)
+                    if start + begin < self.s[k] + self.length[k]:
+                        continue  # there already
+                    gone = (start + end + self.length[k] - self.s[k]) / max(self.speed[k], CROSSING)
+                    for stranger in on[other]:
+                        if stranger.arrival(their_begin, their_end) < gone + MARGIN:
+                            return float(start + begin)
+            start += network.tracks[lane].length
+        return None
 
     def _need(self, k: int) -> float:
         """Metres of road that a standing vehicle takes up."""
@@ -557,28 +611,29 @@ class _Decision:
             self._by_row = dict(zip(self.rows.tolist(), self.t._drivers, strict=True))
         return self._by_row.get(row)
 
-    def _crossed_by_others(self, k: int, crossing: Crossing) -> bool:
-        """Whether a body that is no driver is about to cross this way through the junction."""
+    def _crossed(self, k: int, crossing: Crossing, rows: Ints, ahead: float, near: float) -> bool:
+        """Whether one of these bodies comes ``near`` this way through the junction, in ``ahead`` seconds."""
         t, bodies = self.t, self.bodies
-        others = self._others()
-        if not len(others):
+        if not len(rows):
             return False
         px = np.concatenate([t._network.tracks[lane].x for lane in crossing.lanes])
         py = np.concatenate([t._network.tracks[lane].y for lane in crossing.lanes])
-        x, y = bodies.position[others, 0], bodies.position[others, 1]
-        near = np.hypot(x - px.mean(), y - py.mean()) < 60.0
-        others, x, y = others[near], x[near], y[near]
-        vx, vy = bodies.velocity[others, 0], bodies.velocity[others, 1]
-        moving = np.hypot(vx, vy) > 0.5
+        x, y = bodies.position[rows, 0], bodies.position[rows, 1]
+        vx, vy = bodies.velocity[rows, 0], bodies.velocity[rows, 1]
         # Behind on one's own way is no crossing.
-        ahead = (x - self.x[k]) * self.fx[k] + (y - self.y[k]) * self.fy[k] > 0.0
-        keep = moving & ahead
-        others, x, y, vx, vy = others[keep], x[keep], y[keep], vx[keep], vy[keep]
-        turn = np.radians(bodies.angular_velocity[others, 2])
-        for time in np.arange(0.0, PREDICTION + 0.1, 0.5):
+        keep = (
+            (np.hypot(vx, vy) > 0.5)
+            & (np.hypot(x - px.mean(), y - py.mean()) < 60.0)
+            & ((x - self.x[k]) * self.fx[k] + (y - self.y[k]) * self.fy[k] > 0.0)
+        )
+        if not np.count_nonzero(keep):
+            return False
+        x, y, vx, vy = x[keep], y[keep], vx[keep], vy[keep]
+        turn = np.radians(bodies.angular_velocity[rows[keep], 2])
+        for time in np.arange(0.0, ahead + 0.1, 0.5):
             c, s = np.cos(0.5 * turn * time), np.sin(0.5 * turn * time)
             qx, qy = x + (vx * c - vy * s) * time, y + (vx * s + vy * c) * time
-            if (np.hypot(px[:, None] - qx, py[:, None] - qy) < 2.6).any():
+            if (np.hypot(px[:, None] - qx, py[:, None] - qy) < near).any():
                 return True
         return False
 
@@ -590,6 +645,12 @@ class _Decision:
             self._other_rows = np.flatnonzero(~mine & (self.bodies.kind == VEHICLE))
         return self._other_rows
 
+    def _on_foot(self) -> Ints:
+        """Rows of pedestrians."""
+        if not hasattr(self, "_walker_rows"):
+            self._walker_rows = np.flatnonzero(self.bodies.kind == WALKER)
+        return self._walker_rows
+
     # ------------------------------------------------------------------ controls
 
     def _accelerate(self, gap: Floats, their_speed: Floats) -> Floats:
@@ -599,7 +660,8 @@ class _Decision:
         at = np.maximum(t._at[:n], 0)
         lead = np.minimum(at + 1 + (0.4 * v).astype(np.int64), np.maximum(t._count[:n] - 1, 0))
         wanted = t._allowed[self.index, lead]
-        room = np.minimum(t._entry[:n] - STOP_LINE, t._stop[:n]) - self.s - self.length
+        limit = np.minimum(np.minimum(t._entry[:n] - STOP_LINE, t._stop[:n]), self.halt)
+        room = limit - self.s - self.length
         wanted = np.minimum(wanted, np.sqrt(2.0 * BRAKING * np.maximum(room - 0.3 * v, 0.0)))
         free = (1.6 * (wanted - v)).clip(-HARDEST, ACCELERATION)
         closing = v * (v - their_speed) / (2.0 * math.sqrt(ACCELERATION * BRAKING))
@@ -613,7 +675,7 @@ class _Decision:
         at = np.maximum(t._at[:n], 0)
         reach = (0.45 * v).clip(3.0, 12.0)
         point = np.minimum(at + np.rint(reach).astype(np.int64), np.maximum(t._count[:n] - 1, 0))
-        rear = parameters[10]
+        rear = parameters[models.REAR]
         dx = t._x[self.index, point] - self.x + rear * self.fx
         dy = t._y[self.index, point] - self.y + rear * self.fy
         side = dy * self.fx - dx * self.fy

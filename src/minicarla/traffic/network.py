@@ -14,6 +14,11 @@ FAR = 30.0
 """Metres from all lanes at which there is no way back to them."""
 CLEARANCE = 3.0
 """Metres: junction lanes whose centres come closer than this are not driven at the same time."""
+BESIDE = 2.5
+"""Metres from a lane's centre within which somebody follows it who goes its way."""
+ALONG = 0.7
+"""Least cosine of the angle to a lane of somebody who goes its way."""
+_CELL = 8.0  # metres
 
 
 class Track:
@@ -49,6 +54,12 @@ class Network:
             track.successors = tuple(i for i in track.successors if i in self.tracks)
         self.conflicts = self._conflicts()
         self.stretch, self.room = self._stretches()
+        self._meetings: dict[tuple[int, int], tuple[float, float, float, float]] = {}
+        self._cells: dict[tuple[int, int], tuple[Any, ...]] = {}
+        tracks = list(self.tracks.values())
+        names = ("x", "y", "tx", "ty", "s")
+        self._points = [np.concatenate([getattr(t, name) for t in tracks] or [[]]) for name in names]
+        self._of = np.repeat([t.id for t in tracks], [len(t.s) for t in tracks])
 
     def _conflicts(self) -> dict[int, frozenset[int]]:
         """For each junction lane the others of the junction that cross it or join it.
@@ -98,6 +109,41 @@ class Network:
                 room[head.id] = room.get(head.id, 0.0) + tracks[lane].length
                 lane = onward(tracks[lane])
         return first, room
+
+    def meeting(self, a: int, b: int) -> tuple[float, float, float, float]:
+        """Where two junction lanes that conflict are too close: metres from, to along a, and along b."""
+        found = self._meetings.get((a, b))
+        if found is None:
+            one, other = self.tracks[a], self.tracks[b]
+            close = np.hypot(one.x[:, None] - other.x, one.y[:, None] - other.y) < CLEARANCE
+            i, j = (np.flatnonzero(close.any(axis=axis)) for axis in (1, 0))
+            joining = bool(set(one.successors) & set(other.successors))
+            spans = []
+            for track, k in ((one, i), (other, j)):
+                start, end = (float(track.s[k[0]]), float(track.s[k[-1]])) if len(k) else (track.length,) * 2
+                spans += [start, track.length if joining else end]
+            found = self._meetings[a, b] = (spans[0], spans[1], spans[2], spans[3])
+        return found
+
+    def lanes_along(self, x: float, y: float, dx: float, dy: float) -> list[tuple[int, float]]:
+        """(lane id, metres along it) of every lane that somebody here who heads for (dx, dy) may follow."""
+        cell = int(x // _CELL), int(y // _CELL)
+        points = self._cells.get(cell)
+        if points is None:
+            px, py = self._points[:2]
+            middle, reach = (np.array(cell) + 0.5) * _CELL, 0.5 * _CELL + BESIDE
+            near = np.flatnonzero((np.abs(px - middle[0]) < reach) & (np.abs(py - middle[1]) < reach))
+            points = self._cells[cell] = (*(column[near] for column in self._points), self._of[near])
+        px, py, tx, ty, s, lane = points
+        away = (px - x) ** 2 + (py - y) ** 2
+        near = np.flatnonzero((away < BESIDE**2) & (tx * dx + ty * dy > ALONG))
+        found: dict[int, tuple[float, float]] = {}
+        for k in near.tolist():
+            best = found.get(int(lane[k]))
+            if best is None or away[k] < best[0]:
+                along = float(s[k] + (x - px[k]) * tx[k] + (y - py[k]) * ty[k])
+                found[int(lane[k])] = float(away[k]), along
+        return [(i, along) for i, (_, along) in found.items()]
 
     def place(self, x: float, y: float, yaw: float) -> tuple[int, float] | None:
         """(lane id, metres along it) of the driving lane here that leads most nearly along ``yaw`` (degrees).
