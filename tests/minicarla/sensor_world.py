@@ -121,6 +121,7 @@ class View:
     frame: int = 1
     dt: float = 0.05
     time: float = 0.05
+    imu_gravity: float = 9.81
 
     def actor_struct(self, actor_id: int) -> Any:
         return [

@@ -253,3 +253,128 @@ def test_gears_shift_where_they_are_told_to_and_take_their_time():
     assert handling.shift(1.0, 1.0, None, DT).gear == 1
     assert handling.shift(1.0, 1.0, 3, DT).gear == 3
     assert handling.shift(1.0, -1.0, None, DT).gear == -1
+
+
+def test_telemetry_shows_what_the_vehicle_does(serve):
+    out = serve().client(
+        _LAB
+        + """
+def shown():
+    data = car.get_telemetry_data()
+    wheel = lambda w: {name: getattr(w, name) for name in dir(w) if not name.startswith("_")}
+    rest = {name: getattr(data, name) for name in dir(data) if not name.startswith("_") and name != "wheels"}
+    return rest, [wheel(w) for w in data.wheels], car.get_acceleration().length(), speed()
+
+start(20.0)
+car.apply_control(carla.VehicleControl(throttle=0.6))
+for _ in range(10):
+    world.tick()
+driving = shown()
+car.apply_control(carla.VehicleControl(brake=0.3))
+for _ in range(5):
+    world.tick()
+braking = shown()
+start(15.0)
+car.apply_control(carla.VehicleControl(throttle=0.2, steer=0.1))
+for _ in range(30):
+    world.tick()
+turning = shown(), car.get_transform().get_right_vector().dot(car.get_acceleration())
+start(0.0)
+for _ in range(5):
+    world.tick()
+print(json.dumps([driving, braking, turning, shown()]))
+"""
+    )
+    driving, braking, (turning, across), standing = json.loads(out.splitlines()[-1])
+    mass = 1845.0
+
+    whole, wheels, acceleration, speed = driving
+    assert whole["speed"] == pytest.approx(speed, rel=1e-4) and whole["gear"] == 1
+    assert whole["throttle"] == pytest.approx(0.6) and whole["brake"] == 0.0
+    assert whole["drag"] == pytest.approx(0.6 * 0.51 * speed**2, rel=1e-3)
+    assert whole["engine_rpm"] == pytest.approx(speed / 0.35 * 9.0 * 60 / math.tau, rel=1e-3)
+    assert sum(w["long_force"] for w in wheels) == pytest.approx(
+        mass * acceleration + whole["drag"], rel=1e-3
+    )
+    assert wheels[0]["long_force"] == 0.0 < wheels[2]["long_force"], "it drives with its rear wheels"
+    assert wheels[2]["torque"] == pytest.approx(0.35 * wheels[2]["long_force"], rel=1e-4)
+    for wheel in wheels:
+        assert wheel["omega"] == pytest.approx(speed / 0.35, rel=1e-3)
+        assert wheel["tire_load"] == pytest.approx(mass * 9.81 / 4)
+        assert wheel["tire_friction"] == 3.5 and abs(wheel["lat_slip"]) < 0.01
+
+    whole, wheels, acceleration, _ = braking
+    assert sum(w["long_force"] for w in wheels) == pytest.approx(
+        -mass * acceleration + whole["drag"], rel=1e-2
+    )
+    assert wheels[0]["long_force"] == wheels[3]["long_force"] < 0.0
+
+    _, wheels, _, _ = turning
+    assert sum(w["lat_force"] for w in wheels) == pytest.approx(mass * across, rel=0.02) and across > 1.0
+    assert all(-5.0 < w["lat_slip"] < -0.05 for w in wheels), "tyres slip away from the bend's centre"
+    assert wheels[0]["omega"] > wheels[1]["omega"], "the outer wheel has the longer way"
+    assert wheels[0]["normalized_lat_force"] == pytest.approx(across / 9.81, rel=0.02)
+
+    whole, wheels, _, _ = standing
+    assert whole["engine_rpm"] == whole["speed"] == whole["drag"] == 0.0
+    assert not any(w["omega"] or w["lat_slip"] or w["long_force"] or w["lat_force"] for w in wheels)
+
+
+def test_what_else_clients_switch_on_vehicles(serve):
+    """Collisions, gravity, wheels that are posed, the gravity that inertial sensors know, lights' heads."""
+    serve(map="grid").client(
+        """
+world = synchronous()
+library = world.get_blueprint_library()
+model = library.find("vehicle.tesla.model3")
+def put(x, y, z=0.0):
+    return world.spawn_actor(model, carla.Transform(carla.Location(x, y, z)))
+car, post = put(2000, 2000), put(2012, 2000)
+def collide():
+    car.set_transform(carla.Transform(carla.Location(2000, 2000, 0)))
+    car.set_target_velocity(carla.Vector3D(x=15))
+    for _ in range(20):
+        world.tick()
+    return car.get_velocity().x, post.get_location().x
+post.set_collisions(False)
+speed, place = collide()
+assert speed > 12 and abs(place - 2012) < 0.01, (speed, place)
+car.set_transform(carla.Transform(carla.Location(2000, 2000, 0)))
+post.set_collisions(True)
+speed, place = collide()
+assert speed < 9 and place > 2013, (speed, place)
+
+aloft = put(2000, 2100, 1.0)
+aloft.set_enable_gravity(False)
+aloft.set_target_velocity(carla.Vector3D(y=20))
+for _ in range(40):
+    world.tick()
+assert abs(aloft.get_location().z - 1.0) < 1e-5 and abs(aloft.get_velocity().y - 20) < 1e-4
+aloft.set_enable_gravity(True)
+for _ in range(40):
+    world.tick()
+assert aloft.get_location().z == 0 and aloft.get_velocity().y < 19.5
+
+wheel = carla.VehicleWheelLocation
+post.set_wheel_steer_direction(wheel.FL_Wheel, 20.0)
+assert post.get_wheel_steer_angle(wheel.FL_Wheel) == 0.0
+post.set_simulate_physics(False)
+post.set_wheel_steer_direction(wheel.FL_Wheel, 20.0)
+assert [post.get_wheel_steer_angle(w) for w in (wheel.FL_Wheel, wheel.FR_Wheel)] == [20.0, 0.0]
+
+readings = queue.Queue()
+imu = world.spawn_actor(library.find("sensor.other.imu"), carla.Transform(), attach_to=post)
+imu.listen(readings.put)
+for gravity in (9.81, 1.62):
+    world.set_imui_sensor_gravity(gravity)
+    assert abs(world.get_imui_sensor_gravity() - gravity) < 1e-6
+    data = message(readings, world.tick())
+    assert abs(data.accelerometer.z - gravity) < 1e-5
+
+light = world.get_actors().filter("traffic.traffic_light")[0]
+(head,) = light.get_light_boxes()
+foot = light.get_location()
+assert 2.0 < head.location.z - foot.z < 4.0 and 0.3 < head.extent.z < 1.0
+assert abs(head.location.x - foot.x) < 0.01 and abs(head.location.y - foot.y) < 0.01
+"""
+    )

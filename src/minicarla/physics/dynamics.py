@@ -203,6 +203,8 @@ class _Tick:
         if not self.ground.flat:
             self._feel_ground()
         above = self.z > self._floor() + 1e-3
+        if np.count_nonzero(self.bodies.weightless):
+            above |= self.bodies.weightless
         self.airborne = above if np.count_nonzero(above) else None
         touched: dict[tuple[int, int], list[float]] = {}
         for _ in range(steps):
@@ -294,10 +296,11 @@ class _Tick:
         # Wheels stay on a road that climbs or falls away; a jump, or a crest taken fast, lifts them.
         rising = self.rise > (floor - self.z) / dt + 1.5
         free = rising if self.airborne is None else rising | self.airborne
-        z = np.where(free, self.z + self.rise * dt - 0.5 * GRAVITY * dt * dt, floor)
+        gravity = GRAVITY * ~self.bodies.weightless
+        z = np.where(free, self.z + self.rise * dt - 0.5 * gravity * dt * dt, floor)
         landed = free & (z <= floor)
         z = np.where(landed, floor, z)
-        rise = np.where(free, self.rise - GRAVITY * dt, (z - self.z) / dt)
+        rise = np.where(free, self.rise - gravity * dt, (z - self.z) / dt)
         self.rise = np.where(landed, 0.0, rise) * self.moves
         self.z = np.where(self.moves, z, self.z)
 
@@ -320,6 +323,11 @@ class _Tick:
         k, m = self.solids.near(self.x, self.y, reach)
         if len(k) and not self.all_move:
             keep = self.moves[k]
+            k, m = k[keep], m[keep]
+        if np.count_nonzero(bodies.intangible):
+            keep = ~(bodies.intangible[i] | bodies.intangible[j])
+            i, j = i[keep], j[keep]
+            keep = ~bodies.intangible[k]
             k, m = k[keep], m[keep]
         if not len(i) and not len(k):
             return None

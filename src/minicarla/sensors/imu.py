@@ -12,13 +12,11 @@ from minicarla.sensors.view import WorldView
 from minicarla.wire import sensor_data
 from minicarla.wire.stream import SensorType
 
-GRAVITY = 9.81
-"""m/s^2; a sensor at rest reports it upwards, as CARLA's does."""
-
 
 class ImuSensor(Sensor):
     """In the sensor's own frame: acceleration with gravity (m/s^2), turn rate (rad/s), heading.
 
+    At rest it reports gravity upwards, as CARLA's does.
     The acceleration is that of the parent's origin plus what its turning adds where the
     sensor sits.  The compass is 0 towards north (-y) and grows clockwise, radians.
     """
@@ -49,7 +47,7 @@ class ImuSensor(Sensor):
             arm = np.array(pose[:3]) - view.bodies.position[row]
             acceleration = view.bodies.acceleration[row] + np.cross(turning, np.cross(turning, arm))
         axes = rotation_matrix(pose.pitch, pose.yaw, pose.roll)
-        acceleration = axes.T @ (acceleration + np.array([0.0, 0.0, GRAVITY]))
+        acceleration = axes.T @ (acceleration + np.array([0.0, 0.0, view.imu_gravity]))
         rate = axes.T @ turning
         for k, name in enumerate("xyz"):
             acceleration[k] += self.random.normal(0.0, abs(self.number(f"noise_accel_stddev_{name}")))

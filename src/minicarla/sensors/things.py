@@ -16,6 +16,8 @@ from minicarla.sensors.view import Fixture, WorldView
 
 LIGHT_EXTENT = (0.22, 0.22, 1.8)
 """Half sizes of a traffic light, metres; its head takes the upper third."""
+LIGHT_HEAD = 0.34
+"""Share of the half height, from the middle up, from which on it is the head."""
 
 # Colour (r, g, b) of props by a part of their kind; others are grey.
 _PROP_COLOURS = (

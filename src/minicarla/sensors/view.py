@@ -97,6 +97,11 @@ class WorldView(Protocol):
     contacts: Sequence[Any]
 
     @property
+    def imu_gravity(self) -> float:
+        """m/s^2 that inertial sensors take for gravity; clients may change it."""
+        ...
+
+    @property
     def fixtures(self) -> tuple[Fixture, ...]:
         """Traffic lights and props; the same object as long as nothing about it changes."""
         ...

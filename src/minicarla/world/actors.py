@@ -102,6 +102,7 @@ class Vehicle(Actor):
         self.ackermann: AckermannController | None = None
         self.ackermann_settings = structs.AckermannControllerSettings()
         self.constant_velocity: Any = None  # in its own frame
+        self.wheels: dict[tuple[int, str], float] = {}  # (wheel, "steer" or "pitch"): degrees shown
         self.autopilot = False  # driven by the server's own traffic
 
 

@@ -183,7 +183,7 @@ def has_room(world: World, pose: Transform, centre: Sequence[float], extent: Seq
     middle = np.array(pose[:3]) + rotation_matrix(*pose[3:]) @ np.asarray(centre)
     bodies = world.bodies
     if len(bodies):
-        near = np.hypot(*(bodies.position[:, :2] - middle[:2]).T) < 30.0
+        near = (np.hypot(*(bodies.position[:, :2] - middle[:2]).T) < 30.0) & ~bodies.intangible
         centres = bodies.position[near] + _turned(bodies.centre[near], bodies.rotation[near, 1])
         if placement.overlaps(
             middle, extent, pose.yaw, centres, bodies.extent[near], bodies.rotation[near, 1]

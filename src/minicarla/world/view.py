@@ -29,6 +29,11 @@ class View:
         self._fixtures_frame = -1
 
     @property
+    def imu_gravity(self) -> float:
+        """m/s^2 that inertial sensors take for gravity."""
+        return self._world.imu_gravity
+
+    @property
     def fixtures(self) -> tuple[Fixture, ...]:
         """Traffic lights and attached props; the same object while nothing about them changes."""
         if self._fixtures_frame != self.frame:

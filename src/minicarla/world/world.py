@@ -648,6 +648,18 @@ class World:
         if row is not None and self.bodies.kind[row] != PROP:
             self.bodies.simulate_physics[row] = enabled
 
+    def set_gravity(self, actor_id: int, enabled: bool) -> None:
+        """Whether a body is drawn down.  One that is not keeps its height, and its tyres hold nothing."""
+        row = self._body(actor_id)
+        if row is not None:
+            self.bodies.weightless[row] = not enabled
+
+    def set_collisions(self, actor_id: int, enabled: bool) -> None:
+        """Whether a body touches others and is touched."""
+        row = self._body(actor_id)
+        if row is not None:
+            self.bodies.intangible[row] = not enabled
+
     def _body(self, actor_id: int) -> int | None:
         """Row of an actor, None for one without a body; CarlaError when there is no such actor."""
         return self.bodies.row(actor_id) if self.find(actor_id).embodied else None

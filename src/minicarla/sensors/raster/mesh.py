@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from minicarla.sensors.boxes import rotation_matrices
 from minicarla.sensors.tags import Tag
+from minicarla.sensors.things import LIGHT_HEAD
 from minicarla.world.bodies import Bodies
 
 Array = NDArray[np.float64]
@@ -337,8 +338,8 @@ def traffic_light(state: int) -> Shape:
     """A pole with a head of three lamps towards +x; ``state`` says which is lit."""
     b = _Builder()
     pole = (-0.25, 0.25, -0.25, 0.25)
-    b.hexahedron(pole, pole, (-1.0, 0.34), {-1: Role.CHROME})
-    b.hexahedron((-1, 1, -1, 1), (-1, 1, -1, 1), (0.34, 1.0), Role.PAINT, bottom=True)
+    b.hexahedron(pole, pole, (-1.0, LIGHT_HEAD), {-1: Role.CHROME})
+    b.hexahedron((-1, 1, -1, 1), (-1, 1, -1, 1), (LIGHT_HEAD, 1.0), Role.PAINT, bottom=True)
     lit = {0: Role.RED_LAMP, 1: Role.YELLOW_LAMP, 2: Role.GREEN_LAMP}
     for place in range(3):
         role = lit[place] if state == place else Role.DARK

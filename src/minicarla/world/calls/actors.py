@@ -140,17 +140,17 @@ def set_actor_simulate_physics(call: Call, actor_id: int, enabled: bool) -> None
     call.world.set_simulate_physics(actor_id, enabled)
 
 
-@procedure(PARTIAL, "accepted: what stands on the ground stays there")
+@procedure()
 def set_actor_enable_gravity(call: Call, actor_id: int, enabled: bool) -> None:
-    call.world.find(actor_id)
+    call.world.set_gravity(actor_id, enabled)
 
 
-@procedure(PARTIAL, "accepted, without effect: everything solid collides")
+@procedure(PARTIAL, "without them a body touches nothing, but lidar, radar and rays still meet it")
 def set_actor_collisions(call: Call, actor_id: int, enabled: bool) -> None:
-    call.world.find(actor_id)
+    call.world.set_collisions(actor_id, enabled)
 
 
-@procedure(PARTIAL, "a walker stands still for good; without effect on the rest")
+@procedure(PARTIAL, "a walker stands still for good and does not fall; as in CARLA the rest do not mind")
 def set_actor_dead(call: Call, actor_id: int) -> None:
     call.world.kill(actor_id)
 
@@ -286,6 +286,8 @@ def get_imui_gravity(call: Call) -> float:
     return call.world.imu_gravity
 
 
-@procedure(PARTIAL, "read back, but the IMU measures 9.81")
+@procedure()
 def set_imui_gravity(call: Call, gravity: float) -> None:
+    if not abs(gravity) <= 1e6:
+        raise CarlaError(f"gravity cannot be {gravity}")
     call.world.imu_gravity = gravity

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from minicarla.physics import models
+from minicarla.physics.handling import WHEELS
 from minicarla.wire import structs
 from minicarla.world.calls.registry import PARTIAL, Call, absent, procedure
+from minicarla.world.outlet import CarlaError
+from minicarla.world.sane import bounded
+from minicarla.world.telemetry import telemetry
 
 
 @procedure()
@@ -46,6 +50,15 @@ def apply_physics_control(call: Call, actor_id: int, control: structs.VehiclePhy
     call.world.set_physics_control(actor_id, control)
 
 
+@procedure(
+    PARTIAL,
+    "tyres' loads are those at rest, wheels roll without longitudinal slip, and the tyres of an axle "
+    "share its force",
+)
+def get_telemetry_data(call: Call, actor_id: int) -> structs.VehicleTelemetryData:
+    return telemetry(call.world, actor_id)
+
+
 @procedure()
 def get_vehicle_light_state(call: Call, actor_id: int) -> structs.VehicleLightState:
     return structs.VehicleLightState(call.world.find_vehicle(actor_id).lights)
@@ -76,29 +89,48 @@ def close_vehicle_door(call: Call, actor_id: int, door: int) -> None:
     call.world.find_vehicle(actor_id)
 
 
-@procedure(PARTIAL, "accepted: wheels are not drawn turned")
+@procedure(PARTIAL, "read back while the physics are off, as in CARLA; wheels are not drawn turned")
 def set_wheel_steer_direction(call: Call, actor_id: int, wheel: int, angle: float) -> None:
-    call.world.find_vehicle(actor_id)
+    _posed(call, actor_id)[_known(wheel), "steer"] = bounded(angle, -360.0, 360.0)
 
 
 @procedure()
 def get_wheel_steer_angle(call: Call, actor_id: int, wheel: int) -> float:
-    call.world.find_vehicle(actor_id)
-    if wheel not in (0, 1):
-        return 0.0
+    if not _simulated(call, actor_id):
+        return _posed(call, actor_id).get((wheel, "steer"), 0.0)
     bodies, row = call.world.bodies, call.world.bodies.row(actor_id)
-    return models.front_wheels(int(bodies.model[row]), float(bodies.wheel_angle[row]))[wheel]
+    model = int(bodies.model[row])
+    if wheel not in (0, 1) or (wheel == 1 and models.MODELS[model].track == 0.0):  # a back wheel
+        return 0.0
+    return models.front_wheels(model, float(bodies.wheel_angle[row]))[wheel]
 
 
-@procedure(PARTIAL, "accepted: wheels are not drawn turned")
+@procedure(PARTIAL, "read back while the physics are off, as in CARLA; wheels are not drawn turned")
 def set_wheel_pitch_angle(call: Call, actor_id: int, wheel: int, angle: float) -> None:
-    call.world.find_vehicle(actor_id)
+    _posed(call, actor_id)[_known(wheel), "pitch"] = bounded(angle, -360.0, 360.0)
 
 
-@procedure(PARTIAL, "always 0")
+@procedure(PARTIAL, "0 while the physics are on: wheels are not followed as they roll")
 def get_wheel_pitch_angle(call: Call, actor_id: int, wheel: int) -> float:
+    return 0.0 if _simulated(call, actor_id) else _posed(call, actor_id).get((wheel, "pitch"), 0.0)
+
+
+def _known(wheel: int) -> int:
+    if wheel not in range(WHEELS):
+        raise CarlaError(f"there is no wheel {wheel}")
+    return wheel
+
+
+def _simulated(call: Call, actor_id: int) -> bool:
     call.world.find_vehicle(actor_id)
-    return 0.0
+    return bool(call.world.bodies.simulate_physics[call.world.bodies.row(actor_id)])
+
+
+def _posed(call: Call, actor_id: int) -> dict[tuple[int, str], float]:
+    """Angles that a client gave a vehicle's wheels to show; one that lasts no longer while physics are on."""
+    if _simulated(call, actor_id):
+        return {}
+    return call.world.find_vehicle(actor_id).wheels
 
 
 @procedure(PARTIAL, "no window is opened")
@@ -115,5 +147,4 @@ def set_actor_autopilot(call: Call, actor_id: int, enabled: bool) -> None:
 
 absent("vehicles", "there is no CarSim", "enable_carsim", "use_carsim_road", void=True)
 absent("vehicles", "there is no Chrono", "enable_chrono_physics", "restore_physx_physics", void=True)
-absent("vehicles", "wheels carry no telemetry", "get_telemetry_data")
 absent("vehicles", "vehicles have no bones", "get_vehicle_bone_world_transforms")
