@@ -47,22 +47,17 @@ class Row:
         )
 
     def markdown(self) -> str:
-        mine = [a for a in self.alerts if self.fault is not None and a[0] == self.fault.alert]
+        others = [f"({name})" for name in self.noted if self.fault and name == self.fault.finding]
         cells = (
-            self.fault.id if self.fault else f"none (seed {self.seed})",
+            self.fault.id if self.fault else f"none, seed {self.seed}",
             _alert(self.alerts[0]) if self.alerts else "none",
-            _alert(mine[0]) if mine else "none",
-            self.fault.finding if self.fault else "nothing",
-            ", ".join(self.found) or "nothing",
+            ", ".join(self.found + others) or "nothing",
             "right" if self.right else "**wrong**",
         )
         return "| " + " | ".join(cells) + " |"
 
 
-HEAD = (
-    "| fault | first alert | its own alert | wanted finding | found (above info) | |\n"
-    "| --- | --- | --- | --- | --- | --- |"
-)
+HEAD = "| fault | first alert | found above info (at info) | |\n| --- | --- | --- | --- |"
 
 
 def _alert(alert: tuple[str, str, int]) -> str:

@@ -125,9 +125,7 @@ def validate(config: Config, preset: str, path: Path | None, until: int, gates_f
     """Train stage by stage, each continuing the last, as long as the gates are passed."""
     with _one_line_errors(), terminable():
         rules = gates.load_gates(gates_file)
-        # Every stage from the fifth thousand on must have seen an evaluation.
-        evaluation = config.evaluation.model_copy(update={"interval": min(config.evaluation.interval, 2_500)})
-        config = config.model_copy(update={"evaluation": evaluation, "train": _until(config, until)})
+        config = config.model_copy(update={"train": _until(config, until)})
         with _new_run(path or default_path(f"validate-{preset}", config.train.seed), config) as run:
             return _validate(run, config, rules, until, [])
 
@@ -152,7 +150,10 @@ def _validate(
     console.print(f"run directory: {run.path}", highlight=False, soft_wrap=True)
     previous = done[-1].steps if done else 0
     for steps in [s for s in rules.stages if previous < s < until] + [until]:
-        staged = config.model_copy(update={"train": _until(config, steps)})
+        # The stages of 5K and 10K steps must have seen an evaluation, longer ones the preset's own.
+        interval = min(config.evaluation.interval, max(2_000, steps // 5))
+        evaluation = config.evaluation.model_copy(update={"interval": interval})
+        staged = config.model_copy(update={"train": _until(config, steps), "evaluation": evaluation})
         display = TerminalDisplay(console, steps, None, previous)
         trainer = _make_trainer(run, staged, display)
         if checkpoint.available(run.checkpoints):

@@ -202,9 +202,10 @@ def _figure(criterion: Criterion, series: Series, steps: int, previous: int, win
             return None
         first, last = float(np.median(inside[:third])), float(np.median(inside[-third:]))
         return (last - first) / (max(abs(first), 1e-9) if criterion.figure == "relative_trend" else 1.0)
+    if criterion.figure == "last":
+        until_now = values[at <= steps]
+        return float(until_now[-1]) if len(until_now) else None
     inside = values[(at > steps * (1 - window)) & (at <= steps)]
     if len(inside) == 0:
         return None
-    if criterion.figure == "last":
-        return float(inside[-1])
     return float(inside.max() if criterion.figure == "max" else inside.mean())
