@@ -14,6 +14,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import itertools
+import logging
 import math
 import re
 from collections import defaultdict
@@ -28,9 +29,10 @@ from minicarla.maps import navmesh_file
 from minicarla.maps import opendrive as od
 from minicarla.maps.navmesh_file import MOST_POLYGONS, MOST_VERTICES, WALKER_RADIUS
 from minicarla.maps.roadmap import _SURFACES as SURFACES
-from minicarla.maps.roadmap import RoadMap, _stations
+from minicarla.maps.roadmap import MAX_POINTS, RoadMap, _stations
 
 Array = NDArray[np.float64]
+log = logging.getLogger("minicarla")
 
 CROSSING_WIDTH = 3.0
 STRIP_WIDTH = 1.5
@@ -44,7 +46,7 @@ _JOIN = 1.5  # metres that ends of sidewalks which are meant to meet may be apar
 _EASE = 3.0  # metres from its end over which a sidewalk bends to the one that it meets
 _CORNER = 45.0  # metres around a junction's corner, at most
 _ABOVE = 2.5  # metres between a road and what crosses it on a bridge
-_STATIONS = 200_000
+_MOST_TOGETHER = 64  # ends of sidewalks in one place; more are damage, which must not take long
 
 
 class Area(enum.IntEnum):
@@ -139,7 +141,15 @@ def build(roadmap: RoadMap) -> NavMesh | None:
         for section in road.sections
         for record in section.lanes.values()
     )
-    return _Builder(roadmap, walks).build()
+    # Numbers that are finite one by one can still overflow together; the result is looked at.
+    with np.errstate(all="ignore"):
+        mesh = _Builder(roadmap, walks).build()
+    if mesh is None:
+        log.warning("there is nowhere to walk on the map %s", roadmap.name)
+    elif len(mesh.polygons) > MOST_POLYGONS or len(mesh.vertices) > MOST_VERTICES:
+        log.warning("the map %s has more sidewalks than a client can hold", roadmap.name)
+        return None
+    return mesh
 
 
 # ---------------------------------------------------------------------- pieces
@@ -154,21 +164,13 @@ class _Cell:
 
 
 @dataclass
-class _Strip:
-    """The cells of one band of one section."""
-
-    cells: list[_Cell]
-    in_junction: bool
-
-
-@dataclass
 class _End:
     """Where a strip of sidewalk ends: its corner on the side of the road, and the other one."""
 
     inner: int
     outer: int
     away: tuple[float, float]  # direction in which it would go on
-    strip: _Strip
+    cells: int  # of the strip
     street: str  # the road that it belongs to
     junction: str = ""  # that it leads to
     partner: _End | None = field(default=None, repr=False)
@@ -196,9 +198,9 @@ class _Builder:
     def __init__(self, roadmap: RoadMap, walks: bool) -> None:
         self.roadmap, self.walks = roadmap, walks
         self.points: list[tuple[float, float, float]] = []
-        self.strips: list[_Strip] = []
+        self.strips: list[list[_Cell]] = []  # one a band of a section
         self.ends: list[_End] = []
-        self.left = _STATIONS
+        self.left = MAX_POINTS
 
     def build(self) -> NavMesh | None:
         # Streets first: where two roads claim the same ground the street has it.
@@ -207,7 +209,6 @@ class _Builder:
             self._add_road(road)
         if not self.points:
             return None
-        self._drop_driven_on()
         joined = _Sets(len(self.points))
         self._meet(joined)
         self._corners()
@@ -246,7 +247,7 @@ class _Builder:
         if section.length > 3.0 * _EASE:
             wanted |= {section.s + _EASE, end - _EASE}
         s = np.unique(np.concatenate([fine, [w for w in wanted if section.s < w < end]]))
-        bands, offsets = self._bands(road, section, s, in_junction)
+        bands, offsets = self._bands(road, section, s)
         if not bands:
             return
         x, y, heading = road.at(s)
@@ -257,7 +258,15 @@ class _Builder:
         )  # (lines, stations, 3)
         if not (np.abs(lines) < od.MAX_COORDINATE).all():
             return
-        keep = _simplify(lines, np.isin(s, list(wanted)))
+        walks = [k for k, area in enumerate(bands) if area is Area.SIDEWALK]
+        driven = {k: self._overrun(lines[k], lines[k + 1]) for k in walks}
+        fixed = np.isin(s, list(wanted))
+        for over in driven.values():
+            change = np.flatnonzero(over[1:] != over[:-1])
+            fixed[change] = fixed[change + 1] = True
+        # In a junction the sidewalks alone are of use.
+        shaping = lines[sorted({*walks, *(k + 1 for k in walks)})] if in_junction else lines
+        keep = _simplify(shaping, fixed)
         s, lines = s[keep], lines[:, keep]
         base, count = len(self.points), len(s)
         self.points.extend((px, py, pz) for px, py, pz in lines.reshape(-1, 3).tolist())
@@ -266,34 +275,46 @@ class _Builder:
             middle = 0.5 * (s[1:] + s[:-1])
             crossed |= (middle > start) & (middle < stop)
         for k, area in enumerate(bands):
-            width = np.hypot(*(lines[k] - lines[k + 1])[:, :2].T)
-            between = area is Area.ROAD and 0 < k < len(bands) - 1
-            strip = _Strip([], in_junction)
-            left, right = base + k * count, base + (k + 1) * count
-            for i in range(count - 1):
-                if min(width[i], width[i + 1]) < _NARROWEST:
-                    continue
-                # Where the walker comes from a sidewalk and gets to one.
-                kind = Area.CROSSWALK if between and crossed[i] else area
-                strip.cells.append(_Cell((left + i, right + i, right + i + 1, left + i + 1), kind))
-            if not strip.cells:
+            wide = np.hypot(*(lines[k] - lines[k + 1])[:, :2].T) >= _NARROWEST
+            usable = wide[1:] & wide[:-1]
+            if area is Area.SIDEWALK:
+                over = driven[k]
+                usable &= [not over[i : j + 1].any() for i, j in itertools.pairwise(keep.tolist())]
+                if in_junction and over.any():
+                    continue  # half a way around a corner is none
+            elif in_junction:
                 continue
+            if not usable.any():
+                continue
+            between = area is Area.ROAD and 0 < k < len(bands) - 1
+            left, right = base + k * count, base + (k + 1) * count
+            strip = [
+                # A crossing leads from one sidewalk to another.
+                _Cell(
+                    (left + i, right + i, right + i + 1, left + i + 1),
+                    Area.CROSSWALK if between and crossed[i] else area,
+                )
+                for i in np.flatnonzero(usable).tolist()
+            ]
             self.strips.append(strip)
             if area is not Area.SIDEWALK:
                 continue
             road_at_right = k + 1 < len(bands) or (k == 0 and offsets[0].mean() + offsets[1].mean() > 0.0)
             inner, outer = (right, left) if road_at_right else (left, right)
-            for i, sense, junction in ((0, -1.0, before), (count - 1, 1.0, after)):
-                if width[i] < _NARROWEST:
+            for i, cell, sense, junction in ((0, 0, -1.0, before), (count - 1, count - 2, 1.0, after)):
+                if not usable[cell]:
                     continue
                 angle = float(heading[keep][i])
                 away = (sense * math.cos(angle), -sense * math.sin(angle))
                 leads_to = "" if in_junction else junction
-                self.ends.append(_End(inner + i, outer + i, away, strip, road.id, leads_to))
+                self.ends.append(_End(inner + i, outer + i, away, len(strip), road.id, leads_to))
 
-    def _bands(
-        self, road: od.Road, section: od.Section, s: Array, in_junction: bool
-    ) -> tuple[list[Area], list[Array]]:
+    def _overrun(self, left: Array, right: Array) -> NDArray[np.bool_]:
+        """At which of the stations of a sidewalk, between two lines (n, 3), another road runs over it."""
+        spots = [left + share * (right - left) for share in (0.15, 0.5, 0.85)]
+        return np.asarray(self._driven_on(np.concatenate(spots)).reshape(3, -1).any(0))
+
+    def _bands(self, road: od.Road, section: od.Section, s: Array) -> tuple[list[Area], list[Array]]:
         """Areas side by side from left to right, and where each begins and the last one ends: metres left
         of the reference line at each s."""
         ids = sorted((i for i in section.lanes if i != 0), reverse=True)
@@ -316,58 +337,29 @@ class _Builder:
         areas: list[Area] = []
         lines: list[Array] = []
         for is_walk, run in itertools.groupby(range(len(kinds)), lambda k: kinds[k] == "sidewalk"):
-            ks = list(run)
-            outside = ks[0] == 0 or ks[-1] == len(kinds) - 1
-            if is_walk:
-                area = Area.SIDEWALK
-            elif {"road", "shoulder"} & {kinds[k] for k in ks}:
-                area = Area.ROAD
-                if outside:  # no further than the road itself
-                    driven = [k for k in ks if kinds[k] in ("road", "shoulder")]
-                    ks = list(range(ks[0] if ks[0] else driven[0], (driven[-1] if ks[0] else ks[-1]) + 1))
-            else:
-                area = Area.GRASS
-                if outside:
-                    continue
-            areas.append(area)
-            if not lines:
-                lines.append(edges[ks[0]])
-            lines.append(edges[ks[-1] + 1])
+            lanes = list(run)
+            area = Area.SIDEWALK
+            if not is_walk:
+                driven = [k for k in lanes if kinds[k] in ("road", "shoulder")]
+                area = Area.ROAD if driven else Area.GRASS
+                # At the road's own edge no further than it is paved.
+                if lanes[0] == 0:
+                    lanes = lanes[driven[0] :] if driven else []
+                elif lanes[-1] == len(kinds) - 1:
+                    lanes = list(range(lanes[0], driven[-1] + 1)) if driven else []
+            if lanes:
+                areas.append(area)
+                lines = lines or [edges[lanes[0]]]
+                lines.append(edges[lanes[-1] + 1])
         # A walker's middle stays its own width away from the kerb.
         moved = list(lines)
         for k, area in enumerate(areas):
             if area is Area.SIDEWALK:
                 margin = np.minimum(WALKER_RADIUS, 0.25 * (lines[k] - lines[k + 1]))
                 moved[k], moved[k + 1] = lines[k] - margin, lines[k + 1] + margin
-        if in_junction:  # roads across each other are nowhere to walk
-            first = areas.index(Area.SIDEWALK)
-            if len([a for a in areas if a is Area.SIDEWALK]) == 1:
-                return [Area.SIDEWALK], moved[first : first + 2]
         return areas, moved
 
     # ------------------------------------------------------------------ joining
-
-    def _drop_driven_on(self) -> None:
-        """Take away the sidewalks that another road runs over, and roads inside junctions."""
-        for strip in self.strips:
-            if strip.in_junction:
-                strip.cells = [cell for cell in strip.cells if cell.area is Area.SIDEWALK]
-        cells = [(s, c) for s in self.strips for c in s.cells if c.area is Area.SIDEWALK]
-        if not cells:
-            return
-        corners = np.array([[self.points[v] for v in cell.corners] for _, cell in cells])  # (n, 4, 3)
-        middle = corners.mean(1, keepdims=True)
-        spots = np.concatenate([middle, middle + 0.7 * (corners - middle)], 1)
-        driven = self._driven_on(spots.reshape(-1, 3)).reshape(len(cells), 5)
-        for (strip, cell), bad in zip(cells, driven.max(1), strict=True):
-            if bad:
-                # Half a way around a corner is none.
-                strip.cells = [] if strip.in_junction else [c for c in strip.cells if c is not cell]
-        self.ends = [
-            end
-            for end in self.ends
-            if any(end.inner in cell.corners and end.outer in cell.corners for cell in end.strip.cells)
-        ]
 
     def _driven_on(self, points: Array) -> NDArray[np.bool_]:
         """Whether each of (n, 3) points lies on a driving lane."""
@@ -387,12 +379,14 @@ class _Builder:
         middles = [self._middle(end) for end in self.ends]
         size = 2.0 * _JOIN
         for k, (x, y) in enumerate(middles):
-            places[math.floor(x / size), math.floor(y / size)].append(k)
+            cell = places[math.floor(x / size), math.floor(y / size)]
+            if len(cell) < _MOST_TOGETHER:
+                cell.append(k)
         pairs = []
         for k, (x, y) in enumerate(middles):
-            cell = math.floor(x / size), math.floor(y / size)
+            column, row = math.floor(x / size), math.floor(y / size)
             for dx, dy in itertools.product((-1, 0, 1), repeat=2):
-                for other in places.get((cell[0] + dx, cell[1] + dy), ()):
+                for other in places.get((column + dx, row + dy), ()):
                     if other > k:
                         apart = self._apart(self.ends[k], self.ends[other])
                         if apart is not None:
@@ -413,7 +407,7 @@ class _Builder:
 
     def _apart(self, a: _End, b: _End) -> tuple[float, bool] | None:
         """Metres between two ends that can go on in each other, and whether inner meets outer."""
-        if a.strip is b.strip and len(a.strip.cells) < 3:
+        if a.street == b.street and min(a.cells, b.cells) < 3:
             return None
         if a.away[0] * b.away[0] + a.away[1] * b.away[1] > -0.3:
             return None
@@ -427,7 +421,7 @@ class _Builder:
         """Strips around the corners of junctions where no sidewalk leads around them."""
         open_ends: dict[str, list[_End]] = defaultdict(list)
         for end in self.ends:
-            if end.junction and end.partner is None:
+            if end.junction and end.partner is None and len(open_ends[end.junction]) < _MOST_TOGETHER:
                 open_ends[end.junction].append(end)
         for ends in open_ends.values():
             pairs = sorted(
@@ -446,7 +440,7 @@ class _Builder:
                 share = np.linspace(0.1, 0.9, 9)[:, None]
                 way = (1 - share) * 0.5 * (points[0] + points[1]) + share * 0.5 * (points[2] + points[3])
                 area = Area.CROSSWALK if self._driven_on(way).any() else Area.SIDEWALK
-                self.strips.append(_Strip([_Cell(corners, area)], True))
+                self.strips.append([_Cell(corners, area)])
 
     # ------------------------------------------------------------------ the mesh
 
@@ -461,7 +455,7 @@ class _Builder:
         areas: list[Area] = []
         beyond: dict[tuple[int, int], int] = {}
         for strip in self.strips:
-            for cell in strip.cells:
+            for cell in strip:
                 for corners in _convex([int(roots[v]) for v in cell.corners], points):
                     edges = list(zip(corners, (*corners[1:], corners[0]), strict=True))
                     if any(edge in beyond for edge in edges):
@@ -472,8 +466,6 @@ class _Builder:
                     areas.append(cell.area)
         used = sorted({v for corners in polygons for v in corners})
         if not any(area is Area.SIDEWALK for area in areas):
-            return None
-        if len(polygons) > MOST_POLYGONS or len(used) > MOST_VERTICES:
             return None
         number = {v: k for k, v in enumerate(used)}
         neighbours = [
