@@ -309,7 +309,7 @@ def test_paint_leaves_no_hole_in_a_body(yaw):
         angle = np.radians(bodies.rotation[:, 1])
         occupancy.paint(bodies, np.cos(angle), np.sin(angle))
         u, v = rng.uniform(-1, 1, (2, 4000))
-        along, across = u * (m.extent[0] - 0.35), v * (m.extent[1] + 0.8)
+        along, across = u * (m.extent[0] + 0.4), v * (m.extent[1] + 0.8)
         x = 50.13 + along * np.cos(angle) - across * np.sin(angle)
         y = 49.87 + along * np.sin(angle) + across * np.cos(angle)
         assert (occupancy.at(occupancy.cells(x, y)) == 0).mean() > 0.999
