@@ -58,6 +58,7 @@ PATIENCE, BACKING = 3.0, 2.5  # s that a driver pushes against what holds it, s 
 MARGIN = 1.0  # s between a driver's leaving a place in a junction and a stranger's coming there
 SHORT = 1.0  # m before such a place at which it stops
 CROSSING = 4.0  # m/s that it counts on in a junction at the least
+FACE_TO_FACE, BACKWARDS = 4.0, 3.5  # m between two that stand so; m free behind of one that backs up
 IN_SIGHT = 50.0  # m around clients' vehicles in which nobody is put back on the road
 # How long, s, others' straight or evenly bent motion is foreseen, and how near, m, it may come.
 ASTRAY_AHEAD, ON_FOOT_AHEAD = (3.0, 2.6), (1.5, 1.6)
@@ -227,7 +228,7 @@ class _Decision:
         lost = t._at[: self.n] < 0
         stand |= lost
         throttle, brake = np.where(stand, 0.0, throttle), np.where(stand, 0.7, brake)
-        back = self._back_up(~stand & (acceleration > 0.3))
+        back = self._back_up((~stand & (acceleration > 0.3)) | self._face_to_face(gap))
         if back is not None:
             throttle, brake = np.where(back, 0.3, throttle), np.where(back, 0.0, brake)
             steer = np.where(back, -steer, steer)
@@ -235,8 +236,26 @@ class _Decision:
         bodies.hand_brake[rows] = False
         bodies.reverse[rows] = False if back is None else back
 
+    def _face_to_face(self, gap: Floats) -> NDArray[np.bool_]:
+        """Who stands in a junction before a stranger that comes the other way, with room to back up."""
+        t, bodies = self.t, self.bodies
+        close = (gap < FACE_TO_FACE) & np.isfinite(t._exit[: self.n])
+        if not np.count_nonzero(close):
+            return close
+        for k in np.flatnonzero(close).tolist():
+            row, other = self.rows[k], int(self.leader[k])
+            facing = self.cos[other] * self.fx[k] + self.sin[other] * self.fy[k] < 0.5
+            if not facing or bodies.kind[other] != VEHICLE or self._driver_of(other) is not None:
+                close[k] = False
+                continue
+            dx, dy = (bodies.position[:, :2] - bodies.position[row, :2]).T
+            behind, beside = -dx * self.fx[k] - dy * self.fy[k], np.abs(dy * self.fx[k] - dx * self.fy[k])
+            near = (behind > 0.0) & (behind < 2.0 * self.length[k] + BACKWARDS) & (beside < 2.5)
+            close[k] = np.count_nonzero(near) == 0
+        return close
+
     def _back_up(self, willing: Any) -> NDArray[np.bool_] | None:
-        """Who backs up now, because it wanted to go on and something that it does not see held it."""
+        """Who backs up now, because something held it for long that stays where it is."""
         t, n, dt = self.t, self.n, self.dt
         blocked, backing = t._blocked[:n], t._backing[:n]
         held = willing & (np.abs(self.speed) < 0.5)
