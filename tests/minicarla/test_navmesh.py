@@ -125,19 +125,24 @@ def test_a_damaged_file_is_told():
             navmesh_file.unpack(damaged)
 
 
-def _road(lanes: list[xodr.Lane], length: float = 80.0, elevation: float = 0.0):
-    """A map of one straight road with these lanes on each side."""
-    section = xodr.LaneSection(0, xodr.Lane(lane_type=xodr.LaneType.none))
-    for make in (section.add_left_lane, section.add_right_lane):
-        for kind, width in lanes:
-            make(xodr.Lane(kind, a=width))
-    plan = xodr.PlanView()
-    plan.add_fixed_geometry(xodr.Line(length), 0.0, 0.0, 0.0)
-    road = xodr.Road(1, plan, xodr.Lanes().add_lanesection(section))
-    if elevation:
-        road.add_elevation(0, 3.0, elevation, 0, 0)
+def _road(lanes, length: float = 80.0, elevation: float = 0.0, across=None, above: float = 0.0):
+    """A map of one straight road with these lanes on each side.
+
+    across: lanes on each side of a second one, which crosses it in its middle, ``above`` metres higher.
+    """
     document = xodr.OpenDrive("road")
-    document.add_road(road)
+    for number, profile in enumerate([lanes] if across is None else [lanes, across]):
+        section = xodr.LaneSection(0, xodr.Lane(lane_type=xodr.LaneType.none))
+        for make in (section.add_left_lane, section.add_right_lane):
+            for kind, width in profile:
+                make(xodr.Lane(kind, a=width))
+        plan = xodr.PlanView()
+        start = (0.5 * length, -0.5 * length, 0.5 * np.pi) if number else (0.0, 0.0, 0.0)
+        plan.add_fixed_geometry(xodr.Line(length), *start)
+        road = xodr.Road(number + 1, plan, xodr.Lanes().add_lanesection(section))
+        if elevation or number:
+            road.add_elevation(0, above if number else 3.0, elevation, 0, 0)
+        document.add_road(road)
     return maps.parse(maps_build.ET.tostring(document.get_element(), encoding="unicode"), "road")
 
 
@@ -166,6 +171,19 @@ def test_where_one_walks_along_a_road(lanes, inner, outer):
             assert (None if polygon is None else mesh.areas[polygon]) is expected, (side, y)
     crossing = mesh.find(40.0, 0.0)
     assert mesh.areas[crossing] is Area.CROSSWALK, "in the middle of a street without junctions"
+
+
+def test_no_sidewalk_lies_on_a_road_that_crosses_it():
+    walked = [(DRIVING, 3.5), (SIDEWALK, 2.0)]
+    for above, expected in ((0.0, False), (6.0, True)):
+        mesh = navmesh.build(_road(walked, across=[(DRIVING, 3.0)], above=above))
+
+        def on_sidewalk(x: float, mesh=mesh) -> bool:
+            polygon = mesh.find(x, 4.5)
+            return polygon is not None and mesh.areas[polygon] is Area.SIDEWALK
+
+        assert [on_sidewalk(x) for x in (38.0, 40.0, 42.5)] == [expected] * 3, "below a bridge there is room"
+        assert all(on_sidewalk(x) for x in (1.0, 30.0, 34.0, 46.0, 60.0, 79.0)), "the rest of it stays"
 
 
 def test_the_mesh_lies_on_the_ground_of_a_hill():

@@ -170,7 +170,7 @@ class _End:
     inner: int
     outer: int
     away: tuple[float, float]  # direction in which it would go on
-    cells: int  # of the strip
+    strip: list[_Cell] = field(repr=False)
     street: str  # the road that it belongs to
     junction: str = ""  # that it leads to
     partner: _End | None = field(default=None, repr=False)
@@ -307,7 +307,7 @@ class _Builder:
                 angle = float(heading[keep][i])
                 away = (sense * math.cos(angle), -sense * math.sin(angle))
                 leads_to = "" if in_junction else junction
-                self.ends.append(_End(inner + i, outer + i, away, len(strip), road.id, leads_to))
+                self.ends.append(_End(inner + i, outer + i, away, strip, road.id, leads_to))
 
     def _overrun(self, left: Array, right: Array) -> NDArray[np.bool_]:
         """At which of the stations of a sidewalk, between two lines (n, 3), another road runs over it."""
@@ -407,7 +407,7 @@ class _Builder:
 
     def _apart(self, a: _End, b: _End) -> tuple[float, bool] | None:
         """Metres between two ends that can go on in each other, and whether inner meets outer."""
-        if a.street == b.street and min(a.cells, b.cells) < 3:
+        if a.strip is b.strip and len(a.strip) < 3:
             return None
         if a.away[0] * b.away[0] + a.away[1] * b.away[1] > -0.3:
             return None
