@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minicarla.physics import MODELS, Physics
-from minicarla.physics.contacts import near_pairs, penetration
+from minicarla.physics import MODELS, Physics, models
+from minicarla.physics.contacts import Box as Rectangle
+from minicarla.physics.contacts import meeting, near_pairs, penetration
 from minicarla.world.bodies import Bodies
 from tests.minicarla.physics_world import DT, Box, Track, add_vehicle, add_walker, plain
 
@@ -72,6 +73,85 @@ def test_two_cars_head_on_share_one_contact_and_keep_their_momentum():
     assert bodies.velocity[0, 0] <= bodies.velocity[1, 0] + 0.1
     energy = 0.5 * bodies.mass * (bodies.velocity**2).sum(axis=1)
     assert energy.sum() < (0.5 * bodies.mass * (before**2).sum(axis=1)).sum()
+
+
+def _crash(x: float, y: float, yaw: float, velocity: tuple[float, float], mass: float = 2500.0):
+    """A car at 15 m/s along x and another there, neither on its tyres: (bodies, before, contact)."""
+    bodies = Bodies()
+    add_vehicle(bodies, 1, 0.0, 0.0, velocity=(15.0, 0.0, 0.0), weightless=True)
+    add_vehicle(bodies, 2, x, y, yaw=yaw, velocity=(*velocity, 0.0), mass=mass, weightless=True)
+    physics = Physics(plain())
+    for _ in range(2000):
+        before = bodies.position.copy(), bodies.velocity.copy()
+        contacts = physics.step(bodies, 0.002)
+        if contacts:
+            return bodies, before, contacts[0]
+    raise AssertionError("they miss each other")
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "yaw", "velocity"),
+    [
+        (12.0, 0.0, 180.0, (-10.0, 0.0)),  # head on
+        (12.0, 1.9, 180.0, (-25.0, 0.0)),  # the same, but only their corners meet
+        (12.0, 0.6, 10.0, (3.0, 0.0)),  # from behind
+        (10.0, 9.0, -90.0, (0.0, -12.0)),  # at a crossing
+        (12.0, 2.0, 90.0, (0.0, 0.0)),  # into the side of one that stands
+    ],
+)
+def test_a_crash_keeps_momentum_and_parts_with_the_restitution(x, y, yaw, velocity):
+    bodies, (position, before), contact = _crash(x, y, yaw, velocity)
+    mass, after = bodies.mass[:, None], bodies.velocity
+    assert (mass * after).sum(axis=0) == pytest.approx((mass * before).sum(axis=0), abs=1e-6)
+    change = mass * (after - before)
+    assert contact.impulse == pytest.approx(change[0].tolist(), abs=1e-6)
+    assert np.hypot(*contact.impulse[:2]) > 5e3
+    # Angular momentum about the point of contact, to which no impulse there adds.
+    arms = bodies.position[:, :2] - contact.point[:2]
+    turn = np.radians(bodies.angular_velocity[:, 2])
+    spin = bodies.mass * models.gyration(bodies.model[0]) * turn
+    swing = bodies.mass * (arms[:, 0] * (after - before)[:, 1] - arms[:, 1] * (after - before)[:, 0])
+    assert spin == pytest.approx(-swing, abs=0.02 * np.hypot(*change[0, :2]))
+    # Along the normal the points that met part at 0.15 of the speed at which they met.
+    reach = -arms
+    points = after[:, :2] + turn[:, None] * np.stack([-reach[:, 1], reach[:, 0]], axis=1)
+    met, part = (before[0] - before[1])[:2], points[0] - points[1]
+    normal = _normal(position, bodies, (before[1] - before[0])[:2])
+    assert part @ normal == pytest.approx(-0.15 * met @ normal, rel=0.1)
+    energy = 0.5 * (bodies.mass * (after**2).sum(axis=1)).sum() + 0.5 * spin @ turn
+    assert energy < 0.5 * (bodies.mass * (before**2).sum(axis=1)).sum()
+
+
+def _normal(position, bodies, apart):
+    boxes = [
+        Rectangle(*position[k, :2], np.cos(yaw), np.sin(yaw), *bodies.extent[k, :2])
+        for k, yaw in enumerate(np.radians(bodies.rotation[:, 1]))
+    ]
+    return np.array(meeting(*boxes, *apart, np.inf)[1:])
+
+
+def test_cars_that_overlap_by_a_hand_meet_front_to_front():
+    """Although they overlap less across than along: at 40 m/s they are a metre into each other by then."""
+    bodies = Bodies()
+    add_vehicle(bodies, 1, 0.0, 0.0, velocity=(20.0, 0.0, 0.0))
+    add_vehicle(bodies, 2, 12.0, 1.9, yaw=180.0, velocity=(-20.0, 0.0, 0.0))
+    physics = Physics(plain())
+    contacts = [c for _ in range(12) for c in physics.step(bodies, DT)]
+    assert contacts and contacts[0].impulse[0] < -20_000
+    assert (np.abs(bodies.velocity[:, 0]) < 8.0).all()
+    assert abs(bodies.rotation[0, 1]) > 10.0, "and swing round"
+
+
+def test_a_contact_lies_between_the_heights_of_those_that_meet():
+    for lift in (0.0, 30.0):
+        bodies = Bodies()
+        add_vehicle(bodies, 1, 0.0, 0.0, position=(0.0, 0.0, lift), velocity=(10.0, 0.0, 0.0))
+        add_walker(bodies, 2, 5.0, 0.0, position=(5.0, 0.0, lift + 0.93))
+        bodies.weightless[:] = True
+        physics = Physics(plain(Box((9.0, 0.0, lift + 0.3), (0.2, 3.0, 0.3))))
+        contacts = [c for _ in range(20) for c in physics.step(bodies, DT)]
+        heights = {c.b: c.point[2] - lift for c in contacts if c.a == 1}
+        assert heights[2] == pytest.approx(0.74, abs=0.05) and heights[-1] == pytest.approx(0.3)
 
 
 def test_a_hit_beside_the_centre_turns_both():

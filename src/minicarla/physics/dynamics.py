@@ -33,22 +33,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.physics import models
-from minicarla.physics.contacts import _ROOM as ROOM
-from minicarla.physics.contacts import _ROUNDS as ROUNDS
-from minicarla.physics.contacts import (
-    FRICTION,
-    RESTITUTION,
-    SLOW,
-    Box,
-    Contact,
-    Solids,
-    near_pairs,
-    penetration,
-    touching_point,
-)
+from minicarla.physics.contacts import Contact, Solids, Solver, near_pairs, penetration
 from minicarla.physics.ground import Ground
 from minicarla.physics.models import GRAVITY, STEERING_CURVE
-from minicarla.world.bodies import VEHICLE, WALKER, Bodies
+from minicarla.world.bodies import VEHICLE, Bodies
 
 Floats = NDArray[np.float64]
 
@@ -56,6 +44,7 @@ STEP = 0.05
 """Seconds: no substep of the dynamics is longer."""
 TRAVEL = 1.0
 """Metres: nothing moves further between two looks for contacts, so that nothing passes through anything."""
+JUST_MET = 1.5  # substeps within which two that overlap are taken to have met in the last one
 MAX_SPEED = 120.0  # m/s; what a client asks beyond is clipped
 MAX_TURN = 20.0  # rad/s
 ROLLING = 0.12  # m/s^2
@@ -213,7 +202,7 @@ class _Tick:
             if len(self.walkers):
                 self.place[self.walkers] += self.velocity[self.walkers] * h
             if near is not None:
-                self._collide(near, touched)
+                self._collide(near, touched, h)
         self._write()
         return self._report(touched) if touched else []
 
@@ -342,28 +331,24 @@ class _Tick:
         )
         return centre.real, centre.imag
 
-    def _collide(self, near: tuple[Any, Any, Any, Any], touched: dict[tuple[int, int], list[float]]) -> None:
-        """Find what overlaps, exchange impulses, push apart.
+    def _collide(
+        self, near: tuple[Any, Any, Any, Any], touched: dict[tuple[int, int], list[float]], h: float
+    ) -> None:
+        """Find what overlaps after a substep, exchange impulses, push apart.
 
         ``touched`` maps (row, other row) or (row, -1 - static) to impulse x, y and point x, y, z.
         """
         i, j, k, m = near
         bodies, solids = self.bodies, self.solids
         x, y = self._middle()
-        hits: list[tuple[int, int, float, float, float]] = []
+        pairs: list[tuple[int, int]] = []
         if len(i):
-            depth, nx, ny = penetration(
+            depth, _, _ = penetration(
                 x[j] - x[i], y[j] - y[i], self.yaw[i], self.yaw[j], bodies.extent[i], bodies.extent[j]
             )
-            deep = np.flatnonzero(depth > 0.0)
-            if len(deep):
-                height = self.z + bodies.centre[:, 2]
-                for q in deep.tolist():
-                    a, b = int(i[q]), int(j[q])
-                    if abs(height[a] - height[b]) < bodies.extent[a, 2] + bodies.extent[b, 2]:
-                        hits.append((a, b, float(depth[q]), float(nx[q]), float(ny[q])))
+            pairs += [(int(i[q]), int(j[q])) for q in np.flatnonzero(depth > 0.0)]
         if len(k):
-            depth, nx, ny = penetration(
+            depth, _, _ = penetration(
                 solids.centre[m, 0] - x[k],
                 solids.centre[m, 1] - y[k],
                 self.yaw[k],
@@ -371,118 +356,11 @@ class _Tick:
                 bodies.extent[k],
                 solids.extent[m],
             )
-            deep = np.flatnonzero(depth > 0.0)
-            for q in deep.tolist():
-                a, b = int(k[q]), int(m[q])
-                apart = abs(self.z[a] + bodies.centre[a, 2] - solids.centre[b, 2])
-                if apart < bodies.extent[a, 2] + solids.extent[b, 2]:
-                    hits.append((a, -1 - b, float(depth[q]), float(nx[q]), float(ny[q])))
-        if hits:
-            self._resolve(hits, touched)
-
-    def _box(self, row: int) -> Box:
-        bodies = self.bodies
-        cos, sin = math.cos(self.yaw[row]), math.sin(self.yaw[row])
-        ox, oy = float(bodies.centre[row, 0]), float(bodies.centre[row, 1])
-        return Box(
-            float(self.x[row]) + cos * ox - sin * oy,
-            float(self.y[row]) + sin * ox + cos * oy,
-            cos,
-            sin,
-            float(bodies.extent[row, 0]),
-            float(bodies.extent[row, 1]),
-        )
-
-    def _inverse_mass(self, row: int) -> tuple[float, float]:
-        """1/kg and 1/(kg m^2); zeros for what does not move.
-
-        A walker whose physics are off, as those of a client's crowd are, is no wall to a car either.
-        """
-        bodies = self.bodies
-        if row < 0 or not (self.moves[row] or bodies.kind[row] == WALKER):
-            return 0.0, 0.0
-        inverse = 1.0 / max(1.0, float(bodies.mass[row]))
-        if bodies.kind[row] != VEHICLE:
-            return inverse, 0.0
-        length, width = float(bodies.extent[row, 0]), float(bodies.extent[row, 1])
-        return inverse, 3.0 * inverse / (length**2 + width**2)
-
-    def _resolve(
-        self,
-        hits: list[tuple[int, int, float, float, float]],
-        touched: dict[tuple[int, int], list[float]],
-    ) -> None:
-        """Sequential impulses with restitution and Coulomb friction, a few rounds over all hits."""
-        bodies, solids = self.bodies, self.solids
-        vx, vy, turn = self.vx, self.vy, self.turn
-        work = []
-        for a, b, depth, nx, ny in hits:
-            box_a = self._box(a)
-            if b >= 0:
-                box_b = self._box(b)
-                bx, by = float(self.x[b]), float(self.y[b])
-                top = min(self.z[a] + 2 * bodies.extent[a, 2], self.z[b] + 2 * bodies.extent[b, 2])
-            else:
-                m = -1 - b
-                bx, by, bz = solids.centre[m].tolist()
-                yaw = float(solids.yaw[m])
-                box_b = Box(bx, by, math.cos(yaw), math.sin(yaw), *solids.extent[m, :2].tolist())
-                top = min(self.z[a] + 2 * bodies.extent[a, 2], bz + solids.extent[m, 2])
-            px, py = touching_point(box_a, box_b)
-            arm_a = px - float(self.x[a]), py - float(self.y[a])
-            arm_b = px - bx, py - by
-            ma, ia = self._inverse_mass(a)
-            mb, ib = self._inverse_mass(b)
-            if ma + mb == 0.0:
-                continue
-            point = (px, py, float(0.5 * (max(0.0, self.z[a]) + max(0.0, top))))
-            # Bounce is decided by the speed at first touch.
-            closing = self._closing(a, b, arm_a, arm_b, nx, ny)
-            bounce = RESTITUTION * closing if closing > SLOW else 0.0
-            work.append((a, b, depth, nx, ny, arm_a, arm_b, ma, ia, mb, ib, point, bounce, [0.0, 0.0]))
-        for _ in range(ROUNDS):
-            for a, b, _, nx, ny, (rax, ray), (rbx, rby), ma, ia, mb, ib, _, bounce, total in work:
-                closing = self._closing(a, b, (rax, ray), (rbx, rby), nx, ny)
-                ca, cb = rax * ny - ray * nx, rbx * ny - rby * nx
-                push = (closing + bounce) / (ma + mb + ia * ca * ca + ib * cb * cb)
-                push, total[0] = max(push, -total[0]), max(0.0, total[0] + push)
-                tx, ty = -ny, nx
-                sliding = self._closing(a, b, (rax, ray), (rbx, rby), tx, ty)
-                ca, cb = rax * ty - ray * tx, rbx * ty - rby * tx
-                rub = sliding / (ma + mb + ia * ca * ca + ib * cb * cb)
-                most = FRICTION * total[0]
-                new = min(max(total[1] + rub, -most), most)
-                rub, total[1] = new - total[1], new
-                jx, jy = push * nx + rub * tx, push * ny + rub * ty
-                vx[a] -= ma * jx
-                vy[a] -= ma * jy
-                turn[a] -= ia * (rax * jy - ray * jx)
-                if b >= 0:
-                    vx[b] += mb * jx
-                    vy[b] += mb * jy
-                    turn[b] += ib * (rbx * jy - rby * jx)
-        for a, b, depth, nx, ny, _, _, ma, _, mb, _, point, _, total in work:
-            share = (depth + ROOM) / (ma + mb)
-            self.x[a] -= share * ma * nx
-            self.y[a] -= share * ma * ny
-            if b >= 0:
-                self.x[b] += share * mb * nx
-                self.y[b] += share * mb * ny
-            jx, jy = total[0] * nx - total[1] * ny, total[0] * ny + total[1] * nx
-            if jx == 0.0 and jy == 0.0:
-                continue
-            entry = touched.setdefault((a, b), [0.0, 0.0, *point])
-            entry[0] -= jx
-            entry[1] -= jy
-
-    def _closing(
-        self, a: int, b: int, arm_a: tuple[float, float], arm_b: tuple[float, float], nx: float, ny: float
-    ) -> float:
-        """m/s at which a's point moves towards b's along (nx, ny)."""
-        speed = (self.vx[a] - self.turn[a] * arm_a[1]) * nx + (self.vy[a] + self.turn[a] * arm_a[0]) * ny
-        if b >= 0:
-            speed -= (self.vx[b] - self.turn[b] * arm_b[1]) * nx + (self.vy[b] + self.turn[b] * arm_b[0]) * ny
-        return float(speed)
+            pairs += [(int(k[q]), -1 - int(m[q])) for q in np.flatnonzero(depth > 0.0)]
+        if pairs:
+            solver = Solver(bodies, solids, self)
+            hits = [solver.hit(a, b, JUST_MET * h) for a, b in pairs]
+            solver.resolve([hit for hit in hits if hit is not None], touched)
 
     # ------------------------------------------------------------------ after
 

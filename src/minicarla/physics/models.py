@@ -252,6 +252,11 @@ def table() -> NDArray[np.float64]:
 _TABLE = table()
 
 
+def gyration(model: int) -> float:
+    """Squared radius of gyration about the vertical, m^2; model: index into :data:`MODELS`."""
+    return float(_TABLE[GYRATION, model])
+
+
 def parameters(bodies: Any, rows: Any) -> NDArray[np.float64]:
     """Columns of :func:`table` for these rows of ``bodies``, (18, n), with what clients changed."""
     columns = _TABLE[:, bodies.model[rows]]

@@ -12,7 +12,7 @@ import numpy as np
 from minicarla import maps
 from minicarla.geometry import Transform, compose, rotation_matrix
 from minicarla.maps import navmesh
-from minicarla.physics import Physics
+from minicarla.physics import Physics, models
 from minicarla.physics.handling import Handling
 from minicarla.traffic import Traffic
 from minicarla.traffic.lights import TRIGGER, TrafficLights
@@ -22,7 +22,7 @@ from minicarla.wire.structs import AttachmentType
 from minicarla.world import blueprints, spawning
 from minicarla.world.ackermann import AckermannController, Motion
 from minicarla.world.actors import Actor, Sensor, Spectator, TrafficLight, Vehicle, Walker
-from minicarla.world.bodies import PROP, Bodies
+from minicarla.world.bodies import PROP, VEHICLE, Bodies
 from minicarla.world.outlet import CarlaError, NoReaders, Outlet
 from minicarla.world.recorder import Recorder, Recording, RecordingError, Replayer
 from minicarla.world.roadside import LightZones, SpeedLimits
@@ -623,9 +623,12 @@ class World:
         """Add an angular impulse (kg m^2 deg/s) about the vertical axis."""
         row = self._body(actor_id)
         if row is not None:
-            length, width, _ = (2.0 * self.bodies.extent[row]).tolist()
-            inertia = float(self.bodies.mass[row]) * (length**2 + width**2) / 12.0
-            change = np.array([0.0, 0.0, impulse[2] / inertia])
+            if self.bodies.kind[row] == VEHICLE:
+                gyration = models.gyration(int(self.bodies.model[row]))
+            else:
+                half_length, half_width, _ = self.bodies.extent[row].tolist()
+                gyration = (half_length**2 + half_width**2) / 3.0
+            change = np.array([0.0, 0.0, impulse[2] / (float(self.bodies.mass[row]) * gyration)])
             self.set_angular_velocity(actor_id, self.bodies.angular_velocity[row] + change)
 
     def hold_velocity(self, actor_id: int, velocity: Sequence[float] | None) -> None:
