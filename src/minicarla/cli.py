@@ -8,9 +8,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from minicarla.viewer.source import Source
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -55,9 +59,7 @@ def serve(
             synchronous=synchronous,
         )
     except (OSError, ValueError) as error:
-        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        print(f"minicarla: {text}", file=sys.stderr)
-        raise typer.Exit(2) from None
+        _fail(error)
     if parent_pid:
         _end_with(parent_pid, server.stop)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -113,27 +115,86 @@ def fault(
     port: Annotated[int, typer.Option(help="Port of the server, on this machine.")] = 2000,
 ) -> None:
     """Make a running server commit faults."""
-    import socket
-
-    import msgpack
+    from minicarla.wire.client import Caller, CallError
 
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=5.0) as sock:
-            sock.sendall(msgpack.packb([0, 1, "minicarla.fault", [[False], spec]]))
-            unpacker = msgpack.Unpacker()
-            while True:
-                data = sock.recv(65536)
-                if not data:
-                    raise ConnectionError("the server closed the connection")
-                unpacker.feed(data)
-                for reply in unpacker:
-                    refused = reply[3][0]
-                    if refused[0]:
-                        raise ValueError(refused[1][0])
-                    return
-    except (OSError, ValueError) as error:
-        print(f"minicarla: {error}", file=sys.stderr)
-        raise typer.Exit(2) from None
+        Caller("127.0.0.1", port).call("minicarla.fault", spec)
+    except (OSError, CallError, ValueError) as error:
+        _fail(error)
+
+
+@app.command()
+def view(
+    host: Annotated[str, typer.Option(help="Where the simulator is.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65534, help="The simulator's port.")] = 2000,
+    http_host: Annotated[str, typer.Option(help="Address that the page is served on.")] = "127.0.0.1",
+    http_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0: any.")] = 8080,
+    record: Annotated[
+        Path | None, typer.Option(metavar="FILE.mp4", help="Make a film instead of serving a page.")
+    ] = None,
+    camera: Annotated[int | None, typer.Option(help="Film this camera; default: behind the ego.")] = None,
+    size: Annotated[str, typer.Option(metavar="WxH", help="Of the film from behind the ego.")] = "640x360",
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="Simulated seconds of film.")] = None,
+    fps: Annotated[int, typer.Option(min=1, max=240, help="Frames a second; each is one tick.")] = 20,
+) -> None:
+    """Watch a running simulator: a page with map, actors and cameras, or a film of it."""
+    from minicarla.viewer.film import FilmError
+    from minicarla.viewer.film import record as film
+    from minicarla.viewer.source import FAILURES, Source
+
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    source = Source(host, port)
+    try:
+        width, height = (int(part) for part in size.split("x"))
+        if record is not None and (record.suffix != ".mp4" or not record.parent.is_dir()):
+            raise ValueError(f"cannot write {record}: give a file .mp4 in a folder that exists")
+        if not (16 <= width <= 4096 and 16 <= height <= 4096):
+            raise ValueError(f"{size} is no size of a film; give WIDTHxHEIGHT, at most 4096x4096")
+    except ValueError as error:
+        _fail(error)
+    try:
+        source.start()
+    except FAILURES as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        _fail(ValueError(f"no simulator can be watched at {host}:{port}: {reason}"))
+    try:
+        if record is None:
+            _serve_page(source, http_host, http_port, stopping)
+            return
+        shape = (width, height)
+        frames = film(
+            source, record, camera=camera, size=shape, fps=fps, seconds=seconds, stopped=stopping.is_set
+        )
+        print(f"{record}: {frames} frames")
+    except (FilmError, OSError) as error:
+        _fail(error)
+    finally:
+        source.close()
+
+
+def _serve_page(source: Source, host: str, port: int, stopping: threading.Event) -> None:
+    from minicarla.viewer.web import Viewer
+
+    try:
+        page = Viewer(source, host, port)
+    except OSError as error:
+        raise OSError(f"port {port} of {host}: {error.strerror}") from None
+    with page:
+        threading.Thread(target=page.serve_forever, daemon=True).start()
+        print(
+            f"minicarla: watching {source.host}:{source.port} at http://{host}:{page.server_port}/",
+            flush=True,
+        )
+        stopping.wait()
+        page.shutdown()
+
+
+def _fail(error: Exception) -> NoReturn:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    print(f"minicarla: {text}", file=sys.stderr)
+    raise typer.Exit(2) from None
 
 
 def main() -> None:

@@ -226,6 +226,118 @@ def test_a_client_crossing_a_junction_is_let_through(town):
     assert sum(v[0] for v in run.speeds) * DT > 40.0, "it goes on afterwards"
 
 
+class Rails:
+    """A client's vehicle that goes its way through a junction whoever is there, and may slow down on it."""
+
+    def __init__(self, run: Run, way: list, start: float, fast: float, slow: float, when: float):
+        self.run, self.s, self.time = run, start, 0.0
+        self.fast, self.slow, self.when = fast, slow, when
+        self.x, self.y, self.yaw = (
+            np.concatenate([getattr(track, name) for track in way]) for name in ("x", "y", "yaw")
+        )
+        self.path = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(self.x), np.diff(self.y)))])
+        self.row = add_vehicle(run.bodies, 2, 0.0, 0.0)
+        self.move(0)
+
+    def move(self, tick: int) -> None:
+        bodies, row = self.run.bodies, self.row
+        speed = max(self.slow, self.fast - 4.0 * max(0.0, self.time - self.when))
+        self.time, self.s = self.time + DT, self.s + speed * DT
+        x, y, yaw = (np.interp(self.s, self.path, v) for v in (self.x, self.y, np.unwrap(self.yaw)))
+        bodies.position[row, :2], bodies.rotation[row, 1] = (x, y), np.degrees(yaw)
+        bodies.velocity[row, :2], bodies.angular_velocity[row] = (
+            (speed * np.cos(yaw), speed * np.sin(yaw)),
+            0.0,
+        )
+
+
+def test_whichever_way_clients_come_through_a_junction_drivers_let_them(town):
+    """Straight on and turning, early and late, at a steady pace or slowing down: nobody gets in the way."""
+    network = Network(town)
+    rng = np.random.default_rng(3)
+    pairs = [
+        (a, b)
+        for a, others in network.conflicts.items()
+        for b in sorted(others)
+        if all(
+            len(network.tracks[i].predecessors) == 1
+            and network.tracks[network.tracks[i].predecessors[0]].length > 45.0
+            and network.tracks[i].successors
+            for i in (a, b)
+        )
+    ]
+    moved = []
+    for trial in range(40):
+        mine, theirs = pairs[int(rng.integers(len(pairs)))]
+        run = Run(town, 0, seed=trial)
+        before = network.tracks[network.tracks[mine].predecessors[0]]
+        (x, y, z), yaw = town.lanes[before.id].at(before.length - rng.uniform(25.0, 40.0))
+        run.add(1, type(town.spawn_points[0])(x, y, z, 0.0, yaw, 0.0))
+        run.bodies.velocity[0, :2] = 7.0 * np.cos(np.radians(yaw)), 7.0 * np.sin(np.radians(yaw))
+        run.traffic._admit(1)
+        run.traffic._new.clear()
+        run.traffic._drivers[0].random = _Turns([mine])
+        way = [network.tracks[theirs].predecessors[0], theirs, network.tracks[theirs].successors[0]]
+        start = network.tracks[way[0]].length - rng.uniform(15.0, 43.0)
+        fast, when = rng.uniform(4.0, 10.0), rng.uniform(1.0, 3.0)
+        slow = rng.uniform(2.0, 4.0) if trial % 2 else fast
+        ego = Rails(run, [network.tracks[lane] for lane in way], start, fast, slow, when)
+        while ego.s < network.tracks[way[0]].length + network.tracks[theirs].length + 12.0:
+            run.drive(1, ego.move)
+            assert not run.contacts, f"trial {trial}: {mine} meets {theirs} after {ego.time:.1f} s"
+        moved.append(sum(v[0] for v in run.speeds) * DT)
+    assert np.mean(moved) > 15.0, "without standing still at every junction"
+
+
+class _Turns:
+    """Instead of a random generator: takes these lanes wherever there is a choice."""
+
+    def __init__(self, lanes: list[int]) -> None:
+        self.lanes = lanes
+
+    def choice(self, options):
+        return next((lane for lane in options if lane in self.lanes), options[0])
+
+
+def test_nobody_is_put_back_on_the_road_where_a_client_could_see_it(loop):
+    run = Run(loop, 1, seed=3)
+    run.drive(20)
+    lane, s, _ = loop.locate(*run.bodies.position[0, :2])
+    (x, y, _), _ = loop.lanes[lane].at(s)
+    run.bodies.position[0], run.bodies.simulate_physics[0] = (x + 4.0, y + 4.0, 0.0), False  # it stays there
+    add_vehicle(run.bodies, 2, x + 30.0, y + 25.0)
+    run.drive(700)
+    assert run.bodies.position[0].tolist() == [x + 4.0, y + 4.0, 0.0]
+    run.bodies.position[1, 0] += 100.0
+    run.drive(5)
+    assert np.hypot(*(run.bodies.position[0, :2] - (x + 4.0, y + 4.0))) > 3.0
+
+
+def test_a_driver_backs_up_from_a_client_that_stands_before_it_in_a_junction(town):
+    network = Network(town)
+    lane = next(
+        i for i, t in network.tracks.items()
+        if t.junction >= 0 and t.length > 14.0 and len(t.predecessors) == 1
+        and network.tracks[t.predecessors[0]].length > 30.0
+    )  # fmt: skip
+    track = network.tracks[lane]
+    run = Run(town, 0)
+    (x, y, z), yaw = town.lanes[track.predecessors[0]].at(network.tracks[track.predecessors[0]].length - 20.0)
+    run.add(1, type(town.spawn_points[0])(x, y, z, 0.0, yaw, 0.0))
+    run.traffic._admit(1)
+    run.traffic._new.clear()
+    run.traffic._drivers[0].random = _Turns([lane])
+    run.drive(90)  # on its way in
+    assert run.traffic._drivers[0].held
+    add_vehicle(run.bodies, 2, float(track.x[-1]), float(track.y[-1]), np.degrees(track.yaw[-1]) + 180.0)
+    run.bodies.brake[1] = 1.0
+    nose = []
+    run.drive(400, lambda tick: nose.append(run.bodies.position[0, :2].copy()))
+    away = np.hypot(*(np.array(nose) - run.bodies.position[1, :2]).T)
+    assert not run.contacts
+    assert away[np.argmin(away) :].max() > away.min() + 1.5
+
+
 def _straight(lane) -> bool:
     return abs((lane.headings[-1] - lane.headings[0] + 180.0) % 360.0 - 180.0) < 1.0 and lane.length > 10.0
 

@@ -14,6 +14,8 @@ FAR = 30.0
 """Metres from all lanes at which there is no way back to them."""
 CLEARANCE = 3.0
 """Metres: junction lanes whose centres come closer than this are not driven at the same time."""
+SWEEP = 3.6
+"""Metres: of two such lanes, what of them is closer than this a car on the other may come to touch."""
 BESIDE = 2.5
 """Metres from a lane's centre within which somebody follows it who goes its way."""
 ALONG = 0.7
@@ -115,7 +117,7 @@ class Network:
         found = self._meetings.get((a, b))
         if found is None:
             one, other = self.tracks[a], self.tracks[b]
-            close = np.hypot(one.x[:, None] - other.x, one.y[:, None] - other.y) < CLEARANCE
+            close = np.hypot(one.x[:, None] - other.x, one.y[:, None] - other.y) < SWEEP
             i, j = (np.flatnonzero(close.any(axis=axis)) for axis in (1, 0))
             joining = bool(set(one.successors) & set(other.successors))
             spans = []

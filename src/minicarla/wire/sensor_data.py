@@ -44,6 +44,12 @@ def image(pixels: NDArray[np.uint8], fov: float) -> bytes:
     return IMAGE.pack(width, height, fov) + pixels.tobytes()
 
 
+def parse_image(body: bytes | memoryview) -> NDArray[np.uint8]:
+    """(height, width, 4) BGRA of a received camera's body; ValueError or struct.error when it is none."""
+    width, height, _ = IMAGE.unpack_from(body)
+    return np.frombuffer(body, np.uint8, offset=IMAGE.size).reshape(height, width, 4)
+
+
 def lidar(angle: float, counts: Sequence[int], points: NDArray[Any]) -> bytes:
     """Both lidars.
 

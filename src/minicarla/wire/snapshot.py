@@ -12,6 +12,7 @@ from enum import IntEnum, IntFlag
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 # uint64 episode id, double platform timestamp, float32 delta seconds, int32 map origin x y z,
 # uint32 simulation state
@@ -92,3 +93,12 @@ def episode_header(
 ) -> bytes:
     """The 36 bytes between the sensor header and the records."""
     return _EPISODE.pack(episode_id, platform_timestamp, delta_seconds, *map_origin, state)
+
+
+def parse(body: bytes | memoryview) -> tuple[int, float, NDArray[Any]]:
+    """(episode id, delta seconds, (n,) records of :data:`RECORD`) of a received snapshot's body.
+
+    ValueError or struct.error when it is none.
+    """
+    episode_id, _, delta, *_ = _EPISODE.unpack_from(body)
+    return episode_id, delta, np.frombuffer(body, RECORD, offset=_EPISODE.size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
+from typing import NamedTuple
 
 from minicarla.geometry import Transform
 
@@ -52,3 +53,18 @@ class SensorType(IntEnum):
 def header(kind: int, frame: int, timestamp: float, pose: Transform) -> bytes:
     """Header of a message of sensor type ``kind``, measured at ``pose`` (world frame)."""
     return _HEADER.pack(kind, frame, timestamp, *pose)
+
+
+class Header(NamedTuple):
+    """What :func:`header` packs."""
+
+    kind: int
+    frame: int
+    timestamp: float
+    pose: Transform
+
+
+def parse_header(message: bytes | memoryview) -> Header:
+    """The header of a received message; struct.error when it is shorter than one."""
+    kind, frame, timestamp, *pose = _HEADER.unpack_from(message)
+    return Header(kind, frame, timestamp, Transform(*pose))

@@ -1,0 +1,1 @@
+"""Watching a running simulator: a page in the browser, or a film."""
