@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -146,12 +147,13 @@ def view(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     source = Source(host, port)
+    shape = re.fullmatch(r"(\d{2,4})x(\d{2,4})", size)
+    width, height = (int(part) for part in shape.groups()) if shape else (0, 0)
     try:
-        width, height = (int(part) for part in size.split("x"))
         if record is not None and (record.suffix != ".mp4" or not record.parent.is_dir()):
             raise ValueError(f"cannot write {record}: give a file .mp4 in a folder that exists")
         if not (16 <= width <= 4096 and 16 <= height <= 4096):
-            raise ValueError(f"{size} is no size of a film; give WIDTHxHEIGHT, at most 4096x4096")
+            raise ValueError(f"{size} is no size of a film; give WIDTHxHEIGHT, 16x16 to 4096x4096")
     except ValueError as error:
         _fail(error)
     try:
@@ -163,11 +165,17 @@ def view(
         if record is None:
             _serve_page(source, http_host, http_port, stopping)
             return
-        shape = (width, height)
-        frames = film(
-            source, record, camera=camera, size=shape, fps=fps, seconds=seconds, stopped=stopping.is_set
+        frames, missing = film(
+            source,
+            record,
+            camera=camera,
+            size=(width, height),
+            fps=fps,
+            seconds=seconds,
+            stopped=stopping.is_set,
         )
-        print(f"{record}: {frames} frames")
+        left_out = f", {missing} ticks have no frame" if missing else ""
+        print(f"{record}: {frames} frames{left_out}")
     except (FilmError, OSError) as error:
         _fail(error)
     finally:

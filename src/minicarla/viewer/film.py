@@ -14,10 +14,13 @@ import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
-from minicarla.viewer.source import Source, picture
+from minicarla.viewer.source import FAILURES, Source, picture
+from minicarla.wire import stream
 
 PATIENCE = 10.0
 """Seconds without a frame after which the film ends: the simulator has gone, or stands still."""
+WAITING = 64
+"""Frames that may wait for the encoder; beyond them the simulator leaves frames out for us."""
 
 
 class FilmError(RuntimeError):
@@ -33,36 +36,39 @@ def record(
     fps: int,
     seconds: float | None,
     stopped: Callable[[], bool],
-) -> int:
+) -> tuple[int, int]:
     """Film a camera, or with None the chase camera behind the ego, until told to stop.
 
-    The file appears under its name when it is complete, also after ``stopped``.  Returns the
-    number of frames.
+    The file appears under its name when it is complete, also after ``stopped``.  Returns how
+    many frames it has, and how many ticks between its first and last have none.
 
     Raises:
         FilmError: no camera, no frame, or the file cannot be written.
     """
-    messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    if camera is not None:
-        try:
+    messages: queue.Queue[bytes] = queue.Queue(WAITING)
+    try:
+        if camera is None:
+            _chase(source, size, messages.put, stopped)
+        else:
             source.watch(camera, messages.put)
-        except ValueError as error:
-            raise FilmError(str(error)) from None
-    else:
-        _chase(source, size, messages.put, stopped)
+    except FAILURES as error:
+        raise FilmError(str(error)) from None
     partial = path.with_name(f".{path.stem}.partial.mp4")
     ffmpeg: subprocess.Popen[bytes] | None = None
     frames, last = 0, time.monotonic()
+    first_tick = last_tick = 0
     try:
         while not stopped() and (seconds is None or frames < seconds * fps):
             try:
-                frame = _even(picture(messages.get(timeout=0.2)))
+                message = messages.get(timeout=0.2)
             except queue.Empty:
                 if time.monotonic() - last > PATIENCE or source.problem is not None:
                     break
                 continue
+            frame, last_tick = _even(picture(message)), stream.parse_header(message).frame
             last = time.monotonic()
             if ffmpeg is None:
+                first_tick = last_tick
                 ffmpeg, shape = _start(partial, frame, fps), frame.shape
             if frame.shape != shape:
                 raise FilmError("the camera's pictures have changed their size")
@@ -72,7 +78,7 @@ def record(
         if ffmpeg is None:
             raise FilmError("no frame came" + (f": {source.problem}" if source.problem else ": nobody ticks"))
         _finish(ffmpeg, partial, path)
-        return frames
+        return frames, last_tick - first_tick + 1 - frames
     except OSError as error:
         reason = _why(ffmpeg) if isinstance(error, BrokenPipeError) else error.strerror
         raise FilmError(f"cannot write {path}: {reason}") from None
@@ -94,8 +100,7 @@ def _chase(
         if ego is not None:
             made = source.chase(ego, size, taken)
             if made is not None:
-                source.watch(made, taken)
-                return
+                return source.watch(made, taken)
         if time.monotonic() - began > PATIENCE:
             raise FilmError("there is no vehicle to follow: spawn one, or give --camera")
         time.sleep(0.1)

@@ -1,0 +1,351 @@
+"""The viewer: a page in a real browser, its server, and films."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from minicarla.viewer import source as source_module
+from minicarla.viewer.source import Source
+from minicarla.viewer.web import MOST_BODY, Viewer
+from minicarla.wire import snapshot, stream
+from minicarla.wire.client import Caller
+
+from .conftest import Running, until
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+JSON = {"Content_Type": "application/json"}
+CLI = [sys.executable, "-c", "from minicarla.cli import main; main()"]
+
+
+@contextmanager
+def watching(port: int) -> Iterator[Source]:
+    source = Source("127.0.0.1", port)
+    source.start()
+    try:
+        yield source
+    finally:
+        source.close()
+
+
+@pytest.fixture
+def page(serve: Callable[..., Running]) -> Iterator[Callable[..., tuple[Running, Source, int]]]:
+    """A function that starts a server (its options) and a page: server, source, the page's port."""
+    with ExitStack() as stack:
+
+        def start(**options: Any) -> tuple[Running, Source, int]:
+            server = serve(**options)
+            source = stack.enter_context(watching(server.port))
+            viewer = stack.enter_context(Viewer(source, "127.0.0.1", 0))
+            threading.Thread(target=viewer.serve_forever, daemon=True).start()
+            stack.callback(viewer.shutdown)
+            return server, source, viewer.server_port
+
+        yield start
+
+
+def ask(
+    port: int, method: str, path: str, body: bytes | None = None, **headers: str
+) -> tuple[int, bytes, dict[str, str]]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5.0)
+    try:
+        connection.request(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
+        answer = connection.getresponse()
+        return answer.status, answer.read(), {k.lower(): v for k, v in answer.getheaders()}
+    finally:
+        connection.close()
+
+
+def ready(source: Source) -> dict[str, Any]:
+    """The state, as soon as there is one."""
+    until(lambda: source.state()["problem"] is None)
+    return source.state()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_a_browser_shows_map_actors_and_a_live_camera(
+    page: Callable[..., tuple[Running, Source, int]], tmp_path: Path
+) -> None:
+    _, source, port = page(map="town", npc=7, walkers=4, seed=1)
+    actors = ready(source)["actors"]
+    command = [
+        *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+        *("--hide-scrollbars", "--virtual-time-budget=8000", "--window-size=1200,800"),
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ]
+    shot = tmp_path / "page.png"
+    url = f"http://127.0.0.1:{port}/?camera=chase"
+    done = subprocess.run([*command, f"--screenshot={shot}", url], capture_output=True, timeout=60, text=True)
+    assert shot.is_file(), done.stderr[-500:]
+    pixels = cv2.imread(str(shot)).astype(int)
+
+    def area(rows: slice, columns: slice, *rgb: int) -> int:
+        return int((np.abs(pixels[rows, columns] - rgb[::-1]).max(axis=-1) < 6).sum())
+
+    stage, aside = slice(0, 840), slice(840, 1200)
+    assert area(slice(None), stage, 240, 160, 60) > 6 * 5, "six vehicles beside the ego"
+    assert area(slice(None), stage, 230, 107, 208) > 4 * 5, "four walkers"
+    roads = area(slice(None), stage, 0x9A, 0xA0, 0xA7) + area(slice(None), stage, 0x3B, 0x40, 0x47)
+    assert roads > 3000, "roads"
+    picture = pixels[110:330, aside]
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 500, "a photograph rather than a black box"
+
+    dom = subprocess.run([*command, "--dump-dom", url], capture_output=True, timeout=60, text=True).stdout
+    assert int(re.search(r'data-polls="(\d+)"', dom).group(1)) >= 5  # type: ignore[union-attr]
+    assert '<h1 id="title">minicarla: town' in dom
+    listed = {int(i) for i in re.findall(r'<tr data-id="(\d+)"', dom)}
+    assert listed == {a["id"] for a in actors if a["kind"] in ("vehicle", "walker")} and len(listed) == 11
+    assert re.search(r'<img id="picture"[^>]* src="blob:', dom)
+    assert 'id="problem" role="alert" style="display: none' in dom
+
+
+def test_state_agrees_with_the_real_client(page: Callable[..., tuple[Running, Source, int]]) -> None:
+    server, source, _ = page(map="town", npc=5)
+    text = server.client(
+        """
+import json
+world = synchronous()
+blueprint = world.get_blueprint_library().find("vehicle.tesla.model3")
+blueprint.set_attribute("role_name", "hero")
+hero = world.try_spawn_actor(blueprint, world.get_map().get_spawn_points()[9])
+hero.apply_control(carla.VehicleControl(throttle=0.7))
+for _ in range(30):
+    frame = world.tick()
+snapshot = world.get_snapshot()
+assert snapshot.frame == frame
+out = {}
+for a in world.get_actors().filter("vehicle.*"):
+    t, v = snapshot.find(a.id).get_transform(), snapshot.find(a.id).get_velocity()
+    out[a.id] = [t.location.x, t.location.y, t.location.z, t.rotation.yaw, (v.x**2 + v.y**2) ** 0.5]
+print(json.dumps({"frame": frame, "hero": hero.id, "actors": out}))
+"""
+    )
+    theirs = json.loads(text)
+    until(lambda: source.state().get("frame") == theirs["frame"])
+    state = source.state()
+    assert state["ego"] == theirs["hero"]
+    ours = {str(a["id"]): a for a in state["actors"] if a["kind"] == "vehicle"}
+    assert set(ours) == set(theirs["actors"]) and len(ours) == 6
+    for actor_id, values in theirs["actors"].items():
+        actor = ours[actor_id]
+        found = [actor[k] for k in ("x", "y", "z", "yaw", "speed")]
+        assert found == pytest.approx(values, abs=0.006), actor
+    assert max(a["speed"] for a in ours.values()) > 2.0
+
+
+def test_the_page_reads_only_and_the_chase_camera_goes_with_its_viewer(
+    page: Callable[..., tuple[Running, Source, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "IDLE", 0.5)
+    server, source, port = page(npc=2)
+    ego = ready(source)["ego"]
+    wire = server.wire()
+    before = set(ids(wire))
+    assert ask(port, "GET", "/camera/chase.jpg")[0] == 404
+    status, body, _ = ask(port, "POST", "/chase", json.dumps({"actor": ego}).encode(), **JSON)
+    camera = json.loads(body)["camera"]
+    assert status == 200 and set(ids(wire)) == before | {camera}
+    until(lambda: ask(port, "GET", "/camera/chase.jpg")[0] == 200)
+    _, first, headers = ask(port, "GET", "/camera/chase.jpg")
+    assert headers["content-type"] == "image/jpeg"
+    image = cv2.imdecode(np.frombuffer(first, np.uint8), cv2.IMREAD_COLOR)
+    assert image.shape == (360, 640, 3) and image.std() > 20
+
+    def moved() -> bool:
+        return ask(port, "GET", "/camera/chase.jpg")[1] != first
+
+    until(moved)
+    assert camera not in [c["id"] for c in source.state()["cameras"]], "its own camera is not offered"
+    until(lambda: set(ids(wire)) == before)  # nobody looks any more
+    ask(port, "POST", "/chase", json.dumps({"actor": ego}).encode(), **JSON)
+    assert set(ids(wire)) != before
+    source.close()
+    assert set(ids(wire)) == before
+
+
+def ids(wire: Any) -> list[int]:
+    """Ids of the actors that there are."""
+    message = wire.subscribe().next()
+    return [int(i) for i in snapshot.parse(message[stream.HEADER_SIZE :])[2]["id"]]
+
+
+def test_what_the_page_server_refuses(page: Callable[..., tuple[Running, Source, int]]) -> None:
+    _, source, port = page(npc=1)
+    vehicle = ready(source)["ego"]
+    status, body, headers = ask(port, "GET", "/")
+    assert status == 200 and b"<canvas" in body
+    assert "default-src 'none'" in headers["content-security-policy"]
+    body = json.dumps({"actor": vehicle}).encode()
+    cases: list[tuple[int, str, str, bytes | None, dict[str, str]]] = [
+        (403, "GET", "/state.json", None, {"Host": "evil.example"}),
+        (403, "GET", "/state.json", None, {"Host": "evil.example:80"}),
+        (403, "POST", "/chase", body, {**JSON, "Origin": "http://evil.example"}),
+        (404, "GET", "/../../etc/passwd", None, {}),
+        (404, "GET", f"/camera/{vehicle}.jpg", None, {}),
+        (404, "GET", "/camera/99999999999999999999.jpg", None, {}),
+        (404, "GET", "/camera/-1.jpg", None, {}),
+        (404, "POST", "/chase", body, {"Content_Type": "text/plain"}),
+        (404, "POST", "/state.json", body, JSON),
+        (413, "POST", "/chase", b" " * (MOST_BODY + 1), JSON),
+        (400, "POST", "/chase", b"{", JSON),
+        (400, "POST", "/chase", b"[]", JSON),
+        (400, "POST", "/chase", b'{"actor": true}', JSON),
+        (400, "POST", "/chase", b'{"actor": 987654}', JSON),
+        (400, "POST", "/chase", b'{"actor": 1e999}', JSON),
+        (501, "DELETE", "/", None, {}),
+    ]
+    for expected, method, path, content, more in cases:
+        assert ask(port, method, path, content, **more)[0] == expected, (method, path, content, more)
+    assert (
+        ask(port, "GET", "/state.json", Host=f"localhost:{port}", Origin=f"http://localhost:{port}")[0] == 200
+    )
+
+
+@pytest.mark.parametrize("kind", ["rgb", "depth", "semantic_segmentation", "instance_segmentation"])
+def test_any_camera_can_be_looked_through(
+    page: Callable[..., tuple[Running, Source, int]], kind: str
+) -> None:
+    server, source, port = page(map="town")
+    actor = server.client(
+        f"""
+world = client.get_world()
+blueprint = world.get_blueprint_library().find("sensor.camera.{kind}")
+blueprint.set_attribute("image_size_x", "101")
+blueprint.set_attribute("image_size_y", "67")
+pose = world.get_map().get_spawn_points()[0]
+pose.location.z += 1.5
+print(world.spawn_actor(blueprint, pose).id)
+"""
+    )
+    until(lambda: int(actor) in [c["id"] for c in source.state().get("cameras", [])])
+    until(lambda: ask(port, "GET", f"/camera/{int(actor)}.jpg")[0] == 200)
+    image = source.camera(int(actor))
+    assert image is not None and image.shape == (67, 101, 3) and image.dtype == np.uint8
+    assert len(np.unique(image.reshape(-1, 3), axis=0)) >= 5
+    if kind == "depth":  # near is bright, the sky is black
+        assert image[-1].mean() > image[34].mean() > image[0].mean()
+
+
+def test_another_map_and_another_server_are_followed(serve: Callable[..., Running]) -> None:
+    server = serve(map="loop", npc=1)
+    port = server.port
+    with watching(port) as source:
+        first = ready(source)
+        assert first["map"] == "loop"
+        Caller("127.0.0.1", port, timeout=20.0).call("load_new_episode", "grid", True, 0xFFFF)
+        until(lambda: source.state().get("map") == "grid")
+        assert source.state()["revision"] > first["revision"]
+        server.stop()
+        until(lambda: source.state()["problem"] is not None)
+        process = subprocess.Popen(
+            [*CLI, "serve", "--port", str(port), "--map", "loop", "--npc", "3"], stdout=subprocess.PIPE
+        )
+        try:
+            until(lambda: len(source.state().get("actors", [])) == 3, 15.0)
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def film(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*CLI, "view", *map(str, arguments)], capture_output=True, text=True, timeout=60, **options
+    )
+
+
+def frames(path: Path) -> list[np.ndarray]:
+    reader, out = cv2.VideoCapture(str(path)), []
+    while (taken := reader.read())[0]:
+        out.append(taken[1])
+    return out
+
+
+def test_a_film_has_every_tick(serve: Callable[..., Running], tmp_path: Path) -> None:
+    server, path = serve(map="town", npc=3), tmp_path / "drive.mp4"
+    time.sleep(2.0)  # under way
+    done = film("--port", str(server.port), "--record", path, "--seconds", "1.5", "--size", "321x180")
+    assert (done.returncode, done.stdout) == (0, f"{path}: 30 frames\n"), done.stderr
+    pictures = frames(path)
+    assert len(pictures) == 30 and pictures[0].shape == (180, 320, 3)
+    changes = [np.abs(a.astype(int) - b).mean() for a, b in pairwise(pictures)]
+    assert sum(c > 0.2 for c in changes) >= 25, "the car drives"
+    assert all(p.std() > 20 for p in pictures)
+    assert [p.name for p in tmp_path.iterdir()] == ["drive.mp4"]
+
+
+def test_ctrl_c_completes_a_film(serve: Callable[..., Running], tmp_path: Path) -> None:
+    server, path = serve(npc=1), tmp_path / "drive.mp4"
+    process = subprocess.Popen(
+        [*CLI, "view", "--port", str(server.port), "--record", str(path)], stdout=subprocess.PIPE
+    )
+    until(lambda: any(tmp_path.glob(".drive.partial.mp4")), 20.0)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    assert len(frames(path)) >= 5
+    assert [p.name for p in tmp_path.iterdir()] == ["drive.mp4"]
+
+
+def _limit_files() -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+
+
+def test_one_line_says_why_there_is_no_view(serve: Callable[..., Running], tmp_path: Path) -> None:
+    server = serve()
+    port, busy = str(server.port), str(server.port)
+    good = tmp_path / "a.mp4"
+    cases: list[tuple[list[Any], str]] = [
+        (["--port", "1"], "no simulator can be watched at 127.0.0.1:1: Connection refused"),
+        (["--port", port, "--http-port", busy], f"port {busy} of 127.0.0.1: Address already in use"),
+        (["--port", port, "--record", tmp_path / "no" / "a.mp4"], "a folder that exists"),
+        (["--port", port, "--record", tmp_path / "a.avi"], "give a file .mp4"),
+        (["--port", port, "--record", good, "--size", "wide"], "give WIDTHxHEIGHT"),
+        (["--port", port, "--record", good, "--size", "9999x9999"], "16x16 to 4096x4096"),
+        (["--port", port, "--record", good, "--camera", "4711"], "there is no camera 4711"),
+        (["--port", port, "--record", good], "no vehicle to follow"),
+    ]
+    for arguments, expected in cases:
+        done = film(*arguments)
+        assert done.returncode == 2, (arguments, done)
+        assert expected in done.stderr and len(done.stderr.splitlines()) == 1, (arguments, done.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_no_half_film(serve: Callable[..., Running], tmp_path: Path) -> None:
+    server = serve(npc=1)
+    path = tmp_path / "a.mp4"
+    done = film("--port", str(server.port), "--record", path, "--seconds", "3", preexec_fn=_limit_files)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done
+    assert f"cannot write {path}" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_serves_the_page_until_it_is_told_to_end(serve: Callable[..., Running]) -> None:
+    server = serve(npc=1)
+    process = subprocess.Popen(
+        [*CLI, "view", "--port", str(server.port), "--http-port", "0"], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    port = int(re.search(r"at http://127\.0\.0\.1:(\d+)/", line).group(1))  # type: ignore[union-attr]
+    assert ask(port, "GET", "/map.json")[0] == 200
+    process.terminate()
+    assert process.wait(10) == 0
