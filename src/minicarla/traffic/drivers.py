@@ -580,21 +580,26 @@ class _Decision:
                 break
 
     def _meets(self, k: int, crossing: Crossing, strangers: Strangers) -> float | None:
-        """Metres along the path where k would meet a stranger in this junction; None: nowhere."""
+        """Metres along the path before which k has to wait for a stranger in this junction; None: nowhere."""
         network, on = self.t._network, strangers.on
-        start = crossing.entry
+        start, meetings = crossing.entry, []
+        nose = self.s[k] + self.length[k]
         for lane in crossing.lanes:
-            if not network.conflicts[lane].isdisjoint(on):
-                for other in sorted(network.conflicts[lane] & on.keys()):
-                    begin, end, their_begin, their_end = network.meeting(lane, other)
-                    if start + begin < self.s[k] + self.length[k]:
-                        continue  # there already
-                    gone = (start + end + self.length[k] - self.s[k]) / max(self.speed[k], CROSSING)
-                    for stranger in on[other]:
-                        if stranger.arrival(their_begin, their_end) < gone + MARGIN:
-                            return float(start + begin)
+            for other in network.conflicts[lane] & on.keys():
+                begin, end, their_begin, their_end = network.meeting(lane, other)
+                if start + begin >= nose:  # else there already
+                    arrival = min(stranger.arrival(their_begin, their_end) for stranger in on[other])
+                    meetings.append((float(start + begin), float(start + end), arrival))
             start += network.tracks[lane].length
-        return None
+        pace = max(float(self.speed[k]), CROSSING)
+        wait: float | None = None
+        for begin, end, arrival in sorted(meetings, reverse=True):
+            gone = (end + self.length[k] - self.s[k]) / pace
+            # Who waits further on would stand in the way here, with its tail at the least.
+            stands = wait is not None and wait - SHORT - 2.0 * self.length[k] < end
+            if arrival < (math.inf if stands else gone + MARGIN):
+                wait = begin
+        return wait
 
     def _need(self, k: int) -> float:
         """Metres of road that a standing vehicle takes up."""
@@ -683,6 +688,9 @@ class _Decision:
         room = limit - self.s - self.length
         wanted = np.minimum(wanted, np.sqrt(2.0 * BRAKING * np.maximum(room - 0.3 * v, 0.0)))
         free = (1.6 * (wanted - v)).clip(-HARDEST, ACCELERATION)
+        # Approaching a speed lags behind; whoever would come to stand too late brakes as it takes.
+        needed = np.minimum(v * v / (2.0 * np.maximum(room, 0.1)), HARDEST)
+        free = np.where(needed > BRAKING, np.minimum(free, -needed), free)
         closing = v * (v - their_speed) / (2.0 * math.sqrt(ACCELERATION * BRAKING))
         safe = STANDING_GAP + np.maximum(0.0, v * HEADWAY + closing)
         follow = ACCELERATION * (1.0 - (safe / np.maximum(gap, 0.1)) ** 2)
