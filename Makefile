@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install train test lint bench faults mutants clean
+.PHONY: help install train test lint bench prove faults mutants clean
 
 help:            ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -31,6 +31,9 @@ lint: $(STAMP)   ## style, types, and who may import whom
 bench: $(STAMP)  ## speed of the simulator and of the update
 	$(BIN)/python -m benchmarks.update_speed
 	$(BIN)/python -m benchmarks.minicarla_speed
+
+prove: $(STAMP)  ## what minicarla promises, one line each: held or not (35 minutes; ARGS=--short: 3)
+	$(BIN)/python -m benchmarks.minicarla_proofs $(ARGS)
 
 faults: $(STAMP) ## commit every fault of the catalogue and see whether the diagnosis names it (hours)
 	$(BIN)/python -m benchmarks.fault_table $(ARGS)
