@@ -17,6 +17,8 @@ def test_token() -> None:
     assert packed == struct.pack("<IHBB4B12x", 7, 2001, 1, 1, 127, 0, 0, 1)
     assert token.unpack(packed) == (7, "127.0.0.1", 2001)
     assert token.unpack(token.pack(1, "::1", 5)) == (1, "::1", 5)
+    assert token.unpack(token.pack(1, "0.0.0.0", 5)) == (1, "", 5), "CARLA's own: on the host of its calls"
+    assert token.unpack(struct.pack("<IHBB16x", 3, 5, 0, 0)) == (3, "", 5)
     with pytest.raises(ValueError, match="localhost"):
         token.pack(1, "localhost", 5)
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from minicarla.geometry import Transform
 from minicarla.maps import RoadMap, parse
-from minicarla.wire import sensor_data, snapshot, stream, structs
+from minicarla.wire import sensor_data, snapshot, stream, structs, token
 from minicarla.wire.client import Caller, CallError, Subscription
 from minicarla.wire.schema import WireError
 from minicarla.wire.stream import SensorType
@@ -116,7 +116,8 @@ class Source:
             self._frames.clear()
             self._weather = None
             self._message = b""
-            self._world = Subscription(info.token.data, self._received, self._lost)
+            stream_id = token.unpack(info.token.data)[0]
+            self._world = Subscription(caller, stream_id, self._received, self._lost)
             self.problem = None
 
     def _disconnect(self, problem: str) -> None:
@@ -305,8 +306,7 @@ class Source:
                 or not actor.description.id.startswith("sensor.camera.")
             ):
                 return None
-            stream_id = struct.unpack_from("<I", actor.stream_token)[0]
-            answer = self._caller.call("get_sensor_token", stream_id, result=structs.Token)
+            stream_id = token.unpack(actor.stream_token)[0]
             camera = _Camera(None, asked=time.monotonic())  # type: ignore[arg-type]
 
             def received(message: bytes, camera: _Camera = camera) -> None:
@@ -314,7 +314,7 @@ class Source:
                 if taken is not None:
                     taken(message)
 
-            camera.subscription = Subscription(answer.data, received)
+            camera.subscription = Subscription(self._caller, stream_id, received)
             self._cameras[actor_id] = camera
             return camera
 

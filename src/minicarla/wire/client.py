@@ -15,7 +15,7 @@ from typing import Any
 
 import msgpack
 
-from minicarla.wire import rpc, stream, token
+from minicarla.wire import rpc, stream, structs, token
 from minicarla.wire.schema import reader
 
 MAX_MESSAGE = 256 << 20
@@ -33,6 +33,7 @@ class Caller:
     """
 
     def __init__(self, host: str, port: int, timeout: float = 5.0) -> None:
+        self.host = host
         self._sock = socket.create_connection((host, port), timeout=timeout)
         self._unpacker = msgpack.Unpacker(max_buffer_size=MAX_MESSAGE)
         self._lock = threading.Lock()
@@ -75,14 +76,22 @@ class Subscription:
     """Reads one stream in a thread of its own and hands every message to a function.
 
     ``taken(message)`` gets header and body; ``ended()`` is called once, when the stream is over.
+
+    Raises OSError or CallError when there is no such stream.
     """
 
     def __init__(
-        self, stream_token: bytes, taken: Callable[[bytes], None], ended: Callable[[], None] = lambda: None
+        self,
+        caller: Caller,
+        stream_id: int,
+        taken: Callable[[bytes], None],
+        ended: Callable[[], None] = lambda: None,
     ) -> None:
-        stream_id, host, port = token.unpack(stream_token)
+        # CARLA's client asks again before it opens any stream: another server may hold it.
+        answer = caller.call("get_sensor_token", stream_id, result=structs.Token)
+        stream_id, host, port = token.unpack(answer.data)
         self._taken, self._ended = taken, ended
-        self._sock = socket.create_connection((host, port), timeout=5.0)
+        self._sock = socket.create_connection((host or caller.host, port), timeout=5.0)
         self._sock.sendall(stream.SUBSCRIPTION.pack(stream_id))
         self._sock.settimeout(None)
         self._thread = threading.Thread(target=self._run, daemon=True)

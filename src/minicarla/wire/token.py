@@ -21,6 +21,12 @@ def pack(stream_id: int, host: str, port: int) -> bytes:
 
 
 def unpack(token: bytes) -> tuple[int, str, int]:
-    """(stream id, host, port) of a token; struct.error when it is not 24 bytes."""
+    """(stream id, host, port) of a token; struct.error when it is not 24 bytes.
+
+    The host is empty when the server has not said which: it is the one that its procedures are on.
+    """
     stream_id, port, _, family, packed = _LAYOUT.unpack(token)
-    return stream_id, str(ipaddress.ip_address(packed if family == _FAMILY[6] else packed[:4])), port
+    if family not in _FAMILY.values():
+        return stream_id, "", port
+    address = ipaddress.ip_address(packed if family == _FAMILY[6] else packed[:4])
+    return stream_id, "" if address.is_unspecified else str(address), port
