@@ -37,6 +37,9 @@ def serve(
         int, typer.Option(min=0, max=65534, help="Port of the calls; streams use the next. 0: any free pair.")
     ] = 2000,
     map: Annotated[str, typer.Option(help="Bundled map, or an OpenDRIVE file.")] = "town",
+    maps: Annotated[
+        str, typer.Option(metavar="FOLDER", help="OpenDRIVE files that clients may load by name.")
+    ] = "",
     npc: Annotated[int, typer.Option(min=0, help="Vehicles of the server's own traffic.")] = 0,
     walkers: Annotated[int, typer.Option(min=0, help="Pedestrians that the server walks itself.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of traffic and noise.")] = 0,
@@ -53,6 +56,7 @@ def serve(
             port,
             host=host,
             map=map,
+            map_folder=maps,
             npc=npc,
             walkers=walkers,
             seed=seed,

@@ -266,7 +266,8 @@ class Server:
     """A minicarla server, for the command and for embedding.
 
     port: of the remote procedures; the streams use the next one.  0 picks a free pair.
-    map: a bundled map's name or an .xodr file.
+    map: a bundled map's name, an .xodr file, or the name of one in map_folder.
+    map_folder: a folder whose .xodr files clients may load by name.
     synchronous: wait for ``tick`` from the start, so that not even the ticks before a
         client's ``apply_settings`` depend on the clock on the wall.
     faults: see :mod:`minicarla.faults`.
@@ -282,6 +283,7 @@ class Server:
         *,
         host: str = "127.0.0.1",
         map: str = "town",
+        map_folder: str = "",
         npc: int = 0,
         walkers: int = 0,
         seed: int = 0,
@@ -311,6 +313,7 @@ class Server:
                 seed=seed,
                 npc=npc,
                 walkers=walkers,
+                map_folder=map_folder,
                 outlet=self,
                 synchronous=synchronous,
                 before_tick=self._before_tick,

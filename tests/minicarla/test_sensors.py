@@ -15,7 +15,8 @@ import pytest
 
 from minicarla.geometry import Transform, rotation_matrix
 from minicarla.sensors import REGISTRY
-from minicarla.sensors.boxes import rotation_matrices
+from minicarla.sensors.absent import ABSENT
+from minicarla.sensors.boxes import Boxes, rotation_matrices
 from minicarla.sensors.gnss import geolocation, reference
 from minicarla.sensors.tags import Tag
 from minicarla.sensors.view import Fixture
@@ -253,6 +254,29 @@ def test_lidar_ranges_are_exact():
     np.testing.assert_allclose(elevation, lasers, atol=1e-3)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_many_rays_hit_what_they_hit_one_by_one(seed):
+    """Dense lidars are cast wedge by wedge, each with the boxes that it may meet."""
+    random = np.random.default_rng(seed)
+    rays = random.normal(size=(5000, 3))
+    rays[:4] = [[0, 0, 1], [0, 0, -1], [-1, 0, 0], [-1, -1e-9, 0]]  # up, down, and where the angle wraps
+    rays /= np.linalg.norm(rays, axis=1)[:, None]
+    angles = random.uniform(-180.0, 180.0, (60, 3))
+    angles[::2, ::2] = 0.0
+    origin = np.array([3.0, -2.0, 1.0])
+    boxes = Boxes(
+        origin + random.normal(0.0, (12.0, 12.0, 4.0), (60, 3)),
+        rotation_matrices(angles),
+        random.uniform(0.1, 4.0, (60, 3)),
+        *(np.zeros(60, np.int64), np.arange(60), np.zeros(60, np.uint8), np.zeros((60, 3))),
+    )
+    together = boxes.cast(origin.tolist(), rays, 25.0)
+    apart = [boxes.cast(origin.tolist(), ray[None], 25.0) for ray in rays]
+    for whole, parts in zip(together, zip(*apart, strict=True), strict=True):
+        np.testing.assert_array_equal(whole, np.concatenate(parts))
+    assert 0.2 < np.isfinite(together[0]).mean() < 0.99
+
+
 def test_lidar_turns_on_from_tick_to_tick():
     view = empty()
     lidar = sensor("sensor.lidar.ray_cast", range=100, channels=4, points_per_second=8000, **NO_NOISE)
@@ -430,6 +454,9 @@ place = carla.Transform(spawn[0].location + forward * 12, spawn[0].rotation)
 ahead = world.spawn_actor(library.find("vehicle.tesla.model3"), place)
 silent = ("sensor.other.lane_invasion", "sensor.other.collision")
 names = [b.id for b in library.filter("sensor.*") if b.id not in silent]
+absent = [name for name in names if world.try_spawn_actor(library.find(name), carla.Transform()) is None]
+assert world.tick() and all(actor.destroy() for actor in world.get_actors().filter("sensor.*"))
+names = [name for name in names if name not in absent]
 boxes, sensors = {}, []
 for name in names:
     blueprint = library.find(name)
@@ -443,7 +470,7 @@ for name in names:
     sensors[-1].listen(boxes[name].put)
 for _ in range(40):
     frame = world.tick()
-out = {"names": names, "car": car.id, "ahead": ahead.id}
+out = {"names": names, "absent": absent, "car": car.id, "ahead": ahead.id}
 for name in names:
     data = message(boxes[name], frame)
     if "camera" in name:
@@ -476,6 +503,7 @@ def test_the_real_client_reads_every_message(serve):
     printed = serve(map="loop").client(_CLIENT)
     out = json.loads(printed[printed.index("RESULT") + 6 :])
     assert len(out["names"]) == len(REGISTRY) - 2  # all but collision and lane invasion
+    assert sorted(out["absent"]) == sorted(ABSENT)
     size = [96, 64, 90.0]
     gap = 12.0 - 2.5 - 2.396  # to the car ahead, which stands still like the first
     assert out["sensor.camera.rgb"][:3] == size

@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 from minicarla import maps
 from minicarla.geometry import Transform, compose, wrap_degrees
+from minicarla.sensors.absent import ABSENT
 from minicarla.wire import stream, structs
 from minicarla.wire.snapshot import RECORD
 from minicarla.world import blueprints
@@ -142,9 +144,39 @@ def test_every_blueprint_can_be_spawned() -> None:
     world = make()
     for index, definition in enumerate(blueprints.definitions()):
         pose = Transform(x=5000.0 + 50.0 * index, z=2.0)
-        actor = world.spawn(structs.ActorDescription(definition.uid, definition.id, []), pose)
-        assert actor.type_id == definition.id
+        description = structs.ActorDescription(definition.uid, definition.id, [])
+        if definition.id in ABSENT:
+            with pytest.raises(CarlaError, match=f"does not have the sensor {definition.id}"):
+                world.spawn(description, pose)
+        else:
+            assert world.spawn(description, pose).type_id == definition.id
     world.tick()
+
+
+def test_every_attribute_that_can_be_set_recommends_a_value() -> None:
+    for definition in blueprints.definitions():
+        for row in definition.attributes:
+            assert not row.is_modifiable or row.value in row.recommended_values, (definition.id, row.id)
+
+
+def test_a_vehicle_without_sticky_control_keeps_to_a_control_for_one_tick() -> None:
+    world = make()
+    point = world.roadmap.spawn_points[0]
+    description = blueprints.describe(MODEL3, sticky_control="False")
+    vehicle = world.spawn(description, point)
+    row = world.bodies.row(vehicle.id)
+    for _ in range(20):
+        world.tick()  # it falls on its wheels
+    for _ in range(3):  # told anew before each tick, it goes on
+        world.apply_control(vehicle.id, structs.VehicleControl(throttle=1.0, steer=0.1))
+        world.tick()
+        assert world.bodies.throttle[row] == 1.0
+    pushed = float(np.hypot(*world.bodies.velocity[row, :2]))
+    assert pushed > 0.3
+    for _ in range(20):
+        world.tick()
+        assert world.bodies.throttle[row] == world.bodies.steer[row] == 0.0
+    assert float(np.hypot(*world.bodies.velocity[row, :2])) < pushed
 
 
 def test_the_library_has_what_people_use() -> None:
@@ -347,6 +379,29 @@ def test_maps_that_clients_may_name() -> None:
     world.load_named("OpenDriveMap", True)
     assert world.roadmap.name == "OpenDriveMap"
     assert len(world.roadmap.spawn_points) == len(maps.load("grid").spawn_points)
+    world.load_named("grid_Opt", True)  # CARLA's towns in layers have the roads of those without
+    assert world.roadmap.name == "grid_Opt"
+    assert world.roadmap.opendrive == maps.load("grid").opendrive
+
+
+def test_a_folder_of_maps(tmp_path: Path) -> None:
+    (tmp_path / "Village.xodr").write_text(maps.load("town").opendrive)
+    (tmp_path / "Ruin.xodr").write_text("<OpenDRIVE/>")
+    (tmp_path / "notes.txt").write_text("no map")
+    world = World("loop", map_folder=str(tmp_path))
+    assert set(world.available_maps()) == {"grid", "loop", "town", "Village", "Ruin"}
+    for name in ("Village", "Village_Opt"):
+        world.load_named(name, True)
+        assert world.roadmap.name == name
+        assert len(world.roadmap.spawn_points) == len(maps.load("town").spawn_points)
+    with pytest.raises(CarlaError, match="map Ruin cannot be used"):
+        world.load_named("Ruin", True)
+    with pytest.raises(CarlaError, match="map not found"):
+        world.load_named(str(tmp_path / "Village"), True)
+    assert world.roadmap.name == "Village_Opt"
+    assert World("Village", map_folder=str(tmp_path)).roadmap.name == "Village"
+    with pytest.raises(NotADirectoryError, match="no folder of maps"):
+        World("loop", map_folder=str(tmp_path / "missing"))
 
 
 def test_vehicles_of_that_role_are_driven_by_the_server() -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "StaticBox",
     "Surface",
     "available",
+    "files",
     "load",
     "parse",
 ]
@@ -31,8 +32,10 @@ def available() -> list[str]:
     return sorted(p.name.removesuffix(".xodr") for p in folder.iterdir() if p.name.endswith(".xodr"))
 
 
-def load(name: str) -> RoadMap:
+def load(name: str, called: str = "") -> RoadMap:
     """A bundled map, or an .xodr file.
+
+    called: the map's name; its own or its file's by default.
 
     Raises:
         FileNotFoundError: there is neither a bundled map nor a file of this name.
@@ -40,7 +43,7 @@ def load(name: str) -> RoadMap:
     """
     if name in available():
         text = (resources.files("minicarla.maps") / "data" / f"{name}.xodr").read_text()
-        return parse(text, name)
+        return parse(text, called or name)
     path = Path(name)
     if path.suffix != ".xodr" or not path.is_file():
         raise FileNotFoundError(
@@ -50,7 +53,14 @@ def load(name: str) -> RoadMap:
         text = path.read_text()
     except UnicodeDecodeError:
         raise OpenDriveError(f"{name} is not text") from None
-    return parse(text, path.stem)
+    return parse(text, called or path.stem)
+
+
+def files(folder: str) -> dict[str, Path]:
+    """The .xodr files of a folder by the name that clients know them by; NotADirectoryError."""
+    if not Path(folder).is_dir():
+        raise NotADirectoryError(f"no folder of maps: {folder}")
+    return {path.stem: path for path in sorted(Path(folder).glob("*.xodr"))}
 
 
 def parse(text: str, name: str) -> RoadMap:

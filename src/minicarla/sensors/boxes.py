@@ -6,7 +6,7 @@ hit are the bounding boxes of bodies and statics, exactly.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -122,32 +122,63 @@ class Boxes:
         if len(self) == 0 or count == 0:
             return distance, row, cosine
         away = self.centre - np.asarray(origin, dtype=np.float64)
-        gap = np.sqrt((away * away).sum(1))
-        radius = np.sqrt((self.extent * self.extent).sum(1))
-        # Rays that pass within the ball around a box: |away - (away . d) d| <= radius, ahead of the origin.
-        along = directions @ away.T  # (n, boxes)
-        near = (gap * gap - along * along <= radius * radius) & (along > -radius) & (along - radius < reach)
-        ray, box = near.nonzero()
-        if not len(ray):
-            return distance, row, cosine
-        local = np.einsum("nij,ni->nj", self.axes, -away)[box]
-        heading = np.einsum("pij,pi->pj", self.axes[box], directions[ray])
-        heading[heading == 0.0] = 1e-300
-        to_low = (-self.extent[box] - local) / heading
-        to_high = (self.extent[box] - local) / heading
-        enter = np.minimum(to_low, to_high)
-        axis = enter.argmax(1)
-        first = enter.max(1)
-        last = np.maximum(to_low, to_high).min(1)
-        hit = ((first <= last) & (first > 0.0) & (first <= reach)).nonzero()[0]
-        hit = hit[(-first[hit]).argsort(kind="stable")]  # the nearest is written last and stays
-        ray = ray[hit]
-        distance[ray] = first[hit]
-        row[ray] = box[hit]
-        cosine[ray] = np.abs(heading[hit, axis[hit]])
+        local = np.einsum("nij,ni->nj", self.axes, -away)
+        for rays, boxes in self._wedges(away, directions):
+            to = away[boxes]
+            some = directions[rays]
+            radius = np.sqrt((self.extent[boxes] ** 2).sum(1))
+            # Rays that pass within the ball around a box: |to - (to . d) d| <= radius, ahead of the origin.
+            along = some @ to.T  # (rays, boxes)
+            near = (along > -radius) & (along - radius < reach)
+            near &= (to * to).sum(1) - along * along <= radius * radius
+            ray, box = near.nonzero()
+            if not len(ray):
+                continue
+            ray, box = rays[ray], boxes[box]
+            heading = np.einsum("pij,pi->pj", self.axes[box], directions[ray])
+            heading[heading == 0.0] = 1e-300
+            to_low = (-self.extent[box] - local[box]) / heading
+            to_high = (self.extent[box] - local[box]) / heading
+            enter = np.minimum(to_low, to_high)
+            axis = enter.argmax(1)
+            first = enter.max(1)
+            last = np.maximum(to_low, to_high).min(1)
+            hit = ((first <= last) & (first > 0.0) & (first <= reach)).nonzero()[0]
+            hit = hit[(-first[hit]).argsort(kind="stable")]  # the nearest is written last and stays
+            ray = ray[hit]
+            distance[ray] = first[hit]
+            row[ray] = box[hit]
+            cosine[ray] = np.abs(heading[hit, axis[hit]])
         return distance, row, cosine
 
+    def _wedges(self, away: Array, directions: Array) -> Iterator[tuple[Any, Any]]:
+        """Parts of the rays (their rows), each with the rows of the boxes that it may meet.
 
+        A dense lidar's rays are parted by where they go on the plane, since a table of all rays by
+        all boxes would be large, and nearly all of it far from any hit.  ``away`` (n, 3): to the
+        boxes' centres.
+        """
+        count = len(directions)
+        if count <= _PART:
+            yield np.arange(count), np.arange(len(self))
+            return
+        azimuth = np.arctan2(directions[:, 1], directions[:, 0])
+        order = azimuth.argsort(kind="stable")
+        centre = np.arctan2(away[:, 1], away[:, 0])
+        span = np.einsum("nij,nj->ni", np.abs(self.axes[:, :2]), self.extent)
+        gap = np.hypot(away[:, 0], away[:, 1])
+        seen = np.arcsin(np.clip(np.hypot(span[:, 0], span[:, 1]) / np.maximum(gap, 1e-9), 0.0, 1.0))
+        seen[seen >= 0.5 * np.pi] = np.pi  # the origin may be above it or below
+        for start in range(0, count, _PART):
+            rays = order[start : start + _PART]
+            low, high = azimuth[rays[0]], azimuth[rays[-1]]
+            aside = np.abs((centre - 0.5 * (low + high) + np.pi) % (2.0 * np.pi) - np.pi)
+            boxes = (aside <= seen + 0.5 * (high - low) + 1e-6).nonzero()[0]
+            if len(boxes):
+                yield rays, boxes
+
+
+_PART = 1024  # rays
 _FIELDS = ("centre", "axes", "extent", "actor", "static", "tag", "velocity")
 
 

@@ -163,9 +163,10 @@ def attribute(
     modifiable: bool = True,
     restrict: bool = False,
 ) -> ActorAttribute:
-    """One attribute; CARLA carries every value as text."""
+    """One attribute; CARLA carries every value as text, and recommends the default at least."""
     text = str(default).lower() if isinstance(default, bool) else str(default)
-    return ActorAttribute(name, int(kind), text, list(recommended), modifiable, restrict)
+    values = list(recommended) or ([text] if modifiable else [])
+    return ActorAttribute(name, int(kind), text, values, modifiable, restrict)
 
 
 def _fixed(name: str, kind: AttributeType, value: object) -> ActorAttribute:
@@ -220,15 +221,18 @@ def sensor_class(type_id: str) -> Any:
 
 
 def _sensors() -> list[tuple[str, list[ActorAttribute]]]:
+    from minicarla.sensors.absent import ABSENT
+
+    tables = {name: sensor.attributes for name, sensor in _sensor_classes().items()} | ABSENT
     return [
         (
             name,
             [
                 attribute(row.id, row.type, row.default, row.recommended, restrict=row.restrict)
-                for row in sensor.attributes
+                for row in attributes
             ],
         )
-        for name, sensor in _sensor_classes().items()
+        for name, attributes in tables.items()
     ]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minicarla.geometry import Transform, compose, rotation_matrix
+from minicarla.sensors.absent import ABSENT
 from minicarla.traffic.walkers import places
 from minicarla.wire import structs
 from minicarla.wire.structs import AttachmentType
@@ -95,6 +96,8 @@ def _spawn_vehicle(
     if vehicle.attributes.get("role_name", "").startswith(AUTOPILOT_ROLE):
         vehicle.autopilot = True
         world.traffic.add(vehicle.id)
+    elif vehicle.attributes.get("sticky_control", "true").lower() == "false":
+        world.forget_controls(vehicle.id)
     return vehicle
 
 
@@ -139,6 +142,8 @@ def _spawn_sensor(
     parent: Actor | None,
     attachment: AttachmentType,
 ) -> Actor:
+    if description.id in ABSENT:
+        raise CarlaError(f"minicarla does not have the sensor {description.id}")
     device_class = blueprints.sensor_class(description.id)
     sensor = Sensor(world.new_id(), description, pose, parent, attachment)
     sensor.device = device_class(sensor.attributes, world.seed * 1_000_003 + sensor.id)

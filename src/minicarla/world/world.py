@@ -53,7 +53,8 @@ _PROMPT = frozenset(
 class World:
     """Everything that a client can see or change.
 
-    map_name: a bundled map or the path of an .xodr file.
+    map_name: a bundled map, the path of an .xodr file, or the name of one in map_folder.
+    map_folder: a folder whose .xodr files clients may load by name; NotADirectoryError if it is none.
     seed: of traffic and of sensors' noise; with the same seed the same calls give
         bit-identical snapshots.
     npc, walkers: vehicles and pedestrians of the server's own, put on the map with every episode.
@@ -66,6 +67,7 @@ class World:
         seed: int = 0,
         npc: int = 0,
         walkers: int = 0,
+        map_folder: str = "",
         outlet: Outlet | None = None,
         synchronous: bool = False,
         before_tick: Callable[[], None] | None = None,
@@ -94,6 +96,7 @@ class World:
         self._slow: list[Sensor] = []
         self._unfinished = False
         self._controlled: dict[int, Vehicle] = {}  # vehicles that a controller of ours drives
+        self._forgetful: dict[int, bool] = {}  # vehicles without sticky_control: told since the last tick
         self.pedestrians: Pedestrians | None = None  # of the server's own, from the first one on
         self._led: dict[int, tuple[int, Any]] = {}  # walkers that a client moves: frame, velocity
         self.imu_gravity = 9.81
@@ -105,7 +108,8 @@ class World:
         self.solid_boxes: Any = None  # kept by spawning.has_room
         self._navigation: tuple[Any, navmesh.NavMesh | None] | None = None
         self._offered: dict[str, str] = {}
-        self.load(map_name)
+        self._map_files = maps.files(map_folder) if map_folder else {}
+        self.load(str(self._map_files.get(map_name, map_name)))
         if self.roadmap.name not in maps.available():
             self._offered[self.roadmap.name] = self.roadmap.opendrive  # clients may come back to it
 
@@ -126,6 +130,7 @@ class World:
         self.sensors.clear()
         self.bodies.clear()
         self._controlled.clear()
+        self._forgetful.clear()
         self._led.clear()
         self.pedestrians = None
         self.elapsed = 0.0
@@ -149,7 +154,7 @@ class World:
 
     def available_maps(self) -> list[str]:
         """Names that :meth:`load_named` takes."""
-        return sorted({*maps.available(), self.roadmap.name, *self._offered})
+        return sorted({*maps.available(), *self._map_files, self.roadmap.name, *self._offered})
 
     def offer_map(self, name: str, opendrive: str) -> None:
         """Keep an OpenDRIVE text under a name; CarlaError when it cannot be driven on."""
@@ -160,17 +165,27 @@ class World:
         self._offered[name] = opendrive
 
     def load_named(self, name: str, reset_settings: bool) -> None:
-        """Start a new episode on a map that clients may name ("" for the same one); CarlaError if unknown."""
+        """Start a new episode on a map that clients may name ("" for the same one); CarlaError if unknown.
+
+        CARLA's Town01_Opt is Town01 in layers, so a name with _Opt means the roads of the one without.
+        """
         current = self.roadmap
         same = name == current.name and self._offered.get(name, current.opendrive) == current.opendrive
         if not name or same:
             roadmap = current
-        elif name in self._offered:
-            roadmap = maps.parse(self._offered[name], name)
-        elif name in maps.available():
-            roadmap = maps.load(name)
         else:
-            raise CarlaError(f"map not found: {name[:200]}")
+            known = name if name in self.available_maps() else name.removesuffix("_Opt")
+            if known in self._offered:
+                roadmap = maps.parse(self._offered[known], name)
+            elif known in self._map_files:
+                try:
+                    roadmap = maps.load(str(self._map_files[known]), name)
+                except (OSError, ValueError) as error:
+                    raise CarlaError(f"map {name[:200]} cannot be used: {error}") from None
+            elif known in maps.available():
+                roadmap = maps.load(known, name)
+            else:
+                raise CarlaError(f"map not found: {name[:200]}")
         if reset_settings:
             self.settings = structs.EpisodeSettings()
         self.start_episode(roadmap)
@@ -227,6 +242,8 @@ class World:
             self.before_tick()
         dt = self.delta
         bodies = self.bodies
+        if self._forgetful:
+            self._let_go()
         if self.replayer is not None:
             self._replay(dt)
         self._drive(dt)
@@ -284,6 +301,13 @@ class World:
                 del self._led[actor_id]
             else:
                 bodies.velocity[row] = velocity
+
+    def _let_go(self) -> None:
+        """Vehicles without ``sticky_control`` keep to a control for one tick."""
+        for actor_id, told in self._forgetful.items():
+            if not told:
+                self._write_control(actor_id, structs.VehicleControl())
+            self._forgetful[actor_id] = False
 
     def _drive(self, dt: float) -> None:
         """Controllers that a client left in charge of a vehicle: Ackermann, constant velocity."""
@@ -455,6 +479,7 @@ class World:
             if isinstance(actor, Vehicle) and actor.autopilot:
                 self.traffic.remove(actor_id)
             self._controlled.pop(actor_id, None)
+            self._forgetful.pop(actor_id, None)
             self._led.pop(actor_id, None)
             if self.pedestrians is not None:
                 self.pedestrians.remove(actor_id)
@@ -537,6 +562,8 @@ class World:
         if vehicle.ackermann is not None:
             vehicle.ackermann = None
             self._enlist(vehicle)
+        if actor_id in self._forgetful:
+            self._forgetful[actor_id] = True
         self._write_control(actor_id, control)
 
     def apply_ackermann_control(self, actor_id: int, control: structs.VehicleAckermannControl) -> None:
@@ -662,6 +689,10 @@ class World:
         row = self._body(actor_id)
         if row is not None:
             self.bodies.intangible[row] = not enabled
+
+    def forget_controls(self, actor_id: int) -> None:
+        """Let a vehicle keep to each control for one tick only (its attribute ``sticky_control``)."""
+        self._forgetful[actor_id] = False
 
     def _body(self, actor_id: int) -> int | None:
         """Row of an actor, None for one without a body; CarlaError when there is no such actor."""
