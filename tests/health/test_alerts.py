@@ -109,6 +109,45 @@ def test_a_single_spike_is_no_alert():
         assert monitor.observe(step, row) == []
 
 
+def test_figures_that_waver_between_warning_and_critical_raise_the_alert():
+    monitor = AlertMonitor(BOUNDS)
+    rows = [HEALTHY | {"agent/saturation": value} for value in (0.97, 0.93, 0.96, 0.92, 0.97)]
+    spoken = [a for step, row in enumerate(rows) for a in monitor.observe(step, row)]
+    assert [(a.level, a.value, a.limit, a.step) for a in spoken] == [("warning", 0.93, 0.5, 2)]
+    # and one that was critical falls to what it wavers below
+    spoken = [a for s in range(3) for a in monitor.observe(s, HEALTHY | FAULTS["actor_saturated"])]
+    assert [a.level for a in spoken] == ["critical"]
+    wavering = [HEALTHY | {"agent/saturation": 0.6 if s % 2 else 0.1} for s in range(6)]
+    spoken = [a for s, row in enumerate(wavering) for a in monitor.observe(s, row)]
+    assert [(a.level, a.value) for a in spoken] == [("warning", 0.6)]
+
+
+def test_without_a_clip_nothing_is_said_of_the_norm_before_it():
+    """The ratio has no unit then; a rule that compared 0 with 100 would always be content."""
+    without = Bounds(q=110.0, actor_clip=None, critic_clip=None)
+    assert RULES["gradient_explosion"].judge({"gradients/critic_clip_ratio": 0.0}, without) is None
+    assert AlertMonitor(without).test() == []
+    only_critic = Bounds(q=110.0, actor_clip=None, critic_clip=10.0)
+    row = {"gradients/actor_clip_ratio": 0.0, "gradients/critic_clip_ratio": 2e3}
+    judged = RULES["gradient_explosion"].judge(row, only_critic)
+    assert judged is not None and judged.level == "critical"
+
+
+def test_a_monitor_goes_on_from_its_state():
+    whole, first = AlertMonitor(BOUNDS), AlertMonitor(BOUNDS)
+    rows = [HEALTHY | FAULTS["actor_saturated"] | FAULTS["stale_build"]] * 4
+    for step, row in enumerate(rows[:2]):
+        whole.observe(step, row)
+        first.observe(step, row)
+    first.raise_event("nan_or_inf", 1, 1.0, 0.0, "a moment that is over")
+    second = AlertMonitor(BOUNDS)
+    second.restore(json.loads(json.dumps(first.state())))
+    for step, row in enumerate(rows[2:], 2):
+        said, expected = second.observe(step, row), whole.observe(step, row)
+        assert [(a.name, a.level, a.step) for a in said] == [(a.name, a.level, a.step) for a in expected]
+    assert second.active == whole.active == ["actor_saturated", "stale_build"]
+
+
 def test_the_recorded_systems_alert_could_not_fire_and_this_one_does():
     """A clip of 10 bounds the norm after it; the alert watches the norm before."""
     monitor = AlertMonitor(BOUNDS)

@@ -6,8 +6,9 @@ itself fixes - the clip limit, the largest return that the reward allows, tanh's
 wiring of TD3 - and is compared with a quantity which that something does not bound.  Each
 rule brings a drill, a row that must set it off: a run tests its alarms before it starts.
 
-An alert speaks when its level changes, after it has held for :data:`PATIENCE` rows of
-scalars (at once where the quantity is exact), and falls silent after as many rows without.
+An alert speaks when its level changes: it rises to a level that :data:`PATIENCE` rows of
+scalars in succession have reached or exceeded, and falls to one that as many have not
+exceeded (at once where the quantity is exact).
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from av_td3.config import Config
 from av_td3.driving.reward import return_bound, reward_bound
@@ -184,9 +186,10 @@ def gradient_explosion(row: Row, bounds: Bounds) -> Judgement | None:
     """The norm *before* the clip, in units of the clip: the clip cannot bound it.
 
     Beyond 100 the clip discards 99 % of every step's length: the loss is on another scale
-    than the optimiser was set up for.
+    than the optimiser was set up for.  Without a clip there is no unit, and nothing is judged.
     """
-    tags = ("gradients/actor_clip_ratio", "gradients/critic_clip_ratio")
+    limits = {"actor": bounds.actor_clip, "critic": bounds.critic_clip}
+    tags = [f"gradients/{which}_clip_ratio" for which, limit in limits.items() if limit is not None]
     values = [row[tag] for tag in tags if tag in row]
     if not values:
         return None
@@ -357,7 +360,9 @@ RULES: dict[str, Rule] = {
     "reward_above_bound": Rule(
         beyond_reward, lambda b: {"debug/reward_max": 2 * b.reward} if b.reward < math.inf else None
     ),
-    "gradient_explosion": Rule(gradient_explosion),
+    "gradient_explosion": Rule(
+        gradient_explosion, lambda b: explosion(b) if b.actor_clip or b.critic_clip else None
+    ),
     "actor_saturated": Rule(saturation),
     "critic_divergence": Rule(td_error),
     "twin_disagreement": Rule(twin_gap),
@@ -412,9 +417,11 @@ class AlertMonitor:
     def __init__(self, bounds: Bounds, log: Path | None = None, rules: Mapping[str, Rule] = RULES) -> None:
         self.bounds, self.rules, self._log = bounds, rules, log
         self.levels: dict[str, Level] = dict.fromkeys((*rules, *EVENTS), "ok")
-        self._pending: dict[str, tuple[Level, int]] = {}
+        # The last judgements of each rule: as many as must agree.
+        self._recent: dict[str, deque[Judgement]] = {
+            name: deque(maxlen=1 if rule.exact else PATIENCE) for name, rule in rules.items()
+        }
         self._judged: dict[str, Judgement] = {}
-        self.raised = 0  # alerts that ever became warning or critical
 
     @property
     def active(self) -> list[str]:
@@ -433,7 +440,8 @@ class AlertMonitor:
 
     def raise_event(self, name: str, step: int, value: float, limit: float, text: str) -> Alert:
         """A critical alert that no row shows, one of :data:`EVENTS`."""
-        return self._change(name, step, Judgement("critical", value, limit, text))
+        self._judged[name] = judgement = Judgement("critical", value, limit, text)
+        return self._change(name, step, judgement)
 
     def observe(self, step: int, row: Row) -> list[Alert]:
         """Judge a row; the alerts whose level changed with it."""
@@ -443,22 +451,33 @@ class AlertMonitor:
             if judgement is None:
                 continue
             self._judged[name] = judgement
-            if judgement.level == self.levels[name]:
-                self._pending.pop(name, None)
+            recent = self._recent[name]
+            recent.append(judgement)
+            if len(recent) < (recent.maxlen or 0):
                 continue
-            level, held = self._pending.get(name, (judgement.level, 0))
-            held = held + 1 if level == judgement.level else 1
-            if held < PATIENCE and not rule.exact:
-                self._pending[name] = (judgement.level, held)
-                continue
-            changed.append(self._change(name, step, judgement))
+            # Of those on the same level, the newest speaks.
+            low, high = (pick(reversed(recent), key=lambda j: _RANK[j.level]) for pick in (min, max))
+            level = _RANK[self.levels[name]]
+            if _RANK[low.level] > level:
+                changed.append(self._change(name, step, low))
+            elif _RANK[high.level] < level:
+                changed.append(self._change(name, step, high))
         return changed
 
+    def state(self) -> dict[str, Any]:
+        """What a resumed run must know, JSON-able: levels, and what the next row is judged with."""
+        return {
+            "levels": {name: self.levels[name] for name in self.rules},
+            "recent": {name: [asdict(j) for j in recent] for name, recent in self._recent.items()},
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state`; rules that it does not know begin anew, events are over."""
+        for name in self.rules:
+            self.levels[name] = state["levels"].get(name, "ok")
+            self._recent[name].extend(Judgement(**j) for j in state["recent"].get(name, ()))
+
     def _change(self, name: str, step: int, judgement: Judgement) -> Alert:
-        self._pending.pop(name, None)
-        self._judged[name] = judgement
-        if _RANK[judgement.level] > _RANK[self.levels[name]]:
-            self.raised += 1
         self.levels[name] = judgement.level
         alert = Alert(
             name, judgement.level, step, judgement.value, judgement.limit, judgement.text, time.time()
