@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,10 @@ from minicarla.maps.opendrive import parse as parse_opendrive
 from minicarla.maps.roadmap import RoadMap
 
 TOWN01 = Path(__file__).parents[3] / "shared" / "maps" / "Town01.xodr"
+
+
+def road_map_of(text: str) -> RoadMap:
+    return RoadMap("changed", text, parse_opendrive(text))
 
 
 def road_map(name: str) -> RoadMap:
@@ -165,6 +170,18 @@ def test_grid_has_traffic_lights_with_controllers():
 def test_bad_maps_are_refused_with_a_reason(text, message):
     with pytest.raises(OpenDriveError, match=message):
         parse_opendrive(text)
+
+
+def test_a_limit_stays_in_force_where_the_map_states_none():
+    """Junctions mostly state none: a vehicle must not be told to hurry up in one."""
+    text = road_map("town").opendrive
+    slow = re.sub(r'<speed max="30"[^>]*>', "", text)  # those of the junctions
+    for lane in road_map_of(slow).driving:
+        assert 3.6 * lane.speed_limit == pytest.approx(50.0), lane
+    streets = slow.replace('<speed max="50"', '<speed max="20"')
+    assert {round(3.6 * lane.speed_limit) for lane in road_map_of(streets).driving} == {20}
+    bare = re.sub(r"<speed [^>]*>", "", text)
+    assert {round(3.6 * lane.speed_limit) for lane in road_map_of(bare).driving} == {50}
 
 
 def test_unknown_map_names_the_ones_there_are():

@@ -26,7 +26,7 @@ SAG = 0.004
 LONGEST_CHORD = 2.0
 MAX_POINTS = 200_000
 """Points along all roads together; a town of CARLA's has a few thousand."""
-DEFAULT_SPEED = 13.9  # m/s where the map gives no limit: 50 km/h
+DEFAULT_SPEED = 13.9  # m/s where the map gives no limit, nor before: 50 km/h
 SPAWN_SPACING = 12.0
 SPAWN_MARGIN = 8.0  # metres kept from a lane's ends, where junctions are
 SPAWN_HEIGHT = 0.5
@@ -134,6 +134,7 @@ class RoadMap:
             for road in data.roads.values():
                 self._add_road(road)
         self._link()
+        self._settle_limits()
         if not any(lane.kind == "driving" for lane in self.lanes):
             raise od.OpenDriveError("the map has no lane of type 'driving'")
 
@@ -292,6 +293,21 @@ class RoadMap:
                 if self.lanes[target].kind == lane.kind and target not in lane.successors:
                     lane.successors.append(target)
                     self.lanes[target].predecessors.append(index)
+
+    def _settle_limits(self) -> None:
+        """Where the map states no limit, as in many junctions, that of the lane before stays in force."""
+        settled = [lane for lane in self.lanes if lane.speed_limit]
+        while settled:
+            reached: dict[int, float] = {}
+            for lane in settled:
+                for target in lane.successors:
+                    if not self.lanes[target].speed_limit:
+                        reached[target] = min(lane.speed_limit, reached.get(target, math.inf))
+            for target, limit in reached.items():
+                self.lanes[target].speed_limit = limit
+            settled = [self.lanes[target] for target in reached]
+        for lane in self.lanes:
+            lane.speed_limit = lane.speed_limit or DEFAULT_SPEED
 
     def _following(self, road: od.Road, section: int, lane_id: int) -> Iterator[int]:
         """Lanes that one can drive on to at the end of a lane."""
@@ -470,7 +486,8 @@ def _stations(road: od.Road, section: od.Section, most: int) -> Array:
 
 
 def _speed_limit(road: od.Road, record: od.LaneRecord, s: float, section_s: float) -> float:
-    limit = DEFAULT_SPEED
+    """Metres a second, 0 where none is stated."""
+    limit = 0.0
     for start, speed in road.speeds:
         if start <= s:
             limit = speed
