@@ -1,4 +1,4 @@
-"""The map as the page draws it: outlines from above, x right and y down, in metres."""
+"""What the page draws: outlines from above, x right and y down, in metres."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.maps import RoadMap
+from minicarla.wire import debug
 
 SMALLEST = 0.6  # metres: boxes whose half sizes are both below are not drawn
 
@@ -27,10 +28,8 @@ def drawing(roadmap: RoadMap) -> dict[str, Any]:
     for static in roadmap.statics:
         half = np.asarray(static.extent, dtype=np.float64)[:2]
         if max(half) >= SMALLEST:
-            turn = math.radians(static.yaw)
-            axes = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
-            corners = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]]) * half @ axes + static.centre[:2]
-            boxes.append({"kind": static.kind, "colour": list(static.colour), "outline": _flat(corners)})
+            corners = _flat(_corners(half, static.yaw, np.asarray(static.centre[:2])))
+            boxes.append({"kind": static.kind, "colour": list(static.colour), "outline": corners})
     return {
         "name": roadmap.name,
         "bounds": list(roadmap.bounds),
@@ -38,6 +37,40 @@ def drawing(roadmap: RoadMap) -> dict[str, Any]:
         "paint": paint,
         "boxes": boxes,
     }
+
+
+def drawn(shapes: list[Any]) -> list[dict[str, Any]]:
+    """JSON of drawings as ``minicarla.drawings`` gives them."""
+    out = []
+    for raw in shapes:
+        shape = debug.read(raw)
+        kind, points, size, text = _outline(shape.primitive)
+        colour = list(shape.colour)
+        out.append({"kind": kind, "points": _flat(points), "size": size, "text": text, "colour": colour})
+    return out
+
+
+def _outline(primitive: Any) -> tuple[str, NDArray[np.float64], float, str]:
+    """Kind, points (n, 2), metres across, and text."""
+    if isinstance(primitive, debug.Point):
+        return "point", np.array([primitive.location[:2]]), primitive.size, ""
+    if isinstance(primitive, debug.String):
+        return "text", np.array([primitive.location[:2]]), 0.0, primitive.text
+    if isinstance(primitive, debug.Line):
+        return "line", np.array([primitive.begin[:2], primitive.end[:2]]), primitive.thickness, ""
+    if isinstance(primitive, debug.Arrow):
+        line = primitive.line
+        return "arrow", np.array([line.begin[:2], line.end[:2]]), line.thickness, ""
+    half, centre = primitive.box.extent[:2], primitive.box.location[:2]
+    return "box", _corners(np.array(half), primitive.rotation.yaw, np.array(centre)), primitive.thickness, ""
+
+
+def _corners(half: NDArray[np.float64], yaw: float, centre: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(4, 2) corners of a rectangle turned by ``yaw`` degrees."""
+    turn = math.radians(yaw)
+    axes = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
+    corners: NDArray[np.float64] = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]]) * half @ axes + centre
+    return corners
 
 
 def _flat(points: NDArray[np.float64]) -> list[float]:

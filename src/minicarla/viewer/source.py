@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from minicarla.geometry import Transform
 from minicarla.maps import RoadMap, parse
+from minicarla.viewer.drawing import drawn
 from minicarla.wire import sensor_data, snapshot, stream, structs, token
 from minicarla.wire.client import Caller, CallError, Subscription
 from minicarla.wire.schema import WireError
@@ -169,9 +170,12 @@ class Source:
 
     # ------------------------------------------------------------------ what is to be seen
 
-    def describe(self, actor_ids: list[int]) -> dict[int, structs.Actor]:
-        """Descriptions of actors, asked for once."""
+    def describe(self, actor_ids: list[int], alone: bool = False) -> dict[int, structs.Actor]:
+        """Descriptions of actors, asked for once; ``alone``: there are no others any more."""
         with self._lock:
+            if alone:
+                for gone in self._actors.keys() - set(actor_ids):
+                    del self._actors[gone]
             unknown = [i for i in actor_ids if i not in self._actors]
             if unknown and self._caller is not None:
                 for actor in self._caller.call("get_actors_by_id", unknown, result=list[structs.Actor]):
@@ -186,7 +190,7 @@ class Source:
         try:
             header = stream.parse_header(message)
             _, delta, records = snapshot.parse(message[stream.HEADER_SIZE :])
-            known = self.describe(records["id"].tolist())
+            known = self.describe(records["id"].tolist(), alone=True)
             weather = self._weather_now()
         except FAILURES as error:
             return {"problem": f"the simulator does not answer: {error}", "revision": self.revision}
@@ -225,6 +229,16 @@ class Source:
                 self._weather_at = time.monotonic()
                 self._weather = self._caller.call("get_weather_parameters", result=structs.WeatherParameters)
             return self._weather
+
+    def drawings(self) -> list[dict[str, Any]]:
+        """What clients draw with ``world.debug``, see ``drawing.drawn``; CARLA itself does not tell."""
+        with self._lock:
+            if self._caller is None:
+                return []
+            try:
+                return drawn(self._caller.call("minicarla.drawings", result=list[Any]))
+            except FAILURES:
+                return []
 
     def ego(self) -> int | None:
         """The vehicle that is most likely somebody's own: by role, else one that a client spawned."""

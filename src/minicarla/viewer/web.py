@@ -32,6 +32,7 @@ class Viewer(ThreadingHTTPServer):
     ``GET /``                    the page
     ``GET /map.json``            what is drawn once, see ``drawing``
     ``GET /state.json``          the latest tick, see ``Source.state``
+    ``GET /drawings.json``       what clients draw with ``world.debug``, see ``drawn``
     ``GET /camera/ID.jpg``       a camera's latest picture; ``chase`` is the viewer's own
     ``POST /chase``              ``{"actor": ID or null}``: whom the chase camera follows
     ===========================  ===================================================
@@ -73,6 +74,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(self.server.map_json() or b"{}", "application/json")
         elif path == "/state.json":
             self._answer(json.dumps(self.server.source.state()).encode(), "application/json")
+        elif path == "/drawings.json":
+            self._answer(json.dumps(self.server.source.drawings()).encode(), "application/json")
         elif path.startswith("/camera/") and path.endswith(".jpg"):
             self._picture(path.removeprefix("/camera/").removesuffix(".jpg"))
         else:

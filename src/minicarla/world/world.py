@@ -23,6 +23,7 @@ from minicarla.world import blueprints, spawning
 from minicarla.world.ackermann import AckermannController, Motion
 from minicarla.world.actors import Actor, Sensor, Spectator, TrafficLight, Vehicle, Walker
 from minicarla.world.bodies import PROP, VEHICLE, Bodies
+from minicarla.world.drawings import Drawings
 from minicarla.world.outlet import CarlaError, NoReaders, Outlet
 from minicarla.world.recorder import Recorder, Recording, RecordingError, Replayer
 from minicarla.world.roadside import LightZones, SpeedLimits
@@ -133,6 +134,7 @@ class World:
         self._forgetful.clear()
         self._led.clear()
         self.pedestrians = None
+        self.drawings = Drawings()
         self.elapsed = 0.0
         self.physics = Physics(roadmap)
         self.traffic = Traffic(roadmap, self.seed)

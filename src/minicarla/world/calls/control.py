@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from minicarla.faults import FaultError
+from minicarla.wire import debug
 from minicarla.world.calls.registry import COMPLETE, Call, procedure
 from minicarla.world.outlet import CarlaError
 
@@ -13,3 +16,12 @@ def fault(call: Call, spec: str) -> None:
         call.session.commit(spec)
     except (FaultError, PermissionError) as error:
         raise CarlaError(str(error)) from None
+
+
+@procedure(
+    COMPLETE,
+    "what world.debug has drawn and is still to be seen, in its own layout",
+    name="minicarla.drawings",
+)
+def drawings(call: Call) -> list[Any]:
+    return [debug.write(shape) for shape in call.world.drawings.shown(call.world.elapsed)]

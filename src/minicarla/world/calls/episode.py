@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minicarla import CARLA_VERSION
-from minicarla.wire import stream, structs
+from minicarla.wire import debug, stream, structs
 from minicarla.world import survey
 from minicarla.world.calls.registry import PARTIAL, Call, absent, procedure
 from minicarla.world.outlet import CarlaError
@@ -47,13 +47,17 @@ def get_episode_settings(call: Call) -> structs.EpisodeSettings:
     "the physics steps once a tick, nothing is culled or put to sleep",
 )
 def set_episode_settings(call: Call, settings: structs.EpisodeSettings) -> int:
+    standing = call.world.settings.synchronous_mode
     call.world.configure(settings)
-    return call.world.frame
+    # The client waits, for a second at most, until it has seen the frame of the answer. One that came
+    # while the world stood has not been sent the present one, and would wait in vain.
+    return call.session.seen if standing else call.world.frame
 
 
 @procedure()
 def tick_cue(call: Call) -> int:
-    return call.world.advance()
+    call.session.seen = call.world.advance()
+    return call.session.seen
 
 
 @procedure()
@@ -134,9 +138,12 @@ def project_point(
     return hit is not None, hit or structs.LabelledPoint(structs.Vector3D(), 0)
 
 
-@procedure(PARTIAL, "nothing is drawn")
+@procedure(PARTIAL, "drawn by minicarla view; cameras do not see it")
 def draw_debug_shape(call: Call, shape: Any) -> None:
-    return
+    try:
+        call.world.drawings.add(debug.read(shape), call.world.elapsed)
+    except ValueError as error:  # a WireError is one
+        raise CarlaError(f"draw_debug_shape: {error}") from None
 
 
 @procedure(PARTIAL, "the static boxes of the map")
@@ -159,14 +166,14 @@ def get_names_of_all_objects(call: Call) -> list[str]:
     return [thing.name for thing in survey.environment_objects(call.world.roadmap, 255)]
 
 
-@procedure(PARTIAL, "nothing is drawn")
+@procedure()
 def clear_debug_shape(call: Call) -> None:
-    return
+    call.world.drawings.clear(strings=False)
 
 
-@procedure(PARTIAL, "nothing is drawn")
+@procedure()
 def clear_debug_string(call: Call) -> None:
-    return
+    call.world.drawings.clear(strings=True)
 
 
 @procedure(PARTIAL, "accepted, without effect: nothing is translucent")

@@ -1,0 +1,52 @@
+"""What clients draw with ``world.debug``, for whoever watches; cameras do not see it."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from minicarla.wire.debug import Shape, String
+
+MOST = 4096
+"""Drawings that are kept; the oldest go first."""
+LONGEST_TEXT = 200
+ONE_FRAME = 0.5
+"""Seconds for which is shown what CARLA draws for one frame, or nobody would see it."""
+
+
+class Drawings:
+    """The drawings of one episode."""
+
+    def __init__(self) -> None:
+        self._shapes: deque[tuple[float, Shape]] = deque(maxlen=MOST)
+
+    def add(self, shape: Shape, now: float) -> None:
+        """Keep a drawing made at ``now`` seconds for as long as it says; ValueError when it is no place."""
+        if not all(math.isfinite(number) for number in _numbers(shape.primitive)):
+            raise ValueError("a drawing has a coordinate that is no number")
+        if isinstance(shape.primitive, String):
+            text = shape.primitive.text[:LONGEST_TEXT]
+            shape = shape._replace(primitive=shape.primitive._replace(text=text))
+        life = math.inf if shape.life_time == 0.0 else max(shape.life_time, ONE_FRAME)
+        self._shapes.append((now + life, shape))
+
+    def shown(self, now: float) -> list[Shape]:
+        """Those that are still to be seen, oldest first."""
+        if any(until <= now for until, _ in self._shapes):
+            self._shapes = deque((item for item in self._shapes if item[0] > now), MOST)
+        return [shape for _, shape in self._shapes]
+
+    def clear(self, strings: bool) -> None:
+        """Forget the texts, or all the rest (``clear_debug_string``, ``clear_debug_shape``)."""
+        kept = (item for item in self._shapes if isinstance(item[1].primitive, String) != strings)
+        self._shapes = deque(kept, MOST)
+
+
+def _numbers(fields: Any) -> Iterator[float]:
+    for field in fields:
+        if isinstance(field, tuple):
+            yield from _numbers(field)
+        elif isinstance(field, float):
+            yield field
