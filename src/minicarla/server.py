@@ -159,6 +159,7 @@ class Client(Connection):
     def __init__(self, server: Server, sock: socket.socket) -> None:
         self.requests = rpc.Requests()
         self.announced: dict[int, float] = {}
+        self.seen = 0  # the frame of this client's last tick
         self._unawaited = bytearray()
         super().__init__(server, sock)
 

@@ -260,6 +260,28 @@ def test_a_stream_that_is_announced_and_never_opened_delays_its_own_client_alone
         assert time.monotonic() - start < longest
 
 
+def test_settings_take_no_second_in_a_world_that_stands(serve: Serve) -> None:
+    """The client waits for the frame of the answer, which a newcomer has not been sent."""
+    serve(synchronous=True).client(
+        """
+synchronous()  # the mesh for pedestrians is made for the first client
+for _ in range(3):
+    client = carla.Client("127.0.0.1", PORT)
+    client.set_timeout(5.0)
+    start = time.monotonic()
+    world = synchronous()
+    assert time.monotonic() - start < 0.9  # it is patient for one second
+    first = world.tick()
+    assert world.apply_settings(world.get_settings()) == first
+    assert world.tick() == first + 2  # the client has ticked once by itself
+settings = world.get_settings()
+settings.synchronous_mode = False
+assert world.apply_settings(settings) == first + 2
+assert world.wait_for_tick().frame > first + 2
+"""
+    )
+
+
 def test_generate_opendrive_world(serve: Serve) -> None:
     serve().client(
         """

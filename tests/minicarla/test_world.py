@@ -467,6 +467,7 @@ def test_two_processes_with_the_same_seed_give_the_same_bytes() -> None:
 
 class Nobody:
     host = "127.0.0.1"
+    seen = 0
 
     def announce(self, stream_id: int) -> None:
         pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minicarla import CARLA_VERSION
-from minicarla.wire import debug, stream, structs
+from minicarla.wire import stream, structs
 from minicarla.world import survey
 from minicarla.world.calls.registry import PARTIAL, Call, absent, procedure
 from minicarla.world.outlet import CarlaError
@@ -138,12 +138,9 @@ def project_point(
     return hit is not None, hit or structs.LabelledPoint(structs.Vector3D(), 0)
 
 
-@procedure(PARTIAL, "drawn by minicarla view; cameras do not see it")
+@procedure(PARTIAL, "nothing is drawn")
 def draw_debug_shape(call: Call, shape: Any) -> None:
-    try:
-        call.world.drawings.add(debug.read(shape), call.world.elapsed)
-    except ValueError as error:  # a WireError is one
-        raise CarlaError(f"draw_debug_shape: {error}") from None
+    return
 
 
 @procedure(PARTIAL, "the static boxes of the map")
@@ -166,14 +163,14 @@ def get_names_of_all_objects(call: Call) -> list[str]:
     return [thing.name for thing in survey.environment_objects(call.world.roadmap, 255)]
 
 
-@procedure()
+@procedure(PARTIAL, "nothing is drawn")
 def clear_debug_shape(call: Call) -> None:
-    call.world.drawings.clear(strings=False)
+    return
 
 
-@procedure()
+@procedure(PARTIAL, "nothing is drawn")
 def clear_debug_string(call: Call) -> None:
-    call.world.drawings.clear(strings=True)
+    return
 
 
 @procedure(PARTIAL, "accepted, without effect: nothing is translucent")

@@ -22,6 +22,9 @@ COMPLETE, PARTIAL, ABSENT = "complete", "partial", "absent"
 class Session(Protocol):
     """The connection that a call came over."""
 
+    seen: int
+    """The frame of its last tick; 0 before."""
+
     def commit(self, spec: str) -> None:
         """Arm faults, see :mod:`minicarla.faults`; "" forgets all."""
 
