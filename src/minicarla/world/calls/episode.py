@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minicarla import CARLA_VERSION
-from minicarla.wire import stream, structs
+from minicarla.wire import debug, stream, structs
 from minicarla.world import survey
 from minicarla.world.calls.registry import PARTIAL, Call, absent, procedure
 from minicarla.world.outlet import CarlaError
@@ -138,9 +138,12 @@ def project_point(
     return hit is not None, hit or structs.LabelledPoint(structs.Vector3D(), 0)
 
 
-@procedure(PARTIAL, "nothing is drawn")
+@procedure(PARTIAL, "drawn by minicarla view; cameras do not see it")
 def draw_debug_shape(call: Call, shape: Any) -> None:
-    return
+    try:
+        call.world.drawings.add(debug.read(shape), call.world.elapsed)
+    except ValueError as error:  # a WireError is one
+        raise CarlaError(f"draw_debug_shape: {error}") from None
 
 
 @procedure(PARTIAL, "the static boxes of the map")
@@ -163,14 +166,14 @@ def get_names_of_all_objects(call: Call) -> list[str]:
     return [thing.name for thing in survey.environment_objects(call.world.roadmap, 255)]
 
 
-@procedure(PARTIAL, "nothing is drawn")
+@procedure()
 def clear_debug_shape(call: Call) -> None:
-    return
+    call.world.drawings.clear(strings=False)
 
 
-@procedure(PARTIAL, "nothing is drawn")
+@procedure()
 def clear_debug_string(call: Call) -> None:
-    return
+    call.world.drawings.clear(strings=True)
 
 
 @procedure(PARTIAL, "accepted, without effect: nothing is translucent")
