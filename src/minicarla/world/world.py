@@ -35,7 +35,7 @@ FREE_RATE = 20.0
 """Ticks per second while no client steps the world."""
 
 MAX_ACTORS = 10_000
-_REMEMBERED_BOXES = 4096
+_REMEMBERED_BOXES = 1024  # of the bodies that were destroyed last
 _SHORTEST = 1e-4  # s, a tick
 _LED_FOR = 2  # ticks after which a walker that its client does not move any more has no velocity
 
@@ -486,9 +486,9 @@ class World:
             if self.pedestrians is not None:
                 self.pedestrians.remove(actor_id)
             self.bodies.remove(actor_id)
-        self._boxes[actor_id] = actor.box
-        if len(self._boxes) > _REMEMBERED_BOXES:
-            self._boxes.popitem(last=False)
+            self._boxes[actor_id] = actor.box
+            if len(self._boxes) > _REMEMBERED_BOXES:
+                self._boxes.popitem(last=False)
         self._layout_stale = True
         return True
 
