@@ -13,6 +13,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from av_td3.agent.td3 import TD3
+from av_td3.health import metrics
 from av_td3.training import checkpoint
 from av_td3.training.run_directory import RunDirectory
 from av_td3.training.trainer import Trainer, episode_seed, make_agent
@@ -183,8 +184,60 @@ def test_nan_weights_never_reach_the_simulator_nor_a_checkpoint(tmp_path):
     outcome = t.train()
     assert outcome.state == "failed" and "non-finite" in outcome.reason
     assert all(np.isfinite(a).all() for a in env.actions)
-    _, state, _ = checkpoint.newest_good(tmp_path / "run" / "checkpoints")
-    assert state["step"] < 60
+    path, state, _ = checkpoint.newest_good(tmp_path / "run" / "checkpoints")
+    assert state["step"] <= 60
+    again = make_agent(t.config)
+    checkpoint.load_agent(path, again)
+    assert all(torch.isfinite(v).all() for v in weights(again).values())
+
+
+def test_nan_weights_are_found_before_they_are_saved(tmp_path):
+    t, env = trainer(tmp_path / "run", log_interval=1000, learning_starts=1000, checkpoint_interval=10)
+    original = env.receive
+
+    def receive():
+        if env.total_steps == 44:  # the last step of the third episode; the critic chooses no action
+            next(t.agent.critic.parameters()).data.fill_(float("nan"))
+        return original()
+
+    env.receive = receive
+    outcome = t.train()
+    assert outcome.state == "failed" and "weights" in outcome.reason and outcome.step == 45
+    assert checkpoint.newest_good(tmp_path / "run" / "checkpoints")[1]["step"] == 30
+
+
+@pytest.mark.parametrize("network", ["critic", "actor"])
+def test_a_nan_gradient_stops_before_the_weights_have_used_it(tmp_path, network):
+    """The last good state is then this one, not that of a checkpoint thousands of steps ago."""
+    t, _ = trainer(tmp_path / "run", checkpoint_interval=10_000)
+    parameter = next(getattr(t.agent, network).parameters())
+    if network == "critic":
+        parameter.register_hook(lambda g: g * float("nan") if t.step >= 90 else g)
+    else:
+        value = t.agent.policy_value
+        t.agent.policy_value = lambda *a: value(*a) * (float("nan") if t.step >= 90 else 1.0)
+    outcome = t.train()
+    assert outcome.state == "failed" and outcome.step in (90, 91)
+    assert "non-finite gradient" in outcome.reason and f"{network}_head" in outcome.reason
+    path, state, _ = checkpoint.newest_good(t.run.checkpoints)
+    assert state["step"] == outcome.step
+    again = make_agent(t.config)
+    checkpoint.load_agent(path, again)
+    assert all(torch.isfinite(v).all() for v in weights(again).values())
+    assert scalars(tmp_path / "run")["alerts/nan_or_inf_critical"][-1][1] == 1.0
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_figure_that_is_not_finite_ends_training_in_words(tmp_path, monkeypatch, value):
+    t, _ = trainer(tmp_path / "run")
+    probe = metrics.probe_scalars
+    bad = {"gradients/actor_state_path_norm": value}
+    monkeypatch.setattr(metrics, "probe_scalars", lambda *a: probe(*a) | (bad if t.step >= 60 else {}))
+    outcome = t.train()
+    assert (outcome.state, outcome.step) == ("failed", 60)
+    assert "gradients/actor_state_path_norm" in outcome.reason
+    log = [json.loads(line) for line in (tmp_path / "run" / "alerts.jsonl").read_text().splitlines()]
+    assert [entry["name"] for entry in log] == ["nan_or_inf"]
 
 
 def test_sigterm_writes_a_checkpoint_and_says_interrupted(tmp_path):
@@ -270,3 +323,56 @@ def test_stop_on_critical_keeps_the_checkpoint_from_before_the_trouble(tmp_path)
     assert checkpoint.newest_good(t.run.checkpoints)[1]["step"] < leak_from
     assert (tmp_path / "run" / "alerts.jsonl").read_text().count("state_gradient_leak") == 1
     assert scalars(tmp_path / "run")["alerts/state_gradient_leak_critical"][-1][1] == 1.0
+
+
+def test_there_is_a_way_back_from_the_first_update_on(tmp_path):
+    """A leak that is there from the first update is noticed long before a checkpoint is due."""
+    t, _ = trainer(tmp_path / "run", stop_on="critical", checkpoint_interval=10_000)
+    t.agent.critic_state = lambda batch, features: features
+    outcome = t.train()
+    assert outcome.state == "stopped" and outcome.step < 40
+    state = checkpoint.newest_good(t.run.checkpoints)[1]
+    assert state["updates"] == 0 and outcome.checkpoint is not None
+
+
+def test_no_checkpoint_of_trouble_that_an_alert_is_about_to_stop(tmp_path):
+    t, _ = trainer(tmp_path / "run", stop_on="critical", checkpoint_interval=15, log_interval=10)
+    saturated_from = 61
+    choose = t.agent.actor.forward
+
+    def forward(*arguments):
+        action, pre = choose(*arguments)
+        return (action * 0 + 1.0, pre) if t.step >= saturated_from else (action, pre)
+
+    t.agent.actor.forward = forward
+    outcome = t.train()
+    assert outcome.state == "stopped" and "actor_saturated" in outcome.reason
+    # two rows with the figure and no alert yet: the episode that ended between them left none
+    assert checkpoint.newest_good(t.run.checkpoints)[1]["step"] <= saturated_from
+
+
+def test_a_resumed_run_remembers_what_its_alerts_had_seen(tmp_path):
+    t, env = trainer(tmp_path / "run", steps=45, learning_starts=1000)
+    env.fault_at = {8}
+    t.train()
+    assert t.alerts.levels["simulator_incidents"] == "warning" and len(t._ends) == 2
+    resumed, _ = trainer(tmp_path / "run", steps=60, learning_starts=1000)
+    resumed.restore()
+    assert resumed.alerts.active == t.alerts.active
+    assert list(resumed._ends) == list(t._ends)
+    resumed.train()
+    # the failure was within the last 1,000 steps: it still counts, and is announced once
+    assert scalars(tmp_path / "run")["system/incidents_recent"][-1] == (60, 1.0)
+    assert (tmp_path / "run" / "alerts.jsonl").read_text().count("simulator_incidents") == 1
+
+
+def test_weights_are_copied_for_measurement_only_where_both_networks_move(tmp_path, monkeypatch):
+    copies = []
+    original = metrics.UpdateToWeight
+    monkeypatch.setattr(
+        metrics, "UpdateToWeight", lambda agent: copies.append(agent.updates) or original(agent)
+    )
+    t, _ = trainer(tmp_path / "run")
+    t.train()
+    assert copies and min(copies) >= t.config.agent.critic_warmup
+    assert len(copies) <= 100 / t.config.train.log_interval

@@ -7,6 +7,7 @@ had failed.  Here a norm is the L2 norm, and a clip that does not hold raises.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -16,6 +17,10 @@ from torch import Tensor, nn
 
 class ClipDidNotHoldError(RuntimeError):
     """After clipping, the joint gradient norm is still above the limit."""
+
+
+class NonFiniteGradientError(RuntimeError):
+    """A gradient is NaN or infinite; the optimiser has not used it, so the weights are still good."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +53,15 @@ def clip_gradients(groups: Mapping[str, list[nn.Parameter]], limit: float | None
     Same rule as ``torch.nn.utils.clip_grad_norm_``, but measured per group on both sides.
 
     Raises:
+        NonFiniteGradientError: a NaN or an infinity; call this before the optimiser's step.
         ClipDidNotHoldError: the measured norm afterwards exceeds the limit (by more than rounding).
     """
     before, total_before = _norms(groups)
+    if not math.isfinite(total_before):
+        bad = [name for name, norm in before.items() if not math.isfinite(norm)]
+        raise NonFiniteGradientError(f"non-finite gradient: {', '.join(bad) or 'joint norm'}")
     after, total_after = before, total_before
-    if limit is not None and not total_before <= limit:  # also true for NaN
+    if limit is not None and total_before > limit:
         scale = limit / (total_before + 1e-6)
         gradients = [p.grad for group in groups.values() for p in group if p.grad is not None]
         torch._foreach_mul_(gradients, scale)

@@ -428,6 +428,14 @@ class AlertMonitor:
         """Names of the alerts that stand at warning or critical."""
         return [name for name, level in self.levels.items() if level != "ok"]
 
+    @property
+    def rising(self) -> bool:
+        """Whether the last row gave cause for an alert that has not held for long enough yet."""
+        return any(
+            recent and _RANK[recent[-1].level] > _RANK[self.levels[name]]
+            for name, recent in self._recent.items()
+        )
+
     def test(self) -> list[str]:
         """Press every rule's test button: names of the rules that their own drill does not set off."""
         dead = []

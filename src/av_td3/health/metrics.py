@@ -186,7 +186,12 @@ def probe_scalars(agent: TD3, batch: Batch) -> Scalars:
 
 
 def effective_rank(features: Tensor) -> float:
-    """exp of the entropy of the normalised singular values (Roy and Vetterli 2007); (B, F) in."""
+    """exp of the entropy of the normalised singular values (Roy and Vetterli 2007); (B, F) in.
+
+    NaN where an entry is not finite: torch's decomposition raises an error of its own there.
+    """
+    if not torch.isfinite(features).all():
+        return math.nan
     centred = features - features.mean(0)
     values = torch.linalg.svdvals(centred)
     total = values.sum()

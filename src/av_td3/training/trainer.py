@@ -23,6 +23,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from av_td3.agent.exploration import Explorer
+from av_td3.agent.gradients import NonFiniteGradientError
 from av_td3.agent.replay import Replay, Sample
 from av_td3.agent.td3 import TD3, Batch
 from av_td3.config import Config
@@ -219,6 +220,11 @@ class Trainer:
         checkpoint.restore_generator(self.explorer.rng, state["rng"]["explore"])
         checkpoint.restore_generator(self.replay_rng, state["rng"]["replay"])
         checkpoint.restore_torch_rng(state["rng"]["torch"])
+        if "watch" in state:  # checkpoints of earlier versions have none
+            watch = state["watch"]
+            self.alerts.restore(watch["alerts"])
+            self._ends.extend(watch["ends"])
+            self._incident_steps.extend(watch["incident_steps"])
         self._checkpoint_path = str(path)
         self.display.message(f"resumed from {path.name}: step {self.step}, {self.agent.updates} updates")
 
@@ -235,6 +241,11 @@ class Trainer:
                 "explore": checkpoint.generator_state(self.explorer.rng),
                 "replay": checkpoint.generator_state(self.replay_rng),
                 "torch": checkpoint.torch_rng_state(),
+            },
+            "watch": {
+                "alerts": self.alerts.state(),
+                "ends": list(self._ends),
+                "incident_steps": list(self._incident_steps),
             },
         }
         replay = self.replay if self.config.train.checkpoint_replay else None
@@ -263,7 +274,7 @@ class Trainer:
                     self._compare_code()
                     state = self._loop(env)
                     reason = self._stop_reason
-                except guards.NonFiniteError as error:
+                except (guards.NonFiniteError, NonFiniteGradientError) as error:
                     state, reason = "failed", f"{error} at step {self.step}"
                     self._raise_alert("nan_or_inf", 1.0, 0.0, str(error))
             self.replay.break_off()
@@ -300,10 +311,19 @@ class Trainer:
                 return "stopped"
             if self.step - self.last_evaluation >= config.evaluation.interval and not self._finished():
                 self._run_evaluation()
-            if self.step - self.last_checkpoint >= config.train.checkpoint_interval:
+            if self._checkpoint_due():
+                guards.check_weights(self.agent.networks())
                 self.save()
                 self._compare_code()
         return "finished"
+
+    def _checkpoint_due(self) -> bool:
+        # The first one at once: whatever goes wrong when learning begins, there is a way back.
+        since = self.step - self.last_checkpoint
+        if self._checkpoint_path is not None and since < self.config.train.checkpoint_interval:
+            return False
+        # What an alert is about to stop must not become the checkpoint to go back to.
+        return not (self.config.train.stop_on != "never" and self.alerts.rising)
 
     def _run_episode(self, env: DrivingEnv) -> None:
         limit = self.config.evaluation.seed
@@ -379,7 +399,9 @@ class Trainer:
 
     def _probe_due(self) -> bool:
         """Once per row of scalars, on an update in which the actor moves too."""
-        moves = (self.agent.updates + 1) % self.config.agent.policy_delay == 0
+        update = self.agent.updates + 1
+        agent = self.config.agent
+        moves = update % agent.policy_delay == 0 and update > agent.critic_warmup
         return moves and self.step - self._probed_at >= self.config.train.log_interval
 
     def _add(self, row: metrics.Scalars) -> None:
@@ -420,6 +442,7 @@ class Trainer:
             guards.check_weights(self.agent.networks())
             row |= metrics.probe_scalars(self.agent, self._last_batch)
         row |= {"debug/q_bound": self.bounds.q}
+        guards.check_scalars(row)  # alerts compare numbers
         self._judge(row)
         self._write(row | self.alerts.scalars())
         progress = self._progress
