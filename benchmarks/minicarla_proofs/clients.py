@@ -121,9 +121,7 @@ class Tap:
 
     def __init__(self, port: int, stream_id: int) -> None:
         self.messages: dict[int, bytes] = {}
-        self._caller = Caller("127.0.0.1", port, timeout=PATIENCE)
-        token = self._caller.call("get_sensor_token", stream_id, result=structs.Token)
-        self._subscription = Subscription(token.data, self._take)
+        self._subscription = Subscription(Caller("127.0.0.1", port, PATIENCE), stream_id, self._take)
 
     def _take(self, message: bytes) -> None:
         (frame,) = struct.unpack_from("<Q", message, 8)
@@ -216,7 +214,7 @@ def repeat(port: int, ticks: int, walkers: int, dawdle: int) -> None:
 
 def camera_stream(port: int, actor_id: int) -> int:
     """Number of a sensor's stream."""
-    caller = Caller("127.0.0.1", port, timeout=PATIENCE)
+    caller = Caller("127.0.0.1", port, PATIENCE)
     (actor,) = caller.call("get_actors_by_id", [actor_id], result=list[structs.Actor])
     caller.close()
     return int(struct.unpack_from("<I", actor.stream_token)[0])
@@ -315,9 +313,9 @@ def come_next(port: int) -> None:
     elapsed = time.monotonic() - start
     found = sorted(actor.id for actor in stage.world.get_actors())
     orders = [carla.command.DestroyActor(actor) for actor in leftovers]
-    failed = [answer.error for answer in stage.client.apply_batch_sync(orders, True) if answer.error]
+    stage.client.apply_batch_sync(orders, True)
     left = sorted(actor.id for actor in stage.world.get_actors())
-    say({"seconds": elapsed, "found": found, "left": left, "failed": failed})
+    say({"seconds": elapsed, "found": found, "left": left})
 
 
 def stare(port: int, width: int, height: int) -> None:
