@@ -20,6 +20,7 @@ def main():
     args = parser.parse_args()
     client = carla.Client("localhost", args.port)
     client.set_timeout(10.0)
+    before = client.get_world().get_map().name
     world = client.load_world("grid")
     settings = world.get_settings()
     settings.synchronous_mode = True
@@ -88,15 +89,14 @@ def main():
             "frames": int(about.split("Frames: ")[1].split()[0]),
             "names_all": all(kind in about for kind, _ in ids.values()),
             "crashes": [
-                line for line in crashes.splitlines() if str(hero_id) in line and str(wall_id) in line
+                line for line in crashes.splitlines() if {str(hero_id), str(wall_id)} <= set(line.split())
             ],
             "blocked": str(hero_id) in blocked,
             "kept": len(left),
             "left": len(world.get_actors().filter("vehicle.*")),
         }
     finally:
-        settings.synchronous_mode = False
-        world.apply_settings(settings)
+        client.load_world(before)
     print(json.dumps(result))
 
 
