@@ -367,8 +367,10 @@ class _Builder:
         index, s, side = self.roadmap.locate_many(points[:, :2])
         found = np.flatnonzero(index >= 0)
         half = np.array([0.5 * lanes[i].width for i in index[found]])
-        places = zip(index[found], s[found], strict=True)
-        height = np.array([np.interp(at, lanes[i].s, lanes[i].points[:, 2]) for i, at in places])
+        height = np.zeros(len(found))
+        if not self.roadmap.flat:
+            places = zip(index[found], s[found], strict=True)
+            height[:] = [np.interp(at, lanes[i].s, lanes[i].points[:, 2]) for i, at in places]
         on = np.zeros(len(points), np.bool_)
         on[found] = (np.abs(side[found]) < half - 0.1) & (np.abs(height - points[found, 2]) < _ABOVE)
         return on
@@ -547,8 +549,10 @@ def _simplify(lines: Array, wanted: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 def _signed_area(points: Array) -> float:
     """Square metres; positive when the corners (n, 2 or more) go round from x to y."""
-    x, y = points[:, 0] - points[0, 0], points[:, 1] - points[0, 1]
-    return 0.5 * float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum())
+    x0, y0 = points[0, :2].tolist()
+    # In floats: thousands of corners are asked for, three or four at a time.
+    around = [(x - x0, y - y0) for x, y in points[:, :2].tolist()]
+    return 0.5 * sum(x * v - u * y for (x, y), (u, v) in zip(around, [*around[1:], around[0]], strict=True))
 
 
 def _convex(corners: Sequence[int], points: Array) -> Iterable[tuple[int, ...]]:
