@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from minicarla import maps
+from minicarla.geometry import Transform, compose
 from minicarla.maps import build
 from minicarla.maps.opendrive import OpenDriveError
 from minicarla.maps.opendrive import parse as parse_opendrive
-from minicarla.maps.roadmap import RoadMap
+from minicarla.maps.roadmap import RoadMap, _apart
 
 TOWN01 = Path(__file__).parents[3] / "shared" / "maps" / "Town01.xodr"
 
@@ -67,6 +68,19 @@ def test_spawn_points_lie_on_lanes_in_the_direction_of_travel(roadmap):
         _, heading = lane.at(float(along))
         assert abs((point.yaw - heading + 180) % 360 - 180) < 0.5
         assert point.z == pytest.approx(0.5, abs=0.01)
+
+
+def test_vehicles_can_stand_at_all_spawn_points_at_once():
+    """Where lanes run into each other, the later of two poses in one place is left out."""
+    pose = Transform(10.0, 20.0, 0.5, yaw=30.0)
+    beside, before = (compose(pose, Transform(x, y)) for x, y in ((0.0, 3.0), (7.0, 0.0)))
+    across = compose(pose, Transform(2.0, 3.0, yaw=90.0))  # no corner of either lies within the other
+    above = pose._replace(z=6.0)
+    assert _apart([pose, beside, before, above]) == [pose, beside, before, above]
+    assert _apart([pose, across, before]) == [pose, before]
+    assert _apart([across, pose, before]) == [across, before]
+    assert _apart([before, pose, across, beside]) == [before, pose, beside]
+    assert _apart([]) == []
 
 
 def test_locate_agrees_with_where_a_point_was_put(roadmap):

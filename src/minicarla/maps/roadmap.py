@@ -28,6 +28,7 @@ MAX_POINTS = 200_000
 """Points along all roads together; a town of CARLA's has a few thousand."""
 DEFAULT_SPEED = 13.9  # m/s where the map gives no limit, nor before: 50 km/h
 SPAWN_SPACING = 12.0
+SPAWN_BOX = 3.2, 1.2  # half length and width of the vehicle that must find room, an ambulance
 SPAWN_MARGIN = 8.0  # metres kept from a lane's ends, where junctions are
 SPAWN_HEIGHT = 0.5
 REACH = 8.0
@@ -174,7 +175,7 @@ class RoadMap:
             for s in SPAWN_MARGIN + (np.arange(count) + 0.5) * room / count:
                 (x, y, z), yaw = lane.at(float(s))
                 poses.append(Transform(float(x), float(y), float(z) + SPAWN_HEIGHT, 0.0, _wrap(yaw), 0.0))
-        return poses
+        return _apart(poses)
 
     def locate(self, x: float, y: float) -> tuple[int, float, float] | None:
         """(lane id, metres along it, signed lateral offset, right positive) of the nearest driving lane.
@@ -495,6 +496,40 @@ def _speed_limit(road: od.Road, record: od.LaneRecord, s: float, section_s: floa
         if start <= s - section_s:
             limit = speed
     return limit
+
+
+def _apart(poses: list[Transform]) -> list[Transform]:
+    """The poses at which vehicles can stand at the same time: lanes may run into each other."""
+    places = np.array([pose[:3] for pose in poses]).reshape(-1, 3)
+    order = np.argsort(places[:, 0], kind="stable")
+    close = 2.0 * math.hypot(*SPAWN_BOX)
+    pairs = []
+    for step in range(1, len(poses)):  # neighbours in x, then the next but one ...
+        a, b = order[:-step], order[step:]
+        away = np.abs(places[b] - places[a])
+        if not (away[:, 0] < close).any():
+            break
+        near = (away < (close, close, 3.0)).all(1)
+        pairs.append(np.stack([a[near], b[near]], 1))
+    if not pairs:
+        return poses
+    a, b = np.sort(np.concatenate(pairs), axis=1).T
+    yaw = np.radians([pose.yaw for pose in poses])
+    along = np.stack([np.cos(yaw), np.sin(yaw)], 1)
+    across = np.stack([-np.sin(yaw), np.cos(yaw)], 1)
+    delta = places[b, :2] - places[a, :2]
+    straight = np.abs((along[a] * along[b]).sum(1))
+    aslant = np.abs((along[a] * across[b]).sum(1))
+    clear = np.zeros(len(a), np.bool_)
+    length, width = SPAWN_BOX
+    for axis, own, turned in ((along, length, width), (across, width, length)):
+        reach = own + own * straight + turned * aslant  # separating axes: of either box
+        clear |= (np.abs((delta * axis[a]).sum(1)) >= reach) | (np.abs((delta * axis[b]).sum(1)) >= reach)
+    dropped: set[int] = set()
+    for first, second in sorted(zip(a[~clear].tolist(), b[~clear].tolist(), strict=True)):
+        if first not in dropped:
+            dropped.add(second)
+    return [pose for k, pose in enumerate(poses) if k not in dropped]
 
 
 def _as_int(text: str) -> int:
