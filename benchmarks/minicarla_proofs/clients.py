@@ -391,7 +391,7 @@ def survey(port: int) -> None:
 
 
 def cross(port: int) -> None:
-    """Drive over markings as told: [pose, speed (m/s), steer, ticks]; says poses, box, wheels and events."""
+    """Drive over markings as told: [pose, speed (m/s), steer, ticks]; says poses, wheels and events."""
     stage = Stage(port)
     world = stage.world
     while order := listen():
@@ -429,15 +429,7 @@ def cross(port: int) -> None:
             event = events.get()
             marks = [[str(mark.type), str(mark.color)] for mark in event.crossed_lane_markings]
             found.append([event.frame, marks])
-        box = car.bounding_box
-        say(
-            {
-                "poses": poses,
-                "events": found,
-                "wheels": wheels,
-                "box": [*_numbers(box.location), *_numbers(box.extent)],
-            }
-        )
+        say({"poses": poses, "events": found, "wheels": wheels})
         feeler.stop()
         feeler.destroy()
         car.destroy()
