@@ -25,7 +25,7 @@ def prove(short: bool) -> Iterator[Finding]:
 def kill(clients: int) -> Iterator[Finding]:
     """Kill clients that hold everything there is to hold; another clears up after each."""
     chance = random.Random(0)
-    left_over, managers, slowest = 0, 0, 0.0
+    left_over, managers, waits = 0, 0, []
     usual: list[int] = []  # the actors that are there without clients
     with ServerProcess("town") as server:
         watcher = Caller("127.0.0.1", server.port)
@@ -42,7 +42,7 @@ def kill(clients: int) -> Iterator[Finding]:
                     client.process.wait()
                 following.tell(held["actors"])
                 told = following.hear()
-            slowest = max(slowest, told["seconds"])
+            waits.append(told["seconds"])
             usual = usual or told["left"]
             left_over += sorted([*usual, *held["actors"]]) == told["found"] and told["left"] == usual
             managers += watcher.call("is_traffic_manager_running", held["manager"], result=bool)
@@ -62,8 +62,8 @@ def kill(clients: int) -> Iterator[Finding]:
     )
     yield Finding(
         "the next client has its tick at once",
-        f"{slowest:.2f} s at most to connect, configure and tick",
-        slowest < 1.0,
+        f"{np.median(waits):.2f} s to connect, configure and tick (median; {max(waits):.2f} s at most)",
+        bool(np.median(waits) < 0.5 and max(waits) < 2.0),
     )
 
 
