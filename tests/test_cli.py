@@ -76,6 +76,7 @@ def start(path: Path, *more: str) -> subprocess.Popen:
         (["--set", "agent.actor_lrr=1"], ["agent.actor_lrr", "did you mean 'agent.actor_lr'"]),
         (["--set", "agent.tau=2"], ["agent.tau", "less than or equal to 1"]),
         (["--set", "nonsense"], ["section.key=value"]),
+        (["--set", "a[/b]c[red]"], ["a[/b]c[red]"]),
         (["--config", "/nowhere.yaml"], ["/nowhere.yaml"]),
         (["--resume", "/nowhere"], ["/nowhere", "no run directory"]),
         (["--map", "atlantis"], ["atlantis"]),

@@ -15,6 +15,7 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from av_td3 import __version__
 from av_td3.config import ConfigError, load_config, preset_names
@@ -44,7 +45,9 @@ def main() -> None:
 
 
 def _fail(message: str, status: int = BAD_INPUT) -> NoReturn:
-    Console(stderr=True).print(f"[bold red]error:[/bold red] {message}", soft_wrap=True, highlight=False)
+    Console(stderr=True).print(
+        f"[bold red]error:[/bold red] {escape(message)}", soft_wrap=True, highlight=False
+    )
     raise typer.Exit(status)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 
 import numpy as np
@@ -27,6 +28,7 @@ def healthy(steps: int) -> dict[str, gates.Series]:
         "alerts/actor_saturated_warning": np.zeros(n),
         "alerts/actor_saturated_critical": np.zeros(n),
         "alerts/simulator_incidents_warning": np.full(n, 1.0),
+        "alerts/simulator_incidents_critical": np.zeros(n),
         "gradients/actor_state_path_norm": np.zeros(n),
         "agent/saturation": np.full(n, 0.05),
         "debug/td_error_relative": np.linspace(0.3, 0.05, n),
@@ -99,6 +101,93 @@ def test_a_plateau_passes_the_late_gates_and_a_collapse_does_not():
     for returns, passed in ((300 + noise, True), (np.where(at < 80_000, 300.0, 100.0) + noise, False)):
         series["train/episode_reward"] = at, returns
         assert gates.judge(gates.load_gates(), 100_000, 50_000, series, BOUND).passed is passed
+
+
+def test_a_critical_alert_fails_the_stage_whenever_it_was():
+    series = healthy(5000)
+    at, _ = series["alerts/actor_saturated_critical"]
+    over = np.where((at > 2000) & (at < 3700), 1.0, 0.0)  # silent again in the last quarter
+    series["alerts/actor_saturated_critical"] = at, over
+    stage = gates.judge(gates.load_gates(), 5000, 2000, series, BOUND)
+    assert [c.tag for c in stage.checks if not c.passed] == ["alerts/*_critical"]
+    assert gates.judge(gates.load_gates(), 10_000, 5000, healthy(10_000), BOUND).passed
+
+
+def test_episodes_longer_than_the_window_are_no_collapse():
+    """An agent that drives well early ends few episodes: that must not fail it."""
+    series = healthy(2000)
+    at = np.array([300.0, 900.0, 1400.0])
+    series["train/episode_length"] = at, np.array([40.0, 400.0, 500.0])
+    series["train/episode_reward"] = at, np.array([-20.0, 10.0, 50.0])
+    stage = gates.judge(gates.load_gates(), 2000, 1000, series, BOUND)
+    assert stage.passed, [c for c in stage.checks if not c.passed]
+    found = {c.tag: (c.value, c.note) for c in stage.checks}
+    assert found["train/episode_length"] == (500.0, "")
+    assert found["train/episode_reward"] == (None, "too few rows")
+
+
+@pytest.mark.parametrize("tag", [c.tag for c in gates.load_gates().criteria])
+def test_no_gate_is_passed_for_want_of_its_metric(tag):
+    series = {t: v for t, v in healthy(10_000).items() if not fnmatch.fnmatch(t, tag)}
+    stage = gates.judge(gates.load_gates(), 10_000, 5000, series, BOUND)
+    assert tag in {c.tag for c in stage.checks if not c.passed and c.note == "not logged"}
+
+
+def test_nan_fails_whatever_stands_beside_it():
+    series = healthy(10_000)
+    at, _ = series["agent/saturation"]
+    series["alerts/a_critical"] = at, np.full(len(at), np.nan)
+    stage = gates.judge(gates.load_gates(), 10_000, 5000, series, BOUND)
+    assert {c.tag for c in stage.checks if not c.passed} == {"alerts/*_critical"}
+
+
+@pytest.mark.parametrize("preset", ["quick", "paper", "debug"])
+def test_every_preset_learns_before_the_gates_that_ask_for_it(preset):
+    gates.check_judgeable(gates.load_gates(), load_config(preset), 10_000)
+
+
+def test_gates_that_no_run_could_pass_are_refused_before_it_trains():
+    late = load_config("paper", overrides=["train.learning_starts=25000"])
+    with pytest.raises(ConfigError, match=r"first update comes at step 25,600.*learning_starts=1000"):
+        command.validate(late, "paper", None, 10_000, None)
+    gates.check_judgeable(gates.load_gates(), late, 1000)  # no gate asks for learning yet
+
+
+def test_a_stage_that_training_did_not_finish_is_not_passed(tmp_path, fake_trainers, monkeypatch):
+    """Figures from before the failure must not earn anything."""
+    file, run = tmp_path / "gates.yaml", tmp_path / "run"
+    file.write_text(LENIENT)
+    receive = FakeEnv.receive
+
+    def poisoned(self):
+        self.poison = {35: "reward"} if self.config.train.steps == 120 else {}
+        return receive(self)
+
+    monkeypatch.setattr(FakeEnv, "receive", poisoned)
+    assert command.validate(small_config(), "debug", run, 120, file) == command.FAILED
+    stages = json.loads((run / "gates.json").read_text())
+    assert [s["passed"] for s in stages] == [True, True, False]
+    assert stages[-1]["checks"][0]["note"] == "failed"
+
+
+def test_what_a_first_step_that_failed_says_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(FakeEnv, "_observation", lambda self: {"vector": np.array([np.nan])})
+
+    def make(run, config, display):
+        return Trainer(config, run, lambda: FakeEnv(config), fake_evaluation, SilentDisplay())
+
+    monkeypatch.setattr(command, "_make_trainer", make)
+    assert command.start(small_config(), "debug", tmp_path / "run") == command.FAILED
+    assert "nan_or_inf" in (tmp_path / "run" / "alerts.jsonl").read_text()
+    assert "observation" in json.loads((tmp_path / "run" / "status.json").read_text())["reason"]
+
+
+def test_a_run_with_a_fault_says_how_it_ended(tmp_path, fake_trainers, capfd):
+    config = small_config(stop_on="critical")
+    fault = command.find_fault("state-gradient-leak")
+    assert command.start(config, "debug", tmp_path / "run", fault) == command.FAILED
+    said = capfd.readouterr().out
+    assert "stopped after" in said and "state_gradient_leak" in said and "av-td3 diagnose" in said
 
 
 LENIENT = (
@@ -175,8 +264,12 @@ def test_a_million_steps_must_be_earned(tmp_path):
         command.check_earned(config, run.path)
     gates.record(run, [passed])
     command.check_earned(config, run.path)
+    command.check_earned(load_config("paper", overrides=["train.seed=3", "train.steps=2000000"]), run.path)
+    faster = load_config("paper", overrides=["train.updates_per_step=4"])
+    with pytest.raises(UserError, match=r"train\.updates_per_step"):
+        command.check_earned(faster, run.path)
     other = load_config("paper", overrides=["agent.gamma=0.9"])
-    with pytest.raises(UserError, match="other settings in section 'agent'"):
+    with pytest.raises(UserError, match=r"agent\.gamma \(0\.99 there, 0\.9 here\)"):
         command.check_earned(other, run.path)
     assert json.loads((run.path / "gates.json").read_text())[0]["passed"] is True
 

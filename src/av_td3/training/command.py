@@ -52,7 +52,9 @@ def _new_run(path: Path, config: Config) -> Iterator[RunDirectory]:
     try:
         yield run
     finally:
-        if not checkpoint.available(run.checkpoints) and not run.status().get("step"):
+        # What an alert says of a first step that failed is all there is to learn from.
+        seen = run.status().get("step") or run.alerts.exists()
+        if not checkpoint.available(run.checkpoints) and not seen:
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -125,6 +127,7 @@ def validate(config: Config, preset: str, path: Path | None, until: int, gates_f
     """Train stage by stage, each continuing the last, as long as the gates are passed."""
     with _one_line_errors(), terminable():
         rules = gates.load_gates(gates_file)
+        gates.check_judgeable(rules, config, until)
         config = config.model_copy(update={"train": _until(config, until)})
         with _new_run(path or default_path(f"validate-{preset}", config.train.seed), config) as run:
             return _validate(run, config, rules, until, [])
@@ -138,8 +141,10 @@ def resume_validation(path: Path, until: int, gates_file: Path | None) -> int:
         done = [stage for stage in gates.recorded(run) if stage.passed]
         if done and done[-1].steps >= until:
             raise UserError(f"{path} has passed {done[-1].steps:,} steps already: give a larger --until", 2)
+        config = run.config()
+        gates.check_judgeable(rules, config, until)
         run.append_provenance(provenance.collect())
-        return _validate(run, run.config(), rules, until, done)
+        return _validate(run, config, rules, until, done)
 
 
 def _validate(
@@ -168,10 +173,13 @@ def _validate(
                 soft_wrap=True,
             )
             return INTERRUPTED
-        done.append(gates.judge(rules, steps, previous, gates.read_series(run), trainer.bounds.q))
+        stage = gates.judge(rules, steps, previous, gates.read_series(run), trainer.bounds.q)
+        if outcome.state != "finished":
+            stage = gates.unfinished(stage, outcome.step, outcome.state)
+        done.append(stage)
         gates.record(run, done)
-        _show_stage(console, done[-1])
-        if outcome.state != "finished" or not done[-1].passed:
+        _show_stage(console, stage)
+        if not stage.passed:
             console.print(
                 f"the gate at {steps:,} steps was not passed"
                 + (f" ({outcome.state}: {outcome.reason})" if outcome.reason else ""),
@@ -216,7 +224,7 @@ def _show_stage(console: Console, stage: gates.Stage) -> None:
     for column in ("found", "wanted", ""):
         table.add_column(column, justify="right", no_wrap=True)
     for check in stage.checks:
-        found = "not logged" if check.value is None else f"{check.value:.4g}"
+        found = check.note if check.value is None else f"{check.value:.4g}"
         table.add_row(check.name, found, check.limit, "ok" if check.passed else "[red]fails[/red]")
     console.print(table)
 
@@ -252,9 +260,7 @@ def _train(run: RunDirectory, config: Config, resumed: bool, fault: Fault | None
     raise_if_received()
     with display, injected(fault, trainer) if fault else contextlib.nullcontext():
         outcome = trainer.train()
-    if fault is not None:
-        return OK if outcome.state == "finished" else FAILED
-    return _finish(run, config, trainer, outcome, console)
+    return _finish(run, config, trainer, outcome, console, faulty=fault is not None)
 
 
 def _make_trainer(run: RunDirectory, config: Config, display: TerminalDisplay) -> Trainer:
@@ -270,7 +276,15 @@ def _make_trainer(run: RunDirectory, config: Config, display: TerminalDisplay) -
     return Trainer(config, run, make_env, evaluate_agent, display)  # type: ignore[arg-type]
 
 
-def _finish(run: RunDirectory, config: Config, trainer: Trainer, outcome: Outcome, console: Console) -> int:
+def _finish(
+    run: RunDirectory,
+    config: Config,
+    trainer: Trainer,
+    outcome: Outcome,
+    console: Console,
+    *,
+    faulty: bool,
+) -> int:
     console.print(
         f"{outcome.state} after {outcome.step} steps, {outcome.updates} updates, "
         f"{outcome.minutes:.1f} minutes" + (f": {outcome.reason}" if outcome.reason else ""),
@@ -278,16 +292,19 @@ def _finish(run: RunDirectory, config: Config, trainer: Trainer, outcome: Outcom
         soft_wrap=True,
     )
     if outcome.state == "interrupted":
-        console.print(f"go on with: av-td3 train --resume {run.path}", highlight=False, soft_wrap=True)
+        if not faulty:  # resumed, it would go on without the fault
+            console.print(f"go on with: av-td3 train --resume {run.path}", highlight=False, soft_wrap=True)
         return INTERRUPTED
     if outcome.state in ("failed", "stopped"):
-        console.print(f"last good checkpoint: {outcome.checkpoint}", highlight=False, soft_wrap=True)
+        kept = outcome.checkpoint or "none: no episode had ended yet"
+        console.print(f"last good checkpoint: {kept}", highlight=False, soft_wrap=True)
         console.print(f"find out why: av-td3 diagnose {run.path}", highlight=False, soft_wrap=True)
         return FAILED
     settings = config.evaluation
-    final_evaluation(
-        run, config, trainer.agent, console, episodes=settings.final_episodes, seed=settings.seed
-    )
+    if not faulty:
+        final_evaluation(
+            run, config, trainer.agent, console, episodes=settings.final_episodes, seed=settings.seed
+        )
     console.print(f"results:     {run.path}", highlight=False, soft_wrap=True)
     console.print(f"TensorBoard: tensorboard --logdir {run.tensorboard}", highlight=False, soft_wrap=True)
     console.print(f"diagnosis:   av-td3 diagnose {run.path}", highlight=False, soft_wrap=True)

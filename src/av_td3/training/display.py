@@ -66,7 +66,7 @@ class TerminalDisplay:
             self.console.print(f"step {progress.step} ({percent:.0f} %), left {left}: {line}", soft_wrap=True)
 
     def message(self, text: str) -> None:
-        self.console.print(text, soft_wrap=True, highlight=False)
+        self.console.print(text, soft_wrap=True, highlight=False, markup=False)
 
     def _left(self, step: int) -> str:
         elapsed = time.monotonic() - self._began

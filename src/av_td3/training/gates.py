@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import fnmatch
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import yaml
@@ -25,6 +26,8 @@ from av_td3.training.run_directory import RunDirectory, write_atomically
 Series = tuple[NDArray[np.float64], NDArray[np.float64]]  # steps, values
 REQUIRED_FOR_LONG_RUNS = 10_000
 LONG_RUN = 1_000_000
+MAY_BE_MISSING = 1_000
+"""Steps up to which a figure need not be there: learning begins about then."""
 
 
 class Criterion(BaseModel):
@@ -36,7 +39,7 @@ class Criterion(BaseModel):
     tag: str
     except_: tuple[str, ...] = Field(default=(), alias="except")
     """Parts of tags that a * in ``tag`` shall not stand for."""
-    figure: Literal["last", "mean", "max", "trend", "relative_trend"]
+    figure: Literal["last", "mean", "max", "ever", "trend", "relative_trend"]
     most: str | float | None = None
     least: str | float | None = None
     since: int = Field(default=0, alias="from")
@@ -51,7 +54,7 @@ class Gates(BaseModel):
 
     stages: tuple[int, ...]
     window: float = Field(gt=0, le=1)
-    criteria: tuple[Criterion, ...]
+    criteria: tuple[Criterion, ...] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ class Check:
     value: float | None
     limit: str
     passed: bool
+    note: str = ""
+    """Why there is no value."""
 
 
 @dataclass(frozen=True)
@@ -116,14 +121,41 @@ def judge(gates: Gates, steps: int, previous: int, series: dict[str, Series], bo
         figures = [_figure(criterion, series[tag], steps, previous, gates.window) for tag in tags]
         known = [f for f in figures if f is not None]
         if not known:
+            # A trend takes three rows: a stage of a few long episodes has none to fail by.
+            few = any(_inside(series[tag], previous, steps) for tag in tags)
             # Nothing to judge is a failure only where the run must have logged it by now.
-            missing_is_fine = not criterion.tag.startswith(("alerts/", "eval/")) and steps <= 1000
-            checks.append(Check(criterion.name, criterion.tag, None, comparison, missing_is_fine))
+            early = not criterion.tag.startswith(("alerts/", "eval/")) and steps <= MAY_BE_MISSING
+            note = "too few rows" if few else "not logged"
+            checks.append(Check(criterion.name, criterion.tag, None, comparison, few or early, note))
             continue
-        value = max(known) if criterion.most is not None else min(known)
+        value = np.max(known) if criterion.most is not None else np.min(known)  # NaN stays NaN, and fails
         passed = value <= limit if criterion.most is not None else value >= limit
         checks.append(Check(criterion.name, criterion.tag, float(value), comparison, bool(passed)))
     return Stage(steps, tuple(checks))
+
+
+def unfinished(stage: Stage, step: int, reason: str) -> Stage:
+    """A stage that training did not get to the end of: failed, whatever its figures say."""
+    check = Check("training got to the end of the stage", "step", step, f">= {stage.steps}", False, reason)
+    return Stage(stage.steps, (check, *stage.checks))
+
+
+def check_judgeable(gates: Gates, config: Config, until: int) -> None:
+    """Gates can be passed only by a run that learns before the first of them that asks for it.
+
+    Raises:
+        ConfigError: learning starts too late; the message says how to start it earlier.
+    """
+    asking = [steps for steps in (*gates.stages, until) if MAY_BE_MISSING < steps <= until]
+    train = config.train
+    learns = train.learning_starts + config.agent.critic_warmup / train.updates_per_step + train.log_interval
+    if asking and learns > min(asking):
+        raise ConfigError(
+            f"the policy's first update comes at step {learns:,.0f} (train.learning_starts "
+            f"{train.learning_starts:,}), after the gate at {min(asking):,} steps that judges it: "
+            "give --set train.learning_starts=1000 --set exploration.warmup_steps=1000, here and to the "
+            "run that is to be earned"
+        )
 
 
 def read_series(run: RunDirectory) -> dict[str, Series]:
@@ -174,11 +206,28 @@ def earned(run: RunDirectory, config: Config) -> str | None:
         return f"{run.path} has no gates.json: run av-td3 validate first"
     if failed or not any(steps >= REQUIRED_FOR_LONG_RUNS for steps in passed):
         return f"{run.path} did not pass the gate at {REQUIRED_FOR_LONG_RUNS:,} steps"
-    theirs = run.config()
-    for section in ("env", "agent", "exploration", "replay"):
-        if getattr(theirs, section) != getattr(config, section):
-            return f"{run.path} was validated with other settings in section {section!r}"
+    theirs, ours = _settings(run.config()), _settings(config)
+    other = [
+        f"{key} ({theirs.get(key)} there, {ours[key]} here)" for key in ours if ours[key] != theirs.get(key)
+    ]
+    if other:
+        return f"{run.path} was validated with other settings: {', '.join(other[:3])}"
     return None
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    """What a validation holds for: all that decides how an agent learns, by section.key."""
+    tree = config.model_dump(mode="json", include={"env", "agent", "exploration", "replay"})
+    tree["train"] = config.train.model_dump(include={"updates_per_step", "learning_starts"})
+
+    def flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                yield from flat(f"{prefix}{key}.", inner)
+        else:
+            yield prefix[:-1], value
+
+    return dict(flat("", tree))
 
 
 def _limit(criterion: Criterion, bound: float) -> float:
@@ -205,7 +254,16 @@ def _figure(criterion: Criterion, series: Series, steps: int, previous: int, win
     if criterion.figure == "last":
         until_now = values[at <= steps]
         return float(until_now[-1]) if len(until_now) else None
-    inside = values[(at > steps * (1 - window)) & (at <= steps)]
+    since = previous if criterion.figure == "ever" else steps * (1 - window)
+    inside = values[(at > since) & (at <= steps)]
+    if len(inside) == 0:
+        # One episode may be longer than the window: then the last that ended in this stage counts.
+        inside = values[(at > previous) & (at <= steps)][-1:]
     if len(inside) == 0:
         return None
-    return float(inside.max() if criterion.figure == "max" else inside.mean())
+    return float(inside.mean() if criterion.figure == "mean" else inside.max())
+
+
+def _inside(series: Series, previous: int, steps: int) -> bool:
+    at, _ = series
+    return bool(((at > previous) & (at <= steps)).any())
