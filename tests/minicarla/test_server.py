@@ -581,11 +581,11 @@ def test_pictures_come_after_events_and_a_failing_sensor_is_told(serve: Serve) -
 
 def test_answers_that_nobody_waits_for_come_along_or_a_little_later(serve: Serve) -> None:
     wire = serve(synchronous=True).wire()
-    wire.sock.sendall(msgpack.packb([0, 5, "draw_debug_shape", [[True], None]]))
+    wire.sock.sendall(msgpack.packb([0, 5, "reset_all_traffic_lights", [[True]]]))
     start = time.monotonic()
     assert wire.answer() == [1, 5, None, [[False]]]
     assert time.monotonic() - start < 1.0
-    batch = [msgpack.packb([0, n, "draw_debug_shape", [[True], None]]) for n in range(3)]
+    batch = [msgpack.packb([0, n, "reset_all_traffic_lights", [[True]]]) for n in range(3)]
     wire.sock.sendall(b"".join(batch) + msgpack.packb([0, 9, "version", [[False]]]))
     assert [wire.answer()[1] for _ in range(4)] == [0, 1, 2, 9]
 
