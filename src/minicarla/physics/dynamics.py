@@ -136,6 +136,10 @@ class _Tick:
         lock, grip, drag, rear, gyration, gears, steer_range, brake, parking, coasting, cornering = (
             parameters[7:]
         )
+        road = bodies.road_grip[rows]
+        if np.count_nonzero(road >= 0.0):
+            own = models.table()[models.GRIP, bodies.model[rows]]
+            grip = np.where(road >= 0.0, own * road, grip)
         throttle = bodies.throttle[rows]
         direction = 1.0 - 2.0 * bodies.reverse[rows]
         manual = bodies.manual_gear[rows]

@@ -23,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 GRAVITY = 9.81
+USUAL_FRICTION = 3.5
+"""CARLA's ``tire_friction`` of every blueprint: what the models' grip is for."""
 MAX_STEER_DEG = 70.0
 """Degrees that ``steer`` = 1 asks of the inner front wheel at rest: CARLA's ``max_steer_angle``.
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from minicarla.physics.models import USUAL_FRICTION
 from minicarla.wire.structs import (
     ActorAttribute,
     ActorAttributeValue,
@@ -119,6 +120,8 @@ WALKER_EXTENT = {"adult": (0.1877, 0.1877, 0.93), "child": (0.25, 0.25, 0.55)}
 WALKER_MASS = {"adult": 75.0, "child": 35.0}
 
 # id, size class, half sizes in metres
+FRICTION_TRIGGER = "static.trigger.friction"
+
 PROPS: tuple[tuple[str, str, tuple[float, float, float]], ...] = (
     ("static.prop.barrel", "small", (0.30, 0.30, 0.45)),
     ("static.prop.bench01", "medium", (0.80, 0.35, 0.45)),
@@ -172,6 +175,11 @@ def attribute(
     text = str(default).lower() if isinstance(default, bool) else str(default)
     values = list(recommended) or ([text] if modifiable else [])
     return ActorAttribute(name, int(kind), text, values, modifiable, restrict)
+
+
+def _friction_trigger() -> list[ActorAttribute]:
+    rows = [attribute("role_name", STRING, "trigger"), attribute("friction", FLOAT, USUAL_FRICTION)]
+    return rows + [attribute(f"extent_{axis}", FLOAT, "1.0") for axis in "xyz"]  # centimetres
 
 
 def _fixed(name: str, kind: AttributeType, value: object) -> ActorAttribute:
@@ -281,6 +289,7 @@ def definitions() -> tuple[ActorDefinition, ...]:
         )
         for name, size, _ in PROPS
     ]
+    rows.append((FRICTION_TRIGGER, _friction_trigger()))
     return tuple(
         ActorDefinition(uid, name, _tags(name), attributes)
         for uid, (name, attributes) in enumerate(rows, start=1)
@@ -353,7 +362,7 @@ def physics_control(type_id: str) -> VehiclePhysicsControl:
         steering_curve=[Vector2D(*point) for point in zip(*models.STEERING_CURVE, strict=True)],
         wheels=[
             WheelPhysicsControl(
-                tire_friction=3.5,
+                tire_friction=USUAL_FRICTION,
                 max_steer_angle=models.MAX_STEER_DEG if x > 0 else 0.0,
                 radius=radius,
                 max_handbrake_torque=0.0 if x > 0 else 3000.0,

@@ -40,6 +40,7 @@ _COLUMNS: tuple[tuple[str, Any, tuple[int, ...], Any], ...] = (
     ("reverse", np.bool_, (), False),
     ("manual_gear", np.bool_, (), False),
     ("gear", np.int32, (), 0),
+    ("road_grip", np.float64, (), -1.0),  # share of its usual grip on what it stands on; below 0: the tyres'
     ("wheel_angle", np.float64, (), 0.0),  # of the inner front wheel, degrees, positive to the right
     ("walk_direction", np.float64, (3,), 0.0),
     ("walk_speed", np.float64, (), 0.0),
@@ -79,6 +80,7 @@ class Bodies:
     reverse: NDArray[np.bool_]
     manual_gear: NDArray[np.bool_]
     gear: NDArray[np.int32]
+    road_grip: NDArray[np.float64]
     wheel_angle: NDArray[np.float64]
     walk_direction: NDArray[np.float64]
     walk_speed: NDArray[np.float64]

@@ -17,6 +17,7 @@ from minicarla.world import blueprints, placement
 from minicarla.world.actors import Actor, Prop, Sensor, Vehicle, Walker, WalkerController
 from minicarla.world.blueprints import AUTOPILOT_ROLE
 from minicarla.world.bodies import PROP, VEHICLE, WALKER
+from minicarla.world.friction import FrictionTrigger
 from minicarla.world.outlet import CarlaError
 from minicarla.world.sane import colour
 
@@ -47,6 +48,8 @@ def place(
         return _spawn_sensor(world, description, pose, parent, attachment)
     if kind == "controller":
         return _enter(world, WalkerController(world.new_id(), description, pose, parent, attachment))
+    if description.id == blueprints.FRICTION_TRIGGER:
+        return _enter(world, FrictionTrigger(world.new_id(), description, pose, parent, attachment))
     return _spawn_prop(world, description, pose, parent, attachment)
 
 

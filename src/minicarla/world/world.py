@@ -19,7 +19,7 @@ from minicarla.traffic.lights import TRIGGER, TrafficLights
 from minicarla.traffic.walkers import Pedestrians
 from minicarla.wire import snapshot, stream, structs
 from minicarla.wire.structs import AttachmentType
-from minicarla.world import blueprints, spawning
+from minicarla.world import blueprints, friction, spawning
 from minicarla.world.ackermann import AckermannController, Motion
 from minicarla.world.actors import Actor, Sensor, Spectator, TrafficLight, Vehicle, Walker
 from minicarla.world.bodies import PROP, VEHICLE, Bodies
@@ -93,6 +93,7 @@ class World:
         self._snapshots = SnapshotWriter()
         self._layout_stale = True
         self._attached: list[tuple[Actor, Actor]] = []
+        self._triggers: list[friction.FrictionTrigger] = []
         self._prompt: list[Sensor] = []
         self._slow: list[Sensor] = []
         self._unfinished = False
@@ -261,6 +262,8 @@ class World:
             self._lay_out()
         for actor, parent in self._attached:
             actor.follow(self.pose(parent), dt)
+        if self._triggers:
+            friction.spread(self._triggers, bodies)
         view = self.view
         view.frame, view.dt, view.time = self.frame, dt, self.elapsed
         view.weather, view.contacts = self.weather, contacts
@@ -276,6 +279,10 @@ class World:
         """Actors came or went: gather again what every tick goes through."""
         others = [actor for actor in self.actors.values() if not actor.embodied]
         self._attached = [(actor, actor.parent) for actor in others if actor.parent is not None]
+        triggers = [actor for actor in others if isinstance(actor, friction.FrictionTrigger)]
+        if self._triggers and not triggers:
+            friction.spread(triggers, self.bodies)
+        self._triggers = triggers
         self._snapshots.lay_out(self.bodies, others)
         self._prompt = [sensor for sensor in self.sensors if sensor.device.wire_type in _PROMPT]
         self._slow = [sensor for sensor in self.sensors if sensor.device.wire_type not in _PROMPT]
@@ -706,10 +713,12 @@ class World:
         usual = blueprints.physics_control(vehicle.type_id)
         control = vehicle.physics_control or usual
         pose = self.pose(vehicle)
+        road = float(self.bodies.road_grip[self.bodies.row(actor_id)])
         wheels = []
         for wheel, own in zip(control.wheels, usual.wheels, strict=True):
             x, y, z, *_ = compose(pose, Transform(*(0.01 * part for part in own.position)))
-            wheels.append(wheel._replace(position=structs.Vector3D(100.0 * x, 100.0 * y, 100.0 * z)))
+            wheel = wheel._replace(position=structs.Vector3D(100.0 * x, 100.0 * y, 100.0 * z))
+            wheels.append(wheel if road < 0.0 else wheel._replace(tire_friction=road * own.tire_friction))
         return control._replace(wheels=wheels)
 
     def set_physics_control(self, actor_id: int, control: structs.VehiclePhysicsControl) -> None:
