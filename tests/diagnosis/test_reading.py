@@ -169,6 +169,13 @@ def test_foreign_files_are_refused_in_words(tmp_path: Path, name: str, content: 
     assert name in loaded.unreadable[0]
 
 
+@pytest.mark.parametrize("content", [b"# Notes\n\nSome words.\n", b"# only\n\n# comments\n"])
+def test_a_text_that_is_no_table_is_not_called_empty(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "notes.txt").write_bytes(content)
+    (problem,) = load([tmp_path / "notes.txt"]).unreadable
+    assert "the file is empty" not in problem
+
+
 def test_a_bad_file_beside_a_good_one_is_only_noted(tmp_path: Path) -> None:
     write_run(tmp_path, healthy(1))
     (tmp_path / "events.out.tfevents.1800000000.x").write_bytes(b"")

@@ -14,7 +14,7 @@ import pytest
 from av_td3.diagnosis.aliases import CANONICAL, resolve, system_of
 from av_td3.diagnosis.engine import diagnose
 from av_td3.diagnosis.load import load
-from av_td3.diagnosis.model import INFO
+from av_td3.diagnosis.model import INFO, WARNING
 from av_td3.diagnosis.rules.stale_build import code_hash
 
 from .synthetic import START, healthy, leak_without_probe, renamed, write_events, write_run
@@ -156,11 +156,29 @@ def test_a_folder_of_run_directories(tmp_path: Path) -> None:
     assert [r.name for r in load([tmp_path]).runs] == ["a", "b"]
 
 
-@pytest.mark.parametrize("state", ["interrupted", "failed"])
+@pytest.mark.parametrize("state", ["interrupted", "failed", "stopped"])
 def test_status_says_how_a_run_ended(tmp_path: Path, state: str) -> None:
     run_directory(tmp_path, status_json={"state": state, "reason": "simulator gone"})
     f = next(f for f in diagnose(load([tmp_path]).runs[0]).findings if f.id == "run-interrupted")
     assert state in f.evidence[0].text and "simulator gone" in f.evidence[0].text
+
+
+def test_a_run_that_says_it_is_running_and_was_last_seen_days_ago_is_not(tmp_path: Path) -> None:
+    """kill -9 leaves no last word: only silence tells."""
+    made = healthy(12)
+    run_directory(tmp_path, status_json={"state": "running", "time": made.wall(made.steps)})
+    run = load([tmp_path]).runs[0]
+    f = next(f for f in diagnose(run).findings if f.id == "run-interrupted")
+    assert f.severity == WARNING and "last written" in f.evidence[0].text
+    run.status["time"] = time.time() - 60
+    assert not any(f.id == "run-interrupted" for f in diagnose(run).findings)
+
+
+def test_a_run_that_an_alert_stopped_is_not_said_to_have_crashed(tmp_path: Path) -> None:
+    reason = "alert actor_saturated (critical): 97 % of the policy's actions are at their bound"
+    run_directory(tmp_path, status_json={"state": "stopped", "reason": reason})
+    f = next(f for f in diagnose(load([tmp_path]).runs[0]).findings if f.id == "run-interrupted")
+    assert reason in f.evidence[0].text and "alert" in f.cause and "killed" not in f.cause
 
 
 def test_a_status_that_outlives_the_rows_is_a_freeze(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def checklist(run: Run, findings: list[Finding]) -> list[Check]:
             "the gradient clip holds",
             ("grad_actor_encoder", "grad_critic_encoder"),
         ),
-        _alerts(run),
+        _alerts(run, found),
         _falls(run, found, "critic_loss", "the critic's loss falls"),
         _falls(run, found, "td_error", "the TD error falls"),
         _returns(run, found),
@@ -123,11 +123,13 @@ def _by_finding(
     return Check(name, True, f"{s.tag}: median {number(s.median())}" if s is not None else "")
 
 
-def _alerts(run: Run) -> Check:
+def _alerts(run: Run, found: dict[str, Finding]) -> Check:
     alerts = [t for t in run.series if is_alert(t)]
     if not alerts:
         return Check("no alert fired", None, "no alerts are logged")
     fired = [t for t in alerts if float(np.nanmax(np.abs(run.series[t].value))) > 0]
+    if not fired and "alert-unreachable" in found:
+        return Check("no alert fired", None, f"{len(alerts)} alerts, all silent, which could not fire")
     return Check(
         "no alert fired", not fired, ", ".join(fired) if fired else f"{len(alerts)} alerts, all silent"
     )

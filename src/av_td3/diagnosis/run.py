@@ -64,8 +64,6 @@ class Run:
     """(last step before, first step after) of every continuation that overlaps."""
     tree: Path | None = None
     """Source tree that the run's code is compared with."""
-    last_activity: float = math.nan
-    """Latest sign of life outside the series: a status file's time."""
 
     # --- series ---------------------------------------------------------------------
 

@@ -49,10 +49,10 @@ def read_table(path: Path, store: Store) -> int:
     with path.open(newline="", encoding="utf-8-sig", errors="strict") as file:
         try:
             start = file.readline()
-            while start.startswith("#"):
+            while start and (start.startswith("#") or not start.strip()):
                 start = file.readline()
-            if not start.strip():
-                raise TableError("the file is empty")
+            if not start:
+                raise TableError("no table in it, only comments and empty lines")
             delimiter = max(",;\t", key=start.count)
             header = [h.strip() for h in next(csv.reader([start], delimiter=delimiter))]
             reader = csv.reader(file, delimiter=delimiter)

@@ -3,11 +3,37 @@
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 
-from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
+from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Severity, Skipped, number
 from ..run import Run
+
+SILENT = 1800.0
+"""Seconds without a word after which nothing writes any more: an evaluation takes minutes."""
+
+_UNKNOWN = (
+    "The record ends without a regular end: the process was killed, crashed (CARLA's client aborts "
+    "its process on a time-out: 'terminate called after throwing carla::client::TimeoutException'), hung "
+    "until somebody stopped it, or was stopped by hand. The events alone do not tell which.",
+    "Look at the last lines of the text log and at the exit status; run the simulator's client in "
+    "its own process with a deadline for each tick; resume from the last checkpoint.",
+)
+_STATED = {
+    "interrupted": (
+        "It was told to stop, by Ctrl-C or SIGTERM, and wrote a checkpoint.",
+        "Go on with it (av-td3 train --resume), if it was not meant to end.",
+    ),
+    "stopped": (
+        "An alert reached the level that the run was told to stop at (train.stop_on).",
+        "Cure what the alert names, then start anew or from the checkpoint of before.",
+    ),
+    "failed": (
+        "An error ended it.",
+        "The reason in status.json says which; cure it and resume from the last checkpoint.",
+    ),
+}
 
 
 def check(run: Run) -> Outcome:
@@ -16,16 +42,10 @@ def check(run: Run) -> Outcome:
         return Skipped("no steps")
     planned = run.hyper("steps")
     state = run.status.get("state")
-    if state == "interrupted" or state == "failed":
-        reason = run.status.get("reason") or run.status.get("error") or run.status.get("message") or ""
-        text = f"status.json says {state}" + (f": {reason}" if reason else "")
-        return _finding(
-            run,
-            [Evidence("status.json", last, None, text)],
-            planned.value if planned else None,
-            WARNING,
-            0.98,
-        )
+    ended = _ended(run, state)
+    if ended is not None:
+        evidence, sure, why = ended
+        return _finding(run, [evidence], planned.value if planned else None, WARNING, sure, why)
     if state == "finished":
         return Clear(f"status.json says finished, at step {last:,}")
     if planned is not None:
@@ -42,6 +62,36 @@ def check(run: Run) -> Outcome:
     if state == "running":
         return Clear("status.json says running")
     return _guess(run)
+
+
+def _ended(run: Run, state: object) -> tuple[Evidence, float, tuple[str, str]] | None:
+    """What status.json, or its silence, says of an end that is none; confidence; cause and fix."""
+    if isinstance(state, str) and state in _STATED:
+        reason = run.status.get("reason") or run.status.get("error") or run.status.get("message") or ""
+        text = f"status.json says {state}" + (f": {reason}" if reason else "")
+        return Evidence("status.json", run.last_step, None, text), 0.98, _STATED[state]
+    silent = _silent_for(run)
+    if state == "running" and silent is not None and silent > SILENT:
+        text = (
+            f"status.json says running, but was last written {_span(silent)} ago, and so was everything else"
+        )
+        return Evidence("status.json", run.last_step, silent, text), 0.9, _UNKNOWN
+    return None
+
+
+def _silent_for(run: Run) -> float | None:
+    """Seconds since the last sign of life of a run that says it is running."""
+    at = run.status.get("time")
+    _, last = run.wall_span
+    signs = [float(t) for t in (at, last) if isinstance(t, int | float) and math.isfinite(t)]
+    return time.time() - max(signs) if signs else None
+
+
+def _span(seconds: float) -> str:
+    for size, name in ((86400, "days"), (3600, "hours")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {name}"
+    return f"{seconds / 60:.0f} minutes"
 
 
 def _guess(run: Run) -> Outcome:
@@ -84,7 +134,12 @@ def _next_round(step: int) -> int:
 
 
 def _finding(
-    run: Run, evidence: list[Evidence], planned: float | None, severity: object, confidence: float
+    run: Run,
+    evidence: list[Evidence],
+    planned: float | None,
+    severity: Severity,
+    confidence: float,
+    why: tuple[str, str] = _UNKNOWN,
 ) -> Finding:
     last, seconds, rate = run.last_step, run.seconds, run.steps_per_second
     if math.isfinite(rate):
@@ -106,16 +161,10 @@ def _finding(
     share = f" ({last / planned:.0%} of {planned:,.0f})" if planned else ""
     return Finding(
         "run-interrupted",
-        severity,  # type: ignore[arg-type]
+        severity,
         f"The run was {'probably ' if confidence < 0.7 else ''}cut short at step {last:,}{share}",
         evidence,
-        "The record ends without a regular end: the process was killed, crashed (CARLA's client aborts "
-        "its process on "
-        "a time-out: 'terminate called after throwing carla::client::TimeoutException'), hung until somebody "
-        "stopped it, or was stopped by hand. The events alone do not tell which.",
-        "Look at the last lines of the text log and at the exit status; run the simulator's client in "
-        "its own process "
-        "with a deadline for each tick; resume from the last checkpoint.",
+        *why,
         confidence,
         onset=last,
     )
