@@ -179,6 +179,7 @@ def test_a_run_that_an_alert_stopped_is_not_said_to_have_crashed(tmp_path: Path)
     run_directory(tmp_path, status_json={"state": "stopped", "reason": reason})
     f = next(f for f in diagnose(load([tmp_path]).runs[0]).findings if f.id == "run-interrupted")
     assert reason in f.evidence[0].text and "alert" in f.cause and "killed" not in f.cause
+    assert f.severity == INFO
 
 
 def test_a_status_that_outlives_the_rows_is_a_freeze(tmp_path: Path) -> None:

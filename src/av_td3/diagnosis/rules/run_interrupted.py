@@ -45,7 +45,9 @@ def check(run: Run) -> Outcome:
     ended = _ended(run, state)
     if ended is not None:
         evidence, sure, why = ended
-        return _finding(run, [evidence], planned.value if planned else None, WARNING, sure, why)
+        # The alert, and what it is about, are findings of their own; that it ended the run was asked for.
+        severity = INFO if state == "stopped" else WARNING
+        return _finding(run, [evidence], planned.value if planned else None, severity, sure, why)
     if state == "finished":
         return Clear(f"status.json says finished, at step {last:,}")
     if planned is not None:
