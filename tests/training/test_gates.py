@@ -248,7 +248,7 @@ def test_a_users_file_and_its_mistakes(tmp_path):
             gates.load_gates(file)
 
 
-def test_a_million_steps_must_be_earned(tmp_path):
+def test_a_million_steps_must_be_earned(tmp_path, capsys):
     config = load_config("paper")
     with pytest.raises(UserError, match="validate"):
         command.check_earned(config, None)
@@ -259,11 +259,13 @@ def test_a_million_steps_must_be_earned(tmp_path):
         command.check_earned(config, run.path)
     passed = gates.Stage(10_000, (gates.Check("a", "t", 1.0, "<= 2", True),))
     failed = gates.Stage(10_000, (gates.Check("a", "t", 3.0, "<= 2", False),))
-    gates.record(run, [failed])
+    bundled = gates.load_gates()
+    gates.record(run, [failed], bundled)
     with pytest.raises(UserError, match="did not pass"):
         command.check_earned(config, run.path)
-    gates.record(run, [passed])
+    gates.record(run, [passed], bundled)
     command.check_earned(config, run.path)
+    assert capsys.readouterr().out == ""
     command.check_earned(load_config("paper", overrides=["train.seed=3", "train.steps=2000000"]), run.path)
     faster = load_config("paper", overrides=["train.updates_per_step=4"])
     with pytest.raises(UserError, match=r"train\.updates_per_step"):
@@ -272,6 +274,12 @@ def test_a_million_steps_must_be_earned(tmp_path):
     with pytest.raises(UserError, match=r"agent\.gamma \(0\.99 there, 0\.9 here\)"):
         command.check_earned(other, run.path)
     assert json.loads((run.path / "gates.json").read_text())[0]["passed"] is True
+
+    lax = bundled.model_copy(update={"criteria": bundled.criteria[:1]})
+    gates.record(run, [passed], lax)
+    assert gates.load_gates(run.path / "gates.yaml") == lax
+    command.check_earned(config, run.path)
+    assert "criteria of its own" in capsys.readouterr().out
 
 
 def test_the_bundled_gates_name_tags_that_runs_log():

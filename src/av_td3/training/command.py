@@ -177,7 +177,7 @@ def _validate(
         if outcome.state != "finished":
             stage = gates.unfinished(stage, outcome.step, outcome.state)
         done.append(stage)
-        gates.record(run, done)
+        gates.record(run, done, rules)
         _show_stage(console, stage)
         if not stage.passed:
             console.print(
@@ -205,9 +205,12 @@ def check_earned(config: Config, validated: Path | None) -> None:
     if validated is None:
         raise UserError(f"{config.train.steps:,} steps need a passed 10K gate; {how}", BAD_INPUT)
     with _one_line_errors():
-        reason = gates.earned(RunDirectory.open(validated), config)
+        run = RunDirectory.open(validated)
+        reason, own = gates.earned(run, config), gates.own_criteria(run)
     if reason:
         raise UserError(f"{reason}; {how}", BAD_INPUT)
+    if own:
+        Console().print(f"earned by criteria of its own: {run.path / 'gates.yaml'}", soft_wrap=True)
 
 
 def _until(config: Config, steps: int) -> TrainConfig:

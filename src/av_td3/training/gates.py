@@ -190,10 +190,21 @@ def recorded(run: RunDirectory) -> list[Stage]:
         raise ConfigError(f"cannot use {file}: {error}") from None
 
 
-def record(run: RunDirectory, stages: list[Stage]) -> None:
-    """Write ``gates.json`` into the run directory."""
+def record(run: RunDirectory, stages: list[Stage], gates: Gates) -> None:
+    """Write ``gates.json``, and beside it the criteria, into the run directory."""
+    write_atomically(run.path / "gates.yaml", yaml.safe_dump(_plain(gates), sort_keys=False))
     document = [{**asdict(stage), "passed": stage.passed} for stage in stages]
     write_atomically(run.path / "gates.json", json.dumps(document, indent=1))
+
+
+def own_criteria(run: RunDirectory) -> bool:
+    """Whether a validation went by other criteria than the bundled ones."""
+    kept = run.path / "gates.yaml"
+    return kept.exists() and _plain(load_gates(kept)) != _plain(load_gates())
+
+
+def _plain(gates: Gates) -> dict[str, Any]:
+    return gates.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
 def earned(run: RunDirectory, config: Config) -> str | None:
