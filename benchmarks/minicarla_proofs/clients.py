@@ -22,7 +22,7 @@ from typing import Any
 
 import carla
 
-from minicarla.wire import stream, structs
+from minicarla.wire import stream, structs, token
 from minicarla.wire.client import Caller, Subscription
 
 PATIENCE = 20.0
@@ -124,8 +124,7 @@ class Tap:
         self._subscription = Subscription(Caller("127.0.0.1", port, PATIENCE), stream_id, self._take)
 
     def _take(self, message: bytes) -> None:
-        (frame,) = struct.unpack_from("<Q", message, 8)
-        self.messages[frame] = hashlib.sha256(message).digest()
+        self.messages[stream.parse_header(message).frame] = hashlib.sha256(message).digest()
 
     def digest(self, first: int, last: int) -> str:
         """Of all messages of those frames; RuntimeError when one is missing."""
@@ -217,7 +216,7 @@ def camera_stream(port: int, actor_id: int) -> int:
     caller = Caller("127.0.0.1", port, PATIENCE)
     (actor,) = caller.call("get_actors_by_id", [actor_id], result=list[structs.Actor])
     caller.close()
-    return int(struct.unpack_from("<I", actor.stream_token)[0])
+    return token.unpack(actor.stream_token)[0]
 
 
 # ---------------------------------------------------------------------- memory

@@ -45,7 +45,7 @@ def drawn(shapes: list[Any]) -> list[dict[str, Any]]:
     for raw in shapes:
         shape = debug.read(raw)
         kind, points, size, text = _outline(shape.primitive)
-        colour = list(shape.colour)
+        colour = list(shape.color)
         out.append({"kind": kind, "points": _flat(points), "size": size, "text": text, "colour": colour})
     return out
 

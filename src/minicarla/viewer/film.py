@@ -98,7 +98,7 @@ def _chase(
         source.state()  # learns of the actors
         ego = source.ego()
         if ego is not None:
-            made = source.chase(ego, size, taken)
+            made = source.chase(ego, size)
             if made is not None:
                 return source.watch(made, taken)
         if time.monotonic() - began > PATIENCE:

@@ -12,7 +12,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -37,13 +36,20 @@ FAILURES = (OSError, CallError, WireError, struct.error, ValueError, IndexError,
 """What a simulator that goes away, or is none, may cause."""
 
 
-@dataclass
 class _Camera:
     """A camera that is being read."""
 
-    subscription: Subscription
-    message: bytes = b""
-    asked: float = 0.0
+    def __init__(self, caller: Caller, stream_id: int) -> None:
+        self.message = b""
+        self.asked = time.monotonic()
+        self.taken: Callable[[bytes], None] | None = None
+        """Who gets every message, besides."""
+        self.subscription = Subscription(caller, stream_id, self._received)
+
+    def _received(self, message: bytes) -> None:
+        self.message = message
+        if self.taken is not None:
+            self.taken(message)
 
 
 class Source:
@@ -255,12 +261,7 @@ class Source:
 
     # ------------------------------------------------------------------ cameras
 
-    def chase(
-        self,
-        followed: int | None,
-        size: tuple[int, int] = (640, 360),
-        taken: Callable[[bytes], None] | None = None,
-    ) -> int | None:
+    def chase(self, followed: int | None, size: tuple[int, int] = (640, 360)) -> int | None:
         """Follow an actor with a camera of this viewer's own; None takes the camera away.
 
         Returns the camera's id.  Raises CallError when the simulator refuses it.
@@ -298,7 +299,7 @@ class Source:
             )
             self._actors[actor.id] = actor
             self._chase = (followed, actor.id)
-            self._open(actor.id, taken)
+            self._open(actor.id)
             return actor.id
 
     @property
@@ -307,7 +308,7 @@ class Source:
         chase = self._chase
         return chase[1] if chase else None
 
-    def _open(self, actor_id: int, taken: Callable[[bytes], None] | None = None) -> _Camera | None:
+    def _open(self, actor_id: int) -> _Camera | None:
         """Begin to read a camera."""
         with self._lock:
             camera = self._cameras.get(actor_id)
@@ -320,24 +321,16 @@ class Source:
                 or not actor.description.id.startswith("sensor.camera.")
             ):
                 return None
-            stream_id = token.unpack(actor.stream_token)[0]
-            camera = _Camera(None, asked=time.monotonic())  # type: ignore[arg-type]
-
-            def received(message: bytes, camera: _Camera = camera) -> None:
-                camera.message = message
-                if taken is not None:
-                    taken(message)
-
-            camera.subscription = Subscription(self._caller, stream_id, received)
+            camera = _Camera(self._caller, token.unpack(actor.stream_token)[0])
             self._cameras[actor_id] = camera
             return camera
 
     def watch(self, actor_id: int, taken: Callable[[bytes], None]) -> None:
         """Hand every message of a camera to a function; ValueError when there is no such camera."""
-        camera = self._open(actor_id, taken)
+        camera = self._open(actor_id)
         if camera is None:
             raise ValueError(f"there is no camera {actor_id}")
-        camera.asked = float("inf")
+        camera.asked, camera.taken = float("inf"), taken
 
     def camera(self, actor_id: int) -> NDArray[np.uint8] | None:
         """(height, width, 3) BGR, the camera's latest picture made visible; None while there is none."""

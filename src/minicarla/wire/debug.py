@@ -5,13 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from minicarla.wire.schema import WireError, reader
-from minicarla.wire.structs import BoundingBox, Rotation, Vector3D
-
-
-class Colour(NamedTuple):
-    red: int = 255
-    green: int = 0
-    blue: int = 0
+from minicarla.wire.structs import BoundingBox, DebugShape, Rotation, Vector3D
 
 
 class Point(NamedTuple):
@@ -46,18 +40,9 @@ TABLE: tuple[type, ...] = (Point, Line, Arrow, Box, String, Point, Line, Arrow, 
 """Index on the wire -> fields; the last four are those of ``draw_hud_*``."""
 
 
-class Shape(NamedTuple):
-    """``life_time``: seconds; 0 for ever, below 0 one frame."""
-
-    primitive: Any
-    colour: Colour = Colour()
-    life_time: float = -1.0
-    persistent: bool = True
-
-
-def read(shape: Any) -> Shape:
+def read(shape: Any) -> DebugShape:
     """A drawing from decoded msgpack, its primitive one of ``TABLE``; :class:`WireError` when it is none."""
-    drawn: Shape = reader(Shape)(shape)
+    drawn: DebugShape = reader(DebugShape)(shape)
     variant = drawn.primitive
     if type(variant) is not list or len(variant) != 2 or type(variant[0]) is not int:
         raise WireError("expected a drawing [index, fields]")
@@ -66,6 +51,6 @@ def read(shape: Any) -> Shape:
     return drawn._replace(primitive=reader(TABLE[variant[0]])(variant[1]))
 
 
-def write(shape: Shape) -> list[Any]:
+def write(shape: DebugShape) -> list[Any]:
     """What :func:`read` reads."""
     return [[TABLE.index(type(shape.primitive)), shape.primitive], *shape[1:]]

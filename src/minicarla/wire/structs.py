@@ -303,7 +303,9 @@ class Colour(NamedTuple):
 
 
 class DebugShape(NamedTuple):
+    """A drawing of ``world.debug``; see ``debug`` for its primitive."""
+
     primitive: Any  # [index, fields]: point, line, arrow, box, string and their head-up forms
     color: Colour
-    life_time: float
+    life_time: float  # seconds; 0 for ever, below 0 one frame
     persistent_lines: bool

@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from minicarla.wire.debug import Shape, String
+from minicarla.wire.debug import String
+from minicarla.wire.structs import DebugShape
 
 MOST = 4096
 """Drawings that are kept; the oldest go first."""
@@ -20,9 +21,9 @@ class Drawings:
     """The drawings of one episode."""
 
     def __init__(self) -> None:
-        self._shapes: deque[tuple[float, Shape]] = deque(maxlen=MOST)
+        self._shapes: deque[tuple[float, DebugShape]] = deque(maxlen=MOST)
 
-    def add(self, shape: Shape, now: float) -> None:
+    def add(self, shape: DebugShape, now: float) -> None:
         """Keep a drawing made at ``now`` seconds for as long as it says; ValueError when it is no place."""
         if not all(math.isfinite(number) for number in _numbers(shape.primitive)):
             raise ValueError("a drawing has a coordinate that is no number")
@@ -32,7 +33,7 @@ class Drawings:
         life = math.inf if shape.life_time == 0.0 else max(shape.life_time, ONE_FRAME)
         self._shapes.append((now + life, shape))
 
-    def shown(self, now: float) -> list[Shape]:
+    def shown(self, now: float) -> list[DebugShape]:
         """Those that are still to be seen, oldest first."""
         if any(until <= now for until, _ in self._shapes):
             self._shapes = deque((item for item in self._shapes if item[0] > now), MOST)
