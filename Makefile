@@ -1,4 +1,4 @@
-# `make train` and `make test` each work alone on a fresh machine with Python 3.10-3.12, make and git.
+# `make train` and `make test` each work alone on a fresh machine with Python 3.10-3.12, a C compiler, make and git.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,7 @@ help:            ## show this list
 
 install: $(STAMP)  ## create the virtual environment with everything in it
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml setup.py constraints.txt $(shell find src -name '*.p[yx][xd]')
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(STAMP)
@@ -25,6 +25,7 @@ test: $(STAMP)   ## run the tests (under 10 minutes on 2 cores)
 lint: $(STAMP)   ## style, types, and who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint --max-line-length 110 src
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -42,4 +43,5 @@ mutants: $(STAMP) ## put faults into the update and the replay: a test must fail
 	$(BIN)/python -m benchmarks.mutants
 
 clean:           ## remove the virtual environment and caches (not the runs)
+	find src -name "*.so" -delete
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info

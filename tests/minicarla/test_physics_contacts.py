@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from minicarla.physics import MODELS, Physics, models
 from minicarla.physics.contacts import Box as Rectangle
-from minicarla.physics.contacts import meeting, near_pairs, penetration
+from minicarla.physics.contacts import Solids, meeting
+from minicarla.physics.kernels import Motion
 from minicarla.world.bodies import Bodies
 from tests.minicarla.physics_world import DT, Box, Track, add_vehicle, add_walker, plain
 
@@ -269,54 +270,77 @@ boxes = st.tuples(
 )
 
 
+def separation(dx, dy, yaw_a, yaw_b, extent_a, extent_b) -> np.ndarray:
+    """Separating axes of two rectangles, written down anew: how deep they overlap, (n,)."""
+    ca, sa, cb, sb = np.cos(yaw_a), np.sin(yaw_a), np.cos(yaw_b), np.sin(yaw_b)
+    (la, wa), (lb, wb) = extent_a.T[:2], extent_b.T[:2]
+    depths = []
+    for x, y in ((ca, sa), (-sa, ca), (cb, sb), (-sb, cb)):
+        reach_a = la * np.abs(x * ca + y * sa) + wa * np.abs(y * ca - x * sa)
+        reach_b = lb * np.abs(x * cb + y * sb) + wb * np.abs(y * cb - x * sb)
+        depths.append(reach_a + reach_b - np.abs(x * dx + y * dy))
+    return np.min(depths, axis=0)
+
+
+def motion_of(bodies: Bodies, *statics: Box) -> Motion:
+    """All bodies as they are, with the pairs that are near each other found."""
+    motion = Motion(bodies, Solids(statics))
+    motion.begin()
+    motion.stand(motion.lift)
+    motion.find_near(DT)
+    return motion
+
+
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(boxes, boxes)
 def test_separating_axes_agree_with_points_and_the_push_separates(a, b):
-    def deep(a, b):
-        return [
-            float(v[0])
-            for v in penetration(
-                np.array([b[0] - a[0]]),
-                np.array([b[1] - a[1]]),
-                np.array([a[2]]),
-                np.array([b[2]]),
-                np.array([[*a[3:], 1.0]]),
-                np.array([[*b[3:], 1.0]]),
-            )
-        ]
+    def overlap(a, b):
+        bodies = Bodies()
+        for k, (x, y, yaw, length, width) in enumerate((a, b)):
+            add_vehicle(bodies, k, x, y, yaw=np.degrees(yaw))
+            bodies.extent[k, :2] = length, width
+        return motion_of(bodies).overlapping() == [(0, 1)]
 
-    depth, nx, ny = deep(a, b)
     # Points of b in a: if any is well inside, the boxes overlap.
     u, v = (g.ravel() for g in np.meshgrid(np.linspace(-1, 1, 41), np.linspace(-1, 1, 41)))
     x = b[0] + b[3] * u * np.cos(b[2]) - b[4] * v * np.sin(b[2]) - a[0]
     y = b[1] + b[3] * u * np.sin(b[2]) + b[4] * v * np.cos(b[2]) - a[1]
     along, across = x * np.cos(a[2]) + y * np.sin(a[2]), y * np.cos(a[2]) - x * np.sin(a[2])
-    inside = bool(((np.abs(along) < a[3]) & (np.abs(across) < a[4])).any())
+    inside = bool(((np.abs(along) < a[3] - 1e-9) & (np.abs(across) < a[4] - 1e-9)).any())
     if inside:
-        assert depth > 0.0
-    if depth > 0.0:
-        pushed = (b[0] + (depth + 1e-6) * nx, b[1] + (depth + 1e-6) * ny, *b[2:])
-        assert deep(a, pushed)[0] <= 0.0
-    elif depth < -1e-9:
-        assert not inside
+        assert overlap(a, b)
+    if overlap(a, b):
+        rectangles = (Rectangle(x, y, np.cos(yaw), np.sin(yaw), *half) for x, y, yaw, *half in (a, b))
+        depth, nx, ny = meeting(*rectangles, 0.0, 0.0, 0.0)
+        assert depth >= 0.0
+        assert not overlap(a, (b[0] + (depth + 1e-6) * nx, b[1] + (depth + 1e-6) * ny, *b[2:]))
 
 
 def test_broad_phase_finds_every_pair():
     rng = np.random.default_rng(0)
-    x, y, reach = rng.uniform(0, 80, 70), rng.uniform(0, 80, 70), rng.uniform(0.2, 6, 70)
-    i, j = near_pairs(x, y, reach)
-    found = set(zip(i.tolist(), j.tolist(), strict=True))
-    true = {
+    bodies = Bodies()
+    for k in range(70):
+        add_vehicle(bodies, k, *rng.uniform(0, 40, 2), yaw=rng.uniform(-180, 180))
+        bodies.extent[k, :2] = rng.uniform(0.2, 4.0, 2)
+    motion = motion_of(bodies)
+    x, y = bodies.position[:, 0], bodies.position[:, 1]
+    reach = np.hypot(bodies.extent[:, 0], bodies.extent[:, 1]) + 12.0 * DT * DT + 0.1
+    near = {
         (a, b)
         for a in range(70)
         for b in range(a + 1, 70)
         if np.hypot(x[a] - x[b], y[a] - y[b]) < reach[a] + reach[b]
     }
-    assert found == true
+    assert set(motion.pairs_near()) == near and len(near) > 100
+    yaw = np.radians(bodies.rotation[:, 1])
+    a, b = np.triu_indices(70, 1)
+    depth = separation(x[b] - x[a], y[b] - y[a], yaw[a], yaw[b], bodies.extent[a], bodies.extent[b])
+    touching = list(zip(a[depth > 0.0].tolist(), b[depth > 0.0].tolist(), strict=True))
+    assert motion.overlapping() == touching and len(touching) > 20
 
 
 def test_the_grid_of_solids_finds_what_every_box_alone_would():
-    """Against the same boxes looked at one by one: a fleet among 300 random boxes, one tick each."""
+    """Against the same boxes looked at one by one: a fleet among 300 random boxes."""
     rng = np.random.default_rng(1)
     statics = [
         Box((*rng.uniform(-150, 150, 2), 1.0), (*rng.uniform(0.1, 12, 2), 1.0), yaw=rng.uniform(-180, 180))
@@ -326,24 +350,20 @@ def test_the_grid_of_solids_finds_what_every_box_alone_would():
     for k in range(200):
         model = MODELS[k % len(MODELS)].id
         add_vehicle(bodies, k, *rng.uniform(-180, 180, 2), yaw=rng.uniform(-180, 180), model=model)
-    start = bodies.position.copy(), bodies.rotation.copy()
-    whole = Physics(plain(*statics))
     bodies.velocity[:, :2] = rng.uniform(-40, 40, (200, 2))
-    solids = whole._solids
-    size = np.hypot(bodies.extent[:, 0], bodies.extent[:, 1])
-    body, box = solids.near(start[0][:, 0], start[0][:, 1], size)
-    found = set(zip(body.tolist(), box.tolist(), strict=True))
+    found = {(a, -1 - b) for a, b in motion_of(bodies, *statics).overlapping() if b < 0}
+    true = set()
     for m, static in enumerate(statics):
-        depth, _, _ = penetration(
-            static.centre[0] - start[0][:, 0],
-            static.centre[1] - start[0][:, 1],
-            np.radians(start[1][:, 1]),
-            np.full(200, np.radians(static.yaw)),
+        depth = separation(
+            static.centre[0] - bodies.position[:, 0],
+            static.centre[1] - bodies.position[:, 1],
+            np.radians(bodies.rotation[:, 1]),
+            np.radians(static.yaw),
             bodies.extent,
-            np.tile(static.extent, (200, 1)),
+            np.array([static.extent]),
         )
-        for k in np.flatnonzero(depth > 0.0):
-            assert (int(k), m) in found
+        true |= {(int(k), m) for k in np.flatnonzero(depth > 0.0)}
+    assert found == true and len(true) > 20
 
 
 class Ramp:

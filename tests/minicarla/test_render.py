@@ -12,7 +12,6 @@ from minicarla import maps
 from minicarla.geometry import Transform, compose, rotation_matrix
 from minicarla.sensors.boxes import static_boxes
 from minicarla.sensors.raster.geometry import FAR, STATIC_IDS, GeometryPicture
-from minicarla.sensors.raster.painter import Scene
 from minicarla.sensors.raster.picture import ColourPicture
 from minicarla.sensors.raster.terrain import terrain_of
 from minicarla.sensors.tags import Tag
@@ -200,7 +199,7 @@ def test_occlusion_drops_nothing_that_shows(town, monkeypatch):
         return out
 
     culled = pictures()
-    monkeypatch.setattr(Scene, "_hidden", lambda self, plan, *_: np.zeros(len(plan.alive), np.bool_))
+    picture._scene._look.hides = False
     for one, other in zip(culled, pictures(), strict=True):
         assert (one != other).mean() < 1e-4
 

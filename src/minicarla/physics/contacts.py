@@ -56,128 +56,47 @@ class Solids:
         self.yaw = np.radians(np.array([box.yaw for _, box in kept], np.float64))
         self.cos, self.sin = np.cos(self.yaw), np.sin(self.yaw)
         # A car in town, and what is long or fast; few boxes are within the reach of a car.
-        self._grids = [_Grid(self, reach) for reach in _REACHES] if kept else []
+        self.grids = [Grid(self, reach) for reach in _REACHES] if kept else []
 
     def __len__(self) -> int:
         return len(self.index)
 
-    def near(self, x: Floats, y: Floats, reach: Floats) -> tuple[Ints, Ints]:
-        """Pairs (body, box) of boxes closer than ``reach`` (n,) to the bodies' places (n,)."""
-        if not self._grids:
-            return _NONE, _NONE
-        most = float(reach.max())
-        if most <= _REACHES[0]:
-            body, box = self._grids[0].look_up(x, y)
-        else:
-            parts = []
-            low = 0.0
-            for limit, grid in zip((*_REACHES, np.inf), (*self._grids, None), strict=True):
-                rows = np.flatnonzero((reach > low) & (reach <= limit))
-                low = limit
-                if not len(rows):
-                    continue
-                if grid is None:  # too far for any grid: all boxes
-                    parts.append((np.repeat(rows, len(self)), np.tile(np.arange(len(self)), len(rows))))
-                else:
-                    found, box = grid.look_up(x[rows], y[rows])
-                    parts.append((rows[found], box))
-            body = np.concatenate([p[0] for p in parts])
-            box = np.concatenate([p[1] for p in parts])
-        if not len(body):
-            return _NONE, _NONE
-        dx, dy = x[body] - self.centre[box, 0], y[body] - self.centre[box, 1]
-        cos, sin = self.cos[box], self.sin[box]
-        r = reach[body]
-        close = (np.abs(dx * cos + dy * sin) < self.extent[box, 0] + r) & (
-            np.abs(dy * cos - dx * sin) < self.extent[box, 1] + r
-        )
-        return body[close], box[close]
 
+class Grid:
+    """Square cells, each with the boxes that come within ``reach`` of any point in it.
 
-class _Grid:
-    """Square cells, each with the boxes that come within ``reach`` of any point in it."""
+    x0, y0: their corner.  cell: metres.  across, down: their number; cell (i, j) is number i * down + j.
+    start: (cells + 1,) where each one's boxes begin among ``members``.
+    """
 
     def __init__(self, solids: Solids, reach: float) -> None:
         radius = np.hypot(solids.extent[:, 0], solids.extent[:, 1])
         low = (solids.centre[:, :2] - radius[:, None]).min(axis=0) - reach
         high = (solids.centre[:, :2] + radius[:, None]).max(axis=0) + reach
-        self._cell = cell = max(_CELL, float((high - low).max()) / _MOST_CELLS)
+        self.cell = cell = max(_CELL, float((high - low).max()) / _MOST_CELLS)
         # A border of empty cells stands for all that lies outside.
-        self._x0, self._y0 = (low - 2.0 * cell).tolist()
-        self._across, self._down = (np.ceil((high - low) / cell).astype(int) + 4).tolist()
+        self.x0, self.y0 = (low - 2.0 * cell).tolist()
+        self.across, self.down = (np.ceil((high - low) / cell).astype(int) + 4).tolist()
         margin = reach + cell * math.sqrt(0.5)
         where, which = [], []
         for m in range(len(solids)):
-            x, y = solids.centre[m, 0] - self._x0, solids.centre[m, 1] - self._y0
+            x, y = solids.centre[m, 0] - self.x0, solids.centre[m, 1] - self.y0
             span = float(radius[m]) + margin
-            i = np.arange(max(1, int((x - span) / cell)), min(self._across - 1, int((x + span) / cell) + 1))
-            j = np.arange(max(1, int((y - span) / cell)), min(self._down - 1, int((y + span) / cell) + 1))
+            i = np.arange(max(1, int((x - span) / cell)), min(self.across - 1, int((x + span) / cell) + 1))
+            j = np.arange(max(1, int((y - span) / cell)), min(self.down - 1, int((y + span) / cell) + 1))
             dx, dy = ((i + 0.5) * cell - x)[:, None], (j + 0.5) * cell - y
             cos, sin = solids.cos[m], solids.sin[m]
             near = (np.abs(dx * cos + dy * sin) <= solids.extent[m, 0] + margin) & (
                 np.abs(dy * cos - dx * sin) <= solids.extent[m, 1] + margin
             )
-            cells = (i[:, None] * self._down + j)[near]
+            cells = (i[:, None] * self.down + j)[near]
             where.append(cells)
             which.append(np.full(len(cells), m))
         cells = np.concatenate(where)
         order = np.argsort(cells, kind="stable")
-        self._members = np.concatenate(which)[order]
-        self._start = np.searchsorted(cells[order], np.arange(self._across * self._down))
-        self._count = np.bincount(cells, minlength=self._across * self._down)
-
-    def look_up(self, x: Floats, y: Floats) -> tuple[Ints, Ints]:
-        """Pairs (index of a place, box) of all boxes that the places' cells list."""
-        scale = 1.0 / self._cell
-        i = np.minimum(np.maximum((x - self._x0) * scale, 0.0), self._across - 1.0).astype(np.int64)
-        j = np.minimum(np.maximum((y - self._y0) * scale, 0.0), self._down - 1.0).astype(np.int64)
-        cell = i * self._down + j
-        count = self._count[cell]
-        if not np.count_nonzero(count):
-            return _NONE, _NONE
-        body = np.repeat(np.arange(len(x)), count)
-        before = np.cumsum(count) - count
-        return body, self._members[np.arange(len(body)) + (self._start[cell] - before)[body]]
-
-
-def near_pairs(x: Floats, y: Floats, reach: Floats) -> tuple[Ints, Ints]:
-    """Pairs (i, j) of discs of radius ``reach`` that overlap: sort and sweep along x."""
-    n = len(x)
-    if n < 2:
-        return _NONE, _NONE
-    order = np.argsort(x, kind="stable")
-    xs = x[order]
-    count = np.searchsorted(xs, xs + 2.0 * reach.max()) - np.arange(n) - 1
-    total = int(count.sum())
-    if not total:
-        return _NONE, _NONE
-    first = np.repeat(np.arange(n), count)
-    second = first + 1 + np.arange(total) - np.repeat(np.cumsum(count) - count, count)
-    i, j = order[first], order[second]
-    close = (x[i] - x[j]) ** 2 + (y[i] - y[j]) ** 2 < (reach[i] + reach[j]) ** 2
-    i, j = i[close], j[close]
-    return np.minimum(i, j), np.maximum(i, j)
-
-
-def penetration(
-    dx: Floats, dy: Floats, yaw_a: Floats, yaw_b: Floats, extent_a: Floats, extent_b: Floats
-) -> tuple[Floats, Floats, Floats]:
-    """How deep boxes overlap: (depth, nx, ny), the normal from a to b; depth <= 0 where apart.
-
-    dx, dy: from a's centre to b's.  Separating axes of two rectangles.
-    """
-    ca, sa, cb, sb = np.cos(yaw_a), np.sin(yaw_a), np.cos(yaw_b), np.sin(yaw_b)
-    c, s = np.abs(ca * cb + sa * sb), np.abs(sb * ca - cb * sa)
-    al, aw, bl, bw = extent_a[:, 0], extent_a[:, 1], extent_b[:, 0], extent_b[:, 1]
-    ax = np.stack([ca, -sa, cb, -sb])
-    ay = np.stack([sa, ca, sb, cb])
-    along = ax * dx + ay * dy
-    depth = np.stack([al + bl * c + bw * s, aw + bl * s + bw * c, bl + al * c + aw * s, bw + al * s + aw * c])
-    depth -= np.abs(along)
-    best = depth.argmin(axis=0)
-    pick = np.arange(len(dx))
-    sign = np.where(along[best, pick] < 0.0, -1.0, 1.0)
-    return depth[best, pick], ax[best, pick] * sign, ay[best, pick] * sign
+        self.reach = reach
+        self.members = np.concatenate(which)[order]
+        self.start = np.searchsorted(cells[order], np.arange(self.across * self.down + 1))
 
 
 class Box(NamedTuple):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.physics import models
-from minicarla.physics.dynamics import CHARACTERISTIC_SPEED, ROLLING
+from minicarla.physics.models import CHARACTERISTIC_SPEED, ROLLING
 
 Floats = NDArray[np.float64]
 

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.geometry import Transform
-from minicarla.sensors.raster.ground import TAGS, TERRAIN, ground_of
+from minicarla.sensors.cache import per_map
+from minicarla.sensors.raster.ground import TAGS, TERRAIN, Ground, ground_of
 from minicarla.sensors.raster.painter import NEAR, Camera, Eye, Scene, eye_of
-from minicarla.sensors.raster.picture import SHIFT, fixed_point, ground_homography, texture_matrix
+from minicarla.sensors.raster.picture import ground_homography
 from minicarla.sensors.raster.terrain import terrain_of
 from minicarla.sensors.tags import Tag
 from minicarla.world.bodies import Bodies
@@ -39,7 +40,7 @@ class GeometryPicture:
     def __init__(self, width: int, height: int, fov: float) -> None:
         self.camera = Camera(width, height, fov)
         self._scene = Scene(self.camera)
-        self._face = np.zeros((height, width), np.int32)
+        self._face = np.zeros((height, width), np.uint32)
         self._x = ((np.arange(width) + 0.5 - 0.5 * width) / self.camera.focal).astype(np.float32)
         self._y = ((np.arange(height) + 0.5 - 0.5 * height) / self.camera.focal).astype(np.float32)[:, None]
         self._grounds: OrderedDict[tuple[float, ...], tuple[NDArray[np.float32], NDArray[np.bool_]]] = (
@@ -51,13 +52,10 @@ class GeometryPicture:
         """Draw the scene as seen from ``pose``."""
         bodies, pose = terrain_of(roadmap).flatten(bodies, pose)
         eye = eye_of(pose)
-        quads = self._scene.look(roadmap, bodies, eye, shadows=False)
-        face = self._face
-        face.fill(0)
-        fill = cv2.fillConvexPoly
-        for number, points in enumerate(fixed_point(quads), 1):
-            fill(face, points, number, 8, SHIFT)
-        self._tables = (roadmap, bodies, eye, quads)
+        seen = self._scene.look(roadmap, bodies, eye, shadows=False)
+        self._face.fill(0)
+        seen.paint(self._face, np.arange(1, len(seen) + 1, dtype=np.uint32))
+        self._tables = (roadmap, bodies, eye, seen)
 
     def _below(self, eye: Eye) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Depth of level ground at height 0, and where it is seen."""
@@ -81,18 +79,19 @@ class GeometryPicture:
     @property
     def depth(self) -> NDArray[np.float32]:
         """Metres along the optical axis."""
-        _, _, eye, quads = self._tables
+        _, _, eye, seen = self._tables
         ground, _ = self._below(eye)
-        count = len(quads.row)
+        count = len(seen)
         if not count:
             return ground.copy()
-        # On a plane n . p = d, 1 / depth = n . (x, y, 1) / d, which is linear in the pixel.
+        # 1 / depth is linear in the pixel.
         inverse = np.zeros((3, count + 1), np.float32)
-        inverse[:, 1:] = self._scene.planes(quads).T
+        inverse[:, 1:] = seen.planes().T
         nearest = np.zeros(count + 1, np.float32)
         farthest = np.zeros(count + 1, np.float32)
-        nearest[1:] = np.maximum(quads.ahead.min(1), NEAR)
-        farthest[1:] = quads.ahead.max(1)
+        ahead = seen.ahead()
+        nearest[1:] = np.maximum(ahead.min(1), NEAR)
+        farthest[1:] = ahead.max(1)
         face = self._face
         value = inverse[0].take(face)
         value *= self._x
@@ -100,7 +99,7 @@ class GeometryPicture:
         part *= self._y
         value += part
         value += inverse[2].take(face)
-        # Where an edge's last pixel reaches beyond its face, the face's own range holds.
+        # Where a pixel's middle is beyond a thin face, the face's own range holds.
         with np.errstate(divide="ignore"):
             np.divide(1.0, value, out=value)
         value[value <= 0.0] = np.inf
@@ -111,14 +110,14 @@ class GeometryPicture:
     @property
     def tag(self) -> NDArray[np.uint8]:
         """Semantic tags."""
-        roadmap, bodies, eye, quads = self._tables
-        _, seen = self._below(eye)
+        roadmap, bodies, eye, seen = self._tables
+        _, is_ground = self._below(eye)
         out = np.full(self._face.shape, int(Tag.SKY), np.uint8)
-        rows = np.nonzero(seen.any(1))[0]
+        rows = np.nonzero(is_ground.any(1))[0]
         if len(rows):
             first = int(rows[0])
             ground = ground_of(roadmap)
-            matrix = texture_matrix(ground, ground_homography(eye, self.camera), 0, first)
+            matrix = _to_texture(ground) @ ground_homography(eye, self.camera) @ _from_row(first)
             labels: Any = cv2.warpPerspective(
                 ground.labels,
                 matrix,
@@ -127,21 +126,35 @@ class GeometryPicture:
                 borderMode=cv2.BORDER_CONSTANT,
                 borderValue=TERRAIN,
             )
-            np.copyto(out[first:], TAGS.take(labels), where=seen[first:])
-        table = np.zeros(len(quads.row) + 1, np.uint8)
-        of = np.concatenate([self._static_column(roadmap, "tag"), bodies.tag])
-        table[1:] = of[quads.owner]
+            np.copyto(out[first:], TAGS.take(labels), where=is_ground[first:])
+        table = np.zeros(len(seen) + 1, np.uint8)
+        table[1:] = np.concatenate([_static_tags(roadmap), bodies.tag])[seen.owners()]
         np.copyto(out, table.take(self._face), where=self._face > 0)
         return out
 
     @property
     def instance(self) -> NDArray[np.uint16]:
         """Instance ids: the actor's, or :data:`STATIC_IDS` and up; 0 on ground and sky."""
-        _, bodies, _, quads = self._tables
-        table = np.zeros(len(quads.row) + 1, np.uint16)
-        ids = np.concatenate([self._scene.still + STATIC_IDS, bodies.id])
-        table[1:] = (ids & 0xFFFF)[quads.owner]
+        roadmap, bodies, _, seen = self._tables
+        table = np.zeros(len(seen) + 1, np.uint16)
+        ids = np.concatenate([np.arange(len(roadmap.statics)) + STATIC_IDS, bodies.id])
+        table[1:] = (ids & 0xFFFF)[seen.owners()]
         return table.take(self._face)
 
-    def _static_column(self, roadmap: Any, name: str) -> NDArray[np.uint8]:
-        return np.array([getattr(roadmap.statics[k], name) for k in self._scene.still], np.uint8)
+
+def _to_texture(ground: Ground) -> NDArray[np.float64]:
+    """(3, 3) from places on the ground to the texture's pixels, counted from their middles."""
+    scale = 1.0 / ground.resolution
+    return np.array(
+        [[scale, 0.0, -ground.x0 * scale - 0.5], [0.0, scale, -ground.y0 * scale - 0.5], [0.0, 0.0, 1.0]]
+    )
+
+
+def _from_row(first: int) -> NDArray[np.float64]:
+    """(3, 3) from pixels, counted from the middles of those of row ``first``, to pixel coordinates."""
+    return np.array([[1.0, 0.0, 0.5], [0.0, 1.0, first + 0.5], [0.0, 0.0, 1.0]])
+
+
+@per_map
+def _static_tags(roadmap: Any) -> NDArray[np.uint8]:
+    return np.array([static.tag for static in roadmap.statics], np.uint8)

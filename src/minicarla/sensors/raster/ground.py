@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.sensors.cache import per_map
+from minicarla.sensors.raster import kernels
 from minicarla.sensors.tags import Tag
 
 FINEST = 0.1  # metres a pixel
@@ -58,7 +59,7 @@ class Ground:
         shape = (int(np.ceil(height / self.resolution)), int(np.ceil(width / self.resolution)))
         self.labels = np.full(shape, TERRAIN, np.uint8)
         self._draw(roadmap)
-        self.levels = self._colours()
+        self.pyramid = kernels.Pyramid(self._colours(), self.x0, self.y0, self.resolution)
 
     def _pixels(self, points: Any) -> NDArray[np.int32]:
         """Fixed-point texture coordinates of world points (n, 2 or more)."""
@@ -81,8 +82,8 @@ class Ground:
         for colour, outline in self._paint:
             cv2.fillPoly(self.labels, [outline], colour, cv2.LINE_8, _SHIFT)
 
-    def _colours(self) -> list[NDArray[np.uint8]]:
-        """BGRA pyramid, finest first."""
+    def _colours(self) -> list[NDArray[np.uint32]]:
+        """Pyramid of pixels, each BGRA in one number; finest first."""
         rng = np.random.default_rng(20)
         tile = rng.standard_normal((256, 256)).astype(np.float32)
         patches = cv2.resize(rng.standard_normal((16, 16)).astype(np.float32), (256, 256), interpolation=2)
@@ -114,7 +115,7 @@ class Ground:
             levels.append(cv2.resize(even, half, interpolation=cv2.INTER_AREA))
         for level in levels:  # what lies beyond the texture repeats its outermost pixels: plain terrain
             level[[0, -1]] = level[:, [0, -1]] = (*_LABELS[TERRAIN][1], 255)
-        return levels
+        return [level.view(np.uint32)[..., 0] for level in levels]
 
     def _smooth(self, finest: NDArray[np.uint8]) -> None:
         """Blur the steps where one kind of ground meets another."""

@@ -410,7 +410,6 @@ class Mesh:
 
     Local coordinates are metres from each object's origin; ``normal`` (Q, 3) points
     outwards and ``offset`` (Q,) is normal . p for p on the plane, in the same coordinates.
-    ``leader`` (M,): the object whose place in the order of painting an object shares.
     """
 
     def __init__(self, shapes: list[Shape], centre: Array, extent: Array, colour: NDArray[Any]) -> None:
@@ -459,22 +458,6 @@ class Mesh:
         self.radius = np.sqrt((extent * extent).sum(1))
         self.extent = extent
         self.shadow = self.role == Role.SHADOW
-        self.leader = np.arange(len(shapes))
-
-    def joined(self, other: Mesh) -> Mesh:
-        """A mesh of this one's objects and then ``other``'s."""
-        both = object.__new__(Mesh)
-        for name in (*_PER_QUAD, "vertices", *_PER_OBJECT):
-            setattr(both, name, np.concatenate([getattr(self, name), getattr(other, name)]))
-        both.quads = np.concatenate([self.quads, other.quads + len(self.vertices)])
-        both.leader = np.concatenate([self.leader, other.leader + len(self.radius)])
-        both.object = np.concatenate([self.object, other.object + len(self.radius)])
-        both.vertex_object = np.concatenate([self.vertex_object, other.vertex_object + len(self.radius)])
-        return both
-
-
-_PER_QUAD = ("role", "layer", "least", "most", "part_middle", "normal", "offset", "albedo", "shadow")
-_PER_OBJECT = ("radius", "extent")
 
 
 def body_mesh(bodies: Bodies) -> Mesh:
@@ -502,7 +485,12 @@ def _leaders(statics: list[Any]) -> Ints:
 
 
 class StaticMesh(Mesh):
-    """Mesh of all statics of a map, in the world's frame."""
+    """Mesh of all statics of a map, in the world's frame.
+
+    centre, axis (M, 3), (M, 2): of their boxes; axis is their forward direction in plan.
+    screen (M,): whether it may hide others.  leader (M,): the object whose place in the order of
+    painting an object shares.
+    """
 
     def __init__(self, statics: list[Any], centre: Array) -> None:
         """centre (M, 3): where they are drawn."""
@@ -519,26 +507,7 @@ class StaticMesh(Mesh):
         self.normal = np.einsum("nij,nj->ni", axes[self.object], self.normal)
         self.offset = self.offset + (self.normal * centre[self.object]).sum(1)
         self.part_middle = self.part_middle + centre[self.object, 2]
-        self.centre, self.extent, self.yaw = centre, extent, yaw
+        self.centre = centre
         self.axis = np.stack([np.cos(np.deg2rad(yaw)), np.sin(np.deg2rad(yaw))], axis=1)
-        self.tag = np.array([s.tag for s in statics], np.uint8)
+        self.screen = np.array([s.tag == Tag.BUILDINGS for s in statics], np.bool_)
         self.leader = _leaders(statics)
-
-    def subset(self, objects: NDArray[np.bool_], rows: NDArray[np.bool_]) -> StaticMesh:
-        """Mesh of only ``objects`` (M,) and, of theirs, only the quadrilaterals ``rows`` (Q,)."""
-        part = object.__new__(StaticMesh)
-        number = np.cumsum(objects) - 1
-        vertices = np.zeros(len(self.vertices), np.bool_)
-        vertices[self.quads[rows]] = True
-        renamed = np.cumsum(vertices) - 1
-        part.vertices = self.vertices[vertices]
-        part.vertex_object = number[self.vertex_object[vertices]]
-        part.quads = renamed[self.quads[rows]]
-        part.object = number[self.object[rows]]
-        leader = self.leader[objects]
-        part.leader = np.where(objects[leader], number[leader], np.arange(len(leader)))
-        for name in _PER_QUAD:
-            setattr(part, name, getattr(self, name)[rows])
-        for name in (*_PER_OBJECT, "centre", "yaw", "axis", "tag"):
-            setattr(part, name, getattr(self, name)[objects])
-        return part
