@@ -3,7 +3,7 @@
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-MODULES = ("minicarla.physics.kernels", "minicarla.sensors.raster.kernels")
+MODULES = ("minicarla.physics.kernels", "minicarla.sensors.raster.kernels", "minicarla.traffic.kernels")
 
 setup(
     ext_modules=cythonize(
@@ -11,7 +11,7 @@ setup(
             Extension(
                 name,
                 [f"src/{name.replace('.', '/')}.pyx"],
-                # No fused multiply-add, so that results do not depend on the processor.
+                # No fused multiply-add: results do not depend on how a compiler groups a sum.
                 extra_compile_args=["-O3", "-ffp-contract=off"],
             )
             for name in MODULES

@@ -12,7 +12,9 @@ from minicarla import maps
 from minicarla.geometry import Transform, compose, rotation_matrix
 from minicarla.sensors.boxes import static_boxes
 from minicarla.sensors.raster.geometry import FAR, STATIC_IDS, GeometryPicture
-from minicarla.sensors.raster.picture import ColourPicture
+from minicarla.sensors.raster.ground import ground_of
+from minicarla.sensors.raster.painter import Camera, Scene, eye_of
+from minicarla.sensors.raster.picture import ColourPicture, ground_homography
 from minicarla.sensors.raster.terrain import terrain_of
 from minicarla.sensors.tags import Tag
 from minicarla.world.bodies import Bodies
@@ -180,7 +182,7 @@ def test_nearest_box_wins_on_every_pixel(statics, yaw):
     assert wrong.sum() <= 2, np.unique(picture.instance[wrong])
 
 
-def test_occlusion_drops_nothing_that_shows(town, monkeypatch):
+def test_occlusion_drops_nothing_that_shows(town):
     picture = GeometryPicture(168, 168, 90.0)
     bodies = Bodies()
     for k, spawn in enumerate(town.spawn_points[::9]):
@@ -201,7 +203,80 @@ def test_occlusion_drops_nothing_that_shows(town, monkeypatch):
     culled = pictures()
     picture._scene._look.hides = False
     for one, other in zip(culled, pictures(), strict=True):
-        assert (one != other).mean() < 1e-4
+        assert (one == other).all()
+
+
+def test_a_polygon_covers_the_pixels_whose_middles_it_contains(town):
+    """Against each pixel's middle tried against each edge; thin polygons have at least a pixel a row."""
+    camera = Camera(168, 120, 90.0)
+    scene, canvas = Scene(camera), np.zeros((120, 168), np.uint32)
+    v, u = np.mgrid[0:120, 0:168] + 0.5
+    bodies, tried, thin = Bodies(), 0, 0
+    add_car(bodies, 1, *town.spawn_points[3][:2], town.spawn_points[3].yaw)
+    for spawn in town.spawn_points[3::40]:
+        pose = compose(Transform(spawn.x, spawn.y, 0.0, 0.0, spawn.yaw), Transform(-4.0, 0.3, 1.5, -3.0, 5.0))
+        seen = scene.look(town, bodies, eye_of(pose))
+        expected, sure = np.zeros(canvas.shape, np.uint32), np.ones(canvas.shape, bool)
+        for number, corners in enumerate(seen.corners(), 1):
+            # Twice the area that the pixel's middle and each edge span.
+            edges = zip(corners, np.roll(corners, -1, axis=0) - corners, strict=True)
+            away = [(u - x) * dy - (v - y) * dx for (x, y), (dx, dy) in edges if abs(dx) + abs(dy) > 1e-9]
+            low, high = np.min(away, axis=0), np.max(away, axis=0)
+            inside = (low > 0.0) | (high < 0.0)
+            rim = ~inside & ((low > -1e-6) | (high < 1e-6))
+            # Where it is too thin for a middle it has one pixel in a row, and one row at least.
+            top, bottom = corners[:, 1].min(), corners[:, 1].max()
+            rows = (v[:, 0] > top) & (v[:, 0] < bottom)
+            rows = rows & ~inside.any(1) if rows.any() else np.abs(v[:, 0] - 0.5 * (top + bottom)) <= 1.0
+            columns = (u[0] > corners[:, 0].min() - 1.0) & (u[0] < corners[:, 0].max() + 1.0)
+            expected[inside] = number
+            sure |= inside
+            sure &= ~rim
+            sure[np.ix_(rows, columns)] = False
+            tried, thin = tried + 1, thin + int(rows.any() and columns.any())
+        canvas.fill(0)
+        seen.paint(canvas, np.arange(1, len(seen) + 1, dtype=np.uint32))
+        assert (canvas == expected)[sure].all() and sure.mean() > 0.5
+    assert tried > 300 and thin > 10
+
+
+def test_thin_things_are_not_broken_up():
+    """A pole of a third of a pixel's width is one pixel wide from its foot to its top."""
+    pole = Static("pole", (30.0, 0.37, 3.0), (0.05, 0.05, 3.0))
+    picture = GeometryPicture(200, 200, 90.0)
+    picture.render(StandInMap([pole], town=False), Bodies(), Transform(0.0, 0.0, 1.5))
+    shown = picture.instance == STATIC_IDS
+    rows = np.flatnonzero(shown.any(1))
+    assert len(rows) >= 19 and (np.diff(rows) == 1).all() and (shown.sum(1)[rows] == 1).all()
+
+
+def test_the_ground_is_sampled_as_opencv_samples_it(town):
+    ground = ground_of(town)
+    level = ground.pyramid.levels[0]
+    texture = level.view(np.uint8).reshape(*level.shape, 4)
+    spawn = town.spawn_points[7]
+    eye = eye_of(Transform(spawn.x, spawn.y, 2.0, -20.0, spawn.yaw + 13.0, 4.0))
+    camera = Camera(160, 120, 70.0)
+    homography = ground_homography(eye, camera)
+    canvas = np.zeros((120, 160), np.uint32)
+    gain, veil = np.full((80, 1, 4), 256, np.uint16), np.zeros((80, 1, 4), np.uint16)
+    ground.pyramid.draw(canvas, homography, [(40, 120, 0, 1)], 40, gain, veil)
+    ours = canvas[40:].copy().view(np.uint8).reshape(80, 160, 4)
+    x, y, scale = ground.x0, ground.y0, 1.0 / ground.resolution
+    to_texture = np.array([[scale, 0, -x * scale - 0.5], [0, scale, -y * scale - 0.5], [0, 0, 1]])
+    from_row = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 40.5], [0.0, 0.0, 1.0]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    theirs = cv2.warpPerspective(
+        texture, to_texture @ homography @ from_row, (160, 80), flags=flags, borderMode=cv2.BORDER_REPLICATE
+    )
+    difference = np.abs(ours[..., :3].astype(int) - theirs[..., :3])
+    assert difference.max() <= 3 and difference.mean() < 0.3
+    # Gain and veil.
+    gain[:], veil[:] = 128, 20
+    ground.pyramid.draw(canvas, homography, [(40, 120, 0, 1)], 40, gain, veil)
+    assert (canvas[40:].view(np.uint8).reshape(80, 160, 4)[..., :3] == ours[..., :3] // 2 + 20).all()
+    with pytest.raises(ValueError, match="rows 30 to 120"):
+        ground.pyramid.draw(canvas, homography, [(30, 120, 0, 1)], 40, gain, veil)
 
 
 def test_what_reaches_behind_the_eye_is_cut_at_the_near_plane():
@@ -332,7 +407,7 @@ def test_it_is_fast(town):
     bodies = Bodies()
     for k, spawn in enumerate(town.spawn_points[::7][:20]):
         add_car(bodies, 100 + k, spawn.x, spawn.y, spawn.yaw)
-    for size, bound in (((84, 84), 2e-3), ((800, 600), 15e-3)):
+    for size, bound in (((84, 84), 1e-3), ((800, 600), 15e-3)):
         picture = ColourPicture(*size, 90.0)
         spent = []
         for k in range(30):

@@ -10,8 +10,8 @@ import pytest
 from minicarla import maps
 from minicarla.physics import MODELS, Physics, find
 from minicarla.traffic import Traffic
+from minicarla.traffic.kernels import Occupancy
 from minicarla.traffic.network import Network
-from minicarla.traffic.occupancy import Occupancy
 from minicarla.world.bodies import Bodies
 from tests.minicarla.physics_world import DT, add_vehicle, add_walker
 
@@ -419,7 +419,7 @@ def test_paint_leaves_no_hole_in_a_body(yaw):
         m = MODELS[find(model)]
         add_vehicle(bodies, 1, 50.13, 49.87, yaw=yaw, model=model)
         angle = np.radians(bodies.rotation[:, 1])
-        occupancy.paint(bodies, np.cos(angle), np.sin(angle))
+        occupancy.paint(bodies.position, bodies.extent, np.cos(angle), np.sin(angle))
         u, v = rng.uniform(-1, 1, (2, 4000))
         along, across = u * (m.extent[0] + 0.4), v * (m.extent[1] + 0.8)
         x = 50.13 + along * np.cos(angle) - across * np.sin(angle)

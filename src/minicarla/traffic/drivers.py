@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from minicarla.physics import models
 from minicarla.physics.pedals import pedals, steering
+from minicarla.traffic.kernels import Occupancy, Paths
 from minicarla.traffic.lights import TrafficLights
 from minicarla.traffic.network import Network
-from minicarla.traffic.occupancy import Occupancy
 from minicarla.traffic.strangers import Strangers
 from minicarla.world.bodies import VEHICLE, WALKER, Bodies
 
@@ -174,6 +174,7 @@ class Traffic:
         self._blocked = np.zeros(capacity)  # s that it has wanted to go and did not
         self._backing = np.zeros(capacity)  # s that it will go on backing up
         self._astray = np.zeros(capacity)  # s that it has been away from its path
+        self._paths = Paths(self._x, self._y, self._tx, self._ty, self._s, self._cell)
 
     def _columns(self) -> list[Any]:
         return [
@@ -216,8 +217,11 @@ class _Decision:
     def make(self) -> None:
         t, bodies, rows = self.t, self.bodies, self.rows
         self._find_place()
-        t._occupancy.paint(bodies, self.cos, self.sin)
-        gap, their_speed = self._look_ahead()
+        places = (t._at[: self.n], t._count[: self.n], self.s, self.cos, self.sin)
+        t._occupancy.paint(bodies.position, bodies.extent, self.cos, self.sin)
+        gap, their_speed, self.leader = t._occupancy.look_ahead(
+            t._paths, bodies, rows, *places, SIGHT, BESIDE
+        )
         self._junctions(gap, their_speed)
         parameters = models.parameters(bodies, rows)
         acceleration = self._accelerate(gap, their_speed)
@@ -292,19 +296,7 @@ class _Decision:
     def _advance(self) -> bool:
         """Nearest point in the window for each; True when somebody is far from its path."""
         t, n = self.t, self.n
-        at = np.maximum(t._at[:n], 0)
-        window = np.minimum(at[:, None] + np.arange(-1, WINDOW), np.maximum(t._count[:n, None] - 1, 0))
-        window = np.maximum(window, 0)
-        row = self.index[:, None]
-        away = (t._x[row, window] - self.x[:, None]) ** 2 + (t._y[row, window] - self.y[:, None]) ** 2
-        best = away.argmin(axis=1)
-        at = window[self.index, best]
-        known = t._at[:n] >= 0
-        t._at[:n] = np.where(known, at, -1)
-        self.away = np.where(known, np.sqrt(away[self.index, best]), 0.0)
-        # Where exactly: between the points.
-        i = self.index
-        self.s = t._s[i, at] + (self.x - t._x[i, at]) * t._tx[i, at] + (self.y - t._y[i, at]) * t._ty[i, at]
+        self.away, self.s = t._paths.advance(t._at[:n], t._count[:n], self.x, self.y, WINDOW)
         return bool((self.away > LOST).any())
 
     def _put_back(self, k: int) -> None:
@@ -416,44 +408,6 @@ class _Decision:
         ahead = square + 2.0 * BRAKING * s
         ahead = np.minimum.accumulate(ahead[::-1])[::-1]
         t._allowed[k, :m] = np.sqrt(np.maximum(ahead - 2.0 * BRAKING * s, 0.0))
-
-    # ------------------------------------------------------------------ others
-
-    def _look_ahead(self) -> tuple[Floats, Floats]:
-        """(gap in metres from bumper to bumper, speed along the path) of what is ahead; inf, 0 without."""
-        t, n, bodies = self.t, self.n, self.bodies
-        gap, their_speed = np.full(n, np.inf), np.zeros(n)
-        self.leader = np.full(n, -1)
-        at = np.maximum(t._at[:n], 0)
-        points = np.minimum(at[:, None] + np.arange(SIGHT), np.maximum(t._count[:n, None] - 1, 0))
-        rows = self.index[:, None]
-        found = t._occupancy.at(t._cell[rows, points])
-        who, where = np.nonzero((found >= 0) & (found != self.rows[:, None]))
-        if not len(who):
-            return gap, their_speed
-        body = found[who, where]
-        point = points[who, where]
-        tx, ty = t._tx[who, point], t._ty[who, point]
-        dx = bodies.position[body, 0] - t._x[who, point]
-        dy = bodies.position[body, 1] - t._y[who, point]
-        # The body's box as seen along the path.
-        c = np.abs(self.cos[body] * tx + self.sin[body] * ty)
-        s = np.abs(self.sin[body] * tx - self.cos[body] * ty)
-        long, wide = bodies.extent[body, 0], bodies.extent[body, 1]
-        ahead = t._s[who, point] + dx * tx + dy * ty - (long * c + wide * s)
-        beside = np.abs(dy * tx - dx * ty) - (long * s + wide * c) - self.width[who] - BESIDE
-        room = ahead - self.s[who] - self.length[who]
-        centre_ahead = ahead + long * c + wide * s > self.s[who]
-        real = (beside < 0.0) & centre_ahead & (np.abs(dx) + np.abs(dy) < 30.0)
-        who, body, room, tx, ty = who[real], body[real], room[real], tx[real], ty[real]
-        if not len(who):
-            return gap, their_speed
-        first = np.flatnonzero(np.concatenate([[True], who[1:] != who[:-1]]))
-        k, b = who[first], body[first]
-        gap[k] = room[first]
-        self.leader[k] = b
-        their_speed[k] = bodies.velocity[b, 0] * tx[first] + bodies.velocity[b, 1] * ty[first]
-        return gap, np.maximum(their_speed, 0.0)
 
     # ------------------------------------------------------------------ junctions
 
