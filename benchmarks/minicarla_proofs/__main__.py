@@ -15,6 +15,7 @@ from benchmarks.minicarla_proofs import (
     lane_invasion,
     memory,
     start,
+    traffic_manager,
     vanishing,
 )
 from benchmarks.minicarla_proofs.stage import Finding
@@ -24,6 +25,7 @@ PROOFS: dict[str, Callable[[bool], Iterator[Finding]]] = {
     "agreement": agreement.prove,
     "lane-invasion": lane_invasion.prove,
     "vanishing": vanishing.prove,
+    "traffic-manager": traffic_manager.prove,
     "start": start.prove,
     "cost": cost.prove,
     "memory": memory.prove,

@@ -40,6 +40,13 @@ def listen() -> Any:
     return json.loads(sys.stdin.readline())
 
 
+def free_port() -> int:
+    """A port for a Traffic Manager."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 class Stage:
     """A client in a synchronous world."""
 
@@ -286,9 +293,7 @@ def hold(port: int, managed: int) -> None:
         )
         sensor.listen(lambda _: None)
         mine.append(sensor.id)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        manager_port = probe.getsockname()[1]
+    manager_port = free_port()
     manager = stage.client.get_trafficmanager(manager_port)
     manager.set_synchronous_mode(True)
     for _ in range(managed):
@@ -300,6 +305,39 @@ def hold(port: int, managed: int) -> None:
     say({"actors": mine, "manager": manager_port})
     while True:
         world.tick(PATIENCE)
+
+
+def manage(port: int, managed: int, ticks: int) -> None:
+    """Let a Traffic Manager in step drive cars, with an ego and its camera; says each hundredth frame.
+
+    After each hundred a quarter of a second of other work is done, as programs do.
+    """
+    stage = Stage(port)
+    manager_port = free_port()
+    manager = stage.client.get_trafficmanager(manager_port)
+    manager.set_synchronous_mode(True)
+    car = stage.car()
+    _, pictures = stage.camera(car)
+    here = car.get_transform().location
+    points = [p for p in stage.map.get_spawn_points() if p.location.distance(here) > 10.0]
+    random.Random(1).shuffle(points)
+    spawn, autopilot, future = (
+        getattr(carla.command, name) for name in ("SpawnActor", "SetAutopilot", "FutureActor")
+    )
+    cars = [
+        spawn(stage.blueprint("vehicle.audi.tt"), p).then(autopilot(future, True, manager_port))
+        for p in points[:managed]
+    ]
+    stage.client.apply_batch_sync(cars, True)
+    for tick in range(ticks):
+        car.apply_control(carla.VehicleControl(throttle=0.3))
+        frame = stage.world.tick(PATIENCE)
+        picture_of(pictures, frame)
+        if tick % 100 == 99:
+            say(frame)
+            end = time.monotonic() + 0.25
+            while time.monotonic() < end:
+                pass
 
 
 def come_next(port: int) -> None:
@@ -467,7 +505,7 @@ PROGRAMS: dict[str, Callable[..., None]] = {
     program.__name__: program
     for program in (
         *(repeat, spawn_and_destroy, tick_on, hold, come_next, stare, keep_ticking, survey, cross),
-        *(first_tick, bursts),
+        *(first_tick, bursts, manage),
     )
 }
 

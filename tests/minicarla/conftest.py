@@ -59,6 +59,7 @@ class Wire:
     def __init__(self, port: int) -> None:
         self.port = port
         self.sock = socket.create_connection(("127.0.0.1", port), timeout=5.0)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._unpacker = msgpack.Unpacker(max_buffer_size=1 << 28)
         self._id = 0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from benchmarks.minicarla_proofs import agreement, determinism, lane_invasion, vanishing
+from benchmarks.minicarla_proofs import agreement, determinism, lane_invasion, traffic_manager, vanishing
 from benchmarks.minicarla_proofs.stage import Finding
 
 
@@ -19,9 +19,10 @@ from benchmarks.minicarla_proofs.stage import Finding
         lambda: determinism.prove(short=True),
         lambda: agreement.prove(short=True),
         lambda: lane_invasion.prove(short=True),
+        lambda: traffic_manager.prove(short=True),
         lambda: vanishing.kill(1),
     ],
-    ids=["determinism", "agreement", "lane-invasion", "vanishing"],
+    ids=["determinism", "agreement", "lane-invasion", "traffic-manager", "vanishing"],
 )
 def test_what_is_promised_holds(prove: Callable[[], Iterator[Finding]]) -> None:
     findings = list(prove())

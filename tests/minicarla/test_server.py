@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import msgpack
+import numpy as np
 import pytest
 from benchmarks.minicarla_fuzz import Foe
 
-from minicarla.server import STREAM_BACKLOG, STREAM_PATIENCE, Server
+from minicarla.server import MANAGER_PATIENCE, MANAGER_SETTLES, STREAM_BACKLOG, STREAM_PATIENCE, Server
 from tests.minicarla.conftest import Running, until
 
 Serve = Callable[..., Running]
@@ -341,6 +342,41 @@ world.apply_settings(settings)
         limit=90.0,
     )
     until(lambda: not running.server.world.traffic_managers)
+
+
+def test_a_tick_waits_until_the_clients_traffic_manager_listens(serve: Serve) -> None:
+    """CARLA's client may miss being told of a tick in the moment in which it begins to wait for it."""
+    running = serve(synchronous=True)
+    wire, snapshots = running.wire(), running.wire().subscribe()
+    until(lambda: running.server.subscribers)
+
+    def order(*names: str) -> list[int]:
+        """Places of the requests in the order in which they are answered."""
+        numbers = [wire.post(name) for name in names]
+        return [numbers.index(wire.answer()[1]) for _ in names]
+
+    assert order("tick_cue", "get_episode_settings") == [0, 1]  # nobody to wait for
+    wire.call("add_traffic_manager_running", ["127.0.0.1", 8000])
+    wire.call("tick_cue")
+    assert order("tick_cue", "get_episode_settings") == [1, 0]
+    for _ in range(3):
+        snapshots.next()
+    for _ in range(20):
+        wire.call("get_episode_settings")
+        told = time.monotonic()
+        wire.post("tick_cue")
+        snapshots.next()
+        assert time.monotonic() - told > 0.5 * MANAGER_SETTLES
+        wire.answer()
+    # One that never asks holds its own client up, for a little while.
+    other = running.wire()
+    spent = []
+    for client in (wire, other) * 20:
+        start = time.monotonic()
+        client.call("tick_cue")
+        spent.append(time.monotonic() - start)
+    assert min(spent[::2]) > 0.9 * MANAGER_PATIENCE > np.median(spent[1::2])
+    assert np.median(spent[::2]) < 10.0 * MANAGER_PATIENCE
 
 
 def test_traffic_lights_as_the_client_sees_them(serve: Serve) -> None:
