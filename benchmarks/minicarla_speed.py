@@ -113,7 +113,10 @@ def measure(case: Case, map_name: str, seconds: float) -> str:
         port = server.stdout.readline().split(":")[1].split()[0]
         client = [sys.executable, "-c", _CLIENT, port, str(case.manager_npc), *map(str, case.size)]
         client += [str(seconds), str(server.pid)]
-        done = subprocess.run(client, capture_output=True, text=True, timeout=seconds + 120)
+        try:
+            done = subprocess.run(client, capture_output=True, text=True, timeout=seconds + 60)
+        except subprocess.TimeoutExpired:
+            return f"{case.name:12} the client stood still"
         if done.returncode:
             return f"{case.name:12} failed: {done.stderr.strip()[-300:]}"
         rate, median, late, server_ms, client_ms = map(float, done.stdout.split())

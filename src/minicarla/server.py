@@ -41,6 +41,8 @@ LAZY_REPLY = 0.01
 """Seconds that an answer which nobody waits for may be held back."""
 MANAGER_PATIENCE = 0.005
 """Seconds that a tick waits for the client's Traffic Managers to ask for the settings."""
+MANAGER_CHANCES = 3
+"""Ticks in a row that wait for Traffic Managers which do not ask; then no more until one does."""
 MANAGER_SETTLES = 0.0005
 """Seconds after the answer in which they begin to wait for the tick."""
 REQUESTS_PER_TURN = 256
@@ -164,8 +166,10 @@ class Client(Connection):
         self.requests = rpc.Requests()
         self.announced: dict[int, float] = {}
         self.seen = 0  # the frame of this client's last tick
-        self.asked = 0  # how often it has asked for the settings since then
+        # What its Traffic Managers did since then, see Server._hold.
+        self.batches = self.asked = 0
         self.asked_at = 0.0
+        self.missed = 0  # ticks in a row for which they did not ask
         self._unawaited = bytearray()
         super().__init__(server, sock)
 
@@ -535,8 +539,16 @@ class Server:
     # ------------------------------------------------------------------ requests and messages
 
     def answer(self, client: Client, request: rpc.Request) -> None:
-        """Carry out a request and send the answer."""
-        if request.name == "tick_cue" and self._hold(client, request):
+        """Carry out a request and send the answer, or hold it back for a while."""
+        if request.name == "tick_cue":
+            if client in self._held:  # of another thread; they are carried out in their order
+                self._carry_out(client, self._held.pop(client)[1])
+            if self._hold(client, request):
+                return
+        self._carry_out(client, request)
+
+    def _carry_out(self, client: Client, request: rpc.Request) -> None:
+        if client.closed:
             return
         if client.announced and request.name in ("tick_cue", "apply_batch"):
             self._await_streams(client)
@@ -559,8 +571,10 @@ class Server:
             result = failure(request.name, f"internal error of minicarla in {request.name}")
         client.reply(rpc.reply(request.id, result), request.waits)
         if request.name == "tick_cue":
-            client.asked = 0
-        elif request.name == "get_episode_settings":
+            client.batches = client.asked = 0
+        elif request.name == "apply_batch":
+            client.batches += 1
+        elif request.name == "get_episode_settings" and client.asked < client.batches:
             self._asked(client)
         try:
             self.world.finish()
@@ -571,14 +585,14 @@ class Server:
     def _hold(self, client: Client, request: rpc.Request) -> bool:
         """Whether a client's tick has to wait until its Traffic Managers wait for it.
 
-        A Traffic Manager in step with the world controls its vehicles, asks for the settings and then
-        waits to be told of a tick.  CARLA's client tells it without the lock that makes sure that it
+        A Traffic Manager in step with the world controls its vehicles by a batch, asks for the settings and
+        then waits to be told of a tick.  CARLA's client tells it without the lock that makes sure that it
         listens: told in the moment in which it begins to, it hears nothing, and the client stands still
         for ever.  A tick that takes as long as CARLA's keeps clear of that moment; one that takes a
         quarter of a millisecond met it once in a few hundred times.
         """
         managers = sum(session is client for _, _, session in self.world.traffic_managers.values())
-        if not managers or client in self._held:
+        if not managers or client.missed >= MANAGER_CHANCES:
             return False
         if client.asked < managers:
             self._held[client] = (time.monotonic() + MANAGER_PATIENCE, request)
@@ -587,8 +601,8 @@ class Server:
         return False
 
     def _asked(self, client: Client) -> None:
-        """A client was told the settings."""
-        client.asked, client.asked_at = client.asked + 1, time.monotonic()
+        """One of a client's Traffic Managers, as it seems, was told the settings."""
+        client.asked, client.asked_at, client.missed = client.asked + 1, time.monotonic(), 0
         if client in self._held:
             self.answer(client, self._held.pop(client)[1])
 
@@ -597,8 +611,9 @@ class Server:
         now = time.monotonic()
         for client, (until, request) in list(self._held.items()):
             if until <= now:
-                self.answer(client, request)
                 self._held.pop(client, None)
+                client.missed += 1
+                self._carry_out(client, request)
 
     def has_reader(self, stream_id: int) -> bool:
         """Whether anybody subscribed to a stream (``world.Outlet``)."""

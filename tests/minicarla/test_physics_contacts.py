@@ -381,6 +381,8 @@ class Ramp:
 def test_the_road_carries_a_car_up_a_hill():
     bodies = Bodies()
     add_vehicle(bodies, 1, 5.0, 0.0, velocity=(10.0, 0.0, 0.0), throttle=0.35)
+    add_vehicle(bodies, 2, 40.0, 8.0, position=(40.0, 8.0, 2.0), hand_brake=True)
+    add_walker(bodies, 3, 30.0, -8.0, walk_direction=(1.0, 0.0, 0.0), walk_speed=1.0)
     physics = Physics(Ramp())
     pitches = []
     while bodies.position[0, 0] < 90.0:
@@ -388,6 +390,9 @@ def test_the_road_carries_a_car_up_a_hill():
         x, _, z = bodies.position[0]
         assert z == pytest.approx(0.1 * np.clip(x - 20.0, 0.0, 40.0), abs=0.12)
         pitches.append(bodies.rotation[0, 0])
+    assert bodies.position[1] == pytest.approx([40.0, 8.0, 2.0])
+    x, _, z = bodies.position[2]
+    assert z - bodies.extent[2, 2] + bodies.centre[2, 2] == pytest.approx(0.1 * (x - 20.0), abs=0.1)
     assert max(pitches) == pytest.approx(np.degrees(np.arctan(0.1)), abs=0.2)
     assert abs(pitches[-1]) < 0.1
 

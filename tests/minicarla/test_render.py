@@ -13,7 +13,9 @@ from minicarla.geometry import Transform, compose, rotation_matrix
 from minicarla.sensors.boxes import static_boxes
 from minicarla.sensors.raster.geometry import FAR, STATIC_IDS, GeometryPicture
 from minicarla.sensors.raster.ground import ground_of
-from minicarla.sensors.raster.painter import Camera, Scene, eye_of
+from minicarla.sensors.raster.kernels import Pyramid
+from minicarla.sensors.raster.mesh import body_mesh
+from minicarla.sensors.raster.painter import NEAR, Camera, Eye, Scene, eye_of
 from minicarla.sensors.raster.picture import ColourPicture, ground_homography
 from minicarla.sensors.raster.terrain import terrain_of
 from minicarla.sensors.tags import Tag
@@ -190,7 +192,7 @@ def test_occlusion_drops_nothing_that_shows(town):
     poses = [
         compose(Transform(p.x, p.y, 0.0, 0.0, p.yaw, 0.0), Transform(1.3, 0.0, z, pitch, turn, 0.0))
         for p in town.spawn_points[4::23]
-        for z, pitch, turn in ((1.5, -5.0, 0.0), (6.0, -20.0, 70.0))
+        for z, pitch, turn in ((1.5, -5.0, 0.0), (6.0, -20.0, 70.0), (30.0, -25.0, 30.0))
     ]
 
     def pictures() -> list[np.ndarray]:
@@ -292,6 +294,33 @@ def test_what_reaches_behind_the_eye_is_cut_at_the_near_plane():
     expected = (depth < 50.0) & (z > 0.0) & (z < 4.0)
     assert (shown[inner(expected)]).all() and not shown[inner(~expected)].any()
     np.testing.assert_allclose(picture.depth[inner(expected)], depth[inner(expected)], rtol=1e-4)
+
+
+def test_a_twisted_face_that_the_near_plane_cuts_twice():
+    """A car's sides are no exact planes: seen from as far off as the near plane they have six corners."""
+    bodies = Bodies()
+    add_car(bodies, 1, 0.0, 0.0)
+    mesh, scene, most = body_mesh(bodies), Scene(Camera(84, 84, 90.0)), 0
+    for corners, normal in zip(mesh.vertices[mesh.quads], mesh.normal, strict=True):
+        right = np.cross(normal, (0.0, 0.0, 1.0) if abs(normal[2]) < 0.9 else (1.0, 0.0, 0.0))
+        right /= np.linalg.norm(right)
+        axes = np.stack([right, np.cross(-normal, right), -normal], axis=1)
+        seen = scene.look(StandInMap(town=False), bodies, Eye(corners.mean(0) + NEAR * normal, axes))
+        most = max([most, *map(len, seen.corners())])
+        assert np.abs(seen.ahead()).max() < 6.0  # a car's length
+        canvas = np.zeros((84, 84), np.uint32)
+        seen.paint(canvas, np.ones(len(seen), np.uint32))
+    assert most == 6
+
+
+def test_a_map_that_is_one_long_road_has_a_ground():
+    world = StandInMap(town=False)
+    world.bounds = (0.0, -3.0, 95_000.0, 3.0)
+    levels = ground_of(world).pyramid.levels
+    assert len(levels) > 2 and min(min(level.shape) for level in levels) >= 2
+    ColourPicture(64, 48, 170.0).render(world, Bodies(), CLEAR, Transform(50.0, 0.0, 30.0, -90.0))
+    with pytest.raises(ValueError, match="two pixels"):
+        Pyramid([np.zeros((1, 5), np.uint32)], 0.0, 0.0, 1.0)
 
 
 def test_inside_a_body_and_on_its_roof():

@@ -39,7 +39,7 @@ class Ground:
         """(height, dz/dx, dz/dy) of the ground at bodies' places (n,), given their own heights z (n,)."""
         away, k = self._tree.query(np.stack([x, y, _STEEP * z], axis=1))
         near = away < _FAR
-        east, south = self._slope[k].T * near
+        east, south = np.ascontiguousarray((self._slope[k] * near[:, None]).T)
         dx, dy = x - self._points[k, 0], y - self._points[k, 1]
         height = np.where(near, self._points[k, 2] + east * dx + south * dy, z)
         return height, east, south

@@ -63,9 +63,11 @@ cdef class Grid:
 cdef class Motion:
     """All bodies while a tick is worked out, in plain numbers: metres, radians, m/s, rad/s.
 
-    Of use as long as no body comes or goes.  x, y, z, yaw, vx, vy, rise, turn: (n,) where they are and how
-    they move; written to by whoever resolves collisions.  speed: (n,) at the beginning of the tick.
-    moves: (n,) whether physics move it.  lift: (n,) height of the origin of a body that stands.
+    Of use as long as no body comes or goes; a tick calls its methods from top to bottom.
+
+    x, y, z, yaw, vx, vy, rise, turn: (n,) where they are and how they move; written to by whoever
+    resolves collisions.  speed: (n,) at the beginning of the tick.  moves: (n,) whether physics move it.
+    driven: (n,) whether it is a vehicle that does.  lift: (n,) height of the origin of a body that stands.
     """
 
     cdef readonly object x, y, z, yaw, vx, vy, rise, turn, speed, moves, lift, driven
@@ -95,7 +97,7 @@ cdef class Motion:
         """bodies: ``world.bodies.Bodies``.  solids: ``contacts.Solids``."""
         cdef Py_ssize_t k
         self.bodies, self.count = bodies, len(bodies)
-        state = np.zeros((10, max(self.count, 1)))[:, : self.count]
+        state = np.zeros((10, self.count))
         self.x, self.y, self.z, self.yaw, self.speed = state[:5]
         self.vx, self.vy, self.rise, self.turn, self.lift = state[5:]
         self._x, self._y, self._z, self._yaw, self._speed = state[:5]
@@ -114,7 +116,7 @@ cdef class Motion:
         self.hand_brake, self.reverse = bodies.hand_brake.view(np.uint8), bodies.reverse.view(np.uint8)
         self.manual_gear, self.jump = bodies.manual_gear.view(np.uint8), bodies.jump.view(np.uint8)
         self.figures = np.ascontiguousarray(models.table().T)
-        assert self.figures.shape[1] == FIGURES
+        assert self.figures.shape[1] == FIGURES and models.CORNERING == CORNERING and models.GRIP == GRIP
         self.grids = [Grid(grid) for grid in solids.grids]
         self.box_centre, self.box_extent = solids.centre, solids.extent
         self.box_cos, self.box_sin = solids.cos, solids.sin
@@ -391,8 +393,8 @@ cdef class Motion:
 
     cdef int _remember(self, Py_ssize_t a, Py_ssize_t b) except -1:
         if self.near == self.places:
+            self.pairs = <Pair*> room(self.pairs, 2 * self.places + 64, sizeof(Pair))
             self.places = 2 * self.places + 64
-            self.pairs = <Pair*> room(self.pairs, self.places, sizeof(Pair))
         self.pairs[self.near].a, self.pairs[self.near].b = a, b
         self.near += 1
         return 0

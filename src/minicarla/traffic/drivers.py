@@ -217,10 +217,10 @@ class _Decision:
     def make(self) -> None:
         t, bodies, rows = self.t, self.bodies, self.rows
         self._find_place()
-        places = (t._at[: self.n], t._count[: self.n], self.s, self.cos, self.sin)
         t._occupancy.paint(bodies.position, bodies.extent, self.cos, self.sin)
+        at, count = t._at[: self.n], t._count[: self.n]
         gap, their_speed, self.leader = t._occupancy.look_ahead(
-            t._paths, bodies, rows, *places, SIGHT, BESIDE
+            t._paths, bodies, rows, at, count, self.s, self.cos, self.sin, SIGHT, BESIDE
         )
         self._junctions(gap, their_speed)
         parameters = models.parameters(bodies, rows)

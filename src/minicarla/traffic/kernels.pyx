@@ -138,8 +138,9 @@ cdef class Occupancy:
         cdef Py_ssize_t beside = <Py_ssize_t> (2.0 * width / STEP) + 2
         cdef double u, v
         if self.paints + along * beside > self.places:
-            self.places = 2 * self.places + along * beside
-            self.painted = <int64_t*> room(self.painted, self.places, sizeof(int64_t))
+            i = 2 * self.places + along * beside
+            self.painted = <int64_t*> room(self.painted, i, sizeof(int64_t))
+            self.places = i
         for i in range(along):
             u = length * PER_METRE * (2.0 * i / (along - 1) - 1.0)
             for j in range(beside):

@@ -108,7 +108,7 @@ class Ground:
         for colour, outline in self._paint:  # once more, with smooth edges
             cv2.fillPoly(finest, [outline], (*_LABELS[colour][1], 255), cv2.LINE_AA, _SHIFT)
         levels: list[Any] = [finest]
-        while len(levels) < LEVELS and min(levels[-1].shape[:2]) > 2:
+        while len(levels) < LEVELS and min(levels[-1].shape[:2]) >= 4:
             last = levels[-1]
             half = (last.shape[1] // 2, last.shape[0] // 2)
             even = last[: half[1] * 2, : half[0] * 2]

@@ -17,7 +17,7 @@ from minicarla.plain cimport greater, lesser, room
 cdef enum:
     SCREENS = 16  # buildings, nearest first, that are tried for hiding others
     ROUNDS = 8  # in which what is behind moves back
-    CORNERS = 5  # of a quadrilateral that the near plane cut, at most
+    CORNERS = 6  # of a quadrilateral that the near plane cut, at most: one that is twisted may be cut twice
 
 
 cdef struct Thing:
@@ -326,7 +326,8 @@ cdef class Look:
             k = self.alive[place]
             if k >= self.still.count:
                 break
-            if not self.still.screen[k]:
+            # Over a roof below the eye one sees what is behind it.
+            if not self.still.screen[k] or self.things[k].z + self.still.extent[k, 2] <= 0.0:
                 continue
             farthest = self._farthest(&self.things[k])
             # The nearest ones, by insertion.
@@ -582,7 +583,7 @@ cdef class Look:
         return self.seen
 
     def corners(self):
-        """A list of (3 to 5, 2) pixel coordinates."""
+        """A list of (3 to 6, 2) pixel coordinates."""
         cdef Face* face
         out = []
         for place in range(self.seen):
@@ -773,6 +774,8 @@ cdef class Pyramid:
     cdef double x0, y0, resolution
 
     def __init__(self, list levels, double x0, double y0, double resolution):
+        if not levels or min(min(level.shape) for level in levels) < 2:
+            raise ValueError("each level needs two pixels each way")
         self.levels, self.x0, self.y0, self.resolution = levels, x0, y0, resolution
 
     def draw(
