@@ -39,6 +39,8 @@ STREAM_PATIENCE = 0.5
 """Seconds that a client's own tick waits for the streams that it is opening."""
 LAZY_REPLY = 0.01
 """Seconds that an answer which nobody waits for may be held back."""
+EAGER = 0.0003
+"""Seconds in which the next request is looked for without sleeping: to be woken takes as long as a tick."""
 MANAGER_PATIENCE = 0.005
 """Seconds that a tick waits for the client's Traffic Managers to ask for the settings."""
 MANAGER_CHANCES = 3
@@ -310,6 +312,7 @@ class Server:
         self._held: dict[Client, tuple[float, rpc.Request]] = {}  # ticks held back, and until when
         self._quiet_until = 0.0  # no tick is told before
         self._stopping = False
+        self._eager = len(os.sched_getaffinity(0)) > 1  # a single core is the client's
         self._blind = False
         self._restart_after: float | None = None
         self._wake_read, self._wake_write = socket.socketpair()
@@ -387,7 +390,7 @@ class Server:
                     timeout = left if timeout is None else min(timeout, left)
                 if self.hungry:
                     timeout = 0.0
-                for key, events in self.selector.select(timeout):
+                for key, events in self._ready(timeout):
                     key.data(events)
                 while self.unawaited and self.unawaited[0][0] <= time.monotonic():
                     self.unawaited.popleft()[1].flush_replies()
@@ -401,6 +404,18 @@ class Server:
                     self._restart(self._restart_after)
         finally:
             self.close()
+
+    def _ready(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Whose sockets are ready within ``timeout`` seconds; None: whenever that is.
+
+        In step with a client the next request is looked for without sleeping at first.
+        """
+        ready = self.selector.select(0.0)
+        if self._eager and self.world.settings.synchronous_mode and timeout != 0.0:
+            end = time.perf_counter() + EAGER
+            while not ready and time.perf_counter() < end:
+                ready = self.selector.select(0.0)
+        return ready or self.selector.select(timeout)
 
     def _free_tick(self) -> None:
         try:
