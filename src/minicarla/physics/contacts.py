@@ -17,7 +17,6 @@ from minicarla.physics import models
 from minicarla.world.bodies import VEHICLE, WALKER, Bodies
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 RESTITUTION = 0.15  # car bodies crumple
 SLOW = 1.0  # m/s; below it nothing bounces
@@ -27,7 +26,6 @@ _CELL = 2.0  # metres
 _MOST_CELLS = 2000  # a side; cells grow on larger maps
 _REACHES = (4.5, 9.0)  # metres around a body's origin in which each grid promises every static box
 _ROOM = 1e-4  # metres left between bodies that were pushed apart
-_NONE: Ints = np.zeros(0, np.int64)
 
 
 class Contact(NamedTuple):

@@ -16,7 +16,6 @@ figures (:attr:`VehicleModel.drivetrain`); :mod:`minicarla.physics.handling` mak
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -266,22 +265,10 @@ def gyration(model: int) -> float:
     return float(_TABLE[GYRATION, model])
 
 
-def parameters(bodies: Any, rows: Any) -> NDArray[np.float64]:
+def parameters(bodies: Any, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """Columns of :func:`table` for these rows of ``bodies``, (18, n), with what clients changed."""
     columns = _TABLE[:, bodies.model[rows]]
     if bodies.handling:
-        for k, handling in tuned(bodies, rows):
-            columns[:, k] = handling.column
+        for actor_id, handling in bodies.handling.items():
+            columns[:, rows == bodies.row(actor_id)] = handling.column[:, None]
     return columns
-
-
-def tuned(bodies: Any, rows: Any) -> Iterator[tuple[int, Any]]:
-    """(index into ``rows``, ``Handling``) of the vehicles among them that a client changed.
-
-    rows: indices, or the slice of all.
-    """
-    for actor_id, handling in bodies.handling.items():
-        row = bodies.row(actor_id)
-        places = [row] if isinstance(rows, slice) else np.flatnonzero(rows == row).tolist()
-        for k in places:
-            yield k, handling

@@ -210,7 +210,6 @@ class _Decision:
         self.fx, self.fy = self.cos[rows], self.sin[rows]
         self.speed = bodies.velocity[rows, 0] * self.fx + bodies.velocity[rows, 1] * self.fy
         self.length = bodies.extent[rows, 0]
-        self.width = bodies.extent[rows, 1]
         self.index = np.arange(self.n)
         self.halt = np.full(self.n, np.inf)  # metres along the path that may not be passed now
 

@@ -7,7 +7,6 @@ Array = NDArray[np.float64]
 
 class Faces:
     def __init__(self, mesh: Any, pairs: Any = None) -> None: ...
-    def __len__(self) -> int: ...
 
 class Look:
     hides: bool

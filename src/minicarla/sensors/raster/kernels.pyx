@@ -102,10 +102,6 @@ cdef class Faces:
             self.pairs, self.second = np.searchsorted(pairs.first, objects), pairs.second
             self.before_second, self.before_first = pairs.before_second, pairs.before_first
 
-    def __len__(self):
-        """Objects."""
-        return self.count
-
 
 cdef class Look:
     """What one camera sees of statics and bodies: call :meth:`look`, then read it or paint it.
