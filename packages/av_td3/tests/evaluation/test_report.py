@@ -1,0 +1,159 @@
+"""Figures of an evaluation, their comparison and how they are shown."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from av_td3.evaluation import report
+from av_td3.evaluation.baselines import ClassicalDriver, RandomPolicy, SmoothRandom, Stationary
+from av_td3.evaluation.metrics import METRICS, compare, scalars, summary, terminations
+from av_td3.evaluation.rollout import Evaluation, evaluate
+
+from .fake_env import FakeDrivingEnv
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str, Evaluation]:
+    env = FakeDrivingEnv()
+    drivers = {
+        "classical": ClassicalDriver(env.config),
+        "smooth": SmoothRandom(),
+        "random": RandomPolicy(),
+        "stationary": Stationary(),
+    }
+    return {name: evaluate(env, driver, 8, 50, name=name) for name, driver in drivers.items()}
+
+
+def test_every_metric_matches_its_formula(results):
+    episodes = results["smooth"].episodes
+    steps, km = sum(e.steps for e in episodes), sum(e.distance_km for e in episodes)
+    expected = {
+        "route_completion": sum(e.route_completion for e in episodes) / 8,
+        "success_rate": sum(e.success for e in episodes) / 8,
+        "mean_reward": sum(e.episode_return for e in episodes) / 8,
+        "collisions_per_km": sum(e.collisions for e in episodes) / km,
+        "lane_invasions_per_km": sum(e.lane_invasions for e in episodes) / km,
+        "off_road_share": sum(e.off_road_steps for e in episodes) / steps,
+        "speed_kmh": km / (steps * 0.05 / 3600),
+        "jerk": sum(e.mean_abs_jerk * e.steps for e in episodes) / steps,
+        "lateral_deviation_m": sum(e.mean_abs_lateral_deviation_m * e.steps for e in episodes) / steps,
+        "steer_change": sum(e.mean_abs_steer_change * e.steps for e in episodes) / steps,
+        "min_ttc_s": 10.0,
+        "low_ttc_share": 0.0,
+        "episode_length": steps / 8,
+        "distance_km": km / 8,
+    }
+    found = {name: interval.estimate for name, interval in summary(results["smooth"]).items()}
+    assert found == pytest.approx(expected)
+    assert list(found) == [m.name for m in METRICS]
+
+
+def test_scalars_carry_the_recorded_names_and_are_finite(results):
+    for evaluation in results.values():
+        row = scalars(evaluation)
+        assert {
+            "eval/avg_collisions",
+            "eval/avg_episode_length",
+            "eval/avg_lane_invasions",
+            "eval/mean_reward",
+            "eval/success_rate",
+            "eval/route_completion",
+        } <= row.keys()
+        json.dumps(row, allow_nan=False)
+        assert row["eval/route_completion_low"] <= row["eval/route_completion"]
+    assert "eval/collisions_per_km" not in scalars(results["stationary"])
+
+
+def test_the_ceiling_is_clearly_better_than_random(results):
+    comparison = compare(results)
+    for other in ("smooth", "random", "stationary"):
+        assert comparison.clearly_better(other)
+    reverse = compare({"random": results["random"], "classical": results["classical"]})
+    assert not reverse.clearly_better("classical")
+    pair = comparison.pairs[0]
+    assert (pair.first, pair.second, pair.routes) == ("classical", "smooth", 8)
+    assert pair.metrics["route_completion"].wins == 8 and pair.disjoint["route_completion"]
+
+
+def test_an_agent_is_not_clearly_better_than_itself(results):
+    twice = compare({"a": results["smooth"], "b": results["smooth"]})
+    assert not twice.clearly_better("b")
+    assert twice.pairs[0].metrics["route_completion"].ties == 8
+
+
+def test_pairs_are_of_the_routes_that_both_drove(results):
+    shorter = dataclasses.replace(results["random"], episodes=results["random"].episodes[2:5])
+    assert compare({"a": results["classical"], "b": shorter}).pairs[0].routes == 3
+    other = evaluate(FakeDrivingEnv(), Stationary(), 2, 900)
+    nothing = compare({"a": results["classical"], "b": other})
+    assert nothing.pairs[0].routes == 0 and nothing.pairs[0].metrics == {}
+    assert "no route in common" in report.verdicts(nothing)[0]
+
+
+def shown(comparison) -> str:
+    out = io.StringIO()
+    report.show(comparison, Console(file=out, width=80))
+    return out.getvalue()
+
+
+def test_the_table_fits_a_terminal(results):
+    faulty = dataclasses.replace(results["smooth"], simulator_faults=2, abandoned_seeds=(55,))
+    text = shown(compare({**results, "smooth": faulty}))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text  # nothing was cut
+    for name in results:
+        assert name in text
+    words = " ".join(text.split())
+    assert "smooth ended by: off_road 8" in words
+    assert "smooth: the simulator broke off 2 drives; they were repeated, 1 episodes are missing." in words
+
+
+def test_wide_figures_still_fit(results):
+    def worse(e, k):
+        return dataclasses.replace(
+            e,
+            collisions=k % 4,
+            lane_invasions=9 + k,
+            episode_return=-900.0 - 61 * k,
+            distance_km=0.02 + k / 1e3,
+        )
+
+    episodes = tuple(worse(e, k) for k, e in enumerate(results["smooth"].episodes))
+    text = shown(compare({"a-long-agents-name": dataclasses.replace(results["smooth"], episodes=episodes)}))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text and "-1114" in text
+
+
+def test_one_agent_alone_is_shown(results):
+    assert "classical" in shown(compare({"classical": results["classical"]}))
+    with pytest.raises(ValueError, match="nothing to compare"):
+        compare({})
+
+
+def test_json_is_finite_and_whole(results, tmp_path):
+    file = tmp_path / "final.json"
+    report.write_json(file, compare(results), {"checkpoint": "step_1"})
+    tree = json.loads(file.read_text(), parse_constant=pytest.fail)
+    assert tree["schema"] == 1 and tree["checkpoint"] == "step_1"
+    agent = tree["agents"]["stationary"]
+    assert agent["summary"]["collisions_per_km"]["estimate"] is None
+    assert len(agent["episodes"]) == 8
+    assert Evaluation.from_dict(agent) == results["stationary"]
+    assert tree["pairs"][0]["metrics"]["route_completion"]["significant"] is True
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_markdown_has_a_row_for_each_agent(results):
+    lines = report.markdown(compare(results)).strip().splitlines()
+    assert len(lines) == 2 + 4
+    assert len({line.count("|") for line in lines}) == 1
+    assert lines[2].startswith("| classical | 100 [")
+
+
+def test_terminations_are_counted(results):
+    assert terminations(results["smooth"]) == {"off_road": 8}

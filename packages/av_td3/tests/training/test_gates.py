@@ -1,0 +1,289 @@
+"""Gates judge what the run logged, stop what fails, and guard the long run."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+
+import numpy as np
+import pytest
+
+from av_td3.config import Config, ConfigError, load_config
+from av_td3.errors import UserError
+from av_td3.training import command, gates
+from av_td3.training.run_directory import RunDirectory
+from av_td3.training.trainer import Trainer
+
+from .fake import FakeEnv, SilentDisplay, small_config
+from .test_trainer import fake_evaluation
+
+BOUND = 110.0
+
+
+def healthy(steps: int) -> dict[str, gates.Series]:
+    at = np.arange(100, steps + 1, 100, dtype=float)
+    n = len(at)
+    levels = {
+        "debug/actor_q_mean": np.linspace(0, 30, n),
+        "debug/actor_q_max": np.linspace(1, 60, n),
+        "alerts/actor_saturated_warning": np.zeros(n),
+        "alerts/actor_saturated_critical": np.zeros(n),
+        "alerts/simulator_incidents_warning": np.full(n, 1.0),
+        "alerts/simulator_incidents_critical": np.zeros(n),
+        "gradients/actor_state_path_norm": np.zeros(n),
+        "agent/saturation": np.full(n, 0.05),
+        "debug/td_error_relative": np.linspace(0.3, 0.05, n),
+        "train/explained_variance": np.full(n, 0.9),
+        "train/episode_reward": np.linspace(-20, 80, n),
+        "train/episode_length": np.linspace(40, 300, n),
+        "eval/route_completion": np.full(n, 0.4),
+    }
+    return {tag: (at, values) for tag, values in levels.items()}
+
+
+@pytest.mark.parametrize("steps, previous", [(500, 0), (1000, 500), (5000, 2000), (10_000, 5000)])
+def test_a_healthy_run_passes_every_stage(steps, previous):
+    stage = gates.judge(gates.load_gates(), steps, previous, healthy(steps), BOUND)
+    assert stage.passed, [c for c in stage.checks if not c.passed]
+
+
+@pytest.mark.parametrize(
+    "tag, value",
+    [
+        ("debug/actor_q_mean", 349.0),
+        ("debug/actor_q_max", 1e6),
+        ("alerts/actor_saturated_critical", 1.0),
+        ("gradients/actor_state_path_norm", 1e-6),
+        ("agent/saturation", 0.99),
+        ("debug/td_error_relative", 0.7),
+        ("train/explained_variance", 0.1),
+        ("alerts/actor_saturated_warning", 1.0),
+        ("train/episode_length", 17.0),
+        ("eval/route_completion", 0.01),
+    ],
+)
+def test_each_criterion_fails_on_its_fault(tag, value):
+    series = healthy(10_000)
+    at, values = series[tag]
+    series[tag] = at, np.full_like(values, value)
+    stage = gates.judge(gates.load_gates(), 10_000, 5000, series, BOUND)
+    assert not stage.passed
+    assert {c.tag for c in stage.checks if not c.passed} == {tag.replace("actor_saturated", "*")}
+
+
+def test_falling_returns_and_missing_evaluation_fail():
+    series = healthy(10_000)
+    at, values = series["train/episode_reward"]
+    series["train/episode_reward"] = at, values[::-1].copy()
+    del series["eval/route_completion"]
+    stage = gates.judge(gates.load_gates(), 10_000, 5000, series, BOUND)
+    failed = {c.name for c in stage.checks if not c.passed}
+    assert failed == {
+        "returns rise",
+        "there was an evaluation",
+        "the agent drives further than 10 % of held-out routes",
+    }
+
+
+def test_errors_that_grow_fail():
+    series = healthy(10_000)
+    at, _ = series["debug/td_error_relative"]
+    series["debug/td_error_relative"] = at, 0.1 + 0.6 * (at / at[-1]) ** 4
+    stage = gates.judge(gates.load_gates(), 10_000, 5000, series, BOUND)
+    assert "the TD error does not grow beside the targets' spread" in {
+        c.name for c in stage.checks if not c.passed
+    }
+
+
+def test_a_plateau_passes_the_late_gates_and_a_collapse_does_not():
+    series = healthy(100_000)
+    at, _ = series["train/episode_reward"]
+    noise = np.random.default_rng(0).normal(0, 20, len(at))
+    for returns, passed in ((300 + noise, True), (np.where(at < 80_000, 300.0, 100.0) + noise, False)):
+        series["train/episode_reward"] = at, returns
+        assert gates.judge(gates.load_gates(), 100_000, 50_000, series, BOUND).passed is passed
+
+
+def test_a_critical_alert_fails_the_stage_whenever_it_was():
+    series = healthy(5000)
+    at, _ = series["alerts/actor_saturated_critical"]
+    over = np.where((at > 2000) & (at < 3700), 1.0, 0.0)  # silent again in the last quarter
+    series["alerts/actor_saturated_critical"] = at, over
+    stage = gates.judge(gates.load_gates(), 5000, 2000, series, BOUND)
+    assert [c.tag for c in stage.checks if not c.passed] == ["alerts/*_critical"]
+    assert gates.judge(gates.load_gates(), 10_000, 5000, healthy(10_000), BOUND).passed
+
+
+def test_episodes_longer_than_the_window_are_no_collapse():
+    """An agent that drives well early ends few episodes: that must not fail it."""
+    series = healthy(2000)
+    at = np.array([300.0, 900.0, 1400.0])
+    series["train/episode_length"] = at, np.array([40.0, 400.0, 500.0])
+    series["train/episode_reward"] = at, np.array([-20.0, 10.0, 50.0])
+    stage = gates.judge(gates.load_gates(), 2000, 1000, series, BOUND)
+    assert stage.passed, [c for c in stage.checks if not c.passed]
+    found = {c.tag: (c.value, c.note) for c in stage.checks}
+    assert found["train/episode_length"] == (500.0, "")
+    assert found["train/episode_reward"] == (None, "too few rows")
+
+
+@pytest.mark.parametrize("tag", [c.tag for c in gates.load_gates().criteria])
+def test_no_gate_is_passed_for_want_of_its_metric(tag):
+    series = {t: v for t, v in healthy(10_000).items() if not fnmatch.fnmatch(t, tag)}
+    stage = gates.judge(gates.load_gates(), 10_000, 5000, series, BOUND)
+    assert tag in {c.tag for c in stage.checks if not c.passed and c.note == "not logged"}
+
+
+def test_nan_fails_whatever_stands_beside_it():
+    series = healthy(10_000)
+    at, _ = series["agent/saturation"]
+    series["alerts/a_critical"] = at, np.full(len(at), np.nan)
+    stage = gates.judge(gates.load_gates(), 10_000, 5000, series, BOUND)
+    assert {c.tag for c in stage.checks if not c.passed} == {"alerts/*_critical"}
+
+
+@pytest.mark.parametrize("preset", ["quick", "paper", "debug"])
+def test_every_preset_learns_before_the_gates_that_ask_for_it(preset):
+    gates.check_judgeable(gates.load_gates(), load_config(preset), 10_000)
+
+
+def test_gates_that_no_run_could_pass_are_refused_before_it_trains():
+    late = load_config("paper", overrides=["train.learning_starts=25000"])
+    with pytest.raises(ConfigError, match=r"first update comes at step 25,600.*learning_starts=1000"):
+        command.validate(late, "paper", None, 10_000, None)
+    gates.check_judgeable(gates.load_gates(), late, 1000)  # no gate asks for learning yet
+
+
+def test_a_stage_that_training_did_not_finish_is_not_passed(tmp_path, fake_trainers, monkeypatch):
+    """Figures from before the failure must not earn anything."""
+    file, run = tmp_path / "gates.yaml", tmp_path / "run"
+    file.write_text(LENIENT)
+    receive = FakeEnv.receive
+
+    def poisoned(self):
+        self.poison = {35: "reward"} if self.config.train.steps == 120 else {}
+        return receive(self)
+
+    monkeypatch.setattr(FakeEnv, "receive", poisoned)
+    assert command.validate(small_config(), "debug", run, 120, file) == command.FAILED
+    stages = json.loads((run / "gates.json").read_text())
+    assert [s["passed"] for s in stages] == [True, True, False]
+    assert stages[-1]["checks"][0]["note"] == "failed"
+
+
+def test_what_a_first_step_that_failed_says_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(FakeEnv, "_observation", lambda self: {"vector": np.array([np.nan])})
+
+    def make(run, config, display):
+        return Trainer(config, run, lambda: FakeEnv(config), fake_evaluation, SilentDisplay())
+
+    monkeypatch.setattr(command, "_make_trainer", make)
+    assert command.start(small_config(), "debug", tmp_path / "run") == command.FAILED
+    assert "nan_or_inf" in (tmp_path / "run" / "alerts.jsonl").read_text()
+    assert "observation" in json.loads((tmp_path / "run" / "status.json").read_text())["reason"]
+
+
+def test_a_run_with_a_fault_says_how_it_ended(tmp_path, fake_trainers, capfd):
+    config = small_config(stop_on="critical")
+    fault = command.find_fault("state-gradient-leak")
+    assert command.start(config, "debug", tmp_path / "run", fault) == command.FAILED
+    said = capfd.readouterr().out
+    assert "stopped after" in said and "state_gradient_leak" in said and "av-td3 diagnose" in said
+
+
+LENIENT = (
+    "stages: [40, 80]\nwindow: 1\ncriteria:\n"
+    "- {name: rewards, tag: debug/reward_max, figure: max, most: 1000, from: 80}\n"
+)
+
+
+@pytest.fixture
+def fake_trainers(monkeypatch):
+    """Stages train on the fake environment; returns the highest step of each trainer made."""
+    made = []
+
+    def make(run, config, display):
+        made.append(config.train.steps)
+        return Trainer(config, run, lambda: FakeEnv(config), fake_evaluation, SilentDisplay())
+
+    monkeypatch.setattr(command, "_make_trainer", make)
+    return made
+
+
+def test_validation_goes_on_where_it_stopped(tmp_path, fake_trainers):
+    file, run = tmp_path / "gates.yaml", tmp_path / "run"
+    file.write_text(LENIENT)
+    assert command.validate(small_config(), "debug", run, 80, file) == command.OK
+    assert [stage["steps"] for stage in json.loads((run / "gates.json").read_text())] == [40, 80]
+    with pytest.raises(UserError, match="larger --until"):
+        command.resume_validation(run, 80, file)
+    assert command.resume_validation(run, 120, file) == command.OK
+    assert fake_trainers == [40, 80, 120]
+    assert [stage["steps"] for stage in json.loads((run / "gates.json").read_text())] == [40, 80, 120]
+    status = json.loads((run / "status.json").read_text())
+    assert status["step"] == 120 and status["updates"] == 100  # the third stage began at 80, not anew
+
+
+def test_a_failed_gate_stops_and_writes_its_diagnosis(tmp_path, fake_trainers, capfd):
+    file, run = tmp_path / "gates.yaml", tmp_path / "run"
+    file.write_text(LENIENT.replace("most: 1000", "most: -5"))
+    assert command.validate(small_config(), "debug", run, 120, file) == command.FAILED
+    assert fake_trainers == [40, 80]
+    assert (run / "diagnosis.html").exists()
+    assert "the gate at 80 steps was not passed" in capfd.readouterr().out
+    # With other gates the same training may go on.
+    file.write_text(LENIENT)
+    assert command.resume_validation(run, 120, file) == command.OK
+
+
+def test_a_users_file_and_its_mistakes(tmp_path):
+    file = tmp_path / "gates.yaml"
+    file.write_text(
+        "stages: [5, 10]\nwindow: 1\ncriteria:\n- {name: a, tag: t, figure: max, most: '0.5 bound'}\n"
+    )
+    mine = gates.load_gates(file)
+    assert gates.judge(mine, 10, 5, {"t": (np.array([7.0]), np.array([6.0]))}, 10.0).passed is False
+    for text in ("stages: [10, 5]\nwindow: 1\ncriteria: []\n", "nonsense: 1", "stages: [", "- 3"):
+        file.write_text(text)
+        with pytest.raises(ConfigError):
+            gates.load_gates(file)
+
+
+def test_a_million_steps_must_be_earned(tmp_path, capsys):
+    config = load_config("paper")
+    with pytest.raises(UserError, match="validate"):
+        command.check_earned(config, None)
+    command.check_earned(load_config("quick"), None)
+
+    run = RunDirectory.create(tmp_path / "run", config, {})
+    with pytest.raises(UserError, match=r"gates\.json"):
+        command.check_earned(config, run.path)
+    passed = gates.Stage(10_000, (gates.Check("a", "t", 1.0, "<= 2", True),))
+    failed = gates.Stage(10_000, (gates.Check("a", "t", 3.0, "<= 2", False),))
+    bundled = gates.load_gates()
+    gates.record(run, [failed], bundled)
+    with pytest.raises(UserError, match="did not pass"):
+        command.check_earned(config, run.path)
+    gates.record(run, [passed], bundled)
+    command.check_earned(config, run.path)
+    assert capsys.readouterr().out == ""
+    command.check_earned(load_config("paper", overrides=["train.seed=3", "train.steps=2000000"]), run.path)
+    faster = load_config("paper", overrides=["train.updates_per_step=4"])
+    with pytest.raises(UserError, match=r"train\.updates_per_step"):
+        command.check_earned(faster, run.path)
+    other = load_config("paper", overrides=["agent.gamma=0.9"])
+    with pytest.raises(UserError, match=r"agent\.gamma \(0\.99 there, 0\.9 here\)"):
+        command.check_earned(other, run.path)
+    assert json.loads((run.path / "gates.json").read_text())[0]["passed"] is True
+
+    lax = bundled.model_copy(update={"criteria": bundled.criteria[:1]})
+    gates.record(run, [passed], lax)
+    assert gates.load_gates(run.path / "gates.yaml") == lax
+    command.check_earned(config, run.path)
+    assert "criteria of its own" in capsys.readouterr().out
+
+
+def test_the_bundled_gates_name_tags_that_runs_log():
+    text = " ".join(c.tag for c in gates.load_gates().criteria)
+    assert "eval/" in text and "alerts/" in text
+    assert isinstance(Config(), Config)

@@ -1,0 +1,104 @@
+"""The command: one line when ready, one line when it cannot be, a clean end."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from minicarla.world.calls import document
+
+from .conftest import Wire, until
+
+SERVE = [sys.executable, "-m", "minicarla", "serve", "--map", "loop"]
+
+
+def start(*options: str) -> tuple[subprocess.Popen[str], str]:
+    child = subprocess.Popen([*SERVE, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    return child, child.stdout.readline()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_says_one_line_and_ends_cleanly(number: signal.Signals) -> None:
+    child, line = start("--port", "0", "--npc", "2", "--seed", "1")
+    match = re.fullmatch(
+        r"minicarla 0\.9\.16 ready on 127\.0\.0\.1:(\d+) \(streams (\d+)\), map loop\n", line
+    )
+    assert match
+    port = int(match[1])
+    assert int(match[2]) == port + 1
+    wire = Wire(port)
+    assert wire.call("version") == "0.9.16"
+    child.send_signal(number)
+    out, err = child.communicate(timeout=5.0)
+    assert (child.returncode, out, err) == (0, "", "")
+    wire.close()
+
+
+def test_from_start_to_first_tick_in_a_second() -> None:
+    """The bar is for a quiet machine; on a busy one the server's processor time has to do."""
+    tries = []
+    for _ in range(3):
+        begin = time.monotonic()
+        child, line = start("--port", "0", "--synchronous")
+        wire = Wire(int(line.split(":")[1].split()[0]))
+        wire.call("tick_cue")
+        elapsed = time.monotonic() - begin
+        used = psutil.Process(child.pid).cpu_times()
+        tries.append(min(elapsed, used.user + used.system))
+        child.kill()
+        child.communicate()
+        wire.close()
+        if tries[-1] < 1.0:
+            break
+    assert min(tries) < 1.0, tries
+
+
+def refused(*options: str) -> str:
+    done = subprocess.run([*SERVE, *options], capture_output=True, text=True, timeout=20.0)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1
+    return done.stderr
+
+
+def test_what_cannot_be_served(tmp_path: Path) -> None:
+    assert "no map 'nowhere'" in refused("--port", "0", "--map", "nowhere")
+    broken = tmp_path / "broken.xodr"
+    broken.write_text("<OpenDRIVE><road")
+    assert "minicarla:" in refused("--port", "0", "--map", str(broken))
+    assert "no fault is called 'explode'" in refused("--port", "0", "--faults", "explode")
+    assert "host" in refused("--port", "0", "--host", "no.such.host.invalid")
+
+
+def test_a_port_that_is_taken() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert re.search(rf"port {port} of 127\.0\.0\.1: .*in use", refused("--port", str(port)))
+        assert re.search(rf"port ({port}|{port - 1}) ", refused("--port", str(port - 1)))  # the streams' port
+
+
+def test_it_does_not_outlive_its_parent() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    child, line = start("--port", "0", "--parent-pid", str(parent.pid))
+    assert "ready" in line
+    assert child.poll() is None
+    parent.communicate(b"\n")
+    until(lambda: child.poll() is not None)
+    assert child.returncode == 0
+    child.communicate()
+
+
+def test_the_table_of_procedures_is_up_to_date() -> None:
+    page = Path(__file__).parents[3] / "docs" / "minicarla-rpc.md"
+    assert page.read_text() == document.markdown(), "run: minicarla rpcs --markdown > docs/minicarla-rpc.md"

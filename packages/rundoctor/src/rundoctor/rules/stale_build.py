@@ -1,0 +1,168 @@
+"""The code or the configuration that ran is not the one in the tree."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+from ..code import PACKAGES, code_state, in_tree, installed
+from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped
+from ..run import Run
+
+
+def check(run: Run) -> Outcome:
+    evidence = _image(run) + _continuations(run) + _configured(run)
+    tree, judged = _tree(run)
+    evidence += tree
+    if evidence:
+        return Finding(
+            "stale-build",
+            WARNING,
+            "What ran is not what the tree or the configuration says",
+            evidence,
+            "An image that was not rebuilt, an installed copy that shadows the checkout, or a "
+            "configuration key that "
+            "nothing reads: changes that are believed to be in this run are not.",
+            "Rebuild the image (or pip install -e), check that the code's hash in provenance.json "
+            "matches, and "
+            "repeat the run before drawing conclusions about any fix.",
+            0.9,
+        )
+    if not run.provenance and not run.config:
+        return Skipped(
+            "the run records neither provenance nor configuration",
+            ("provenance.json", "config.yaml"),
+            "Record commit, code hash and configuration when the run starts.",
+        )
+    return Clear(judged or "provenance and configuration agree with what was logged")
+
+
+def _image(run: Run) -> list[Evidence]:
+    """An image built from another commit than the one checked out."""
+    git = run.provenance.get("git")
+    build = run.provenance.get("image_build")
+    commit = git.get("commit") if isinstance(git, dict) else run.provenance.get("git_commit")
+    out = []
+    if isinstance(build, dict):
+        build = build.get("commit") or build.get("git_commit")
+    if isinstance(build, str) and isinstance(commit, str) and _looks_like_commit(build):
+        short = min(len(build), len(commit))
+        if short >= 7 and build[:short].lower() != commit[:short].lower():
+            out.append(
+                Evidence(
+                    "provenance.json",
+                    None,
+                    None,
+                    f"the image was built from commit {build[:12]}, the checkout is at {commit[:12]}",
+                )
+            )
+    ran, expected = run.provenance.get("code_sha256"), run.provenance.get("tree_sha256")
+    if isinstance(ran, str) and isinstance(expected, str) and ran != expected:
+        out.append(
+            Evidence(
+                "provenance.json",
+                None,
+                None,
+                f"the code that ran hashes to {ran[:12]}, the tree to {expected[:12]}",
+            )
+        )
+    return out
+
+
+def _looks_like_commit(text: str) -> bool:
+    return 7 <= len(text) <= 64 and all(c in "0123456789abcdefABCDEF" for c in text)
+
+
+def _continuations(run: Run) -> list[Evidence]:
+    first = run.provenance.get("code_sha256")
+    out = []
+    resumed = run.provenance.get("resumed")
+    for i, entry in enumerate(resumed if isinstance(resumed, list) else []):
+        code = entry.get("code_sha256") if isinstance(entry, dict) else None
+        if isinstance(code, str) and isinstance(first, str) and code != first:
+            out.append(
+                Evidence(
+                    "provenance.json",
+                    None,
+                    None,
+                    f"continuation {i + 1} ran on other code ({code[:12]}) than the start ({first[:12]})",
+                )
+            )
+    return out
+
+
+def _configured(run: Run) -> list[Evidence]:
+    """Values that were logged, against those that were configured."""
+    out = []
+    pairs: list[tuple[str, float, str, int | None]] = []
+    measured = run.measured_gamma
+    if measured is not None:
+        pairs.append(("agent.gamma", measured.value, measured.source, None))
+    for key, name in (
+        ("agent.actor_lr", "lr_actor"),
+        ("agent.critic_lr", "lr_critic"),
+        ("agent.actor_encoder_lr", "lr_actor_encoder"),
+        ("agent.critic_encoder_lr", "lr_critic_encoder"),
+    ):
+        s = run.get(name)
+        if s is not None and s.first.value > 0:
+            pairs.append((key, float(s.first.value), s.tag, s.first.step))
+    for key, value, source, step in pairs:
+        stated = _float(run.config.get(key))
+        if stated is not None and not math.isclose(stated, value, rel_tol=5e-3):
+            out.append(
+                Evidence(
+                    source if step is not None else "debug/effective_discount",
+                    step,
+                    value,
+                    f"config.yaml says {key} = {stated:g}, {source} says {value:g}",
+                )
+            )
+    return out
+
+
+def _float(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _tree(run: Run) -> tuple[list[Evidence], str]:
+    """The hash of the code that ran against the tree, where the tree is older than the run."""
+    ran = run.provenance.get("code_sha256")
+    if not isinstance(ran, str):
+        return [], ""
+    folders = in_tree(run.tree) if run.tree is not None else installed()
+    missing = [name for name in PACKAGES if name not in folders]
+    if missing:
+        return [], f"no {missing[0]} package to compare with"
+    now, compiled, changed = code_state(folders)
+    built = run.provenance.get("compiled_sha256")
+    same_build = not compiled or not isinstance(built, str) or compiled == built
+    if now == ran and (same_build or run.tree is not None):
+        return [], "the tree holds the code that ran"
+    started, _ = run.wall_span
+    if math.isfinite(started) and changed < started:
+        when = datetime.fromtimestamp(changed, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        return [
+            Evidence(
+                "provenance.json",
+                None,
+                None,
+                f"the code that ran hashes to {ran[:12]}; the tree hashes to {now[:12]} and was "
+                f"last changed at {when}, before the run began",
+            )
+        ], ""
+    return [], "the tree has changed since the run began, so its code cannot be compared with what ran"
+
+
+RULE = Rule(
+    id="stale-build",
+    title="Stale build",
+    statement=(
+        "A run records what code and configuration it ran with. Where that differs from the tree as it "
+        "was then, or "
+        "what was logged differs from what was configured, conclusions about the tree are void."
+    ),
+    check=check,
+    order=7,
+)

@@ -1,0 +1,76 @@
+"""Robust statistics: right on known cases, and linear in the number of points."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from rundoctor.stats import median, parts, separation, spread, thin, trend
+
+
+def test_trend_agrees_with_scipy() -> None:
+    rng = np.random.default_rng(0)
+    x = np.arange(100.0)
+    y = 0.3 * x + rng.normal(0, 5, 100)
+    mine = trend(x, y)
+    tau, p = scipy.stats.kendalltau(x, y)
+    assert mine.slope == pytest.approx(scipy.stats.theilslopes(y, x).slope, rel=1e-9)
+    assert mine.tau == pytest.approx(tau, rel=1e-9)
+    assert mine.p == pytest.approx(p, rel=0.2) or max(mine.p, p) < 1e-10
+    assert mine.rising and not mine.falling
+
+
+def test_trend_withstands_spikes_and_gaps() -> None:
+    x = np.arange(1000.0)
+    y = -x.copy()
+    y[::17] = 1e9
+    y[::23] = np.nan
+    assert trend(x, y).falling
+    assert trend(x, y).slope == pytest.approx(-1, rel=0.2)
+
+
+def test_trend_finds_none_in_noise() -> None:
+    rng = np.random.default_rng(1)
+    found = [trend(np.arange(60.0), rng.normal(size=60)).p < 0.01 for _ in range(300)]
+    assert np.mean(found) < 0.03
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [1.0, 2.0], [3.0] * 50])
+def test_trend_of_next_to_nothing(values: list[float]) -> None:
+    t = trend(np.arange(float(len(values))), np.array(values))
+    assert t.slope == 0 and t.p == 1 and not t.rising
+
+
+def test_separation_agrees_with_scipy() -> None:
+    rng = np.random.default_rng(2)
+    a, b = rng.normal(0, 1, 80), rng.normal(0.7, 1, 120)
+    delta, p = separation(a, b)
+    u = scipy.stats.mannwhitneyu(b, a)
+    assert delta == pytest.approx(2 * u.statistic / (80 * 120) - 1)
+    assert p == pytest.approx(u.pvalue, rel=0.05)
+
+
+def test_cost_does_not_grow_with_the_square() -> None:
+    x = np.arange(2_000_000.0)
+    y = np.sin(x)
+    began = time.process_time()
+    trend(x, y)
+    separation(y[:1_000_000], y[1_000_000:])
+    assert time.process_time() - began < 2
+
+
+def test_thin_keeps_order_and_is_not_led_by_spikes() -> None:
+    x = np.arange(10_000.0)
+    y = x.copy()
+    y[::100] = 1e12
+    xs, ys = thin(x, y)
+    assert len(xs) == 256 and (np.diff(xs) > 0).all() and ys.max() < 10_001
+
+
+def test_small_things() -> None:
+    assert np.isnan(median(np.array([np.nan])))
+    assert spread(np.array([])) == 0
+    assert [len(p) for p in parts(np.arange(10.0), 4)] == [3, 3, 2, 2]

@@ -1,0 +1,42 @@
+"""Traffic Managers in step with the world keep in step.
+
+CARLA's client may miss that it is told of a tick and then stands still for ever; see
+``Server._hold``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from verification.minicarla_proofs.stage import ClientProcess, Finding, ServerProcess
+
+VEHICLES = (20, 100)
+TICKS = 500
+
+
+def prove(short: bool) -> Iterator[Finding]:
+    """Start clients with a Traffic Manager again and again, and see how far they come."""
+    starts = 1 if short else 20
+    for vehicles in VEHICLES:
+        stood = sum(not _drives(vehicles, TICKS) for _ in range(starts))
+        yield Finding(
+            f"{vehicles} vehicles of a synchronous Traffic Manager, {starts} starts of {TICKS} ticks",
+            f"{stood} stood still",
+            stood == 0,
+        )
+
+
+def _drives(vehicles: int, ticks: int) -> bool:
+    """Whether a client comes to its last tick."""
+    with (
+        ServerProcess("town", "--seed", "1") as server,
+        ClientProcess("manage", server.port, vehicles, ticks, patience=30.0) as client,
+    ):
+        try:
+            for _ in range(ticks // 100):
+                client.hear()
+        except RuntimeError as error:
+            if "was silent" not in str(error):
+                raise
+            return False
+        return True

@@ -1,0 +1,141 @@
+"""Puts one fault after another into the update and the replay, and sees a test fail for each.
+
+    python -m verification.mutants
+
+Works on a copy; exit status 1 when a fault goes unnoticed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+MUTANTS = [
+    (
+        "td3",
+        "state gradient leak",
+        "        with torch.no_grad():\n            return self.critic_encoder(batch.image)",
+        "        return actor_features",
+    ),
+    (
+        "td3",
+        "critic features with gradient",
+        "        with torch.no_grad():\n            return self.critic_encoder(batch.image)",
+        "        return self.critic_encoder(batch.image)",
+    ),
+    (
+        "td3",
+        "detached action",
+        "q = self.policy_value(self.critic_state(batch, actor_features), batch.vector, action)",
+        "q = self.policy_value(self.critic_state(batch, actor_features), batch.vector, action.detach())",
+    ),
+    (
+        "td3",
+        "online critic encoder in target",
+        "critic_features = self.target_critic_encoder(batch.next_image)",
+        "critic_features = self.critic_encoder(batch.next_image)",
+    ),
+    (
+        "td3",
+        "critic features to target actor",
+        "else self.target_actor_encoder(batch.next_image)",
+        "else critic_features",
+    ),
+    ("td3", "max instead of min", "weight * torch.min(q1, q2)", "weight * torch.max(q1, q2)"),
+    (
+        "td3",
+        "no noise clip",
+        ".clamp(\n            -self.config.noise_clip, self.config.noise_clip\n        )",
+        "",
+    ),
+    (
+        "td3",
+        "encoder not in actor groups",
+        '                "actor_encoder": list(self.actor_encoder.parameters()),\n',
+        "",
+    ),
+    ("td3", "wrong tau", "self.config.tau)", "2 * self.config.tau)"),
+    ("td3", "no discount", "batch.reward + batch.discount * q", "batch.reward + 0.99 * q"),
+    (
+        "td3",
+        "shared encoder trained by policy",
+        "with torch.set_grad_enabled(not self.shared):",
+        "with torch.set_grad_enabled(True):",
+    ),
+    ("td3", "policy every update", "if self.updates % self.config.policy_delay == 0:", "if True:"),
+    (
+        "gradients",
+        "sum of norms",
+        "return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))",
+        "return torch.stack(torch._foreach_norm(gradients)).sum()",
+    ),
+    ("gradients", "clip does nothing", "        torch._foreach_mul_(gradients, scale)\n", ""),
+    (
+        "replay",
+        "terminated bootstraps",
+        "np.where(self.terminated[last], np.float32(0.0), discount)",
+        "discount",
+    ),
+    (
+        "replay",
+        "truncated does not",
+        "self.terminated[slot] = terminated\n        age",
+        "self.terminated[slot] = terminated or truncated\n        age",
+    ),
+    (
+        "replay",
+        "stack across episodes",
+        "offset = np.minimum(back[None, :], self.age[index][:, None])",
+        "offset = np.broadcast_to(back[None, :], (len(index), self.stack))",
+    ),
+    ("replay", "seam ignored", "return self.has_action[slots] & whole", "return self.has_action[slots]"),
+]
+"""(file, what the fault is, text, what replaces it)"""
+
+
+def main() -> int:
+    missed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        package = "packages/av_td3"
+        shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        environment = os.environ | {"PYTHONPATH": str(copy / package / "src"), "OMP_NUM_THREADS": "1"}
+        for file, what, text, fault in MUTANTS:
+            path = copy / "src" / "av_td3" / "agent" / f"{file}.py"
+            sound = path.read_text()
+            if text not in sound:
+                raise SystemExit(f"{what}: the code has changed, {text!r} is not in {file}.py")
+            path.write_text(sound.replace(text, fault, 1))
+            done = subprocess.run(
+                [
+                    sys.executable,
+                    "-m",
+                    "pytest",
+                    "-x",
+                    "-q",
+                    f"{package}/tests/agent",
+                    "-p",
+                    "no:cacheprovider",
+                ],
+                env=environment,
+                capture_output=True,
+                text=True,
+                cwd=copy,
+                check=False,
+            )
+            path.write_text(sound)
+            failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
+            missed += not failed
+            test = failed[0].split("::")[1].split(" ")[0] if failed else "NO TEST FAILED"
+            print(f"{what:40s} {test}", flush=True)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
