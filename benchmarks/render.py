@@ -14,7 +14,7 @@ from minicarla import maps
 from minicarla.geometry import Transform, compose
 from minicarla.sensors import REGISTRY
 from minicarla.wire.structs import WeatherParameters
-from minicarla.world.bodies import Bodies
+from minicarla.bodies import Bodies
 
 
 class View:

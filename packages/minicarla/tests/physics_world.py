@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minicarla.physics import MODELS, Physics, find
-from minicarla.world.bodies import WALKER, Bodies
+from minicarla.bodies import WALKER, Bodies
 
 DT = 0.05
 MODEL3 = "vehicle.tesla.model3"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minicarla.wire.structs import WeatherParameters
-from minicarla.world.bodies import Bodies
+from minicarla.bodies import Bodies
 
 
 @dataclass

@@ -13,7 +13,7 @@ from minicarla.physics import MODELS, Physics, models
 from minicarla.physics.contacts import Box as Rectangle
 from minicarla.physics.contacts import Solids, meeting
 from minicarla.physics.kernels import Motion
-from minicarla.world.bodies import Bodies
+from minicarla.bodies import Bodies
 
 from .physics_world import DT, Box, Track, add_vehicle, add_walker, plain
 

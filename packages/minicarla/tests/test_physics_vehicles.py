@@ -16,7 +16,7 @@ import pytest
 
 from minicarla.physics import MODELS, Physics, models
 from minicarla.physics.pedals import pedals, steering
-from minicarla.world.bodies import Bodies
+from minicarla.bodies import Bodies
 
 from .physics_world import DT, Track, add_vehicle, plain
 

@@ -19,7 +19,7 @@ from minicarla.sensors.raster.painter import NEAR, Camera, Eye, Scene, eye_of
 from minicarla.sensors.raster.picture import ColourPicture, ground_homography
 from minicarla.sensors.raster.terrain import terrain_of
 from minicarla.sensors.tags import Tag
-from minicarla.world.bodies import Bodies
+from minicarla.bodies import Bodies
 
 from .sensor_world import CLEAR, StandInMap, Static, Strip, add_car, traffic
 

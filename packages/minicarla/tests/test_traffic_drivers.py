@@ -12,7 +12,7 @@ from minicarla.physics import MODELS, Physics, find
 from minicarla.traffic import Traffic
 from minicarla.traffic.kernels import Occupancy
 from minicarla.traffic.network import Network
-from minicarla.world.bodies import Bodies
+from minicarla.bodies import Bodies
 
 from .physics_world import DT, add_vehicle, add_walker
 

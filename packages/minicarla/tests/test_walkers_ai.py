@@ -10,7 +10,7 @@ from minicarla.geometry import Transform
 from minicarla.maps import navmesh
 from minicarla.maps.navmesh import Area
 from minicarla.world import blueprints
-from minicarla.world.bodies import WALKER
+from minicarla.bodies import WALKER
 from minicarla.world.world import World
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.physics import models
-from minicarla.world.bodies import VEHICLE, WALKER, Bodies
+from minicarla.bodies import VEHICLE, WALKER, Bodies
 
 Floats = NDArray[np.float64]
 

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from minicarla.physics import kernels
 from minicarla.physics.contacts import Contact, Solids, Solver
 from minicarla.physics.ground import Ground
-from minicarla.world.bodies import Bodies
+from minicarla.bodies import Bodies
 
 Floats = NDArray[np.float64]
 

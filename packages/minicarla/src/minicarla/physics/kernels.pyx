@@ -13,7 +13,7 @@ from libc.stdlib cimport free
 
 from minicarla.physics import models
 from minicarla.plain cimport clip, greater, lesser, room
-from minicarla.world import bodies as table
+from minicarla import bodies as table
 
 cdef enum:
     # Rows of models.table().

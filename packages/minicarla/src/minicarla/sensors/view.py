@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.geometry import Transform
-from minicarla.world.bodies import Bodies
+from minicarla.bodies import Bodies
 
 Array = NDArray[np.float64]
 

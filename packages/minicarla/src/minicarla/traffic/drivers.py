@@ -28,7 +28,7 @@ from minicarla.traffic.kernels import Occupancy, Paths
 from minicarla.traffic.lights import TrafficLights
 from minicarla.traffic.network import Network
 from minicarla.traffic.strangers import Strangers
-from minicarla.world.bodies import VEHICLE, WALKER, Bodies
+from minicarla.bodies import VEHICLE, WALKER, Bodies
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

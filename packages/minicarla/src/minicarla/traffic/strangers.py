@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.traffic.network import Network
-from minicarla.world.bodies import Bodies
+from minicarla.bodies import Bodies
 
 Ints = NDArray[np.int64]
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.maps.navmesh import Area, NavMesh
-from minicarla.world.bodies import VEHICLE, Bodies
+from minicarla.bodies import VEHICLE, Bodies
 
 Floats = NDArray[np.float64]
 

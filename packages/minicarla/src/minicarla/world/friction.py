@@ -9,7 +9,7 @@ from minicarla.physics.models import USUAL_FRICTION
 from minicarla.wire import structs
 from minicarla.world import placement
 from minicarla.world.actors import Actor
-from minicarla.world.bodies import VEHICLE, Bodies
+from minicarla.bodies import VEHICLE, Bodies
 from minicarla.world.outlet import CarlaError
 
 MOST_FRICTION = 1e4

@@ -10,7 +10,7 @@ import numpy as np
 
 from minicarla.wire.snapshot import RECORD, RECORD_SIZE, ActorState
 from minicarla.world.actors import Actor, TrafficLight
-from minicarla.world.bodies import VEHICLE, WALKER, Bodies
+from minicarla.bodies import VEHICLE, WALKER, Bodies
 
 _POSE = struct.Struct("<6f")
 _POSE_OFFSET = RECORD.fields["location"][1]  # type: ignore[index]

@@ -16,7 +16,7 @@ from minicarla.wire.structs import AttachmentType
 from minicarla.world import blueprints, placement
 from minicarla.world.actors import Actor, Prop, Sensor, Vehicle, Walker, WalkerController
 from minicarla.world.blueprints import AUTOPILOT_ROLE
-from minicarla.world.bodies import PROP, VEHICLE, WALKER
+from minicarla.bodies import PROP, VEHICLE, WALKER
 from minicarla.world.friction import FrictionTrigger
 from minicarla.world.outlet import CarlaError
 from minicarla.world.sane import colour

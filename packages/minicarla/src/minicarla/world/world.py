@@ -22,7 +22,7 @@ from minicarla.wire.structs import AttachmentType
 from minicarla.world import blueprints, friction, spawning
 from minicarla.world.ackermann import AckermannController, Motion
 from minicarla.world.actors import Actor, Sensor, Spectator, TrafficLight, Vehicle, Walker
-from minicarla.world.bodies import PROP, VEHICLE, Bodies
+from minicarla.bodies import PROP, VEHICLE, Bodies
 from minicarla.world.drawings import Drawings
 from minicarla.world.outlet import CarlaError, NoReaders, Outlet
 from minicarla.world.recorder import Recorder, Recording, RecordingError, Replayer

@@ -21,7 +21,7 @@ from minicarla.sensors.raster.painter import NEAR, Camera, Eye, Scene, eye_of
 from minicarla.sensors.raster.picture import ground_homography
 from minicarla.sensors.raster.terrain import terrain_of
 from minicarla.sensors.tags import Tag
-from minicarla.world.bodies import Bodies
+from minicarla.bodies import Bodies
 
 FAR = 1000.0
 """Metres; CARLA's depth of the sky."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from minicarla.sensors.boxes import rotation_matrices
 from minicarla.sensors.tags import Tag
 from minicarla.sensors.things import LIGHT_HEAD
-from minicarla.world.bodies import Bodies
+from minicarla.bodies import Bodies
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -23,7 +23,7 @@ from minicarla.sensors.cache import per_map
 from minicarla.sensors.raster import kernels
 from minicarla.sensors.raster.mesh import StaticMesh, body_mesh
 from minicarla.sensors.raster.terrain import terrain_of
-from minicarla.world.bodies import Bodies
+from minicarla.bodies import Bodies
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -15,7 +15,7 @@ from minicarla.sensors.raster.light import ELEVATIONS, Light
 from minicarla.sensors.raster.mesh import GLOW_DAY, GLOW_NIGHT, Role
 from minicarla.sensors.raster.painter import Camera, Eye, Scene, eye_of
 from minicarla.sensors.raster.terrain import terrain_of
-from minicarla.world.bodies import Bodies
+from minicarla.bodies import Bodies
 
 Array = NDArray[np.float64]
 

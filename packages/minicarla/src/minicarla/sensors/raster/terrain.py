@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from minicarla.geometry import Transform
 from minicarla.sensors.cache import per_map
-from minicarla.world.bodies import Bodies
+from minicarla.bodies import Bodies
 
 Array = NDArray[np.float64]
 
