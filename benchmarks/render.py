@@ -11,10 +11,10 @@ import time
 import numpy as np
 
 from minicarla import maps
+from minicarla.bodies import Bodies
 from minicarla.geometry import Transform, compose
 from minicarla.sensors import REGISTRY
 from minicarla.wire.structs import WeatherParameters
-from minicarla.bodies import Bodies
 
 
 class View:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from minicarla.physics import MODELS, Physics, find
 from minicarla.bodies import WALKER, Bodies
+from minicarla.physics import MODELS, Physics, find
 
 DT = 0.05
 MODEL3 = "vehicle.tesla.model3"

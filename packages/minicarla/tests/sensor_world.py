@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from minicarla.wire.structs import WeatherParameters
 from minicarla.bodies import Bodies
+from minicarla.wire.structs import WeatherParameters
 
 
 @dataclass

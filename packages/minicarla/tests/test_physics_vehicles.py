@@ -14,9 +14,9 @@ import itertools
 import numpy as np
 import pytest
 
+from minicarla.bodies import Bodies
 from minicarla.physics import MODELS, Physics, models
 from minicarla.physics.pedals import pedals, steering
-from minicarla.bodies import Bodies
 
 from .physics_world import DT, Track, add_vehicle, plain
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from minicarla import maps
+from minicarla.bodies import Bodies
 from minicarla.geometry import Transform, compose, rotation_matrix
 from minicarla.sensors.boxes import static_boxes
 from minicarla.sensors.raster.geometry import FAR, STATIC_IDS, GeometryPicture
@@ -19,7 +20,6 @@ from minicarla.sensors.raster.painter import NEAR, Camera, Eye, Scene, eye_of
 from minicarla.sensors.raster.picture import ColourPicture, ground_homography
 from minicarla.sensors.raster.terrain import terrain_of
 from minicarla.sensors.tags import Tag
-from minicarla.bodies import Bodies
 
 from .sensor_world import CLEAR, StandInMap, Static, Strip, add_car, traffic
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from minicarla import maps
+from minicarla.bodies import Bodies
 from minicarla.physics import MODELS, Physics, find
 from minicarla.traffic import Traffic
 from minicarla.traffic.kernels import Occupancy
 from minicarla.traffic.network import Network
-from minicarla.bodies import Bodies
 
 from .physics_world import DT, add_vehicle, add_walker
 

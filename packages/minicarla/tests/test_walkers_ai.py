@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from minicarla import maps
+from minicarla.bodies import WALKER
 from minicarla.geometry import Transform
 from minicarla.maps import navmesh
 from minicarla.maps.navmesh import Area
 from minicarla.world import blueprints
-from minicarla.bodies import WALKER
 from minicarla.world.world import World
 
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from minicarla.physics import models
 from minicarla.bodies import VEHICLE, WALKER, Bodies
+from minicarla.physics import models
 
 Floats = NDArray[np.float64]
 

@@ -32,10 +32,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minicarla.bodies import Bodies
 from minicarla.physics import kernels
 from minicarla.physics.contacts import Contact, Solids, Solver
 from minicarla.physics.ground import Ground
-from minicarla.bodies import Bodies
 
 Floats = NDArray[np.float64]
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from minicarla.geometry import Transform
 from minicarla.bodies import Bodies
+from minicarla.geometry import Transform
 
 Array = NDArray[np.float64]
 

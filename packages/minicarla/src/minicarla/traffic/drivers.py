@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minicarla.bodies import VEHICLE, WALKER, Bodies
 from minicarla.physics import models
 from minicarla.physics.pedals import pedals, steering
 from minicarla.traffic.kernels import Occupancy, Paths
 from minicarla.traffic.lights import TrafficLights
 from minicarla.traffic.network import Network
 from minicarla.traffic.strangers import Strangers
-from minicarla.bodies import VEHICLE, WALKER, Bodies
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

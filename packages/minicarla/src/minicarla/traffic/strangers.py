@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from minicarla.traffic.network import Network
 from minicarla.bodies import Bodies
+from minicarla.traffic.network import Network
 
 Ints = NDArray[np.int64]
 

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minicarla.maps.navmesh import Area, NavMesh
 from minicarla.bodies import VEHICLE, Bodies
+from minicarla.maps.navmesh import Area, NavMesh
 
 Floats = NDArray[np.float64]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from minicarla.bodies import VEHICLE, Bodies
 from minicarla.physics.models import USUAL_FRICTION
 from minicarla.wire import structs
 from minicarla.world import placement
 from minicarla.world.actors import Actor
-from minicarla.bodies import VEHICLE, Bodies
 from minicarla.world.outlet import CarlaError
 
 MOST_FRICTION = 1e4

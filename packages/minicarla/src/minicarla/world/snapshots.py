@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from minicarla.bodies import VEHICLE, WALKER, Bodies
 from minicarla.wire.snapshot import RECORD, RECORD_SIZE, ActorState
 from minicarla.world.actors import Actor, TrafficLight
-from minicarla.bodies import VEHICLE, WALKER, Bodies
 
 _POSE = struct.Struct("<6f")
 _POSE_OFFSET = RECORD.fields["location"][1]  # type: ignore[index]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minicarla.bodies import PROP, VEHICLE, WALKER
 from minicarla.geometry import Transform, compose, rotation_matrix
 from minicarla.sensors.absent import ABSENT
 from minicarla.traffic.walkers import places
@@ -16,7 +17,6 @@ from minicarla.wire.structs import AttachmentType
 from minicarla.world import blueprints, placement
 from minicarla.world.actors import Actor, Prop, Sensor, Vehicle, Walker, WalkerController
 from minicarla.world.blueprints import AUTOPILOT_ROLE
-from minicarla.bodies import PROP, VEHICLE, WALKER
 from minicarla.world.friction import FrictionTrigger
 from minicarla.world.outlet import CarlaError
 from minicarla.world.sane import colour

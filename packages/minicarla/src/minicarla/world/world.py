@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from minicarla import maps
+from minicarla.bodies import PROP, VEHICLE, Bodies
 from minicarla.geometry import Transform, compose, rotation_matrix
 from minicarla.maps import navmesh
 from minicarla.physics import Physics, models
@@ -22,7 +23,6 @@ from minicarla.wire.structs import AttachmentType
 from minicarla.world import blueprints, friction, spawning
 from minicarla.world.ackermann import AckermannController, Motion
 from minicarla.world.actors import Actor, Sensor, Spectator, TrafficLight, Vehicle, Walker
-from minicarla.bodies import PROP, VEHICLE, Bodies
 from minicarla.world.drawings import Drawings
 from minicarla.world.outlet import CarlaError, NoReaders, Outlet
 from minicarla.world.recorder import Recorder, Recording, RecordingError, Replayer

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from minicarla.bodies import Bodies
 from minicarla.geometry import Transform
 from minicarla.sensors.cache import per_map
 from minicarla.sensors.raster.ground import TAGS, TERRAIN, Ground, ground_of
@@ -21,7 +22,6 @@ from minicarla.sensors.raster.painter import NEAR, Camera, Eye, Scene, eye_of
 from minicarla.sensors.raster.picture import ground_homography
 from minicarla.sensors.raster.terrain import terrain_of
 from minicarla.sensors.tags import Tag
-from minicarla.bodies import Bodies
 
 FAR = 1000.0
 """Metres; CARLA's depth of the sky."""

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from minicarla.bodies import Bodies
 from minicarla.sensors.boxes import rotation_matrices
 from minicarla.sensors.tags import Tag
 from minicarla.sensors.things import LIGHT_HEAD
-from minicarla.bodies import Bodies
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]

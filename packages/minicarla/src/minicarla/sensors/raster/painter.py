@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from minicarla.bodies import Bodies
 from minicarla.geometry import Transform, rotation_matrix
 from minicarla.sensors.cache import per_map
 from minicarla.sensors.raster import kernels
 from minicarla.sensors.raster.mesh import StaticMesh, body_mesh
 from minicarla.sensors.raster.terrain import terrain_of
-from minicarla.bodies import Bodies
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]

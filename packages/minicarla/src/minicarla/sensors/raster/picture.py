@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from minicarla.bodies import Bodies
 from minicarla.geometry import Transform
 from minicarla.sensors.raster.ground import Ground, ground_of
 from minicarla.sensors.raster.light import ELEVATIONS, Light
 from minicarla.sensors.raster.mesh import GLOW_DAY, GLOW_NIGHT, Role
 from minicarla.sensors.raster.painter import Camera, Eye, Scene, eye_of
 from minicarla.sensors.raster.terrain import terrain_of
-from minicarla.bodies import Bodies
 
 Array = NDArray[np.float64]
 

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from minicarla.bodies import Bodies
 from minicarla.geometry import Transform
 from minicarla.sensors.cache import per_map
-from minicarla.bodies import Bodies
 
 Array = NDArray[np.float64]
 
