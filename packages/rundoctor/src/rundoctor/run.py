@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .aliases import CANONICAL, Match, resolve, system_of
-from .model import Evidence, number
+from .evidence import Evidence, number
 from .series import Series, finish
 from .store import Builder, Point, Store
 
