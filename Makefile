@@ -7,7 +7,7 @@ DEV := $(VENV)/.installed-dev
 SOURCES := $(shell find packages -name pyproject.toml -o -name setup.py -o -name '*.p[yx][xd]')
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install train test check lint bench prove faults mutants clean
+.PHONY: help install train test check coverage standalone lint bench prove faults mutants clean
 
 help:            ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -43,6 +43,12 @@ lint: $(DEV)     ## style, types, and who may import whom
 bench: $(DEV)    ## speed of the simulator and of the update
 	$(BIN)/python -m benchmarks.update_speed
 	$(BIN)/python -m benchmarks.minicarla_speed
+
+standalone: $(DEV) ## minicarla and rundoctor install alone and bring nothing that they should not (1 minute)
+	$(BIN)/python -m verification.standalone
+
+coverage: $(DEV) ## run all tests and print what they cover, branches included
+	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered $(ARGS)
 
 prove: $(DEV)    ## what minicarla promises, one line each: held or not (35 minutes; ARGS=--short: 3)
 	$(BIN)/python -m verification.minicarla_proofs $(ARGS)
