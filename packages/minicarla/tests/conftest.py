@@ -13,7 +13,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from minicarla.server import Server
+from minicarla.server import CarlaServer
 from minicarla.wire import stream
 
 _PRELUDE = """
@@ -139,7 +139,7 @@ class Running:
     """A server in a thread."""
 
     def __init__(self, **options: Any) -> None:
-        self.server = Server(0, **options)
+        self.server = CarlaServer(0, **options)
         self.port = self.server.port
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()
@@ -164,7 +164,7 @@ class Running:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Running]]:
-    """A function that starts servers (options of ``Server``), stopped at the end of the test."""
+    """A function that starts servers (options of ``CarlaServer``), stopped at the end of the test."""
     servers: list[Running] = []
 
     def start(**options: Any) -> Running:

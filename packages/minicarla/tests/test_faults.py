@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from minicarla.faults import FaultError, Faults, parse
+from minicarla.faults import FaultError, FaultInjector, parse
 
 from .conftest import Running, Wire, until
 
 
 def ticks_struck(spec: str, count: int) -> list[int]:
-    faults = Faults(spec)
+    faults = FaultInjector(spec)
     return [tick for tick in range(1, count + 1) if faults.strike(0.0, ticking=True)]
 
 
@@ -28,7 +28,7 @@ def test_triggers() -> None:
     assert ticks_struck("freeze@tick=3", 10) == [3]
     assert ticks_struck("freeze@every=4", 10) == [4, 8]
     assert ticks_struck("freeze", 10) == [1]
-    faults = Faults()
+    faults = FaultInjector()
     for _ in range(5):
         faults.strike(0.0, ticking=True)
     faults.arm("freeze@after=2")
@@ -43,13 +43,13 @@ def test_chance_follows_its_seed() -> None:
 
 
 def test_only_untimed_faults_strike_between_ticks() -> None:
-    faults = Faults("hangup@tick=1;freeze")
+    faults = FaultInjector("hangup@tick=1;freeze")
     assert [fault.kind for fault in faults.strike(0.0, ticking=False)] == ["freeze"]
     assert [fault.kind for fault in faults.strike(0.0, ticking=True)] == ["hangup"]
 
 
 def test_calls_and_messages_are_counted_and_timed() -> None:
-    faults = Faults("error:spawn_actor@count=2;stall:camera@for=3;drop:world")
+    faults = FaultInjector("error:spawn_actor@count=2;stall:camera@for=3;drop:world")
     faults.strike(10.0, ticking=False)
     answers = [faults.on_call(name, 10.0) for name in ("tick_cue", *3 * ["spawn_actor"])]
     assert answers == ["", "error", "error", ""]
@@ -60,7 +60,7 @@ def test_calls_and_messages_are_counted_and_timed() -> None:
 
 
 def test_half_a_message_is_the_last_of_its_stream() -> None:
-    faults = Faults("half:camera")
+    faults = FaultInjector("half:camera")
     faults.strike(0.0, ticking=False)
     rgb, depth = ("5", "sensor.camera.rgb"), ("6", "sensor.camera.depth")
     assert [faults.on_message(name, 0.0) for name in (rgb, depth, rgb)] == ["half", "", "stall"]
@@ -127,7 +127,7 @@ def test_errors_and_silence_on_calls(serve: Serve) -> None:
     wire = serve(synchronous=True, faults="error:tick_cue@tick=2;silence:version@tick=2").wire()
     wire.call("tick_cue")
     wire.call("tick_cue")
-    with pytest.raises(RuntimeError, match="on purpose"):
+    with pytest.raises(RuntimeError, match="injected error"):
         wire.call("tick_cue")
     wire.call("tick_cue")
     unanswered = wire.post("version")
@@ -139,7 +139,7 @@ def test_a_lost_and_a_halved_message(serve: Serve) -> None:
     running = serve(synchronous=True)
     wire = running.wire()
     world = wire.subscribe()
-    until(lambda: running.server.has_reader(1))
+    until(lambda: running.server.streams.has_reader(1))
     frames = []
     for spec in ("", "drop:world", "", "half:world", ""):
         if spec:

@@ -13,14 +13,10 @@ import msgpack
 import numpy as np
 import pytest
 
-from minicarla.server import (
-    MANAGER_CHANCES,
-    MANAGER_PATIENCE,
-    MANAGER_SETTLES,
-    STREAM_BACKLOG,
-    STREAM_PATIENCE,
-    Server,
-)
+from minicarla.server import CarlaServer
+from minicarla.server.connections import ClientConnection
+from minicarla.server.pacing import MISSES_ALLOWED, PATIENCE_SECONDS, SETTLE_SECONDS
+from minicarla.server.streams import MAX_UNSENT_MESSAGES, OPENING_SECONDS
 from verification.minicarla_fuzz import Foe
 
 from .conftest import Running, until
@@ -262,8 +258,8 @@ def test_a_stream_that_is_announced_and_never_opened_delays_its_own_client_alone
     wire.call("get_sensor_token", 77)
     start = time.monotonic()
     other.call("tick_cue")
-    assert time.monotonic() - start < STREAM_PATIENCE / 2
-    for longest in (2.0 + STREAM_PATIENCE, STREAM_PATIENCE / 2):
+    assert time.monotonic() - start < OPENING_SECONDS / 2
+    for longest in (2.0 + OPENING_SECONDS, OPENING_SECONDS / 2):
         start = time.monotonic()
         wire.call("tick_cue")
         assert time.monotonic() - start < longest
@@ -356,7 +352,7 @@ def test_a_tick_waits_until_the_clients_traffic_manager_listens(serve: Serve) ->
     """CARLA's client may miss being told of a tick in the moment in which it begins to wait for it."""
     running = serve(synchronous=True)
     wire, snapshots = running.wire(), running.wire().subscribe()
-    until(lambda: running.server.subscribers)
+    until(lambda: running.server.streams.readers)
 
     def order(*names: str) -> list[int]:
         """Places of the requests in the order in which they are answered."""
@@ -386,7 +382,7 @@ def test_a_tick_waits_until_the_clients_traffic_manager_listens(serve: Serve) ->
         told = time.monotonic()
         wire.post("tick_cue")
         snapshots.next()
-        assert time.monotonic() - told > 0.5 * MANAGER_SETTLES
+        assert time.monotonic() - told > 0.5 * SETTLE_SECONDS
         wire.answer()
     # One that does not ask holds its own client up, a little while, and not for ever.
     other = running.wire()
@@ -395,8 +391,8 @@ def test_a_tick_waits_until_the_clients_traffic_manager_listens(serve: Serve) ->
         start = time.monotonic()
         client.call("tick_cue")
         spent.append(time.monotonic() - start)
-    assert min(spent[: 2 * MANAGER_CHANCES : 2]) > 0.9 * MANAGER_PATIENCE > np.median(spent[1::2])
-    assert np.median(spent[2 * MANAGER_CHANCES :: 2]) < MANAGER_PATIENCE
+    assert min(spent[: 2 * MISSES_ALLOWED : 2]) > 0.9 * PATIENCE_SECONDS > np.median(spent[1::2])
+    assert np.median(spent[2 * MISSES_ALLOWED :: 2]) < PATIENCE_SECONDS
 
 
 def test_traffic_lights_as_the_client_sees_them(serve: Serve) -> None:
@@ -489,22 +485,22 @@ def test_a_reader_that_does_not_read_stalls_nobody(serve: Serve) -> None:
     camera = wire.call("spawn_actor", description, [list(points[0][:3]), list(points[0][3:])])
     (stream_id,) = struct.unpack_from("<I", camera[5])
     lazy = wire.subscribe(stream_id)
-    until(lambda: running.server.has_reader(stream_id))
-    frames = STREAM_BACKLOG // (800 * 600 * 4) + 10
+    until(lambda: running.server.streams.has_reader(stream_id))
+    frames = MAX_UNSENT_MESSAGES // (800 * 600 * 4) + 10
     slowest = 0.0
     for _ in range(frames):
         start = time.monotonic()
         wire.call("tick_cue")
         slowest = max(slowest, time.monotonic() - start)
     assert slowest < 2.0
-    (subscriber,) = running.server.subscribers[stream_id]
+    (subscriber,) = running.server.streams.readers[stream_id]
     assert subscriber.dropped > 0
-    assert subscriber.waiting <= STREAM_BACKLOG
+    assert subscriber.unsent <= MAX_UNSENT_MESSAGES
     # What does come later is whole messages.
     for _ in range(3):
         assert len(lazy.next()) == 48 + 12 + 800 * 600 * 4
     lazy.close()
-    until(lambda: not running.server.has_reader(stream_id))
+    until(lambda: not running.server.streams.has_reader(stream_id))
 
 
 def test_answers_that_nobody_reads_do_not_pile_up(serve: Serve) -> None:
@@ -516,8 +512,8 @@ def test_answers_that_nobody_reads_do_not_pile_up(serve: Serve) -> None:
         for _ in range(2000):
             greedy.sock.sendall(5000 * request)
     time.sleep(0.2)
-    (client,) = (c for c in running.server.connections if c.waiting)
-    assert client.waiting < 20e6
+    (client,) = (c for c in running.server.connections if c.unsent)
+    assert client.unsent < 20e6
     alive(running)
     greedy.sock.settimeout(5.0)
     for _ in range(100):  # and they come when they are read
@@ -533,7 +529,7 @@ def test_garbage_closes_that_connection_alone(serve: Serve) -> None:
         with pytest.raises((ConnectionError, TimeoutError)):
             foe.answer()
         assert friend.call("version") == "0.9.16"
-    until(lambda: sum(type(c).__name__ == "Client" for c in running.server.connections) == 1)
+    until(lambda: sum(isinstance(c, ClientConnection) for c in running.server.connections) == 1)
 
 
 def test_streams_take_any_id_and_any_chatter(serve: Serve) -> None:
@@ -544,10 +540,10 @@ def test_streams_take_any_id_and_any_chatter(serve: Serve) -> None:
         sock.close()
     talker = running.wire().subscribe()
     talker.sock.sendall(bytes(100_000))
-    until(lambda: running.server.has_reader(1))
+    until(lambda: running.server.streams.has_reader(1))
     running.wire().call("tick_cue")
     assert talker.next()
-    until(lambda: set(running.server.subscribers) == {1})
+    until(lambda: set(running.server.streams.readers) == {1})
 
 
 def test_well_formed_requests_with_values_that_nobody_sends(
@@ -597,16 +593,16 @@ def test_memory_stays_flat(serve: Serve) -> None:
 
 
 def test_a_pair_of_ports_is_found_or_refused() -> None:
-    first = Server(0, map="loop")
+    first = CarlaServer(0, map="loop")
     try:
         assert first.stream_port == first.port + 1
         with pytest.raises(OSError, match=f"port {first.port}"):
-            Server(first.port, map="loop")
+            CarlaServer(first.port, map="loop")
         with pytest.raises(OSError, match=r"port \d+"):  # the port before it may be taken, too
-            Server(first.port - 1, map="loop")
+            CarlaServer(first.port - 1, map="loop")
     finally:
         first.close()
-    second = Server(first.port, map="loop")
+    second = CarlaServer(first.port, map="loop")
     second.close()
 
 
@@ -617,10 +613,10 @@ def test_pictures_come_after_events_and_a_failing_sensor_is_told(serve: Serve) -
     camera = wire.call("spawn_actor", [0, "sensor.camera.rgb", []], pose)
     imu = wire.call("spawn_actor", [0, "sensor.other.imu", []], pose)
     readers = [wire.subscribe(struct.unpack_from("<I", actor[5])[0]) for actor in (camera, imu)]
-    until(lambda: len(running.server.subscribers) == 2)
+    until(lambda: len(running.server.streams.readers) == 2)
     order: list[int] = []
-    send = running.server.send
-    running.server.send = lambda stream, *parts: (order.append(stream), send(stream, *parts))[1]  # type: ignore
+    send = running.server.streams.send
+    running.server.streams.send = lambda stream, *parts: (order.append(stream), send(stream, *parts))[1]  # type: ignore
     frame = wire.call("tick_cue")
     for reader in readers:
         assert int.from_bytes(reader.next()[8:16], "little") == frame

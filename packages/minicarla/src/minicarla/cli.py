@@ -49,10 +49,10 @@ def serve(
 ) -> None:
     """Run a server until SIGTERM or Ctrl-C."""
     from minicarla import CARLA_VERSION
-    from minicarla.server import Server
+    from minicarla.server import CarlaServer
 
     try:
-        server = Server(
+        server = CarlaServer(
             port,
             host=host,
             map=map,

@@ -50,7 +50,7 @@ class FaultError(ValueError):
 
 
 @dataclass
-class Fault:
+class InjectedFault:
     """One fault and when it strikes."""
 
     kind: str
@@ -81,12 +81,12 @@ class Fault:
         return self.trigger not in ("every", "random")
 
 
-def parse(spec: str) -> list[Fault]:
+def parse(spec: str) -> list[InjectedFault]:
     """The faults of a specification; FaultError when it is none."""
     return [_fault(part.strip()) for part in spec.split(";") if part.strip()]
 
 
-def _fault(text: str) -> Fault:
+def _fault(text: str) -> InjectedFault:
     head, _, options = text.partition("@")
     kind, _, target = (part.strip() for part in head.partition(":"))
     if kind not in (*STREAM_KINDS, *CALL_KINDS, *SERVER_KINDS):
@@ -97,7 +97,7 @@ def _fault(text: str) -> Fault:
     if kind not in SERVER_KINDS and not target:
         what = "a stream" if kind in STREAM_KINDS else "a procedure"
         raise FaultError(f"fault {text!r}: {kind} needs {what}, as in {kind}:NAME")
-    fault = Fault(kind, target)
+    fault = InjectedFault(kind, target)
     if kind == "delay":
         fault.seconds = 0.1
     elif kind == "restart":
@@ -117,7 +117,7 @@ def _fault(text: str) -> Fault:
     return fault
 
 
-def _set(fault: Fault, text: str, key: str, value: float) -> None:
+def _set(fault: InjectedFault, text: str, key: str, value: float) -> None:
     whole = key in ("tick", "after", "every", "count", "seed")
     if not math.isfinite(value) or value < 0 or (whole and value != int(value)):
         raise FaultError(f"fault {text!r}: {key} cannot be {value:g}")
@@ -141,17 +141,17 @@ def _set(fault: Fault, text: str, key: str, value: float) -> None:
 class _Active:
     """A fault that has struck and still bears on calls or messages."""
 
-    fault: Fault
+    fault: InjectedFault
     left: int
     until: float  # time.monotonic()
 
 
-class Faults:
+class FaultInjector:
     """The faults of one server: those waiting, and those that bear on calls and messages now."""
 
     def __init__(self, spec: str = "") -> None:
         self.tick = 0
-        self.armed: list[Fault] = parse(spec)
+        self.armed: list[InjectedFault] = parse(spec)
         self._active: list[_Active] = []
         self.thawed = False  # ends a freeze
 
@@ -173,7 +173,7 @@ class Faults:
         self._active.clear()
         self.thawed = True
 
-    def strike(self, now: float, *, ticking: bool) -> list[Fault]:
+    def strike(self, now: float, *, ticking: bool) -> list[InjectedFault]:
         """Faults of the server that happen now.
 
         ticking: this is the moment before a tick; otherwise only faults without a trigger
@@ -181,7 +181,7 @@ class Faults:
         """
         if ticking:
             self.tick += 1
-        struck: list[Fault] = []
+        struck: list[InjectedFault] = []
         for fault in list(self.armed):
             if fault.trigger and not ticking:
                 continue
@@ -213,7 +213,7 @@ class Faults:
             if target == names[0] or target in names[1]:
                 kind = self._use(active)
                 if kind == "half":
-                    active.fault = Fault("stall", names[0])
+                    active.fault = InjectedFault("stall", names[0])
                 return kind
         return ""
 

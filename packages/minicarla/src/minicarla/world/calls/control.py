@@ -13,7 +13,7 @@ from minicarla.world.outlet import CarlaError
 @procedure(COMPLETE, 'from this machine only; arms faults, "" forgets all', name="minicarla.fault")
 def fault(call: Call, spec: str) -> None:
     try:
-        call.session.commit(spec)
+        call.session.inject_faults(spec)
     except (FaultError, PermissionError) as error:
         raise CarlaError(str(error)) from None
 

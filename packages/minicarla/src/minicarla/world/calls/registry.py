@@ -25,7 +25,7 @@ class Session(Protocol):
     seen: int
     """The frame of its last tick; 0 before."""
 
-    def commit(self, spec: str) -> None:
+    def inject_faults(self, spec: str) -> None:
         """Arm faults, see :mod:`minicarla.faults`; "" forgets all."""
 
     def announce(self, stream_id: int) -> None:

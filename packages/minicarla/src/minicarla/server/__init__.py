@@ -1,0 +1,12 @@
+"""A world behind sockets: what the real ``carla`` client connects to.
+
+* ``loop``: one thread that waits for sockets and timers.
+* ``connections``: sockets that never block, and the requests and replies of clients.
+* ``streams``: world snapshots and sensor data, sent to whoever reads them.
+* ``pacing``: when a client that runs Traffic Managers may be told of its tick.
+* ``server``: puts these together around a world, and injects faults.
+"""
+
+from minicarla.server.server import CarlaServer
+
+__all__ = ["CarlaServer"]

@@ -1,0 +1,174 @@
+"""The streams: world snapshots and sensor data, each message sent whole or not at all.
+
+The tick never waits for a reader.  One that falls behind loses whole messages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+from minicarla.faults import FaultInjector
+from minicarla.server.connections import ClientConnection, Listener, SocketConnection
+from minicarla.server.loop import EventLoop
+from minicarla.wire import stream, token
+
+MAX_UNSENT_MESSAGES = 32 << 20
+"""Bytes of a stream that one reader has not taken yet, beyond which new messages for it are dropped."""
+MAX_ANNOUNCED = 512
+"""Streams that one client may be about to open; more are not waited for."""
+OPENING_SECONDS = 0.5
+"""How long a client's tick waits at most for the streams that this client is opening."""
+
+
+class StreamConnection(SocketConnection):
+    """A connection that reads one stream.  All that it ever sends is that stream's id."""
+
+    def __init__(
+        self,
+        loop: EventLoop,
+        sock: socket.socket,
+        on_close: Callable[[SocketConnection], None],
+        subscribed: Callable[[StreamConnection], None],
+    ) -> None:
+        self.stream = 0  # until it has sent one
+        self.dropped = 0  # messages
+        self._subscribed = subscribed
+        self._received = b""
+        super().__init__(loop, sock, on_close)
+
+    def received(self, data: bytes) -> None:
+        if self.stream:
+            return  # the protocol ends with the id; anything else is ignored
+        self._received += data[: stream.SUBSCRIPTION.size]
+        if len(self._received) < stream.SUBSCRIPTION.size:
+            return
+        (self.stream,) = stream.SUBSCRIPTION.unpack_from(self._received)
+        if self.stream:
+            self._subscribed(self)
+        else:
+            self.close()
+
+    def publish(self, message: bytes) -> None:
+        """Send a message, or drop it when the reader has fallen too far behind."""
+        if self.unsent and self.unsent + len(message) > MAX_UNSENT_MESSAGES:
+            self.dropped += 1
+        else:
+            self.send(message)
+
+
+class Streams:
+    """Sends what a world publishes to those who read it (``world.outlet.Outlet``).
+
+    host, port: where clients find the streams.
+    faults: may withhold, drop or cut messages.
+    sensor_type: blueprint id of the sensor that writes a stream; "" when there is none.
+    """
+
+    def __init__(self, faults: FaultInjector, sensor_type: Callable[[int], str]) -> None:
+        self.host, self.port = "", 0
+        self.readers: defaultdict[int, list[StreamConnection]] = defaultdict(list)
+        self._faults = faults
+        self._sensor_type = sensor_type
+        self._announced: dict[ClientConnection, dict[int, float]] = {}
+        self._holding = False
+        self._held: list[bytes] = []
+
+    # ------------------------------------------------------------------ what the world uses
+
+    def has_reader(self, stream_id: int) -> bool:
+        """Whether anybody reads a stream."""
+        return stream_id in self.readers
+
+    def send(self, stream_id: int, *parts: bytes | memoryview) -> None:
+        """Send one message, its parts joined, to all who read a stream."""
+        if stream_id not in self.readers:
+            return
+        message = b"".join((stream.LENGTH.pack(sum(map(len, parts))), *parts))
+        if self._holding and stream_id == stream.WORLD_STREAM:
+            self._held.append(message)
+        else:
+            self._deliver(stream_id, message)
+
+    def token(self, stream_id: int, host: str | None = None) -> bytes:
+        """What tells a client where to read a stream; ``host``: this machine's address as it knows it."""
+        return token.pack(stream_id, host or self.host, self.port)
+
+    def _deliver(self, stream_id: int, message: bytes) -> None:
+        if self._faults:
+            fault = self._faults.on_message(self._names(stream_id), time.monotonic())
+            if fault in ("stall", "drop"):
+                return
+            if fault == "half":
+                message = message[: len(message) // 2]
+        for reader in tuple(self.readers.get(stream_id, ())):
+            reader.publish(message)
+
+    def _names(self, stream_id: int) -> tuple[str, str]:
+        named = "world" if stream_id == stream.WORLD_STREAM else self._sensor_type(stream_id)
+        return str(stream_id), named
+
+    @contextlib.contextmanager
+    def snapshots_held(self) -> Iterator[None]:
+        """Within the context snapshots are kept; they are sent at its end."""
+        self._holding = True
+        try:
+            yield
+        finally:
+            self._holding = False
+            for message in self._held:
+                self._deliver(stream.WORLD_STREAM, message)
+            self._held.clear()
+
+    # ------------------------------------------------------------------ readers that come and go
+
+    def subscribed(self, reader: StreamConnection) -> None:
+        """A connection has said which stream it reads."""
+        self.readers[reader.stream].append(reader)
+        for client, announced in self._announced.items():
+            if announced.pop(reader.stream, None) is not None:
+                if not announced:
+                    del self._announced[client]
+                break
+
+    def forget(self, connection: SocketConnection) -> None:
+        """A reader, or a client that has announced streams, has gone."""
+        if isinstance(connection, StreamConnection):
+            readers = self.readers.get(connection.stream, [])
+            if connection in readers:
+                readers.remove(connection)
+                if not readers:
+                    del self.readers[connection.stream]
+        elif isinstance(connection, ClientConnection):
+            self._announced.pop(connection, None)
+
+    def announced(self, client: ClientConnection, stream_id: int) -> None:
+        """A client has asked for a stream's token, so it will open the stream shortly."""
+        announced = self._announced.setdefault(client, {})
+        if len(announced) < MAX_ANNOUNCED:
+            announced[stream_id] = time.monotonic() + OPENING_SECONDS
+
+    def await_opening(
+        self, client: ClientConnection, listener: Listener, connections: set[SocketConnection]
+    ) -> None:
+        """Wait until a client has opened the streams that it announced, :data:`OPENING_SECONDS` at most.
+
+        CARLA's client opens its streams in a thread of its own.  What a tick sends to a stream that is not
+        open yet is lost, and so is the snapshot which the client waits for after its first tick.
+        """
+        while client in self._announced:
+            left = max(self._announced[client].values()) - time.monotonic()
+            if left <= 0.0:
+                del self._announced[client]
+                return
+            with selectors.DefaultSelector() as opening:
+                opening.register(listener.sock, selectors.EVENT_READ, listener.accept)
+                for connection in connections:
+                    if isinstance(connection, StreamConnection) and not connection.stream:
+                        opening.register(connection.sock, selectors.EVENT_READ, connection.receive)
+                for key, _ in opening.select(left):
+                    key.data()
