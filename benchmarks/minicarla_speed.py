@@ -168,7 +168,7 @@ def profile(case: Case, map_name: str, ticks: int = 400) -> str:
     start = time.perf_counter()
     for step in range(ticks):
         phase = step // 20 % 4
-        world.apply_control(
+        world.episode.vehicles.apply(
             car.id,
             structs.VehicleControl(
                 0.4 * (phase % 2 == 0), 0.02 * (step % 2), 1.0 * (phase % 2), reverse=phase >= 2

@@ -195,10 +195,10 @@ def test_the_usual_control_tells_of_the_dynamics_as_they_are(model):
 )
 def test_a_control_with_which_nothing_can_move_is_refused(changes, message):
     world, car = _world()
-    before = world.physics_control(car)
+    before = world.episode.vehicles.physics_control(car)
     with pytest.raises(CarlaError, match=message):
-        world.set_physics_control(car, _changed(**changes))
-    assert world.physics_control(car) == before
+        world.episode.vehicles.set_physics_control(car, _changed(**changes))
+    assert world.episode.vehicles.physics_control(car) == before
 
 
 def test_extreme_controls_give_finite_motion():
@@ -207,7 +207,7 @@ def test_extreme_controls_give_finite_motion():
     row = world.bodies.row(car)
     for _ in range(150):
         size = lambda low, high: float(10.0 ** rng.uniform(low, high))  # noqa: E731
-        world.set_physics_control(
+        world.episode.vehicles.set_physics_control(
             car,
             _changed(
                 mass=size(0, 7),
@@ -229,12 +229,14 @@ def test_extreme_controls_give_finite_motion():
             ),
         )
         throttle, brake, steer = rng.uniform([0, 0, -1], 1)
-        world.apply_control(car, structs.VehicleControl(throttle, steer, brake, bool(rng.integers(2))))
+        world.episode.vehicles.apply(
+            car, structs.VehicleControl(throttle, steer, brake, bool(rng.integers(2)))
+        )
         for _ in range(4):
             world.tick()
         for column in ("position", "rotation", "velocity", "angular_velocity", "acceleration"):
             assert np.isfinite(getattr(world.bodies, column)[row]).all()
-        assert world.bodies.mass[row] == pytest.approx(world.physics_control(car).mass)
+        assert world.bodies.mass[row] == pytest.approx(world.episode.vehicles.physics_control(car).mass)
 
 
 def test_gears_shift_where_they_are_told_to_and_take_their_time():

@@ -625,7 +625,7 @@ def test_pictures_come_after_events_and_a_failing_sensor_is_told(serve: Serve) -
     def broken(*_: object) -> None:
         raise ValueError("no light")
 
-    running.server.world.sensors[0].device.measure_all = broken
+    running.server.world.actors.sensors[0].device.measure_all = broken
     assert wire.call("tick_cue") == frame + 1
     with pytest.raises(RuntimeError, match="internal error"):
         wire.call("tick_cue")

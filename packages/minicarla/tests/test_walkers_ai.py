@@ -10,7 +10,8 @@ from minicarla.bodies import WALKER
 from minicarla.geometry import Transform
 from minicarla.maps import navmesh
 from minicarla.maps.navmesh import Area
-from minicarla.world import blueprints
+from minicarla.world import blueprints, population, walkers
+from minicarla.world.walkers import navigation_of
 from minicarla.world.world import World
 
 
@@ -236,13 +237,13 @@ def test_a_walker_without_physics_is_no_wall():
     car = world.spawn(blueprints.describe("vehicle.tesla.model3"), pose._replace(z=0.0))
     spot = np.array(pose[:3]) + 6.0 * ahead
     walker = world.spawn(blueprints.describe("walker.pedestrian.0001"), Transform(spot[0], spot[1], 1.0))
-    world.set_simulate_physics(walker.id, False)
-    world.set_velocity(car.id, 15.0 * ahead)
+    world.episode.mechanics.set_simulate_physics(walker.id, False)
+    world.episode.mechanics.set_velocity(car.id, 15.0 * ahead)
     for _ in range(10):
         world.tick()
-        if world.view.contacts:
+        if world.episode.view.contacts:
             break
-    (hit,) = world.view.contacts
+    (hit,) = world.episode.view.contacts
     assert {hit.a, hit.b} == {car.id, walker.id}
     assert np.linalg.norm(world.bodies.velocity[world.bodies.row(car.id)]) > 13.0
 
@@ -318,18 +319,18 @@ def test_new_episodes_have_pedestrians_too_and_the_role_makes_one():
     world = World("loop", walkers=3)
     world.load_named("grid", reset_settings=True)
     assert np.count_nonzero(world.bodies.kind == WALKER) == 3
-    assert world.pedestrians is not None and len(world.pedestrians) == 3
-    (x, y, z), (u, v, w) = ((*place,) for place in _two_places(world.navigation))
+    assert world.episode.walkers.pedestrians is not None and len(world.episode.walkers.pedestrians) == 3
+    (x, y, z), (u, v, w) = ((*place,) for place in _two_places(navigation_of(world.roadmap)))
     role = blueprints.describe("walker.pedestrian.0001", role_name="minicarla:autopilot:me")
     mine = world.spawn(role, Transform(x, y, z + 1.0))
     other = world.spawn(blueprints.describe("walker.pedestrian.0002"), Transform(u, v, w + 1.0))
     places = _walk(world, 100)
     assert np.hypot(*(places[-1] - places[0])[3, :2]) > 3.0
     assert np.hypot(*(places[-1] - places[0])[4, :2]) == 0.0, "who was not asked to walk stands"
-    assert len(world.pedestrians) == 4
+    assert len(world.episode.walkers.pedestrians) == 4
     assert world.destroy(mine.id) and world.destroy(other.id)
     _walk(world, 2)
-    assert len(world.pedestrians) == 3
+    assert len(world.episode.walkers.pedestrians) == 3
 
 
 def _two_places(mesh):
@@ -337,10 +338,14 @@ def _two_places(mesh):
     return [mesh.vertices[list(mesh.polygons[p])].mean(0) for p in (sidewalks[2], sidewalks[9])]
 
 
-def test_without_pedestrians_there_is_nothing_to_do():
+def test_without_pedestrians_there_is_nothing_to_do(monkeypatch):
+    asked = []
+    monkeypatch.setattr(walkers, "navigation_of", asked.append)
+    monkeypatch.setattr(population, "navigation_of", asked.append)
     world = World("loop", npc=1)
     _walk(world, 3)
-    assert world.pedestrians is None and world._navigation is None
+    assert world.episode.walkers.pedestrians is None
+    assert not asked, "no navigation mesh is computed"
 
 
 class Kerb:
@@ -348,8 +353,8 @@ class Kerb:
 
     def __init__(self) -> None:
         world = World("loop")
-        assert world.navigation is not None
-        self.mesh = mesh = world.navigation
+        self.mesh = mesh = navigation_of(world.roadmap)
+        assert mesh is not None
         self.crossing, kerb = next(
             (k, p)
             for k, area in enumerate(mesh.areas)
@@ -366,7 +371,7 @@ class Kerb:
         self.car = world.spawn(
             blueprints.describe("vehicle.tesla.model3"), Transform(*point.tolist(), yaw=yaw)
         )
-        self.bodies, self.pedestrians = world.bodies, world.pedestrians
+        self.bodies, self.pedestrians = world.bodies, world.episode.walkers.pedestrians
         self.walk(1)
         (self.person,) = self.pedestrians._people
         while self.person.to != self.crossing:  # where it goes is drawn at random

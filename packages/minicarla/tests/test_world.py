@@ -21,7 +21,7 @@ from minicarla.world import blueprints
 from minicarla.world.blueprints import AUTOPILOT_ROLE
 from minicarla.world.calls import PROCEDURES, Call, answer
 from minicarla.world.outlet import CarlaError
-from minicarla.world.spawning import SPAWN_COLLISION, has_room
+from minicarla.world.spawner import SPAWN_COLLISION
 from minicarla.world.world import World
 
 MODEL3 = "vehicle.tesla.model3"
@@ -66,14 +66,14 @@ def test_the_snapshot_holds_every_actor_as_it_is() -> None:
     vehicle = car(world)
     walker = world.spawn(blueprints.describe("walker.pedestrian.0001"), Transform(500.0, 500.0, 1.0))
     prop = world.spawn(blueprints.describe("static.prop.barrel"), Transform(1.0, 2.0, 3.0, yaw=40.0))
-    world.apply_control(vehicle.id, structs.VehicleControl(0.5, -0.25, 0.0))
-    world.apply_walker_control(walker.id, structs.WalkerControl(structs.Vector3D(0.0, 2.0, 0.0), 1.5))
+    world.episode.vehicles.apply(vehicle.id, structs.VehicleControl(0.5, -0.25, 0.0))
+    world.episode.walkers.apply(walker.id, structs.WalkerControl(structs.Vector3D(0.0, 2.0, 0.0), 1.5))
     for _ in range(20):
         world.tick()
     ids = world.outlet.records()["id"]  # type: ignore[attr-defined]
     assert sorted(ids) == sorted(world.actors)
     seen = row(world, vehicle)
-    pose = world.pose(vehicle)
+    pose = world.actors.pose(vehicle)
     assert seen["location"].tolist() == pytest.approx(pose[:3])
     assert seen["rotation"].tolist() == pytest.approx(pose[3:])
     assert math.hypot(*seen["velocity"][:2]) > 1.0
@@ -92,13 +92,14 @@ def test_spawning_into_another_vehicle_fails_with_carlas_text() -> None:
     first = car(world)
     with pytest.raises(CarlaError, match=f"^{SPAWN_COLLISION}$"):
         car(world)
+    fits_in = world.episode.spawner.room.fits
     pose = world.roadmap.spawn_points[0]
     length = 2.0 * first.box.extent.x
     for distance, fits in ((length - 0.1, False), (length + 0.1, True)):
         turn = math.radians(pose.yaw)
         place = pose._replace(x=pose.x + distance * math.cos(turn), y=pose.y + distance * math.sin(turn))
-        assert has_room(world, place, first.box.location, first.box.extent) is fits
-    assert has_room(world, pose._replace(z=pose.z + 3.0), first.box.location, first.box.extent)
+        assert fits_in(place, first.box.location, first.box.extent) is fits
+    assert fits_in(pose._replace(z=pose.z + 3.0), first.box.location, first.box.extent)
     world.destroy(first.id)
     car(world)
 
@@ -168,7 +169,7 @@ def test_a_vehicle_without_sticky_control_keeps_to_a_control_for_one_tick() -> N
     for _ in range(20):
         world.tick()  # it falls on its wheels
     for _ in range(3):  # told anew before each tick, it goes on
-        world.apply_control(vehicle.id, structs.VehicleControl(throttle=1.0, steer=0.1))
+        world.episode.vehicles.apply(vehicle.id, structs.VehicleControl(throttle=1.0, steer=0.1))
         world.tick()
         assert world.bodies.throttle[row] == 1.0
     pushed = float(np.hypot(*world.bodies.velocity[row, :2]))
@@ -196,12 +197,12 @@ def test_rigid_attachment_follows_in_the_same_tick() -> None:
     offset = Transform(1.5, 0.5, 2.0, -10.0, 30.0, 5.0)
     camera = world.spawn(blueprints.describe("sensor.camera.rgb"), offset, vehicle.id)
     nested = world.spawn(blueprints.describe("sensor.other.collision"), offset, camera.id)
-    world.apply_control(vehicle.id, structs.VehicleControl(1.0, 0.3, 0.0))
+    world.episode.vehicles.apply(vehicle.id, structs.VehicleControl(1.0, 0.3, 0.0))
     for _ in range(30):
         world.tick()
-        expected = compose(world.pose(vehicle), offset)
-        assert world.pose(camera) == pytest.approx(expected)
-        assert world.pose(nested) == pytest.approx(compose(expected, offset))
+        expected = compose(world.actors.pose(vehicle), offset)
+        assert world.actors.pose(camera) == pytest.approx(expected)
+        assert world.actors.pose(nested) == pytest.approx(compose(expected, offset))
     assert row(world, camera)["location"].tolist() == pytest.approx(expected[:3], rel=1e-5)
 
 
@@ -219,14 +220,16 @@ def test_a_spring_arm_takes_the_yaw_alone_and_lags() -> None:
     world = make()
     vehicle = car(world)
     arm = structs.AttachmentType.SPRING_ARM
-    camera = world.spawn(blueprints.describe("sensor.camera.rgb"), Transform(x=-5.0, z=2.0), vehicle.id, arm)
-    before = world.pose(camera).yaw
-    pose = world.pose(vehicle)
-    world.set_pose(vehicle.id, pose._replace(yaw=pose.yaw + 90.0))
+    camera = world.episode.spawner.spawn(
+        blueprints.describe("sensor.camera.rgb"), Transform(x=-5.0, z=2.0), vehicle.id, arm
+    )
+    before = world.actors.pose(camera).yaw
+    pose = world.actors.pose(vehicle)
+    world.episode.mechanics.set_pose(vehicle.id, pose._replace(yaw=pose.yaw + 90.0))
     lags = []
     for _ in range(30):
         world.tick()
-        lags.append(abs(wrap_degrees(world.pose(camera).yaw - before - 90.0)))
+        lags.append(abs(wrap_degrees(world.actors.pose(camera).yaw - before - 90.0)))
     assert 40.0 < lags[0] < 60.0  # 8 per second over 0.05 s: 0.6 of the way are left
     assert lags == sorted(lags, reverse=True)
     assert lags[-1] < 0.1
@@ -235,16 +238,16 @@ def test_a_spring_arm_takes_the_yaw_alone_and_lags() -> None:
 def test_props_stand_in_the_way() -> None:
     world = make("town")
     vehicle = car(world)
-    pose = world.pose(vehicle)
+    pose = world.actors.pose(vehicle)
     turn = math.radians(pose.yaw)
     place = Transform(pose.x + 12.0 * math.cos(turn), pose.y + 12.0 * math.sin(turn), 0.0, yaw=pose.yaw)
     prop = world.spawn(blueprints.describe("static.prop.container"), place)
     sensor = world.spawn(blueprints.describe("sensor.other.collision"), Transform(), vehicle.id)
-    world.apply_control(vehicle.id, structs.VehicleControl(throttle=0.6))
+    world.episode.vehicles.apply(vehicle.id, structs.VehicleControl(throttle=0.6))
     for _ in range(120):
         world.tick()
-    assert world.pose(prop) == place
-    assert math.dist(world.pose(vehicle)[:2], place[:2]) > 2.3 + 0.9
+    assert world.actors.pose(prop) == place
+    assert math.dist(world.actors.pose(vehicle)[:2], place[:2]) > 2.3 + 0.9
     assert row(world, prop).tobytes()[65:] == bytes(54)
     tape: Any = world.outlet
     hits = [data for number, data in tape.messages if number == sensor.stream]
@@ -255,24 +258,24 @@ def test_what_is_attached_to_a_destroyed_actor_stays_where_it_is() -> None:
     world = make()
     vehicle = car(world)
     camera = world.spawn(blueprints.describe("sensor.camera.rgb"), Transform(z=2.0), vehicle.id)
-    place = world.pose(camera)
+    place = world.actors.pose(camera)
     assert world.destroy(vehicle.id)
     assert not world.destroy(vehicle.id)
     world.tick()
-    assert world.pose(camera) == place
-    assert world.publish(camera).parent_id == 0
+    assert world.actors.pose(camera) == place
+    assert world.actors.publish(camera).parent_id == 0
 
 
 def test_a_destroyed_actors_box_is_remembered() -> None:
     world = make()
     vehicle = car(world)
     world.destroy(vehicle.id)
-    assert world.bounding_box(vehicle.id) == vehicle.box
-    world.set_simulate_physics(vehicle.id, False)  # asked by Traffic Managers, too
+    assert world.actors.bounding_box(vehicle.id) == vehicle.box
+    world.episode.mechanics.set_simulate_physics(vehicle.id, False)  # asked by Traffic Managers, too
     world.load_named("", True)
-    assert world.bounding_box(vehicle.id) == vehicle.box
+    assert world.actors.bounding_box(vehicle.id) == vehicle.box
     with pytest.raises(CarlaError, match="not found"):
-        world.bounding_box(987654)
+        world.actors.bounding_box(987654)
 
 
 @pytest.mark.parametrize(
@@ -286,7 +289,7 @@ def test_a_destroyed_actors_box_is_remembered() -> None:
 def test_controls_are_made_sane(given: tuple[float, float, float], taken: tuple[float, ...]) -> None:
     world = make()
     vehicle = car(world)
-    world.apply_control(vehicle.id, structs.VehicleControl(*given))
+    world.episode.vehicles.apply(vehicle.id, structs.VehicleControl(*given))
     bodies, index = world.bodies, world.bodies.row(vehicle.id)
     assert (bodies.throttle[index], bodies.steer[index], bodies.brake[index]) == taken
     for _ in range(5):
@@ -297,10 +300,11 @@ def test_controls_are_made_sane(given: tuple[float, float, float], taken: tuple[
 def test_nothing_that_is_no_number_reaches_the_bodies() -> None:
     world = make()
     vehicle = car(world)
-    for change in (world.set_velocity, world.set_angular_velocity, world.push, world.twist):
+    mechanics = world.episode.mechanics
+    for change in (mechanics.set_velocity, mechanics.set_angular_velocity, mechanics.push, mechanics.twist):
         change(vehicle.id, (math.nan, math.inf, 0.0))
     with pytest.raises(CarlaError):
-        world.set_location(vehicle.id, structs.Vector3D(math.nan, 0.0, 0.0))
+        mechanics.set_location(vehicle.id, structs.Vector3D(math.nan, 0.0, 0.0))
     world.tick()
     assert np.isfinite(world.bodies.position).all()
     assert np.isfinite(world.bodies.velocity).all()
@@ -310,19 +314,19 @@ def test_impulses_act_on_the_mass() -> None:
     world = make()
     vehicle = car(world)
     mass = float(world.bodies.mass[0])
-    world.push(vehicle.id, (10.0 * mass, 0.0, 0.0))
+    world.episode.mechanics.push(vehicle.id, (10.0 * mass, 0.0, 0.0))
     assert world.bodies.velocity[0, 0] == pytest.approx(10.0)
 
 
 def test_constant_velocity_holds_and_ends() -> None:
     world = make()
     vehicle = car(world)
-    world.hold_velocity(vehicle.id, (5.0, 0.0, 0.0))
+    world.episode.vehicles.hold_velocity(vehicle.id, (5.0, 0.0, 0.0))
     for _ in range(40):
         world.tick()
     assert np.linalg.norm(world.bodies.velocity[0]) == pytest.approx(5.0, abs=0.1)
-    world.hold_velocity(vehicle.id, None)
-    world.apply_control(vehicle.id, structs.VehicleControl(brake=1.0))
+    world.episode.vehicles.hold_velocity(vehicle.id, None)
+    world.episode.vehicles.apply(vehicle.id, structs.VehicleControl(brake=1.0))
     for _ in range(60):
         world.tick()
     assert np.linalg.norm(world.bodies.velocity[0]) < 0.1
@@ -331,7 +335,7 @@ def test_constant_velocity_holds_and_ends() -> None:
 def test_the_ackermann_controller_reaches_and_holds_a_speed_and_stops() -> None:
     world = make("town")
     vehicle = car(world)
-    world.apply_ackermann_control(vehicle.id, structs.VehicleAckermannControl(speed=8.0))
+    world.episode.vehicles.apply_ackermann(vehicle.id, structs.VehicleAckermannControl(speed=8.0))
     speeds = []
     for _ in range(160):
         world.tick()
@@ -339,11 +343,11 @@ def test_the_ackermann_controller_reaches_and_holds_a_speed_and_stops() -> None:
     assert max(speeds) < 10.0
     assert min(speeds[-60:]) > 7.0
     assert max(speeds[-60:]) < 9.0
-    world.apply_ackermann_control(vehicle.id, structs.VehicleAckermannControl())
+    world.episode.vehicles.apply_ackermann(vehicle.id, structs.VehicleAckermannControl())
     for _ in range(200):
         world.tick()
     assert np.linalg.norm(world.bodies.velocity[0]) < 0.1
-    world.apply_control(vehicle.id, structs.VehicleControl(throttle=1.0))
+    world.episode.vehicles.apply(vehicle.id, structs.VehicleControl(throttle=1.0))
     for _ in range(20):
         world.tick()
     assert np.linalg.norm(world.bodies.velocity[0]) > 1.0
@@ -353,10 +357,10 @@ def test_frames_rise_over_episodes_and_episodes_have_new_ids() -> None:
     world = make()
     vehicle = car(world)
     frames = [world.tick() for _ in range(3)]
-    episode = world.episode_id
+    episode = world.episode.id
     world.load_named("town", reset_settings=False)
     assert world.roadmap.name == "town"
-    assert world.episode_id == episode + 1
+    assert world.episode.id == episode + 1
     assert world.settings.synchronous_mode
     assert vehicle.id not in world.actors
     assert not len(world.bodies)
@@ -369,13 +373,13 @@ def test_frames_rise_over_episodes_and_episodes_have_new_ids() -> None:
 
 def test_maps_that_clients_may_name() -> None:
     world = make()
-    assert set(world.available_maps()) >= {"loop", "town", "grid"}
+    assert set(world.catalogue.names()) >= {"loop", "town", "grid"}
     with pytest.raises(CarlaError, match="map not found: nowhere"):
         world.load_named("nowhere", True)
     assert world.roadmap.name == "loop"
     with pytest.raises(CarlaError, match="cannot be used"):
-        world.offer_map("OpenDriveMap", "<OpenDRIVE/>")
-    world.offer_map("OpenDriveMap", maps.load("grid").opendrive)
+        world.catalogue.offer("OpenDriveMap", "<OpenDRIVE/>")
+    world.catalogue.offer("OpenDriveMap", maps.load("grid").opendrive)
     world.load_named("OpenDriveMap", True)
     assert world.roadmap.name == "OpenDriveMap"
     assert len(world.roadmap.spawn_points) == len(maps.load("grid").spawn_points)
@@ -389,7 +393,7 @@ def test_a_folder_of_maps(tmp_path: Path) -> None:
     (tmp_path / "Ruin.xodr").write_text("<OpenDRIVE/>")
     (tmp_path / "notes.txt").write_text("no map")
     world = World("loop", map_folder=str(tmp_path))
-    assert set(world.available_maps()) == {"grid", "loop", "town", "Village", "Ruin"}
+    assert set(world.catalogue.names()) == {"grid", "loop", "town", "Village", "Ruin"}
     for name in ("Village", "Village_Opt"):
         world.load_named(name, True)
         assert world.roadmap.name == name
@@ -408,10 +412,10 @@ def test_vehicles_of_that_role_are_driven_by_the_server() -> None:
     world = make("town")
     driven = car(world, 0, role_name=f"{AUTOPILOT_ROLE}:mine")
     idle = car(world, 40)
-    start = {actor.id: world.pose(actor) for actor in (driven, idle)}
+    start = {actor.id: world.actors.pose(actor) for actor in (driven, idle)}
     for _ in range(100):
         world.tick()
-    moved = {key: math.dist(start[key][:2], world.pose(world.actors[key])[:2]) for key in start}
+    moved = {key: math.dist(start[key][:2], world.actors.pose(world.actors[key])[:2]) for key in start}
     assert moved[driven.id] > 10.0
     assert moved[idle.id] < 0.5
     world.destroy(driven.id)
@@ -441,7 +445,7 @@ for name in ("camera.rgb", "other.imu", "lidar.ray_cast", "other.collision", "ot
     size = {"image_size_x": "84", "image_size_y": "84"} if name == "camera.rgb" else {}
     world.spawn(blueprints.describe("sensor." + name, **size), Transform(x=1.5, z=2.0), car.id)
 for step in range(60):
-    world.apply_control(car.id, structs.VehicleControl(0.5, 0.2 * math.sin(step / 7), 0.0))
+    world.episode.vehicles.apply(car.id, structs.VehicleControl(0.5, 0.2 * math.sin(step / 7), 0.0))
     world.tick()
 print(digest.hexdigest())
 """

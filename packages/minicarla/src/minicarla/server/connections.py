@@ -157,7 +157,7 @@ class RequestHandler(Protocol):
 
 
 class ClientConnection(SocketConnection):
-    """A connection over which a client calls remote procedures (``world.calls.registry.Session``)."""
+    """A connection over which a client calls remote procedures (``world.calls.registry.ClientSession``)."""
 
     def __init__(
         self,

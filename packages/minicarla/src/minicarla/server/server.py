@@ -242,7 +242,7 @@ class CarlaServer:
         return sum(session is client for _, _, session in self.world.traffic_managers.values())
 
     def _sensor_type(self, stream_id: int) -> str:
-        kinds = (sensor.type_id for sensor in self.world.sensors if sensor.stream == stream_id)
+        kinds = (sensor.type_id for sensor in self.world.actors.sensors if sensor.stream == stream_id)
         return next(kinds, "")
 
     # ------------------------------------------------------------------ injected faults

@@ -31,7 +31,7 @@ class _Pid:
         return kp * error + ki * self._sum + kd * slope
 
 
-class Motion(NamedTuple):
+class AxialMotion(NamedTuple):
     """How the vehicle moves, along its own axis: m/s and m/s^2, backwards negative."""
 
     speed: float
@@ -49,7 +49,7 @@ class AckermannController:
         self._pedal = 0.0  # -1 full brake .. 1 full throttle
         self._steer = 0.0  # radians
 
-    def run(self, motion: Motion, settings: AckermannControllerSettings, dt: float) -> VehicleControl:
+    def run(self, motion: AxialMotion, settings: AckermannControllerSettings, dt: float) -> VehicleControl:
         """Controls for the coming ``dt`` seconds."""
         target = self.target
         self._measured += (motion.acceleration - self._measured) * min(1.0, dt / SMOOTHING)

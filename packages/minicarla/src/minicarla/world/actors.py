@@ -1,13 +1,16 @@
-"""The kinds of actor.  What moves has a row in ``Bodies``; the rest carries its own pose."""
+"""The kinds of actor.  Those that move have a row in ``Bodies``; the others hold their own pose."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minicarla.geometry import Transform, compose, rotation_matrix, wrap_degrees
+from minicarla.maps import RoadMap
+from minicarla.sensors import Sensor
+from minicarla.traffic.lights import Light
 from minicarla.wire import structs
 from minicarla.wire.structs import AttachmentType
 from minicarla.world.ackermann import AckermannController
@@ -71,65 +74,94 @@ class Actor:
 
 
 class Spectator(Actor):
-    """The free viewpoint: exactly one an episode."""
+    """The free viewpoint; each episode has exactly one."""
 
 
 class Prop(Actor):
-    """A thing that stands still; it is solid unless it is attached to something."""
+    """A thing that stands still.  It is solid unless it is attached to something."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.embodied = self.parent is None
+    def __init__(
+        self,
+        actor_id: int,
+        description: structs.ActorDescription,
+        pose: Transform,
+        parent: Actor | None = None,
+        attachment: AttachmentType = AttachmentType.RIGID,
+    ) -> None:
+        super().__init__(actor_id, description, pose, parent, attachment)
+        self.embodied = parent is None
 
 
-class Sensor(Actor):
-    """A measuring instrument; ``device`` is the instrument itself (``minicarla.sensors``)."""
+class SensorActor(Actor):
+    """A sensor as an actor; ``device`` is the instrument that measures."""
 
-    device: Any = None
-    period = 0.0  # simulated seconds between measurements; 0: each tick
-    due = -math.inf  # simulated time of the next one
+    def __init__(
+        self,
+        actor_id: int,
+        description: structs.ActorDescription,
+        pose: Transform,
+        parent: Actor | None = None,
+        attachment: AttachmentType = AttachmentType.RIGID,
+        *,
+        device: Sensor,
+    ) -> None:
+        super().__init__(actor_id, description, pose, parent, attachment)
+        self.device = device
+        self.due = -math.inf
+        """Simulated time of the next measurement, for devices with a period."""
 
 
 class Vehicle(Actor):
-    """A vehicle: what the client sets and no column of ``Bodies`` holds."""
+    """A vehicle: what clients set and no column of ``Bodies`` holds."""
 
     embodied = True
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        actor_id: int,
+        description: structs.ActorDescription,
+        pose: Transform,
+        parent: Actor | None = None,
+        attachment: AttachmentType = AttachmentType.RIGID,
+    ) -> None:
+        super().__init__(actor_id, description, pose, parent, attachment)
         self.lights = 0
+        """Bits of ``carla.VehicleLightState``."""
         self.physics_control: structs.VehiclePhysicsControl | None = None
+        """What a client set last; None: the blueprint's own."""
         self.ackermann: AckermannController | None = None
         self.ackermann_settings = structs.AckermannControllerSettings()
-        self.constant_velocity: Any = None  # in its own frame
-        self.wheels: dict[tuple[int, str], float] = {}  # (wheel, "steer" or "pitch"): degrees shown
-        self.autopilot = False  # driven by the server's own traffic
+        self.constant_velocity: NDArray[np.float64] | None = None
+        """Velocity to keep, in the vehicle's own frame (m/s)."""
+        self.wheels: dict[tuple[int, str], float] = {}
+        """Degrees at which a client wants wheels to be shown, by (wheel, "steer" or "pitch")."""
+        self.autopilot = False
+        """Whether the server's own traffic drives it."""
 
 
 class Walker(Actor):
     """A pedestrian."""
 
     embodied = True
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.dead = False  # hit by a vehicle, as the client's crowd says
+    dead = False
+    """Whether it was hit by a vehicle, as the client's crowd reports it."""
 
 
 class WalkerController(Actor):
-    """``controller.ai.walker``: the client does the thinking, this is only its handle."""
+    """``controller.ai.walker``: the client computes the walk, the server only keeps the actor."""
 
 
 class TrafficLight(Actor):
-    """A traffic light; ``light`` (``traffic.lights.Light``) keeps its phase.
+    """A traffic light; ``light`` holds its phase.
 
-    As CARLA's do, the actor stands crosswise: its x axis runs across the lanes, its y axis
-    against the traffic that it stops.  Its box is the trigger volume, in its own frame.
+    As in CARLA, the actor's x axis runs across the lanes and its y axis against the traffic that it
+    stops.  Its box is the trigger volume, in its own frame.  ``facing`` is its pose with the x axis
+    in the direction in which its lamps shine.
     """
 
     REACH = 12.0  # metres before the stop lines that the volume covers
 
-    def __init__(self, actor_id: int, light: Any, roadmap: Any) -> None:
+    def __init__(self, actor_id: int, light: Light, roadmap: RoadMap) -> None:
         lines = []
         for lane_id, s in light.stops:
             lane = roadmap.lanes[lane_id]
@@ -139,7 +171,7 @@ class TrafficLight(Actor):
         pose = light.pose._replace(yaw=wrap_degrees(travel + 90.0))
         super().__init__(actor_id, structs.ActorDescription(0, "traffic.traffic_light", []), pose)
         self.light = light
-        self.facing = pose._replace(yaw=wrap_degrees(pose.yaw + 90.0))  # where its lamps look
+        self.facing = pose._replace(yaw=wrap_degrees(pose.yaw + 90.0))
         self.tags = bytes([7])
         if lines:
             inward = rotation_matrix(*pose[3:]).T

@@ -316,6 +316,11 @@ def describe(type_id: str, **attributes: str) -> ActorDescription:
     return ActorDescription(definition.uid, type_id, values)
 
 
+def age_of(description: ActorDescription) -> str:
+    """ "adult" or "child", of a walker's complete description."""
+    return next(row.value for row in description.attributes if row.id == "age")
+
+
 def complete(description: ActorDescription) -> ActorDescription | None:
     """The description as the blueprint knows it: unknown attributes dropped, missing and fixed ones
     at their defaults.  None when there is no such blueprint."""

@@ -1,4 +1,4 @@
-"""Whether there is room for a box: oriented boxes on the ground plane, with their height."""
+"""Whether there is room for a box: boxes turned about the vertical axis, with their height."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from minicarla.bodies import Bodies
+from minicarla.geometry import Transform, rotation_matrix
+from minicarla.maps import RoadMap
 
 Floats = NDArray[np.float64]
 
@@ -22,7 +26,7 @@ def overlaps(
     """Which of the n boxes overlap the one box.
 
     ``centres`` and ``extents`` (half sizes) are (n, 3) metres, ``yaws`` (n,) degrees; pitch
-    and roll are left aside.  Touching does not count.  Separating axes on the plane.
+    and roll are ignored.  Boxes that only touch do not overlap.  Separating axis test on the plane.
     """
     if not len(centres):
         return np.zeros(0, np.bool_)
@@ -40,3 +44,45 @@ def overlaps(
     ):
         apart |= np.abs(delta[:, 0] * axis_x + delta[:, 1] * axis_y) >= reach
     return ~apart
+
+
+class Room:
+    """Where in a world there is room for another box.
+
+    roadmap: its solid static boxes are in the way.
+    bodies: what moves is in the way, too.
+    """
+
+    NEAR = 30.0
+    """Metres, from centre to centre, within which bodies are looked at."""
+
+    def __init__(self, roadmap: RoadMap, bodies: Bodies) -> None:
+        self._bodies = bodies
+        solid = [box for box in roadmap.statics if box.solid]
+        self._solid = (
+            np.array([box.centre for box in solid], np.float64).reshape(-1, 3),
+            np.array([box.extent for box in solid], np.float64).reshape(-1, 3),
+            np.array([box.yaw for box in solid], np.float64),
+        )
+
+    def fits(self, pose: Transform, centre: Sequence[float], extent: Sequence[float]) -> bool:
+        """Whether a box at ``pose`` would overlap nothing that moves and nothing solid.
+
+        centre: of the box in the frame of ``pose``.  extent: half sizes.  Metres.
+        """
+        middle = np.array(pose[:3]) + rotation_matrix(*pose[3:]) @ np.asarray(centre)
+        bodies = self._bodies
+        if len(bodies):
+            near = (np.hypot(*(bodies.position[:, :2] - middle[:2]).T) < self.NEAR) & ~bodies.intangible
+            yaws = bodies.rotation[near, 1]
+            centres = bodies.position[near] + _turned(bodies.centre[near], yaws)
+            if overlaps(middle, extent, pose.yaw, centres, bodies.extent[near], yaws).any():
+                return False
+        return not overlaps(middle, extent, pose.yaw, *self._solid).any()
+
+
+def _turned(offsets: Floats, yaws: Floats) -> Floats:
+    """(n, 3) offsets turned by (n,) yaws in degrees."""
+    cos, sin = np.cos(np.radians(yaws)), np.sin(np.radians(yaws))
+    x, y, z = offsets.T
+    return np.stack([x * cos - y * sin, x * sin + y * cos, z], axis=1)

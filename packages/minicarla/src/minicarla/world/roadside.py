@@ -1,25 +1,31 @@
-"""What the place on the road tells a vehicle: its speed limit, and the light before it.
+"""What the road tells a vehicle where it is: the speed limit, and the traffic light ahead of it.
 
-Looked up for all vehicles at once, every tick, so both are tables made when the map is loaded.
+Both are looked up for all vehicles at once in every tick, from tables made when the map is loaded.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from minicarla.bodies import Bodies
+from minicarla.maps import RoadMap
+from minicarla.traffic.lights import TRIGGER, TrafficLights
+from minicarla.wire.structs import TrafficLightState
 
 Floats = NDArray[np.float64]
 
 _CELL = 2.0  # metres
 _MAX_CELLS = 1 << 24
+_LIMITS_EVERY = 4  # ticks
 
 
 class SpeedLimits:
-    """The limit in force at a place, km/h; between lanes a vehicle keeps the one it had."""
+    """The speed limit at a place, km/h; off the lanes a vehicle keeps the limit that it had."""
 
-    def __init__(self, roadmap: Any) -> None:
+    def __init__(self, roadmap: RoadMap) -> None:
         lanes = [lane for lane in roadmap.lanes if lane.kind == "driving"]
         points = np.concatenate([lane.points[:, :2] for lane in lanes])
         limits = np.concatenate([np.full(len(lane.points), 3.6 * lane.speed_limit) for lane in lanes])
@@ -45,15 +51,13 @@ class SpeedLimits:
 class LightZones:
     """Where a vehicle counts as being at a traffic light: a stretch of lane before its stop line.
 
-    stops: of each stop line the light's index, its point (x, y), its heading in degrees and the
-        width of its lane.
-    reach: metres before the line that belong to it.
+    reach: metres before the stop line that belong to the zone.
     """
 
     PAST = 2.0
-    """Metres beyond the line that still belong to it."""
+    """Metres beyond the stop line that still belong to the zone."""
 
-    def __init__(self, roadmap: Any, lights: Any, reach: float) -> None:
+    def __init__(self, roadmap: RoadMap, lights: TrafficLights, reach: float) -> None:
         rows = []
         for light in lights.lights:
             for lane_id, s in light.stops:
@@ -79,3 +83,28 @@ class LightZones:
         with_it = np.cos(turn) * self._cos + np.sin(turn) * self._sin > 0.5
         at = (ahead > -self.PAST) & (ahead < self._reach) & (aside < self._half) & with_it
         return np.where(at.any(1), self._light[at.argmax(1)], -1)
+
+
+class Roadside:
+    """Tells the vehicles their speed limit and their traffic light, in every tick.
+
+    light_ids: actor ids of the map's traffic lights, in their order.
+    """
+
+    def __init__(self, roadmap: RoadMap, lights: TrafficLights, light_ids: Sequence[int]) -> None:
+        self._lights = lights
+        self._limits = SpeedLimits(roadmap)
+        self._zones = LightZones(roadmap, lights, TRIGGER)
+        self._light_ids = np.array([0, *light_ids])  # by index + 1; 0: no light
+
+    def update(self, bodies: Bodies, frame: int) -> None:
+        """Write speed limit, traffic light and its state of every body."""
+        if not len(bodies):
+            return
+        if frame % _LIMITS_EVERY == 0:
+            self._limits.update(bodies.position, bodies.speed_limit)
+        if len(self._light_ids) > 1:
+            light = self._zones.find(bodies.position, bodies.rotation[:, 1]) + 1
+            states = [TrafficLightState.GREEN, *(light.state for light in self._lights.lights)]
+            bodies.light_id[:] = self._light_ids[light]
+            bodies.light_state[:] = np.array(states, np.uint8)[light]

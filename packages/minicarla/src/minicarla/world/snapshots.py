@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from minicarla.bodies import VEHICLE, WALKER, Bodies
+from minicarla.traffic.lights import TrafficLights
 from minicarla.wire.snapshot import RECORD, RECORD_SIZE, ActorState
 from minicarla.world.actors import Actor, TrafficLight
 
@@ -48,7 +48,7 @@ class SnapshotWriter:
         self._walkers = np.flatnonzero(bodies.kind == WALKER)
         self._plain = np.flatnonzero(bodies.kind != VEHICLE)
 
-    def write(self, bodies: Bodies, lights: Any) -> memoryview:
+    def write(self, bodies: Bodies, lights: TrafficLights) -> memoryview:
         """Bytes of all records as things are now; valid until the next call."""
         count = len(bodies)
         if count:
@@ -61,7 +61,7 @@ class SnapshotWriter:
             self._write_lights(lights)
         return self._bytes
 
-    def _write_lights(self, lights: Any) -> None:
+    def _write_lights(self, lights: TrafficLights) -> None:
         for row, actor in self._lights:
             light = actor.light
             group = lights.groups[light.group]

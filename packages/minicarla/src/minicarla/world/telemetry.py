@@ -7,7 +7,6 @@ at rest, and wheels roll without longitudinal slip.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,21 +14,20 @@ from minicarla.physics import models
 from minicarla.physics.handling import Engine
 from minicarla.physics.models import GRAVITY
 from minicarla.wire.structs import VehicleTelemetryData, WheelTelemetryData
-
-if TYPE_CHECKING:
-    from minicarla.world.world import World
+from minicarla.world.table import ActorTable
+from minicarla.world.vehicles import VehicleControls
 
 _SLOW = 0.5  # m/s; below it a slip angle says nothing
 
 
-def telemetry(world: World, actor_id: int) -> VehicleTelemetryData:
+def telemetry(actors: ActorTable, vehicles: VehicleControls, actor_id: int) -> VehicleTelemetryData:
     """Telemetry of a vehicle; CarlaError when there is none of that id.
 
     Speeds in m/s and rad/s, forces in N, torques in N m, the lateral slip in degrees.  Forces are
     those of the last tick, forward and to the right positive.
     """
-    control = world.physics_control(actor_id)
-    bodies, row = world.bodies, world.bodies.row(actor_id)
+    control = vehicles.physics_control(actor_id)
+    bodies, row = actors.bodies, actors.bodies.row(actor_id)
     model = models.MODELS[bodies.model[row]]
     figures = models.parameters(bodies, np.array([row]))[:, 0]
     yaw, pitch = np.radians(bodies.rotation[row, [1, 0]]).tolist()

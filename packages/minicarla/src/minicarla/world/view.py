@@ -1,48 +1,56 @@
-"""What sensors get to see of the world."""
+"""What sensors get to see of the world (``sensors.view.WorldView``)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
+from minicarla.maps import RoadMap
+from minicarla.physics import Contact
 from minicarla.sensors.view import Fixture
 from minicarla.wire import structs
 from minicarla.world.actors import Prop, TrafficLight
-
-if TYPE_CHECKING:
-    from minicarla.world.world import World
+from minicarla.world.table import ActorTable
 
 
 class View:
-    """What sensors may see (``sensors.view.WorldView``)."""
+    """One tick of an episode, read-only for sensors; the world calls :meth:`update` in every tick."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self.roadmap = world.roadmap
-        self.bodies = world.bodies
+    def __init__(self, actors: ActorTable, roadmap: RoadMap, weather: structs.WeatherParameters) -> None:
+        self._actors = actors
+        self.roadmap = roadmap
+        self.bodies = actors.bodies
         self.frame = 0
         self.dt = 0.0
         self.time = 0.0
-        self.weather = world.weather
-        self.contacts: Sequence[Any] = ()
+        self.weather = weather
+        self.imu_gravity = 9.81
+        self.contacts: Sequence[Contact] = ()
         self._fixtures: tuple[Fixture, ...] = ()
         self._fixtures_frame = -1
 
-    @property
-    def imu_gravity(self) -> float:
-        """m/s^2 that inertial sensors take for gravity."""
-        return self._world.imu_gravity
+    def update(
+        self,
+        frame: int,
+        dt: float,
+        time: float,
+        weather: structs.WeatherParameters,
+        imu_gravity: float,
+        contacts: Sequence[Contact],
+    ) -> None:
+        """Show the next tick: its number, its length and time in simulated seconds, and what touched."""
+        self.frame, self.dt, self.time = frame, dt, time
+        self.weather, self.imu_gravity, self.contacts = weather, imu_gravity, contacts
 
     @property
     def fixtures(self) -> tuple[Fixture, ...]:
-        """Traffic lights and attached props; the same object while nothing about them changes."""
+        """Traffic lights and attached props; the same object as long as nothing about them changes."""
         if self._fixtures_frame != self.frame:
             self._fixtures_frame = self.frame
             now = tuple(
                 Fixture(actor.id, "traffic_light", actor.facing, None, actor.light.state)
                 if isinstance(actor, TrafficLight)
                 else Fixture(actor.id, actor.type_id, actor.pose, actor.box.extent)
-                for actor in self._world.actors.values()
+                for actor in self._actors.values()
                 if isinstance(actor, TrafficLight) or (isinstance(actor, Prop) and not actor.embodied)
             )
             if now != self._fixtures:
@@ -50,14 +58,14 @@ class View:
         return self._fixtures
 
     def actor_struct(self, actor_id: int) -> structs.Actor:
-        """Wire form of an actor; an anonymous one when it is gone already."""
-        actor = self._world.actors.get(actor_id)
+        """Wire form of an actor; an anonymous one when it was destroyed meanwhile."""
+        actor = self._actors.get(actor_id)
         if actor is None:
             return self.static_actor_struct("unknown")
-        return self._world.publish(actor)
+        return self._actors.publish(actor)
 
     def static_actor_struct(self, kind: str) -> structs.Actor:
-        """Wire form of a thing that is no actor."""
+        """Wire form of a thing of the map; its type id is ``static.<kind>``."""
         return structs.Actor(
             0, 0, structs.ActorDescription(0, f"static.{kind}", []), structs.BoundingBox(), b"", b""
         )

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minicarla.wire import commands, rpc, structs
-from minicarla.wire.schema import WireError
+from minicarla.wire import structs
 from minicarla.world import blueprints
 from minicarla.world.calls.registry import PARTIAL, Call, absent, procedure
 from minicarla.world.outlet import CarlaError
@@ -22,20 +21,20 @@ def get_actor_definitions(call: Call) -> list[structs.ActorDefinition]:
 
 @procedure()
 def get_spectator(call: Call) -> structs.Actor:
-    return call.world.publish(call.world.spectator)
+    return call.actors.publish(call.actors.spectator)
 
 
 @procedure()
 def get_actors_by_id(call: Call, ids: list[int]) -> list[structs.Actor]:
-    actors = call.world.actors
-    return [call.world.publish(actors[actor_id]) for actor_id in ids if actor_id in actors]
+    actors = call.actors
+    return [actors.publish(actors[actor_id]) for actor_id in ids if actor_id in actors]
 
 
 @procedure()
 def spawn_actor(
     call: Call, description: structs.ActorDescription, transform: structs.Transform
 ) -> structs.Actor:
-    return call.world.publish(call.world.spawn(description, transform.pose))
+    return call.actors.publish(call.episode.spawner.spawn(description, transform.pose))
 
 
 @procedure(PARTIAL, "sockets are ignored: everything attaches to the origin of the parent")
@@ -49,59 +48,59 @@ def spawn_actor_with_parent(
 ) -> structs.Actor:
     if not parent:
         raise CarlaError("unable to attach actor: parent actor not found")
-    return call.world.publish(call.world.spawn(description, transform.pose, parent, attachment))
+    return call.actors.publish(call.episode.spawner.spawn(description, transform.pose, parent, attachment))
 
 
 @procedure()
 def destroy_actor(call: Call, actor_id: int) -> bool:
-    if not call.world.destroy(actor_id):
+    if not call.episode.spawner.destroy(actor_id):
         raise CarlaError("Responding error: unable to destroy actor: not found")
     return True
 
 
 @procedure()
 def get_actor_bounding_box(call: Call, actor_id: int) -> structs.BoundingBox:
-    return call.world.bounding_box(actor_id)
+    return call.actors.bounding_box(actor_id)
 
 
 @procedure()
 def set_actor_location(call: Call, actor_id: int, location: structs.Vector3D) -> None:
-    call.world.set_location(actor_id, location)
+    call.episode.mechanics.set_location(actor_id, location)
 
 
 @procedure()
 def set_actor_transform(call: Call, actor_id: int, transform: structs.Transform) -> None:
-    call.world.set_pose(actor_id, transform.pose)
+    call.episode.mechanics.set_pose(actor_id, transform.pose)
 
 
 @procedure()
 def set_actor_target_velocity(call: Call, actor_id: int, velocity: structs.Vector3D) -> None:
-    call.world.set_velocity(actor_id, velocity)
+    call.episode.mechanics.set_velocity(actor_id, velocity)
 
 
 @procedure()
 def set_actor_target_angular_velocity(call: Call, actor_id: int, velocity: structs.Vector3D) -> None:
-    call.world.set_angular_velocity(actor_id, velocity)
+    call.episode.mechanics.set_angular_velocity(actor_id, velocity)
 
 
 @procedure()
 def enable_actor_constant_velocity(call: Call, actor_id: int, velocity: structs.Vector3D) -> None:
-    call.world.hold_velocity(actor_id, velocity)
+    call.episode.vehicles.hold_velocity(actor_id, velocity)
 
 
 @procedure()
 def disable_actor_constant_velocity(call: Call, actor_id: int) -> None:
-    call.world.hold_velocity(actor_id, None)
+    call.episode.vehicles.hold_velocity(actor_id, None)
 
 
 @procedure()
 def add_actor_impulse(call: Call, actor_id: int, impulse: structs.Vector3D) -> None:
-    call.world.push(actor_id, impulse)
+    call.episode.mechanics.push(actor_id, impulse)
 
 
 @procedure()
 def add_actor_force(call: Call, actor_id: int, force: structs.Vector3D) -> None:
-    call.world.push(actor_id, tuple(part * call.world.delta for part in force))
+    call.episode.mechanics.push(actor_id, tuple(part * call.world.delta for part in force))
 
 
 @procedure(PARTIAL, "acts at the centre of mass and turns about the vertical axis")
@@ -119,40 +118,40 @@ def add_actor_force_at_location(
 
 
 def _push_at(call: Call, actor_id: int, impulse: structs.Vector3D, location: structs.Vector3D) -> None:
-    call.world.push(actor_id, impulse)
-    pose = call.world.pose(call.world.find(actor_id))
+    call.episode.mechanics.push(actor_id, impulse)
+    pose = call.actors.pose(call.actors.find(actor_id))
     arm = np.array(location) - np.array(pose[:3])
-    call.world.twist(actor_id, tuple(np.degrees(np.cross(arm, impulse)).tolist()))
+    call.episode.mechanics.twist(actor_id, tuple(np.degrees(np.cross(arm, impulse)).tolist()))
 
 
 @procedure(PARTIAL, "turns about the vertical axis alone")
 def add_actor_angular_impulse(call: Call, actor_id: int, impulse: structs.Vector3D) -> None:
-    call.world.twist(actor_id, impulse)
+    call.episode.mechanics.twist(actor_id, impulse)
 
 
 @procedure(PARTIAL, "turns about the vertical axis alone")
 def add_actor_torque(call: Call, actor_id: int, torque: structs.Vector3D) -> None:
-    call.world.twist(actor_id, tuple(part * call.world.delta for part in torque))
+    call.episode.mechanics.twist(actor_id, tuple(part * call.world.delta for part in torque))
 
 
 @procedure()
 def set_actor_simulate_physics(call: Call, actor_id: int, enabled: bool) -> None:
-    call.world.set_simulate_physics(actor_id, enabled)
+    call.episode.mechanics.set_simulate_physics(actor_id, enabled)
 
 
 @procedure()
 def set_actor_enable_gravity(call: Call, actor_id: int, enabled: bool) -> None:
-    call.world.set_gravity(actor_id, enabled)
+    call.episode.mechanics.set_gravity(actor_id, enabled)
 
 
 @procedure(PARTIAL, "without them a body touches nothing, but lidar, radar and rays still meet it")
 def set_actor_collisions(call: Call, actor_id: int, enabled: bool) -> None:
-    call.world.set_collisions(actor_id, enabled)
+    call.episode.mechanics.set_collisions(actor_id, enabled)
 
 
 @procedure(PARTIAL, "a walker stands still for good and does not fall; as in CARLA the rest do not mind")
 def set_actor_dead(call: Call, actor_id: int) -> None:
-    call.world.kill(actor_id)
+    call.episode.walkers.kill(actor_id)
 
 
 absent(
@@ -168,98 +167,6 @@ absent(
     "get_actor_socket_relative_transforms",
     "get_actor_socket_names",
 )
-
-# ---------------------------------------------------------------------- batches
-
-
-@procedure(PARTIAL, "console commands are ignored", bare=True)
-def apply_batch(call: Call, batch: list[Any], do_tick: bool = False) -> list[Any]:
-    results = [_entry(call, command, 0) for command in batch]
-    if do_tick:
-        call.world.advance()
-    return results
-
-
-def _entry(call: Call, command: Any, depth: int) -> Any:
-    """``[[1, actor id]]``, or ``[[0, [message]]]`` for a command that failed."""
-    try:
-        return rpc.value(_execute(call, commands.read(command), depth))
-    except (CarlaError, WireError) as error:
-        return rpc.value_error(str(error))
-
-
-def _execute(call: Call, command: Any, depth: int) -> int:
-    world = call.world
-    match command:
-        case commands.SpawnActor():
-            actor = world.spawn(
-                command.description,
-                command.transform.pose,
-                command.parent or 0,
-                # Uninitialised memory of the client unless its caller named a type.
-                command.attachment if command.parent and command.attachment in (0, 1, 2) else 0,
-            )
-            if depth < MAX_NESTED_COMMANDS:
-                for after in command.do_after:
-                    _entry(call, _addressed(after, actor.id), depth + 1)
-            return actor.id
-        case commands.DestroyActor(actor_id):
-            if not world.destroy(actor_id):
-                raise CarlaError("unable to destroy actor: not found")
-            return actor_id
-        case commands.ConsoleCommand():
-            return 0
-        case _:
-            _FAMILY[type(command)](call, *command)
-            return command[0]
-
-
-def _addressed(command: Any, actor_id: int) -> Any:
-    """The command with the id 0, CARLA's ``FutureActor``, replaced by the new actor's."""
-    try:
-        ((index, fields),) = command
-        if fields[0] == 0:
-            return [[index, [actor_id, *fields[1:]]]]
-    except (TypeError, ValueError, LookupError):
-        pass
-    return command
-
-
-def _family() -> dict[type[Any], Any]:
-    from minicarla.world.calls import lights, vehicles, walkers
-
-    return {
-        commands.ApplyVehicleControl: vehicles.apply_control_to_vehicle,
-        commands.ApplyVehicleAckermannControl: vehicles.apply_ackermann_control_to_vehicle,
-        commands.ApplyWalkerControl: walkers.apply_control_to_walker,
-        commands.ApplyVehiclePhysicsControl: vehicles.apply_physics_control,
-        commands.ApplyTransform: set_actor_transform,
-        commands.ApplyWalkerState: walkers.apply_walker_state,
-        commands.ApplyTargetVelocity: set_actor_target_velocity,
-        commands.ApplyTargetAngularVelocity: set_actor_target_angular_velocity,
-        commands.ApplyImpulse: add_actor_impulse,
-        commands.ApplyForce: add_actor_force,
-        commands.ApplyAngularImpulse: add_actor_angular_impulse,
-        commands.ApplyTorque: add_actor_torque,
-        commands.SetSimulatePhysics: set_actor_simulate_physics,
-        commands.SetEnableGravity: set_actor_enable_gravity,
-        commands.SetAutopilot: lambda call, actor_id, enabled, port: None,  # the client acts on it
-        commands.ShowDebugTelemetry: lambda call, actor_id, enabled: None,
-        commands.SetVehicleLightState: vehicles.set_light_flags,
-        commands.ApplyLocation: set_actor_location,
-        commands.SetTrafficLightState: lights.set_traffic_light_state,
-    }
-
-
-class _Late(dict[type[Any], Any]):
-    """The table, made when first used: its families import this module's neighbours."""
-
-    def __missing__(self, key: type[Any]) -> Any:
-        self.update(_family())
-        return self[key]
-
-
-_FAMILY = _Late()
 
 # ---------------------------------------------------------------------- sensors
 

@@ -24,4 +24,4 @@ def fault(call: Call, spec: str) -> None:
     name="minicarla.drawings",
 )
 def drawings(call: Call) -> list[Any]:
-    return [debug.write(shape) for shape in call.world.drawings.shown(call.world.elapsed)]
+    return [debug.write(shape) for shape in call.episode.drawings.shown(call.world.elapsed)]

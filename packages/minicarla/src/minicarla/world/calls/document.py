@@ -11,7 +11,8 @@ from minicarla.world.calls.registry import ABSENT, COMPLETE, PARTIAL, Procedure
 
 _FAMILIES = {
     "episode": "Episode, clock, map, weather",
-    "actors": "Actors, batches, sensors",
+    "actors": "Actors, sensors",
+    "batches": "Batches of commands",
     "vehicles": "Vehicles",
     "walkers": "Walkers",
     "lights": "Traffic lights and street lights",

@@ -9,6 +9,7 @@ from minicarla.wire import debug, stream, structs
 from minicarla.world import survey
 from minicarla.world.calls.registry import PARTIAL, Call, absent, procedure
 from minicarla.world.outlet import CarlaError
+from minicarla.world.walkers import navigation_of
 
 MAX_MAP_BYTES = 32 << 20
 _CLIENT_MAP = "OpenDriveMap"  # CARLA's name for the map of copy_opendrive_to_file
@@ -21,7 +22,7 @@ def version(call: Call) -> str:
 
 @procedure()
 def get_episode_info(call: Call) -> structs.EpisodeInfo:
-    return structs.EpisodeInfo(call.world.episode_id, _token(call, stream.WORLD_STREAM))
+    return structs.EpisodeInfo(call.episode.id, _token(call, stream.WORLD_STREAM))
 
 
 @procedure()
@@ -75,7 +76,8 @@ def get_map_data(call: Call) -> str:
 
 @procedure()
 def get_available_maps(call: Call) -> list[str]:
-    return [f"/Game/Carla/Maps/{name}" for name in call.world.available_maps()]
+    names = {*call.world.catalogue.names(), call.world.roadmap.name}
+    return [f"/Game/Carla/Maps/{name}" for name in sorted(names)]
 
 
 @procedure(PARTIAL, "map layers are ignored; the map is one of get_available_maps")
@@ -91,19 +93,19 @@ def copy_opendrive_to_file(
 ) -> None:
     if len(opendrive) > MAX_MAP_BYTES:
         raise CarlaError(f"an OpenDRIVE text of more than {MAX_MAP_BYTES} bytes")
-    call.world.offer_map(_CLIENT_MAP, opendrive)
+    call.world.catalogue.offer(_CLIENT_MAP, opendrive)
 
 
 @procedure(PARTIAL, "the navigation mesh, in folder Nav; of the rest the client needs no files")
 def get_required_files(call: Call, folder: str = "") -> list[str]:
     # Clients ask for every folder ("") whenever they read the map, and would keep a copy each time.
-    mesh = call.world.navigation if folder == "Nav" else None
+    mesh = navigation_of(call.world.roadmap) if folder == "Nav" else None
     return [] if mesh is None else [mesh.file_name]
 
 
 @procedure(PARTIAL, "the files of get_required_files")
 def request_file(call: Call, name: str) -> bytes:
-    mesh = call.world.navigation
+    mesh = navigation_of(call.world.roadmap)
     if mesh is None or name != mesh.file_name:
         raise CarlaError(f"there is no file {name[:200]!r} on this map")
     return mesh.file
@@ -111,7 +113,7 @@ def request_file(call: Call, name: str) -> bytes:
 
 @procedure()
 def get_navigation_mesh(call: Call) -> bytes:
-    mesh = call.world.navigation
+    mesh = navigation_of(call.world.roadmap)
     return b"" if mesh is None else mesh.file
 
 
@@ -127,21 +129,21 @@ def set_weather_parameters(call: Call, weather: structs.WeatherParameters) -> No
 
 @procedure(PARTIAL, "what the ray goes through: bounding boxes, and the ground where it ends")
 def cast_ray(call: Call, start: structs.Vector3D, end: structs.Vector3D) -> list[structs.LabelledPoint]:
-    return survey.cast_ray(call.world.view, start, end)
+    return survey.cast_ray(call.episode.view, start, end)
 
 
 @procedure(PARTIAL, "hits bounding boxes and the ground")
 def project_point(
     call: Call, location: structs.Vector3D, direction: structs.Vector3D, distance: float
 ) -> tuple[bool, structs.LabelledPoint]:
-    hit = survey.project(call.world.view, location, direction, distance)
+    hit = survey.project(call.episode.view, location, direction, distance)
     return hit is not None, hit or structs.LabelledPoint(structs.Vector3D(), 0)
 
 
 @procedure(PARTIAL, "drawn by minicarla view; cameras do not see it")
 def draw_debug_shape(call: Call, shape: Any) -> None:
     try:
-        call.world.drawings.add(debug.read(shape), call.world.elapsed)
+        call.episode.drawings.add(debug.read(shape), call.world.elapsed)
     except ValueError as error:  # a WireError is one
         raise CarlaError(f"draw_debug_shape: {error}") from None
 
@@ -168,12 +170,12 @@ def get_names_of_all_objects(call: Call) -> list[str]:
 
 @procedure()
 def clear_debug_shape(call: Call) -> None:
-    call.world.drawings.clear(strings=False)
+    call.episode.drawings.clear(strings=False)
 
 
 @procedure()
 def clear_debug_string(call: Call) -> None:
-    call.world.drawings.clear(strings=True)
+    call.episode.drawings.clear(strings=True)
 
 
 @procedure(PARTIAL, "accepted, without effect: nothing is translucent")

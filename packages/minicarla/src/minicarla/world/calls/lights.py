@@ -13,26 +13,26 @@ from minicarla.world.outlet import CarlaError
 
 @procedure()
 def set_traffic_light_state(call: Call, actor_id: int, state: int) -> None:
-    light = call.world.find_light(actor_id).light
+    light = call.actors.find_light(actor_id).light
     try:
-        call.world.lights.set_state(light.index, state)
+        call.episode.lights.set_state(light.index, state)
     except ValueError as error:
         raise CarlaError(str(error)) from None
 
 
 @procedure()
 def set_traffic_light_green_time(call: Call, actor_id: int, seconds: float) -> None:
-    call.world.find_light(actor_id).light.green_time = _time(seconds)
+    call.actors.find_light(actor_id).light.green_time = _time(seconds)
 
 
 @procedure()
 def set_traffic_light_yellow_time(call: Call, actor_id: int, seconds: float) -> None:
-    call.world.find_light(actor_id).light.yellow_time = _time(seconds)
+    call.actors.find_light(actor_id).light.yellow_time = _time(seconds)
 
 
 @procedure()
 def set_traffic_light_red_time(call: Call, actor_id: int, seconds: float) -> None:
-    call.world.find_light(actor_id).light.red_time = _time(seconds)
+    call.actors.find_light(actor_id).light.red_time = _time(seconds)
 
 
 def _time(seconds: float) -> float:
@@ -43,34 +43,34 @@ def _time(seconds: float) -> float:
 
 @procedure(PARTIAL, "stops the time of the light's whole group")
 def freeze_traffic_light(call: Call, actor_id: int, freeze: bool) -> None:
-    call.world.lights.freeze(freeze, call.world.find_light(actor_id).light.group)
+    call.episode.lights.freeze(freeze, call.actors.find_light(actor_id).light.group)
 
 
 @procedure()
 def freeze_all_traffic_lights(call: Call, frozen: bool) -> None:
-    call.world.lights.freeze(frozen)
+    call.episode.lights.freeze(frozen)
 
 
 @procedure()
 def reset_traffic_light_group(call: Call, actor_id: int) -> None:
-    call.world.lights.reset_group(call.world.find_light(actor_id).light.group)
+    call.episode.lights.reset_group(call.actors.find_light(actor_id).light.group)
 
 
 @procedure()
 def reset_all_traffic_lights(call: Call) -> None:
-    call.world.lights.reset()
+    call.episode.lights.reset()
 
 
 @procedure()
 def get_group_traffic_lights(call: Call, actor_id: int) -> list[int]:
-    group = call.world.find_light(actor_id).light.group
-    return call.world.light_ids(call.world.lights.groups[group].members())
+    group = call.actors.find_light(actor_id).light.group
+    return [call.episode.light_ids[index] for index in call.episode.lights.groups[group].members()]
 
 
 @procedure()
 def get_light_boxes(call: Call, actor_id: int) -> list[structs.BoundingBox]:
     """The box of each head, world frame; lights here have one."""
-    facing = call.world.find_light(actor_id).facing
+    facing = call.actors.find_light(actor_id).facing
     half_x, half_y, half = LIGHT_EXTENT
     low, high = (1.0 + LIGHT_HEAD) * half, 2.0 * half
     head = structs.transform(compose(facing, Transform(z=0.5 * (low + high))))

@@ -1,11 +1,13 @@
-"""Recording and replaying; see :mod:`minicarla.world.recorder` for the format."""
+"""Recording and replaying; see :mod:`minicarla.world.recording.file` for the format."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from minicarla.wire import structs
-from minicarla.world import recorder
 from minicarla.world.calls.registry import PARTIAL, Call, procedure
 from minicarla.world.outlet import CarlaError
+from minicarla.world.recording import RecordingError, reports
 
 _FORMAT = "in minicarla's own format; the name ends in .log or .rec"
 
@@ -13,36 +15,36 @@ _FORMAT = "in minicarla's own format; the name ends in .log or .rec"
 @procedure(PARTIAL, _FORMAT)
 def start_recorder(call: Call, name: str, additional_data: bool = False) -> str:
     try:
-        return call.world.start_recorder(name)
-    except recorder.RecordingError as error:
+        return call.world.recorder.start(name, call.episode.view, call.actors)
+    except RecordingError as error:
         raise CarlaError(str(error)) from None
 
 
 @procedure()
 def stop_recorder(call: Call) -> None:
-    call.world.stop_recorder()
+    call.world.recorder.stop()
 
 
 @procedure(PARTIAL, _FORMAT)
 def show_recorder_file_info(call: Call, name: str, show_all: bool) -> str:
-    return _report(recorder.describe, name, show_all)
+    return _report(reports.describe, name, show_all)
 
 
 @procedure(PARTIAL, _FORMAT)
 def show_recorder_collisions(call: Call, name: str, type1: int, type2: int) -> str:
-    return _report(recorder.collisions, name, chr(type1 & 0x7F), chr(type2 & 0x7F))
+    return _report(reports.collisions, name, chr(type1 & 0x7F), chr(type2 & 0x7F))
 
 
 @procedure(PARTIAL, _FORMAT)
 def show_recorder_actors_blocked(call: Call, name: str, min_time: float, min_distance: float) -> str:
     # CARLA gives the distance in centimetres.
-    return _report(recorder.blocked, name, min_time, min_distance / 100.0)
+    return _report(reports.blocked, name, min_time, min_distance / 100.0)
 
 
-def _report(make: object, name: str, *arguments: object) -> str:
+def _report(make: Callable[..., str], name: str, *arguments: object) -> str:
     try:
-        return make(name, *arguments)  # type: ignore[operator, no-any-return]
-    except recorder.RecordingError as error:
+        return make(name, *arguments)
+    except RecordingError as error:
         raise CarlaError(str(error)) from None
 
 
@@ -60,27 +62,27 @@ def replay_file(
 ) -> str:
     try:
         return call.world.replay(name, time_start, duration, follow_id, replay_sensors, offset.pose)
-    except recorder.RecordingError as error:
+    except RecordingError as error:
         raise CarlaError(str(error)) from None
 
 
 @procedure()
 def stop_replayer(call: Call, keep_actors: bool) -> None:
-    call.world.stop_replayer(keep_actors)
+    call.world.recorder.stop_replay(keep_actors)
 
 
 @procedure()
 def set_replayer_time_factor(call: Call, time_factor: float) -> None:
     if not 0.0 <= time_factor <= 100.0:
         raise CarlaError(f"the time factor of a replay cannot be {time_factor}")
-    call.world.replay_factor = time_factor
+    call.world.recorder.options.time_factor = time_factor
 
 
 @procedure()
 def set_replayer_ignore_hero(call: Call, ignore_hero: bool) -> None:
-    call.world.replay_ignores_hero = ignore_hero
+    call.world.recorder.options.ignore_hero = ignore_hero
 
 
 @procedure()
 def set_replayer_ignore_spectator(call: Call, ignore_spectator: bool) -> None:
-    call.world.replay_ignores_spectator = ignore_spectator
+    call.world.recorder.options.ignore_spectator = ignore_spectator

@@ -13,13 +13,15 @@ from typing import Any, NamedTuple, Protocol, get_type_hints
 
 from minicarla.wire import rpc
 from minicarla.wire.schema import Read, WireError, Write, reader, writer
+from minicarla.world.episode import Episode
 from minicarla.world.outlet import CarlaError
+from minicarla.world.table import ActorTable
 from minicarla.world.world import World
 
 COMPLETE, PARTIAL, ABSENT = "complete", "partial", "absent"
 
 
-class Session(Protocol):
+class ClientSession(Protocol):
     """The connection that a call came over."""
 
     seen: int
@@ -40,7 +42,17 @@ class Call(NamedTuple):
     """What a handler gets besides the client's arguments."""
 
     world: World
-    session: Session
+    session: ClientSession
+
+    @property
+    def episode(self) -> Episode:
+        """The running episode, whose parts carry out most calls."""
+        return self.world.episode
+
+    @property
+    def actors(self) -> ActorTable:
+        """All actors."""
+        return self.world.actors
 
 
 class Procedure(NamedTuple):
@@ -67,17 +79,14 @@ class Procedure(NamedTuple):
             values = [read(argument) for read, argument in zip(self.readers, arguments, strict=False)]
             result = self.handler(call, *values)
         except CarlaError as error:
-            return self._refusal(str(error))
+            return self.failure(str(error))
         except WireError as error:
-            return self._refusal(f"{self.name}: {error}")
+            return self.failure(f"{self.name}: {error}")
         if self.void:
             return rpc.VOID
         if self.write is not None:
             result = self.write(result)
         return result if self.bare else rpc.value(result)
-
-    def _refusal(self, message: str) -> Any:
-        return self.failure(message)
 
     def failure(self, message: str) -> Any:
         """The wrapped form of a failure of this procedure."""

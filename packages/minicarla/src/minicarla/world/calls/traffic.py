@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from minicarla.wire import structs
-from minicarla.world.calls.registry import Call, procedure
+from minicarla.world.calls.registry import Call, ClientSession, procedure
+from minicarla.world.world import World
 
 
 @procedure()
@@ -34,7 +33,7 @@ def destroy_traffic_manager(call: Call, port: int) -> bool:
     return call.world.traffic_managers.pop(port, None) is not None
 
 
-def forget_session(world: Any, session: Any) -> None:
+def forget_session(world: World, session: ClientSession) -> None:
     """Drop what a connection that closed had registered."""
     gone = [port for port, entry in world.traffic_managers.items() if entry[2] is session]
     for port in gone:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from minicarla.physics import models
 from minicarla.physics.handling import WHEELS
 from minicarla.wire import structs
+from minicarla.world.actors import Vehicle
 from minicarla.world.calls.registry import PARTIAL, Call, absent, procedure
 from minicarla.world.outlet import CarlaError
 from minicarla.world.sane import bounded
@@ -13,31 +14,31 @@ from minicarla.world.telemetry import telemetry
 
 @procedure()
 def apply_control_to_vehicle(call: Call, actor_id: int, control: structs.VehicleControl) -> None:
-    call.world.apply_control(actor_id, control)
+    call.episode.vehicles.apply(actor_id, control)
 
 
 @procedure(PARTIAL, "jerk is ignored")
 def apply_ackermann_control_to_vehicle(
     call: Call, actor_id: int, control: structs.VehicleAckermannControl
 ) -> None:
-    call.world.apply_ackermann_control(actor_id, control)
+    call.episode.vehicles.apply_ackermann(actor_id, control)
 
 
 @procedure()
 def get_ackermann_controller_settings(call: Call, actor_id: int) -> structs.AckermannControllerSettings:
-    return call.world.find_vehicle(actor_id).ackermann_settings
+    return call.actors.find_vehicle(actor_id).ackermann_settings
 
 
 @procedure()
 def apply_ackermann_controller_settings(
     call: Call, actor_id: int, settings: structs.AckermannControllerSettings
 ) -> None:
-    call.world.find_vehicle(actor_id).ackermann_settings = settings
+    call.actors.find_vehicle(actor_id).ackermann_settings = settings
 
 
 @procedure()
 def get_physics_control(call: Call, actor_id: int) -> structs.VehiclePhysicsControl:
-    return call.world.physics_control(actor_id)
+    return call.episode.vehicles.physics_control(actor_id)
 
 
 @procedure(
@@ -47,7 +48,7 @@ def get_physics_control(call: Call, actor_id: int) -> structs.VehiclePhysicsCont
     "and the centre of mass are read back alone; what no vehicle can move with is refused",
 )
 def apply_physics_control(call: Call, actor_id: int, control: structs.VehiclePhysicsControl) -> None:
-    call.world.set_physics_control(actor_id, control)
+    call.episode.vehicles.set_physics_control(actor_id, control)
 
 
 @procedure(
@@ -56,12 +57,12 @@ def apply_physics_control(call: Call, actor_id: int, control: structs.VehiclePhy
     "share its force",
 )
 def get_telemetry_data(call: Call, actor_id: int) -> structs.VehicleTelemetryData:
-    return telemetry(call.world, actor_id)
+    return telemetry(call.actors, call.episode.vehicles, actor_id)
 
 
 @procedure()
 def get_vehicle_light_state(call: Call, actor_id: int) -> structs.VehicleLightState:
-    return structs.VehicleLightState(call.world.find_vehicle(actor_id).lights)
+    return structs.VehicleLightState(call.actors.find_vehicle(actor_id).lights)
 
 
 @procedure()
@@ -71,22 +72,22 @@ def set_vehicle_light_state(call: Call, actor_id: int, state: structs.VehicleLig
 
 def set_light_flags(call: Call, actor_id: int, flags: int) -> None:
     """Set a vehicle's lights from the bare flags."""
-    call.world.find_vehicle(actor_id).lights = flags & 0xFFFFFFFF
+    call.actors.find_vehicle(actor_id).lights = flags & 0xFFFFFFFF
 
 
 @procedure()
 def get_vehicle_light_states(call: Call) -> list[tuple[int, int]]:
-    return [(vehicle.id, vehicle.lights) for vehicle in call.world.vehicles()]
+    return [(vehicle.id, vehicle.lights) for vehicle in call.actors.of_kind(Vehicle)]
 
 
 @procedure(PARTIAL, "accepted: no blueprint has doors that move")
 def open_vehicle_door(call: Call, actor_id: int, door: int) -> None:
-    call.world.find_vehicle(actor_id)
+    call.actors.find_vehicle(actor_id)
 
 
 @procedure(PARTIAL, "accepted: no blueprint has doors that move")
 def close_vehicle_door(call: Call, actor_id: int, door: int) -> None:
-    call.world.find_vehicle(actor_id)
+    call.actors.find_vehicle(actor_id)
 
 
 @procedure(PARTIAL, "read back while the physics are off, as in CARLA; wheels are not drawn turned")
@@ -98,7 +99,7 @@ def set_wheel_steer_direction(call: Call, actor_id: int, wheel: int, angle: floa
 def get_wheel_steer_angle(call: Call, actor_id: int, wheel: int) -> float:
     if not _simulated(call, actor_id):
         return _posed(call, actor_id).get((wheel, "steer"), 0.0)
-    bodies, row = call.world.bodies, call.world.bodies.row(actor_id)
+    bodies, row = call.actors.bodies, call.actors.bodies.row(actor_id)
     model = int(bodies.model[row])
     if wheel not in (0, 1) or (wheel == 1 and models.MODELS[model].track == 0.0):  # a back wheel
         return 0.0
@@ -122,27 +123,27 @@ def _known(wheel: int) -> int:
 
 
 def _simulated(call: Call, actor_id: int) -> bool:
-    call.world.find_vehicle(actor_id)
-    return bool(call.world.bodies.simulate_physics[call.world.bodies.row(actor_id)])
+    call.actors.find_vehicle(actor_id)
+    return bool(call.actors.bodies.simulate_physics[call.actors.bodies.row(actor_id)])
 
 
 def _posed(call: Call, actor_id: int) -> dict[tuple[int, str], float]:
     """Angles that a client gave a vehicle's wheels to show; one that lasts no longer while physics are on."""
     if _simulated(call, actor_id):
         return {}
-    return call.world.find_vehicle(actor_id).wheels
+    return call.actors.find_vehicle(actor_id).wheels
 
 
 @procedure(PARTIAL, "no window is opened")
 def show_vehicle_debug_telemetry(call: Call, actor_id: int, enabled: bool) -> None:
-    call.world.find_vehicle(actor_id)
+    call.actors.find_vehicle(actor_id)
 
 
 @procedure(
     PARTIAL, "never on: vehicles are driven by the Traffic Manager, or by role_name minicarla:autopilot"
 )
 def set_actor_autopilot(call: Call, actor_id: int, enabled: bool) -> None:
-    call.world.find_vehicle(actor_id)
+    call.actors.find_vehicle(actor_id)
 
 
 absent("vehicles", "there is no CarSim", "enable_carsim", "use_carsim_road", void=True)

@@ -8,12 +8,12 @@ from minicarla.world.calls.registry import Call, absent, procedure
 
 @procedure()
 def apply_control_to_walker(call: Call, actor_id: int, control: structs.WalkerControl) -> None:
-    call.world.apply_walker_control(actor_id, control)
+    call.episode.walkers.apply(actor_id, control)
 
 
 def apply_walker_state(call: Call, actor_id: int, transform: structs.Transform, speed: float) -> None:
     """The command of that name: the crowd that the client simulates moves its walkers this way."""
-    call.world.lead_walker(actor_id, transform.pose, speed)
+    call.episode.walkers.lead(actor_id, transform.pose, speed)
 
 
 absent("walkers", "walkers have no bones", "get_bones_transform", "get_pose_from_animation")

@@ -1,0 +1,58 @@
+"""The recorder of a world: whether it is recording, and whether it is replaying."""
+
+from __future__ import annotations
+
+from minicarla.world.recording.file import RecordingWriter
+from minicarla.world.recording.replay import Replayer, ReplayOptions
+from minicarla.world.table import ActorTable
+from minicarla.world.view import View
+
+
+class SimulationRecorder:
+    """At most one recording and one replay at a time; ``options`` hold for all replays to come."""
+
+    def __init__(self) -> None:
+        self.options = ReplayOptions()
+        self._writer: RecordingWriter | None = None
+        self._replayer: Replayer | None = None
+
+    def start(self, name: str, view: View, actors: ActorTable) -> str:
+        """Record from the next tick on; returns the file's path.  RecordingError if it cannot be written."""
+        self.stop()
+        self._writer = RecordingWriter(name, view, actors)
+        return str(self._writer.path)
+
+    def stop(self) -> None:
+        """Finish the recording, if there is one."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def record(self) -> None:
+        """Write the tick that has just been made, if a recording runs."""
+        if self._writer is not None:
+            self._writer.record()
+
+    def play(self, replayer: Replayer) -> str:
+        """Replay from the next tick on; returns CARLA's summary."""
+        self._replayer = replayer
+        return replayer.summary()
+
+    def replay(self, dt: float) -> None:
+        """Go on with the replay, if there is one, by ``dt`` simulated seconds; end it after its last tick."""
+        if self._replayer is not None:
+            if self._replayer.finished:
+                self.stop_replay(keep_actors=True)
+            else:
+                self._replayer.advance(dt)
+
+    def stop_replay(self, keep_actors: bool) -> None:
+        """End the replay, if there is one."""
+        if self._replayer is not None:
+            self._replayer.stop(keep_actors)
+            self._replayer = None
+
+    def end_episode(self) -> None:
+        """Finish the recording and drop the replay: their episode is over."""
+        self.stop()
+        self._replayer = None
