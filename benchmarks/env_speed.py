@@ -72,9 +72,9 @@ def main() -> None:
 def profile(config: EnvConfig, seconds: float) -> None:
     """The worker's side, function by function."""
     from av_td3.driving.env import CarlaDrivingEnv
-    from av_td3.supervision.launcher import Server
+    from av_td3.supervision.launcher import MinicarlaProcess
 
-    server = Server(config.simulator, Path(tempfile.mkdtemp()) / "server.log", 60.0)
+    server = MinicarlaProcess(config.simulator, Path(tempfile.mkdtemp()) / "server.log", 60.0)
     try:
         simulator = config.simulator.model_copy(update={"address": server.address})
         env = CarlaDrivingEnv(config.model_copy(update={"simulator": simulator}))

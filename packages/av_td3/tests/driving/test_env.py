@@ -120,7 +120,7 @@ def test_a_parked_car_ahead_is_seen_and_hitting_it_is_a_collision(server):
         ease = [env._planner.build(lane).reference_speed[:40].min() for lane in lanes]
         straight = ease.index(max(ease))
         observation, info = env.reset(seed=0, options={"route": straight})
-        x, y, z, yaw = env._route.start
+        x, y, z, yaw = env._episode.meter.route.start
         a = math.radians(yaw)
         pose = carla.Transform(
             carla.Location(x + 25 * math.cos(a), y + 25 * math.sin(a), z), carla.Rotation(yaw=yaw))

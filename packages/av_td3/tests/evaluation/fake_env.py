@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 
 from av_td3.config import STEP_SECONDS, EnvConfig
-from av_td3.driving.observation import action_space, observation_space, vector
+from av_td3.driving.observation import action_space, check_action, observation_space, vector
 from av_td3.evaluation.rollout import SIMULATOR_FAULT
 
 
@@ -45,6 +45,7 @@ class FakeDrivingEnv(gymnasium.Env):
         return self._observation(), self._info(0.0, 0.0)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        check_action(action)
         assert self.action_space.contains(action)
         self.steps += 1
         if self.steps == 5 and self.faults.get(self.seed or 0, 0) > 0:

@@ -11,6 +11,10 @@ class UsageError(DrivingError, ValueError):
     """A call that makes no sense, such as a route that does not exist; the environment is as before."""
 
 
+class InvalidActionError(UsageError):
+    """An action of another shape than (2,), or with a NaN or an infinity in it."""
+
+
 class SetupError(DrivingError):
     """The environment cannot work as configured; trying again does not help."""
 

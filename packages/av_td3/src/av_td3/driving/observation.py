@@ -25,14 +25,30 @@ from typing import Any, NamedTuple
 import cv2
 import gymnasium
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from av_td3.config import EnvConfig
+from av_td3.driving.errors import InvalidActionError
 
 SPEED_SCALE = 15.0
 """m/s that read 1.0 in the vector."""
+VIDEO_SIZE = (480, 270)
+"""Width and height in pixels of the picture that ``render`` returns."""
 LIMIT = 2.0
 """Every entry of the vector is clipped to +-this."""
+
+
+Observation = dict[str, NDArray[Any]]
+"""``{"image": ..., "vector": ...}``, as described above."""
+
+
+def empty(config: EnvConfig) -> Observation:
+    """An observation whose arrays are yet to be written."""
+    camera = config.camera
+    return {
+        "image": np.empty((camera.frame_stack, camera.size, camera.size), np.uint8),
+        "vector": np.empty(config.vector_size, np.float32),
+    }
 
 
 def observation_space(config: EnvConfig) -> gymnasium.spaces.Dict:
@@ -51,13 +67,22 @@ def action_space() -> gymnasium.spaces.Box:
     return gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
 
 
-def check_action(action: Any) -> NDArray[np.float32]:
-    """(2,) float32 in [-1, 1]; ValueError for another shape or for anything not finite."""
+def check_action(action: ArrayLike) -> NDArray[np.float32]:
+    """The action as (2,) float32, clipped to [-1, 1].
+
+    This is the one place where actions are checked.  Whatever sends an action to a simulator calls
+    it once: ``SupervisedEnv.send``, and ``CarlaDrivingEnv.step`` where that is used by itself.
+
+    Raises:
+        InvalidActionError: it has another shape, or is not finite.
+    """
     values = np.asarray(action, dtype=np.float32)
     if values.shape != (2,):
-        raise ValueError(f"an action has shape (2,): steer, throttle or brake; got {values.shape}")
+        raise InvalidActionError(
+            f"an action has shape (2,): steer, then throttle or brake; this one has shape {values.shape}"
+        )
     if not np.isfinite(values).all():
-        raise ValueError(f"action {values.tolist()} is not finite; it was not sent to the simulator")
+        raise InvalidActionError(f"action {values.tolist()} is not finite; it was not sent to the simulator")
     return np.clip(values, -1.0, 1.0)
 
 
@@ -70,23 +95,29 @@ def grayscale(bgra: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 class FrameStack:
-    """The last pictures, oldest first; at an episode's start the first one repeated."""
+    """The last pictures; at an episode's start the first one repeated.
+
+    A ring: a new picture overwrites the oldest, and nothing else is moved.
+    """
 
     def __init__(self, count: int, size: int) -> None:
-        self._frames: NDArray[np.uint8] = np.zeros((count, size, size), np.uint8)
+        self._ring: NDArray[np.uint8] = np.zeros((count, size, size), np.uint8)
+        self._oldest = 0
 
     def reset(self, picture: NDArray[np.uint8]) -> None:
-        """Begin an episode."""
-        self._frames[:] = picture
+        """Begin an episode with this picture."""
+        self._ring[:] = picture
 
     def push(self, picture: NDArray[np.uint8]) -> None:
         """Take the next picture, drop the oldest."""
-        self._frames[:-1] = self._frames[1:]
-        self._frames[-1] = picture
+        self._ring[self._oldest] = picture
+        self._oldest = (self._oldest + 1) % len(self._ring)
 
-    def stack(self) -> NDArray[np.uint8]:
-        """(count, size, size), a copy."""
-        return self._frames.copy()
+    def write(self, stack: NDArray[np.uint8]) -> None:
+        """Write the pictures, oldest first, into ``stack`` of shape (count, size, size)."""
+        newer = len(self._ring) - self._oldest
+        stack[:newer] = self._ring[self._oldest :]
+        stack[newer:] = self._ring[: self._oldest]
 
 
 def vector(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from av_td3.config import STEP_SECONDS, RewardConfig
+from av_td3.driving.info import RewardComponents
 from av_td3.driving.state import StepState
 from av_td3.driving.termination import FAILURES, SUCCESS
 
@@ -31,7 +32,7 @@ def wanted_speed(state: StepState, config: RewardConfig) -> float:
     return min(speed, max(0.0, state.obstacle_speed) + room / HEADWAY)
 
 
-def reward_components(state: StepState, ended: str | None, config: RewardConfig) -> dict[str, float]:
+def reward_components(state: StepState, ended: str | None, config: RewardConfig) -> RewardComponents:
     """The five components of one step's reward; ``ended`` is the step's termination or None."""
     target = config.target_speed_kmh / 3.6
     covered = min(1.0, state.new_ground / (target * STEP_SECONDS))
@@ -53,7 +54,7 @@ def reward_components(state: StepState, ended: str | None, config: RewardConfig)
     if state.collisions:
         danger = 1.0
 
-    components = {
+    components: RewardComponents = {
         "progress": config.progress * covered,
         "safety": -config.safety * danger,
         # Paid per metre covered, not per second: staying put never costs less than driving on.
@@ -67,6 +68,17 @@ def reward_components(state: StepState, ended: str | None, config: RewardConfig)
     elif ended == SUCCESS:
         components["progress"] += config.success_bonus
     return components
+
+
+def no_reward() -> RewardComponents:
+    """The components of a step that earned nothing."""
+    return {"progress": 0.0, "safety": 0.0, "lane_keeping": 0.0, "efficiency": 0.0, "comfort": 0.0}
+
+
+def total(components: RewardComponents) -> float:
+    """The reward: the sum of its components."""
+    c = components
+    return c["progress"] + c["safety"] + c["lane_keeping"] + c["efficiency"] + c["comfort"]
 
 
 def reward_bound(config: RewardConfig) -> tuple[float, float]:

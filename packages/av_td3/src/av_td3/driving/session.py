@@ -4,7 +4,7 @@ What CARLA's client gets wrong, and what is done about it here:
 
 * It keeps the process waiting, or aborts it, when the server fails.  Every wait here has a
   limit; for what has none there is the supervisor, which holds this process on a deadline.
-* A camera picture may arrive before or after the tick that made it.  :class:`Pictures` hands
+* A camera picture may arrive before or after the tick that made it.  :class:`CameraStream` hands
   out the picture of the asked-for frame or an error, never a stale one.
 * With several streaming threads, messages of one tick arrive in any order.  The client here has
   one, so what the server sent before the picture was handled before the picture.
@@ -16,6 +16,7 @@ import os
 import queue
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def parse_address(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
-class Session:
+class DrivingSession:
     """A connected client whose world runs in synchronous steps of 0.05 s.
 
     Args:
@@ -113,6 +114,10 @@ class Session:
             raise SimulatorFaultError(f"tick: {error}") from None
         return self.frame
 
+    def destroy(self, actors: Sequence[int]) -> None:
+        """Remove actors from the world, in this order."""
+        self.client.apply_batch_sync([carla.command.DestroyActor(actor) for actor in actors], False)
+
     def close(self) -> None:
         """Put the server's settings back as they were found."""
         self.world.apply_settings(self._original)
@@ -161,11 +166,11 @@ class Session:
             if mark == _MARK and host == socket.gethostname() and pid.isdigit() and not _alive(int(pid)):
                 stale.append(actor)
         stale.sort(key=lambda actor: not actor.type_id.startswith("sensor."))  # sensors before their cars
-        self.client.apply_batch_sync([carla.command.DestroyActor(actor.id) for actor in stale], False)
+        self.destroy([actor.id for actor in stale])
         return bool(stale)
 
 
-class Pictures:
+class CameraStream:
     """The pictures of one camera, matched by frame."""
 
     def __init__(self, sensor: Any) -> None:
@@ -203,7 +208,7 @@ class Pictures:
                 raise SimulatorFaultError(f"the camera skipped frame {frame} (next: {image.frame})")
 
 
-class Events:
+class EventStream:
     """The events of one sensor (collisions, lane invasions, obstacles), by frame."""
 
     def __init__(self, sensor: Any) -> None:

@@ -10,7 +10,7 @@ import carla
 import numpy as np
 
 from av_td3.config import SimulatorConfig
-from av_td3.driving.session import AUTOPILOT_ROLE, Session
+from av_td3.driving.session import AUTOPILOT_ROLE, DrivingSession
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ CLEARANCE = 15.0
 """Metres around the ego's start that are kept free."""
 
 
-class Traffic:
+class NpcTraffic:
     """N vehicles, placed anew for every episode.
 
     minicarla's are destroyed and spawned again, which makes an episode depend on its seed alone.
@@ -26,7 +26,7 @@ class Traffic:
     only those that block the start are moved.
     """
 
-    def __init__(self, session: Session, config: SimulatorConfig, spawn_points: Sequence[Any]) -> None:
+    def __init__(self, session: DrivingSession, config: SimulatorConfig, spawn_points: Sequence[Any]) -> None:
         self._session, self._count, self._spawn_points = session, config.npc, list(spawn_points)
         kind = config.traffic
         if kind == "auto":
@@ -109,7 +109,7 @@ class Traffic:
                     break
 
     def _destroy(self) -> None:
-        self._session.client.apply_batch_sync([carla.command.DestroyActor(i) for i in self.ids], False)
+        self._session.destroy(self.ids)
         self.ids = []
 
 

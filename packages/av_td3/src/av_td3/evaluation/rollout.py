@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from av_td3.config import STEP_SECONDS
+from av_td3.driving.errors import InvalidActionError
 
 Observation = Mapping[str, NDArray[Any]]
 Action = NDArray[np.float32]
@@ -108,7 +108,7 @@ class Evaluation:
             raise EvaluationError(f"not an evaluation: {error}") from None
 
 
-class Recorder(Protocol):
+class EpisodeRecorder(Protocol):
     """Sees every step, and whether the episode counted; ``video.VideoRecorder`` is one."""
 
     def wants(self, index: int) -> bool:
@@ -135,7 +135,7 @@ def evaluate(
     episodes: int,
     seed: int,
     on_episode: Callable[[EpisodeRecord], None] | None = None,
-    record: Recorder | None = None,
+    record: EpisodeRecorder | None = None,
     *,
     name: str = "agent",
     max_attempts: int = 3,
@@ -179,7 +179,7 @@ def evaluate(
 
 
 def _drive(
-    env: Any, policy: Policy, index: int, seed: int, attempt: int, record: Recorder | None
+    env: Any, policy: Policy, index: int, seed: int, attempt: int, record: EpisodeRecorder | None
 ) -> EpisodeRecord | None:
     """One episode; None when the simulator broke it off."""
     reset, watch = getattr(policy, "reset", None), getattr(policy, "watch", None)
@@ -199,8 +199,12 @@ def _drive(
         tally = _Tally(seed)
         while True:
             action = np.asarray(policy(observation), np.float32)
-            _check(action, env.action_space.shape, tally.steps, seed)
-            observation, reward, terminated, truncated, info = env.step(action)
+            try:
+                observation, reward, terminated, truncated, info = env.step(action)
+            except InvalidActionError as error:
+                raise EvaluationError(
+                    f"the policy failed at step {tally.steps} of seed {seed}: {error}"
+                ) from None
             cause = info.get("termination")
             if cause == SIMULATOR_FAULT:
                 return None
@@ -216,15 +220,6 @@ def _drive(
     finally:
         if record is not None:
             record.end(result)
-
-
-def _check(action: Action, shape: tuple[int, ...], step: int, seed: int) -> None:
-    if action.shape != shape:
-        raise EvaluationError(f"the policy returned an action of shape {action.shape}, not {shape}")
-    if not np.isfinite(action).all():
-        raise EvaluationError(
-            f"the policy returned a non-finite action {action.tolist()} at step {step} of seed {seed}"
-        )
 
 
 class _Tally:
@@ -277,8 +272,3 @@ class _Tally:
             termination=termination,
             attempts=attempts,
         )
-
-
-def simulated_seconds(evaluation: Evaluation) -> float:
-    """Simulated time of all scored episodes."""
-    return STEP_SECONDS * sum(episode.steps for episode in evaluation.episodes)

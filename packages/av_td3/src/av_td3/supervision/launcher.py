@@ -19,7 +19,7 @@ class LaunchError(RuntimeError):
     """The server did not start; the message holds the end of its output."""
 
 
-class Server:
+class MinicarlaProcess:
     """A minicarla that belongs to this process, on ports of its own choice."""
 
     def __init__(self, config: SimulatorConfig, log: Path, deadline_s: float) -> None:

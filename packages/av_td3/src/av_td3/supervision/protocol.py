@@ -1,8 +1,8 @@
-"""What passes between the supervisor and its worker: small messages and one piece of memory.
+"""What passes between the supervisor and its worker: small messages and one piece of shared memory.
 
-Messages are msgpack maps over a socket pair, requests and answers strictly in turn.
-Observations and video frames lie in an anonymous shared memory that has no name to be left
-behind: it is gone when the last of the two processes is.
+Messages are msgpack maps over a socket pair.  Requests and answers strictly alternate.
+Observations and video frames lie in anonymous shared memory.  It has no name in the file system,
+so it is gone when the last of the two processes is.
 
 requests   ``{"do": "open" | "reset" | "step" | "close", ...}``
 answers    ``{"ok": True, ...}`` or ``{"ok": False, "kind": K, "text": ...}``, where K is
@@ -11,19 +11,18 @@ answers    ``{"ok": True, ...}`` or ``{"ok": False, "kind": K, "text": ...}``, w
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
 from av_td3.config import EnvConfig
-
-VIDEO_SHAPE = (270, 480, 3)
-"""(height, width, RGB) of a video frame."""
+from av_td3.driving.observation import VIDEO_SIZE
 
 
 def send(connection: Connection, message: dict[str, Any]) -> None:
@@ -39,36 +38,56 @@ def receive(connection: Connection) -> dict[str, Any]:
     return message
 
 
-class ObservationMemory:
-    """The shared memory: ``image``, ``vector``, ``video`` are arrays in it.
+class Slot(NamedTuple):
+    """One observation and the video frame that belongs to it; arrays in the shared memory."""
 
-    One side creates it, the other attaches by the inherited file descriptor.  Requests and
-    answers alternate, so neither side needs a lock: the worker writes before it answers, the
-    supervisor copies before it asks again.
+    image: NDArray[np.uint8]
+    vector: NDArray[np.float32]
+    video: NDArray[np.uint8]
+    """(270, 480, 3) RGB."""
+
+
+class ObservationMemory:
+    """Shared memory with two slots.
+
+    The supervisor creates it, the worker attaches to it by the inherited file descriptor.  The
+    worker writes the two slots in turn and names the one it has written in its answer.  So the
+    last observation stays whole when the worker dies while it writes the next.
     """
+
+    SLOTS = 2
 
     def __init__(self, config: EnvConfig, fd: int | None = None) -> None:
         camera = config.camera
-        shape = (camera.frame_stack, camera.size, camera.size)
-        image, vector, video = int(np.prod(shape)), 4 * config.vector_size, int(np.prod(VIDEO_SHAPE))
-        vector_at = (image + 63) // 64 * 64
-        video_at = (vector_at + vector + 63) // 64 * 64
-        size = video_at + video
+        image = (camera.frame_stack, camera.size, camera.size)
+        layout: list[tuple[tuple[int, ...], type[np.generic]]] = [
+            (image, np.uint8),
+            ((config.vector_size,), np.float32),
+            ((VIDEO_SIZE[1], VIDEO_SIZE[0], 3), np.uint8),
+        ]
+        sizes = [_aligned(math.prod(shape) * np.dtype(kind).itemsize) for shape, kind in layout]
+        total = self.SLOTS * sum(sizes)
         if fd is None:
             fd = os.memfd_create("av_td3_observation")
-            os.ftruncate(fd, size)
+            os.ftruncate(fd, total)
         self.fd = fd
-        self._map = mmap.mmap(fd, size)
-        self.image: NDArray[np.uint8] = np.frombuffer(self._map, np.uint8, image).reshape(shape)
-        self.vector: NDArray[np.float32] = np.frombuffer(
-            self._map, np.float32, config.vector_size, offset=vector_at
-        )
-        self.video: NDArray[np.uint8] = np.frombuffer(self._map, np.uint8, video, offset=video_at).reshape(
-            VIDEO_SHAPE
-        )
+        self._map = mmap.mmap(fd, total)
+        self.slots: list[Slot] = []
+        offset = 0
+        for _ in range(self.SLOTS):
+            arrays = []
+            for (shape, kind), size in zip(layout, sizes, strict=True):
+                arrays.append(np.frombuffer(self._map, kind, math.prod(shape), offset).reshape(shape))
+                offset += size
+            self.slots.append(Slot(*arrays))
 
     def close_fd(self) -> None:
         """Give the descriptor back; the arrays stay valid."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+def _aligned(size: int) -> int:
+    """The next multiple of a cache line's 64 bytes."""
+    return (size + 63) // 64 * 64

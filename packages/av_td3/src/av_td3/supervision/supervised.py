@@ -28,13 +28,12 @@ from numpy.typing import NDArray
 from av_td3.config import STEP_SECONDS, EnvConfig
 from av_td3.driving import observation as obs
 from av_td3.driving.errors import DrivingError, SetupError, SimulatorUnreachableError, UsageError
-from av_td3.driving.reward import COMPONENTS
+from av_td3.driving.observation import Observation
+from av_td3.driving.reward import no_reward
 from av_td3.driving.termination import SIMULATOR_FAULT
 from av_td3.supervision import protocol
-from av_td3.supervision.launcher import LaunchError, Server, free_port
+from av_td3.supervision.launcher import LaunchError, MinicarlaProcess, free_port
 from av_td3.supervision.process import Child
-
-Observation = dict[str, NDArray[Any]]
 
 WORKER: Sequence[str] = (sys.executable, "-m", "av_td3.supervision.worker")
 CLOSE_DEADLINE = 5.0
@@ -79,7 +78,7 @@ class _Crew:
     """A worker, its server if we own one, and the channels to the worker."""
 
     def __init__(self, config: EnvConfig, split: str, render_mode: str | None, logs: Path, name: str) -> None:
-        self.server: Server | None = None
+        self.server: MinicarlaProcess | None = None
         self.worker: Child | None = None
         self._connection: Connection | None = None
         simulator = config.simulator
@@ -88,7 +87,9 @@ class _Crew:
             self._start_worker(config, logs / f"{name}-worker.log")  # it imports while the server starts
             if simulator.address is None:
                 try:
-                    self.server = Server(simulator, logs / f"{name}-server.log", simulator.start_deadline_s)
+                    self.server = MinicarlaProcess(
+                        simulator, logs / f"{name}-server.log", simulator.start_deadline_s
+                    )
                 except LaunchError as error:
                     raise _FaultError("server-died", str(error)) from None
                 simulator = simulator.model_copy(update={"address": self.server.address})
@@ -226,7 +227,7 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self._crew: _Crew | None = None
         self._state: Literal["needs reset", "ready", "stepping"] = "needs reset"
         self._lost: _FaultError | None = None  # a request that could not even be sent
-        self._last: Observation = {}
+        self._shown: protocol.Slot | None = None
         self._info: dict[str, Any] = {}
         self._recording = False
         self._routes: int | None = None
@@ -267,10 +268,10 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             except _FaultError as fault:
                 self._record_fault("reset" if self._crew is not None else "start", fault, "replace and retry")
         self._recording = bool((choices or {}).get("record", self.render_mode is not None))
-        self._take_observation(crew)
+        self._shown = crew.memory.slots[answer["slot"]]
         self._info = answer["info"]
         self._state = "ready"
-        return self._copy(), self._info
+        return self._observation(), self._info
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """One environment step; see the class for what happens when the simulator fails."""
@@ -281,17 +282,17 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """First half of ``step``: hand the action over and return at once.
 
         Raises:
-            ValueError: the action has another shape than (2,), or is not finite.
+            InvalidActionError: (a ValueError) the action has another shape than (2,), or is not finite.
         """
         self._check_open()
-        values = obs.check_action(action)
+        steer, pedal = obs.check_action(action)
         if self._state != "ready" or self._crew is None:
             raise gymnasium.error.ResetNeeded(
                 "call reset() before step()" if self._state != "stepping" else "receive() has to come first"
             )
         self._lost = None
         try:
-            self._crew.ask({"do": "step", "action": values.tolist()})
+            self._crew.ask({"do": "step", "steer": float(steer), "pedal": float(pedal)})
         except _FaultError as fault:
             self._lost = fault
         self._deadline = time.monotonic() + self.config.simulator.step_deadline_s
@@ -313,21 +314,21 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         except _FaultError as fault:
             self._record_fault("step", fault, "episode truncated; replaced at the next reset")
             self._state = "needs reset"
-            return self._copy(), 0.0, False, True, self._fault_info(fault)
+            return self._observation(), 0.0, False, True, self._fault_info(fault)
         self._consecutive = 0
-        self._take_observation(crew)
+        self._shown = crew.memory.slots[answer["slot"]]
         self._info = answer["info"]
         ended = answer["terminated"] or answer["truncated"]
         self._state = "needs reset" if ended else "ready"
-        return self._copy(), answer["reward"], answer["terminated"], answer["truncated"], self._info
+        return self._observation(), answer["reward"], answer["terminated"], answer["truncated"], self._info
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
         """(270, 480, 3) RGB picture of the present frame; needs render_mode and a recorded episode."""
         if self.render_mode is None:
             return None
-        if not self._recording or self._video is None:
-            raise RuntimeError("nothing was recorded: reset with options={'record': True}")
-        return self._video.copy()
+        if not self._recording or self._shown is None:
+            raise RuntimeError("this episode is not recorded: reset with options={'record': True}")
+        return self._shown.video.copy()
 
     def close(self) -> None:
         """End worker and server; nothing is left behind.  Closing twice is fine."""
@@ -348,8 +349,6 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         return self._routes
 
     # Inside
-
-    _video: NDArray[np.uint8] | None = None
 
     def _check_open(self) -> None:
         if self._closed:
@@ -425,17 +424,15 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         return {
             **self._info,
             "distance_m": 0.0,
-            "reward_components": dict.fromkeys(COMPONENTS, 0.0),
+            "reward_components": no_reward(),
             "termination": SIMULATOR_FAULT,
             "fault": fault.text,
         }
 
-    def _take_observation(self, crew: _Crew) -> None:
-        self._last = {"image": crew.memory.image.copy(), "vector": crew.memory.vector.copy()}
-        self._video = crew.memory.video.copy() if self._recording else None
-
-    def _copy(self) -> Observation:
-        return {key: value.copy() for key, value in self._last.items()}
+    def _observation(self) -> Observation:
+        """A copy of the last whole observation: the worker goes on writing in the shared memory."""
+        assert self._shown is not None
+        return {"image": self._shown.image.copy(), "vector": self._shown.vector.copy()}
 
 
 def _now() -> str:

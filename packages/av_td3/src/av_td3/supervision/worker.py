@@ -32,6 +32,7 @@ class Worker:
         self._connection, self._memory_fd = connection, memory_fd
         self._env: CarlaDrivingEnv | None = None
         self._memory: protocol.ObservationMemory | None = None
+        self._slot = 0
 
     def serve(self) -> None:
         """Answer until the supervisor closes or is gone."""
@@ -64,28 +65,31 @@ class Worker:
         return {"routes": len(self._env.routes)}
 
     def _do_reset(self, seed: int, options: dict[str, Any] | None) -> dict[str, Any]:
-        assert self._env is not None
-        observation, info = self._env.reset(seed=seed, options=options)
-        self._publish(observation)
-        return {"info": info}
+        info = self._opened().begin(seed=seed, options=options)
+        return {"info": info, "slot": self._publish()}
 
-    def _do_step(self, action: list[float]) -> dict[str, Any]:
-        assert self._env is not None
-        observation, reward, terminated, truncated, info = self._env.step(action)
-        self._publish(observation)
-        return {"reward": reward, "terminated": terminated, "truncated": truncated, "info": info}
+    def _do_step(self, steer: float, pedal: float) -> dict[str, Any]:
+        outcome = self._opened().drive(steer, pedal)
+        return {**outcome._asdict(), "slot": self._publish()}
 
     def _do_close(self) -> None:
         if self._env is not None:
             self._env.close()
 
-    def _publish(self, observation: dict[str, Any]) -> None:
-        assert self._memory is not None and self._env is not None
-        self._memory.image[:] = observation["image"]
-        self._memory.vector[:] = observation["vector"]
-        frame = self._env.recorded_frame
-        if frame is not None:
-            self._memory.video[:] = frame
+    def _publish(self) -> int:
+        """Write the observation into the slot that the supervisor does not read; returns its number."""
+        assert self._memory is not None
+        self._slot = (self._slot + 1) % len(self._memory.slots)
+        slot = self._memory.slots[self._slot]
+        env = self._opened()
+        env.observe(slot.image, slot.vector)
+        if env.recorded_frame is not None:
+            slot.video[:] = env.recorded_frame
+        return self._slot
+
+    def _opened(self) -> CarlaDrivingEnv:
+        assert self._env is not None, "open comes first"
+        return self._env
 
 
 def main() -> None:

@@ -1,0 +1,188 @@
+"""One episode's measurements: from what the sensors say to what the reward needs.
+
+Plain arithmetic on :class:`Reading`; nothing here calls the simulator.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from av_td3.config import STEP_SECONDS, EnvConfig
+from av_td3.driving import observation as obs
+from av_td3.driving.info import RewardComponents, StepInfo
+from av_td3.driving.route import Route, RouteTracker, wrap
+from av_td3.driving.state import StepState
+from av_td3.driving.termination import STUCK_SPEED, is_off_road
+
+WAITING_GAP = 10.0
+"""A car that stands with something less than this many metres ahead is waiting, not stuck."""
+CONTACT_FRAMES = 10
+"""A contact with the same thing within this many ticks is the same collision, not a new one."""
+
+
+class Contact(NamedTuple):
+    """One message of the collision sensor."""
+
+    frame: int
+    other: int
+    """Actor id of what was hit; 0 for the map itself."""
+
+
+class Reading(NamedTuple):
+    """What the ego vehicle's sensors report after one tick.  Map frame, SI units."""
+
+    x: float
+    y: float
+    yaw: float
+    """Radians, positive clockwise from above, as CARLA counts."""
+    velocity: tuple[float, float]
+    """(x, y), m/s."""
+    contacts: tuple[Contact, ...] = ()
+    lane_invasions: int = 0
+    obstacle_distance: float = math.inf
+    """Metres to the nearest vehicle or walker straight ahead; inf when there is none."""
+    obstacle_speed: float = 0.0
+    """m/s of that obstacle along the ego's heading."""
+    at_red_light: bool = False
+
+
+class EpisodeMeter:
+    """Follows one episode along its route: the latest :class:`StepState` and the running totals.
+
+    Args:
+        config: scales of the observation, and when a car counts as off the road.
+        route: what the car is to drive.
+        first: the reading that belongs to the episode's first observation.
+    """
+
+    def __init__(self, config: EnvConfig, route: Route, first: Reading) -> None:
+        self.route = route
+        self.steps = 0
+        self.collisions = self.lane_invasions = self.off_road_steps = 0
+        """Totals since the episode began."""
+        self._config = config
+        self._tracker = RouteTracker(route)
+        # Whatever the sensors report together with the first observation happened before the episode.
+        self._reading = first = first._replace(contacts=(), lane_invasions=0)
+        self._acceleration = np.zeros(2)
+        self._steer = 0.0
+        self._moved = 0.0
+        self._slow_seconds = 0.0
+        self._in_contact: dict[int, int] = {}  # the other's actor id: frame of the last contact
+        self._tracker.update(first.x, first.y)
+        self.state = self._judge(first)
+        """The state after the latest reading."""
+
+    def update(self, reading: Reading, steer: float) -> StepState:
+        """Take in the reading after a tick in which ``steer`` was applied."""
+        before = self._reading
+        new_ground = self._tracker.update(reading.x, reading.y)
+        acceleration = (np.array(reading.velocity) - np.array(before.velocity)) / STEP_SECONDS
+        # The first step has no earlier acceleration to compare with.
+        jerk = float(np.hypot(*(acceleration - self._acceleration))) / STEP_SECONDS if self.steps else 0.0
+        steer_change = abs(steer - self._steer)
+        turn = wrap(reading.yaw - before.yaw) / STEP_SECONDS
+        self._moved = math.hypot(reading.x - before.x, reading.y - before.y)
+        self._reading, self._acceleration, self._steer = reading, acceleration, steer
+        self.steps += 1
+        self.state = self._judge(
+            reading,
+            new_ground=new_ground,
+            acceleration=float(np.hypot(*acceleration)),
+            jerk=jerk,
+            turn=turn,
+            steer_change=steer_change,
+        )
+        return self.state
+
+    def vector(self) -> NDArray[np.float32]:
+        """(n,) float32: the vector observation of the latest reading."""
+        route, reading, state = self._config.route, self._reading, self.state
+        ahead = self.route.ahead(self._tracker.s, route.waypoints, route.waypoint_spacing_m)
+        return obs.vector(
+            self._config,
+            state.speed,
+            state.lateral,
+            state.heading_error,
+            (reading.x, reading.y),
+            reading.yaw,
+            ahead,
+        )
+
+    def info(self, components: RewardComponents, frame: int) -> StepInfo:
+        """``info`` of the latest step; ``frame``: ticks since the first observation."""
+        state = self.state
+        return {
+            "speed_kmh": state.speed * 3.6,
+            "lateral_deviation_m": state.lateral,
+            "heading_error_rad": state.heading_error,
+            "route": self.route.name,
+            "route_length_m": self.route.length,
+            "route_completion": self._tracker.completion,
+            "distance_m": self._moved,
+            "reward_components": components,
+            "collisions": self.collisions,
+            "lane_invasions": self.lane_invasions,
+            "off_road_steps": self.off_road_steps,
+            "acceleration": state.acceleration,
+            "jerk": state.jerk,
+            "time_to_collision_s": state.time_to_collision,
+            "obstacle_distance_m": state.obstacle_distance,
+            "frame": frame,
+        }
+
+    def _judge(
+        self,
+        reading: Reading,
+        *,
+        new_ground: float = 0.0,
+        acceleration: float = 0.0,
+        jerk: float = 0.0,
+        turn: float = 0.0,
+        steer_change: float = 0.0,
+    ) -> StepState:
+        """The state of this moment; adds its events to the totals."""
+        route, tracker = self.route, self._tracker
+        speed = float(np.hypot(*reading.velocity))
+        collisions = self._collisions_that_began(reading.contacts)
+        waiting = reading.obstacle_distance < WAITING_GAP or reading.at_red_light
+        stands = self.steps > 0 and speed < STUCK_SPEED and not waiting
+        self._slow_seconds = self._slow_seconds + STEP_SECONDS if stands else 0.0
+        state = StepState(
+            speed=speed,
+            lateral=tracker.lateral,
+            heading_error=wrap(reading.yaw - tracker.heading),
+            half_width=max(0.5, route.at(route.half_width, tracker.s)),
+            reference_speed=route.at(route.reference_speed, tracker.s),
+            new_ground=new_ground,
+            finished=tracker.finished,
+            acceleration=acceleration,
+            jerk=jerk,
+            lateral_acceleration=speed * turn,
+            steer_change=steer_change,
+            obstacle_distance=reading.obstacle_distance,
+            obstacle_speed=reading.obstacle_speed,
+            collisions=collisions,
+            lane_invasions=reading.lane_invasions,
+            waiting=waiting,
+            slow_seconds=self._slow_seconds,
+            steps=self.steps,
+        )
+        self.collisions += collisions
+        self.lane_invasions += reading.lane_invasions
+        self.off_road_steps += is_off_road(state, self._config.termination)
+        return state
+
+    def _collisions_that_began(self, contacts: tuple[Contact, ...]) -> int:
+        """CARLA reports a contact in every tick that it lasts; it counts once, when it begins."""
+        began = 0
+        for contact in contacts:
+            last = self._in_contact.get(contact.other)
+            if last is None or contact.frame - last > CONTACT_FRAMES:
+                began += 1
+            self._in_contact[contact.other] = contact.frame
+        return began
