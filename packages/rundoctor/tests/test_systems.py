@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from rundoctor.aliases import CANONICAL, resolve, system_of
+from rundoctor.aliases import guesses, resolve
 from rundoctor.code import PACKAGES, code_state, in_tree
 from rundoctor.engine import diagnose
 from rundoctor.load import load
 from rundoctor.model import INFO, WARNING
+from rundoctor.signals import SIGNALS, algorithm_of, known_as, system_of, x_axis
+from rundoctor.signals.systems import TELLTALES
 
 from .synthetic import START, healthy, leak_without_probe, renamed, write_events, write_run
 
@@ -83,13 +85,145 @@ def test_unknown_prefixes_are_recognised_by_the_last_part_but_evaluation_is_not_
     assert unmapped == ["my/strange_thing"]
 
 
-def test_no_tag_means_two_things() -> None:
+@pytest.mark.parametrize("on_policy", [False, True])
+@pytest.mark.parametrize("system", [*TELLTALES, "unknown"])
+def test_no_tag_means_two_things_in_one_run(system: str, on_policy: bool) -> None:
     seen: dict[str, str] = {}
-    for name, aliases in CANONICAL.items():
-        for alias in aliases:
-            other = seen.setdefault(alias.tag, name)
-            assert other.rsplit("_", 1)[0] == name.rsplit("_", 1)[0], f"{alias.tag}: {other} and {name}"
-    assert system_of(["x"]) == "unknown"
+    for signal in SIGNALS:
+        for alias in known_as(signal):
+            if not alias.holds(system, on_policy):
+                continue
+            other = seen.setdefault(alias.tag, signal.name)
+            assert other.rsplit("_", 1)[0] == signal.name.rsplit("_", 1)[0], (
+                f"{alias.tag}: {other} and {signal.name}"
+            )
+
+
+# What each system logs: return of training and of evaluation, Q, loss of critic and actor; "": nothing.
+NAMES = {
+    "rlkit": (
+        "exploration/Returns Mean",
+        "evaluation/Returns Mean",
+        "trainer/Q1 Predictions Mean",
+        "trainer/QF1 Loss",
+        "trainer/Policy Loss",
+    ),
+    "OpenAI baselines": (
+        "rollout/return_history",
+        "eval/return_history",
+        "rollout/Q_mean",
+        "train/loss_critic",
+        "train/loss_actor",
+    ),
+    "RLlib": (
+        "episode_reward_mean",
+        "evaluation/episode_reward_mean",
+        "info/learner/default_policy/learner_stats/mean_q",
+        "info/learner/default_policy/learner_stats/critic_loss",
+        "info/learner/default_policy/learner_stats/actor_loss",
+    ),
+    "Tianshou": (
+        "train/returns_stat/mean",
+        "test/returns_stat/mean",
+        "",
+        "update/critic1_loss",
+        "update/actor_loss",
+    ),
+    "rl_games": ("rewards/step", "", "", "losses/critic1_loss", "losses/actor_loss"),
+    "Spinning Up": ("AverageEpRet", "AverageTestEpRet", "AverageQ1Vals", "LossQ", "LossPi"),
+    "ML-Agents": ("Environment/Cumulative Reward", "", "", "Losses/Q1 Loss", "Losses/Policy Loss"),
+    "Coach": ("Training Reward", "Evaluation Reward", "Q/Mean", "Loss/Mean", ""),
+    "DRL-robot-navigation": ("", "eval/avg_reward", "Av. Q", "loss", ""),
+    "PEBBLE": (
+        "train/true_episode_reward",
+        "eval/true_episode_reward",
+        "",
+        "train_critic/loss",
+        "train_actor/loss",
+    ),
+    "DRL-Pytorch": ("ep_r", "", "", "", ""),
+    "Stable-Baselines3": (
+        "rollout/ep_rew_mean",
+        "eval/mean_reward",
+        "",
+        "train/critic_loss",
+        "train/actor_loss",
+    ),
+}
+
+
+@pytest.mark.parametrize("system", NAMES)
+def test_names_of_other_systems(system: str) -> None:
+    tags = [tag for tag in NAMES[system] if tag]
+    found, unmapped = resolve(tags)
+    assert system_of(tags) == system and unmapped == []
+    for name, tag in zip(
+        ("episode_return", "eval_return", "q1_mean", "critic_loss", "actor_loss"), NAMES[system], strict=True
+    ):
+        assert [m.tag for m in found.get(name, [])] == ([tag] if tag else []), name
+
+
+@pytest.mark.parametrize(
+    ("header", "name", "axis"),
+    [
+        (["Epoch", "exploration/num steps total", "time/epoch (s)"], "exploration/num steps total", "step"),
+        (["total/epochs", "total/steps", "rollout/return"], "total/steps", "step"),
+        (["training_iteration", "timesteps_total", "time_total_s"], "timesteps_total", "step"),
+        (["Epoch", "AverageEpRet", "TotalEnvInteracts", "Time"], "TotalEnvInteracts", "step"),
+        (["Episode #", "Total steps", "Training Iter"], "Total steps", "step"),
+        (["episode", "frame", "step"], "step", "step"),
+        (["time/iterations", "time/total_timesteps"], "time/total_timesteps", "step"),
+        (["episode", "reward"], "episode", "episode"),
+        (["epoch", "loss"], "epoch", "epoch"),
+        (["Wall time", "Step", "Value"], "Step", "step"),
+    ],
+)
+def test_the_column_that_counts_steps(header: list[str], name: str, axis: str) -> None:
+    column = x_axis(header)
+    assert column is not None and (header[column.index], column.axis) == (name, axis)
+
+
+def test_the_number_of_a_row_is_no_step() -> None:
+    assert x_axis(["reward", "loss"]) is None
+
+
+@pytest.mark.parametrize(
+    ("tags", "algorithm"),
+    [
+        (["train/approx_kl", "train/value_loss", "train/policy_gradient_loss"], "PPO"),
+        (["train/value_loss", "train/policy_loss", "train/entropy_loss"], "A2C"),
+        (["train/ent_coef", "train/actor_loss", "train/critic_loss"], "SAC"),
+        (["trainer/Log Pis Mean", "trainer/QF1 Loss", "trainer/QF2 Loss", "trainer/Policy Loss"], "SAC"),
+        (["losses/qf1_values", "losses/qf2_values", "losses/actor_loss"], "TD3"),
+        (["train/actor_loss", "train/critic_loss"], "TD3 or DDPG"),
+        (["losses/td_loss", "losses/q_values"], "DQN"),
+    ],
+)
+def test_which_algorithm_the_tags_are_of(tags: list[str], algorithm: str) -> None:
+    assert algorithm_of(tags) == algorithm
+
+
+def test_a_loss_without_a_name_is_the_critics_unless_the_agent_has_none() -> None:
+    assert "critic_loss" in resolve(["train/loss"])[0]
+    found, _ = resolve(["train/loss", "train/approx_kl", "train/value_loss"])
+    assert "critic_loss" not in found and found["total_loss"][0].tag == "train/loss"
+
+
+def test_what_the_user_says_goes_before_what_the_names_say() -> None:
+    found, unmapped = resolve(["train/q1_value", "my q"], {"my q": "q1_mean"})
+    assert [m.tag for m in found["q1_mean"]] == ["my q", "train/q1_value"] and unmapped == []
+    with pytest.raises(KeyError, match="q1_mean"):
+        resolve(["my q"], {"my q": "q1_maen"})
+
+
+def test_guesses_for_unknown_tags() -> None:
+    assert "q1_mean" in guesses("net/q1_estimate")
+    assert "episode_return" in guesses("stats/mean_episode_return_100")
+    assert guesses("zzz") == []
+
+
+def test_tags_of_no_system() -> None:
+    assert system_of(["x"]) == "unknown" and algorithm_of(["x"]) == ""
 
 
 def test_every_metric_of_the_list_is_known_or_used_by_prefix() -> None:

@@ -21,7 +21,7 @@ from .model import (
 )
 from .reference import references
 from .rules import all_rules
-from .run import Run
+from .run import Need, Run
 
 
 def diagnose(run: Run, rules: Sequence[Rule] | None = None) -> Report:
@@ -87,7 +87,7 @@ def diagnose(run: Run, rules: Sequence[Rule] | None = None) -> Report:
     )
 
 
-def _choices(run: Run, absent: Sequence[str]) -> str:
+def _choices(run: Run, absent: Sequence[Need]) -> str:
     return ", ".join(" or ".join(run.tags_of(need)) for need in absent)
 
 

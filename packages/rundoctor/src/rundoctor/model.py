@@ -22,7 +22,7 @@ from .evidence import (
     percent,
     times,
 )
-from .run import Run
+from .run import Need, Run
 
 __all__ = [
     "CRITICAL",
@@ -74,8 +74,8 @@ Outcome = Finding | Clear | Skipped
 class Rule:
     """One thing that can be wrong, how it shows, and what it brings about.
 
-    ``needs`` are canonical names, all required, ``"a|b"`` meaning either.  A rule whose needs
-    are not met is skipped and the missing tags are named.
+    ``needs`` are signals (:mod:`rundoctor.signals`), all required; a tuple of signals means any one of
+    them.  A rule whose needs are not met is skipped and the missing tags are named.
     """
 
     id: str
@@ -83,7 +83,7 @@ class Rule:
     statement: str
     """Why the evidence means what the rule says it means."""
     check: Callable[[Run], Outcome]
-    needs: tuple[str, ...] = ()
+    needs: tuple[Need, ...] = ()
     how: str = ""
     """How to get what is missing."""
     explains: tuple[str, ...] = ()

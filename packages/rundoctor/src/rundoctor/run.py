@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .aliases import CANONICAL, Match, resolve, system_of
+from .aliases import Match, resolve, tags_for
 from .evidence import Evidence, number
 from .series import Series, finish
+from .signals import BY_NAME, Signal, system_of
 from .store import Builder, Point, Store
 
 Floats = npt.NDArray[np.float64]
@@ -38,6 +39,17 @@ _EPISODIC = (
     "lane_invasions",
     "route_completion",
 )
+
+
+Need = str | Signal | tuple[Signal, ...]
+"""What a rule needs: one signal, or any one of several."""
+
+
+def alternatives(need: Need) -> tuple[str | Signal, ...]:
+    """The signals, any one of which meets a need."""
+    if isinstance(need, str):
+        return tuple(need.split("|"))
+    return need if isinstance(need, tuple) else (need,)
 
 
 @dataclass
@@ -67,9 +79,10 @@ class Run:
 
     # --- series ---------------------------------------------------------------------
 
-    def get(self, *names: str) -> Series | None:
-        """The series of the first canonical name (or tag) that is there and has finite points."""
-        for name in names:
+    def get(self, *signals: Signal | str) -> Series | None:
+        """The series of the first signal (or canonical name, or tag) that is there and has finite points."""
+        for signal in signals:
+            name = signal if isinstance(signal, str) else signal.name
             candidates = [m.tag for m in self.matches.get(name, [])] or [name]
             for tag in candidates:
                 s = self.series.get(tag)
@@ -85,23 +98,17 @@ class Run:
                     return match.note
         return ""
 
-    def has(self, need: str) -> bool:
-        """Whether a need such as ``"q1_mean|target_q_mean"`` is met."""
-        return any(self.get(name) is not None for name in need.split("|"))
+    def has(self, need: Need) -> bool:
+        """Whether a need is met: a signal, any one of several, or canonical names as in ``"a|b"``."""
+        return any(self.get(signal) is not None for signal in alternatives(need))
 
-    def tags_of(self, need: str) -> tuple[str, ...]:
+    def tags_of(self, need: Need) -> tuple[str, ...]:
         """Tags that would meet a need, the preferred one of each alternative."""
-        out = []
-        for name in need.split("|"):
-            aliases = CANONICAL.get(name)
-            if aliases is None:
-                out.append(name)
-                continue
-            prefer = {"Stable-Baselines3": ("rollout/", "time/"), "CleanRL": ("charts/", "losses/")}
-            heads = prefer.get(self.system, ())
-            tag = next((a.tag for a in aliases if heads and a.tag.startswith(heads)), aliases[0].tag)
-            out.append(tag)
-        return tuple(dict.fromkeys(out))
+        tags = []
+        for one in alternatives(need):
+            signal = BY_NAME.get(one) if isinstance(one, str) else one
+            tags.append(tags_for(signal, self.system) if signal is not None else str(one))
+        return tuple(dict.fromkeys(tags))
 
     @cached_property
     def policy_q(self) -> Series | None:

@@ -1,0 +1,42 @@
+"""The signals of a training run: one table for whoever writes, judges or explains them.
+
+A signal is one quantity of a run.  The table says its canonical name, av-td3's tag, its meaning, its
+unit, what is healthy, and the tags under which other systems log it.  Everything takes its tags from
+here: what av-td3 logs, its alerts and gates, rundoctor's rules and check-list, and docs/metrics.md.
+
+The signals stand in one module a family::
+
+    from rundoctor.signals import critic, gradients
+
+    critic.LOSS.tag                          # "train/critic_loss"
+    critic.Q1.std.tag                        # "debug/q1_std"
+    gradients.BEFORE["actor_head"].tag       # "gradients/actor_head_norm_before_clip"
+    run.get(critic.LOSS)                     # the series, under whatever tag the run's system has
+
+To add a signal, add it to its family; to teach rundoctor another system's tag, add it to the signal's
+``aliases``.  Then run ``python -m rundoctor.signals docs/metrics.md``.
+"""
+
+from __future__ import annotations
+
+from .model import Alias, Moments, Signal
+from .systems import algorithm_of, clock, normalised, system_of, x_axis
+from .table import BY_NAME, FAMILIES, OWN, SIGNALS, known_as, lookup, signal_of
+
+__all__ = [
+    "BY_NAME",
+    "FAMILIES",
+    "OWN",
+    "SIGNALS",
+    "Alias",
+    "Moments",
+    "Signal",
+    "algorithm_of",
+    "clock",
+    "known_as",
+    "lookup",
+    "normalised",
+    "signal_of",
+    "system_of",
+    "x_axis",
+]

@@ -1,0 +1,42 @@
+"""Alerts: what a run says of itself.  Which alerts there are and what they judge: ``conditions.py``."""
+
+from __future__ import annotations
+
+from .model import Signal
+
+WARNING = Signal(
+    "alert_warning",
+    "alerts/<alert>_warning",
+    "1 while the alert stands at warning or critical, else 0",
+    "",
+    "last",
+    "0",
+)
+CRITICAL = Signal(
+    "alert_critical",
+    "alerts/<alert>_critical",
+    "1 while the alert stands at critical, else 0",
+    "",
+    "last",
+    "0",
+)
+VALUE = Signal(
+    "alert_value",
+    "alerts/<alert>_value",
+    "the figure that the alert judges, so that a silent alert can be checked",
+    "as judged",
+    "last",
+    "below the limit",
+)
+LIMIT = Signal(
+    "alert_limit",
+    "alerts/<alert>_limit",
+    "the limit that the alert compares its figure with",
+    "as judged",
+    "last",
+)
+
+
+def is_alert(tag: str) -> bool:
+    """Whether a series is an alert itself, 0 or 1, and not its figure or its limit."""
+    return tag.startswith("alerts/") and not tag.endswith(("_threshold", "_limit", "_value"))

@@ -1,0 +1,286 @@
+"""Other systems: how their logs are recognised, and under which names they log the step and the time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+TELLTALES: dict[str, tuple[str, ...]] = {
+    "av-td3": (
+        "gradients/actor_encoder_norm_before_clip",
+        "gradients/actor_state_path_norm",
+        "agent/saturation",
+    ),
+    "the recorded predecessor": (
+        "gradients/actor_cnn_norm",
+        "debug/actor_q_mean",
+        "agent/actor_cnn_lr",
+        "agent/is_training",
+        "progress/speed_kmh",
+    ),
+    "rlkit": ("exploration/num steps total", "trainer/Q1 Predictions Mean", "trainer/QF1 Loss", "QF1 Loss"),
+    "Spinning Up": ("TotalEnvInteracts", "AverageEpRet", "AverageTestEpRet"),
+    "RLlib": (
+        "timesteps_total",
+        "episode_reward_mean",
+        "ray/tune/episode_reward_mean",
+        "env_runners/episode_return_mean",
+        "num_env_steps_sampled_lifetime",
+    ),
+    "ML-Agents": ("Environment/Cumulative Reward",),
+    "Coach": ("Training Reward", "ER #Transitions", "Evaluation Reward"),
+    "Tianshou": (
+        "update/loss/critic1",
+        "update/critic1_loss",
+        "train/returns_stat/mean",
+        "test/returns_stat/mean",
+        "train/n/ep",
+        "save/env_step",
+    ),
+    "rl_games": ("rewards/step", "rewards/iter", "losses/a_loss", "losses/c_loss", "performance/step_fps"),
+    "OpenAI baselines": (
+        "total/steps",
+        "rollout/return_history",
+        "rollout/Q_mean",
+        "eprewmean",
+        "misc/total_timesteps",
+        "reference_Q_mean",
+        "EpRewMean",
+    ),
+    "PEBBLE": ("train/true_episode_reward", "true_episode_reward", "eval/true_episode_reward"),
+    "DRL-robot-navigation": ("Av. Q", "Max. Q", "train/avg_Q"),
+    "Stable-Baselines3": (
+        "rollout/ep_rew_mean",
+        "rollout/ep_len_mean",
+        "time/fps",
+        "train/n_updates",
+        "time/total_timesteps",
+    ),
+    "CleanRL": ("charts/episodic_return", "charts/SPS", "losses/qf1_values", "losses/qf_loss"),
+    "TorchRL": (
+        "losses/loss_qvalue",
+        "losses/loss_actor",
+        "train/loss_qvalue",
+        "train/loss_actor",
+        "loss_qvalue",
+        "loss_actor",
+    ),
+    "DrQ-v2": ("train/critic_target_q", "train/batch_reward", "critic_target_q"),
+    "FastTD3": ("qf_max", "buffer_rewards"),
+    "pytorch_sac": ("train_critic/loss", "train_actor/loss"),
+    "Sample-Factory": ("reward/reward", "perf/_fps"),
+    "DRL-Pytorch": ("ep_r",),
+}
+"""System -> tags (or columns) of which it logs at least one and no other system here does."""
+
+
+def system_of(tags: Iterable[str]) -> str:
+    """Which system wrote these tags, by its telltale names; "unknown" when none is there."""
+    present = set(tags)
+    for name, telltales in TELLTALES.items():
+        if any(t in present for t in telltales):
+            return name
+    return "unknown"
+
+
+Algorithm = Literal["PPO", "A2C", "SAC", "TD3", "DDPG", "TD3 or DDPG", "DQN", ""]
+ON_POLICY = ("PPO", "A2C")
+
+_ALGORITHMS: tuple[tuple[Algorithm, str], ...] = (
+    # Each pattern is searched for in the normalised tags (see normalised), one at a time.
+    ("PPO", r"(^|/)(approx_?kl|clip_?frac(tion)?|clip_range|a_loss)$"),
+    ("A2C", r"(^|/)(policy_gradient_loss|vf_loss|c_loss|value_loss|loss_?v|valuelosses)$"),
+    (
+        "SAC",
+        r"(^|/)(ent_coef(_loss)?|alpha(_loss|_value)?|train_alpha/(value|loss)|log_pis?(_mean)?"
+        r"|average_?log_?pi|(continuous_)?entropy_coeff)$",
+    ),
+    (
+        "TD3",
+        r"(^|/)(q2_value|qf2_(values|loss)|critic_q2|q2_predictions_mean|average_?q2_?vals|critic_?2_loss"
+        r"|loss/critic2|qf2)$",
+    ),
+    ("DQN", r"(^|/)(exploration_rate|td_loss|q_values|epsilon|time_spent_exploring)$"),
+    ("DDPG", r"(^|/)(param_noise_distance|reference_actor_q_mean)$"),
+)
+_HAS_ACTOR = re.compile(
+    r"(^|/)(actor_?loss|loss_?actor|policy_loss|pi_loss|loss_?pi|loss/actor|train_actor/loss)$"
+)
+
+
+def algorithm_of(tags: Iterable[str]) -> Algorithm:
+    """Which algorithm's tags these are; empty when they do not say.
+
+    The tags say by which rules a run can be judged, not what its authors called it: SAC that logs no
+    entropy coefficient looks like TD3.
+    """
+    present = {normalised(t) for t in tags}
+    found = {name for name, pattern in _ALGORITHMS if any(re.search(pattern, t) for t in present)}
+    actor = any(_HAS_ACTOR.search(t) for t in present)
+    for name in ("PPO", "SAC"):
+        if name in found:
+            return name
+    if "A2C" in found and not found & {"TD3", "DDPG"}:
+        return "A2C"
+    if "DQN" in found and not actor:
+        return "DQN"
+    if "TD3" in found:
+        return "TD3"
+    if "DDPG" in found:
+        return "DDPG"
+    return "TD3 or DDPG" if actor else ""
+
+
+def normalised(tag: str) -> str:
+    """A tag in lower case, words joined by _: ``"Q1 Predictions Mean"`` becomes ``q1_predictions_mean``."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", tag)
+    return re.sub(r"_+", "_", re.sub(r"[\s.\-#%()]+", "_", spaced.lower())).strip("_")
+
+
+# --- the x-axis -------------------------------------------------------------------------
+
+Axis = Literal["step", "update", "episode", "epoch", "unknown"]
+
+STEP_NAMES = (
+    "env_step",
+    "env_steps",
+    "environment_step",
+    "environment_steps",
+    "total_env_steps",
+    "num_env_steps",
+    "global_step",
+    "global_steps",
+    "total_timesteps",
+    "time/total_timesteps",
+    "misc/total_timesteps",
+    "timesteps_total",
+    "timesteps_so_far",
+    "num_env_steps_sampled_lifetime",
+    "env_runners/num_env_steps_sampled_lifetime",
+    "num_env_steps_sampled",
+    "total_env_interacts",
+    "total_env_steps",
+    "exploration/num_steps_total",
+    "expl/num_steps_total",
+    "number_of_env_steps_total",
+    "total/steps",
+    "total_steps",
+    "total_num_steps",
+    "num_steps_total",
+    "n_total_steps",
+    "save/env_step",
+    "train/env_step",
+    "actor_steps",
+    "total_frames",
+    "collected_frames",
+    "timesteps",
+    "timestep",
+    "time_steps",
+    "time_step",
+    "steps",
+    "step",
+    "num_steps",
+    "n_steps",
+    "t",
+    "frames",
+    "frame",
+    "num_frames",
+    "_step",
+)
+"""Names of a column that counts environment steps, normalised, the surest first.
+
+DrQ-v2's ``frame`` counts steps of the simulator, its ``step`` those of the agent: ``step`` comes first.
+"""
+UPDATE_NAMES = (
+    "train/n_updates",
+    "n_updates",
+    "updates",
+    "update",
+    "gradient_steps",
+    "gradient_step",
+    "save/gradient_step",
+    "train_steps",
+    "learner_steps",
+    "misc/nupdates",
+    "training_iter",
+    "trainer/num_train_calls",
+)
+EPISODE_NAMES = (
+    "episode",
+    "episodes",
+    "episode_number",
+    "num_episodes",
+    "time/episodes",
+    "episodes_total",
+    "total/episodes",
+    "episodes_so_far",
+    "exploration/num_paths_total",
+    "ep",
+    "i_episode",
+)
+EPOCH_NAMES = (
+    "epoch",
+    "epochs",
+    "total/epochs",
+    "training_iteration",
+    "iteration",
+    "iterations",
+    "iter",
+    "itr",
+)
+WALL_NAMES = ("wall_time", "timestamp", "_timestamp", "datetime", "date")
+"""Names of a column that holds the time of day in seconds, normalised."""
+ELAPSED_NAMES = (
+    "time_total_s",
+    "time/time_elapsed",
+    "time_elapsed",
+    "time/total_s",
+    "total/duration",
+    "total_duration",
+    "total_time",
+    "elapsed",
+    "wall_clock_time",
+    "_runtime",
+    "relative_time",
+    "time",
+)
+"""Names of a column that holds the seconds since the start, normalised."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table that is its x-axis."""
+
+    index: int
+    axis: Axis
+
+
+def x_axis(header: Sequence[str]) -> Column | None:
+    """The column that says where a row stands: environment steps if there are any, else what there is.
+
+    None when no column does.  The number of a row is no number of steps.
+    """
+    names = [normalised(h) for h in header]
+    kinds: tuple[tuple[tuple[str, ...], Axis], ...] = (
+        (STEP_NAMES, "step"),
+        (UPDATE_NAMES, "update"),
+        (EPISODE_NAMES, "episode"),
+        (EPOCH_NAMES, "epoch"),
+    )
+    for known, axis in kinds:
+        for name in known:
+            if name in names:
+                return Column(names.index(name), axis)
+    return None
+
+
+def clock(header: Sequence[str]) -> tuple[int | None, int | None]:
+    """(column of the time of day, column of the seconds since the start), each None when absent."""
+    names = [normalised(h) for h in header]
+
+    def first(known: tuple[str, ...]) -> int | None:
+        return next((names.index(n) for n in known if n in names), None)
+
+    return first(WALL_NAMES), first(ELAPSED_NAMES)
