@@ -11,7 +11,6 @@ A map whose roads have no sidewalks at all gets them on its shoulders, or on a s
 
 from __future__ import annotations
 
-import enum
 import hashlib
 import itertools
 import logging
@@ -28,6 +27,7 @@ from numpy.typing import NDArray
 from minicarla.maps import navmesh_file
 from minicarla.maps import opendrive as od
 from minicarla.maps.navmesh_file import MOST_POLYGONS, MOST_VERTICES, WALKER_RADIUS
+from minicarla.maps.navmesh_file import Area as Area
 from minicarla.maps.roadmap import _SURFACES as SURFACES
 from minicarla.maps.roadmap import MAX_POINTS, RoadMap, _stations
 
@@ -47,19 +47,6 @@ _EASE = 3.0  # metres from its end over which a sidewalk bends to the one that i
 _CORNER = 45.0  # metres around a junction's corner, at most
 _ABOVE = 2.5  # metres between a road and what crosses it on a bridge
 _MOST_TOGETHER = 64  # ends of sidewalks in one place; more are damage, which must not take long
-
-
-class Area(enum.IntEnum):
-    """``carla::nav::NavAreas``; ``flag`` is the matching one of ``SamplePolyFlags``."""
-
-    SIDEWALK = 1
-    CROSSWALK = 2
-    ROAD = 3
-    GRASS = 4
-
-    @property
-    def flag(self) -> int:
-        return 1 << self.value
 
 
 @dataclass(frozen=True)

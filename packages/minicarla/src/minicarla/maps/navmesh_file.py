@@ -10,13 +10,12 @@ Detour is right-handed with y up: CARLA's (x, y, z) is its (x, z, y).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import enum
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from minicarla.maps.navmesh import NavMesh
 
 MOST_SIDES = 6
 """``DT_VERTS_PER_POLYGON``"""
@@ -116,7 +115,33 @@ _SIZES = {
 assert all(layout.itemsize == size for layout, size in _SIZES.items())
 
 
-def pack(mesh: NavMesh) -> bytes:
+class Area(enum.IntEnum):
+    """``carla::nav::NavAreas``; ``flag`` is the matching one of ``SamplePolyFlags``."""
+
+    SIDEWALK = 1
+    CROSSWALK = 2
+    ROAD = 3
+    GRASS = 4
+
+    @property
+    def flag(self) -> int:
+        return 1 << self.value
+
+
+class MeshLike(Protocol):
+    """The part of ``navmesh.NavMesh`` that the file holds."""
+
+    @property
+    def vertices(self) -> NDArray[np.float64]: ...
+    @property
+    def polygons(self) -> Sequence[tuple[int, ...]]: ...
+    @property
+    def areas(self) -> Sequence[Area]: ...
+    @property
+    def neighbours(self) -> Sequence[tuple[int, ...]]: ...
+
+
+def pack(mesh: MeshLike) -> bytes:
     """The file of a mesh; ValueError when it has more polygons or vertices than one tile can."""
     count = len(mesh.polygons)
     if count > MOST_POLYGONS or len(mesh.vertices) > MOST_VERTICES:
@@ -136,12 +161,12 @@ def pack(mesh: NavMesh) -> bytes:
     return header.tobytes() + entry.tobytes() + tile
 
 
-def _bounds(mesh: NavMesh) -> tuple[Any, Any]:
+def _bounds(mesh: MeshLike) -> tuple[Any, Any]:
     points = mesh.vertices[:, [0, 2, 1]]
     return points.min(0) - _SLACK, points.max(0) + _SLACK
 
 
-def _tile(mesh: NavMesh) -> bytes:
+def _tile(mesh: MeshLike) -> bytes:
     points = mesh.vertices[:, [0, 2, 1]].astype(np.float32)
     low, high = _bounds(mesh)
     cell = max(_LEAST_CELL, float((high - low).max()) / 65000.0)
@@ -166,7 +191,7 @@ def _tile(mesh: NavMesh) -> bytes:
     return b"".join(part.tobytes() for part in parts)
 
 
-def _details(mesh: NavMesh) -> tuple[NDArray[Any], NDArray[Any]]:
+def _details(mesh: MeshLike) -> tuple[NDArray[Any], NDArray[Any]]:
     """Each polygon's surface: a fan of triangles on its own corners."""
     details = np.zeros(len(mesh.polygons), POLY_DETAIL)
     details["tri_count"] = [len(corners) - 2 for corners in mesh.polygons]
@@ -182,7 +207,7 @@ def _details(mesh: NavMesh) -> tuple[NDArray[Any], NDArray[Any]]:
     return details, triangles
 
 
-def _boxes(mesh: NavMesh, points: NDArray[Any], low: Any, cell: float) -> NDArray[np.int64]:
+def _boxes(mesh: MeshLike, points: NDArray[Any], low: Any, cell: float) -> NDArray[np.int64]:
     """(n, 6) of each polygon: least and greatest corner, in cells."""
     boxes = np.empty((len(mesh.polygons), 6))
     for box, corners in zip(boxes, mesh.polygons, strict=True):

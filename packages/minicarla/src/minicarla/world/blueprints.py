@@ -12,7 +12,10 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from minicarla.physics import models
 from minicarla.physics.models import USUAL_FRICTION
+from minicarla.sensors import REGISTRY, Sensor
+from minicarla.sensors.absent import ABSENT
 from minicarla.wire.structs import (
     ActorAttribute,
     ActorAttributeValue,
@@ -221,22 +224,13 @@ def _walker(gender: str, age: str, generation: int) -> list[ActorAttribute]:
     ]
 
 
-@lru_cache(maxsize=1)
-def _sensor_classes() -> dict[str, Any]:
-    from minicarla.sensors import REGISTRY  # late: the table pulls in every sensor
-
-    return dict(REGISTRY)
-
-
-def sensor_class(type_id: str) -> Any:
-    """The ``sensors.Sensor`` of a blueprint; KeyError when there is none."""
-    return _sensor_classes()[type_id]
+def sensor_class(type_id: str) -> type[Sensor]:
+    """The class of a sensor's blueprint; KeyError when there is none."""
+    return REGISTRY[type_id]
 
 
 def _sensors() -> list[tuple[str, list[ActorAttribute]]]:
-    from minicarla.sensors.absent import ABSENT
-
-    tables = {name: sensor.attributes for name, sensor in _sensor_classes().items()} | ABSENT
+    tables = {name: sensor.attributes for name, sensor in REGISTRY.items()} | ABSENT
     return [
         (
             name,
@@ -260,8 +254,6 @@ class VehicleBody(NamedTuple):
 
 def vehicle_body(type_id: str) -> VehicleBody:
     """Size and mass of a vehicle; KeyError when there is none of that id."""
-    from minicarla.physics import models
-
     index = models.find(type_id)
     model = models.MODELS[index]
     return VehicleBody(index, model.mass, model.extent, model.centre)
@@ -343,8 +335,6 @@ def physics_control(type_id: str) -> VehiclePhysicsControl:
 
     Numbers are those that a client's float32 holds, so that they come back as they went.
     """
-    from minicarla.physics import models
-
     model = models.model_of(type_id)
     drivetrain = model.drivetrain
     front, side = 50.0 * model.wheelbase, 50.0 * model.track
