@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -77,6 +77,12 @@ class Sensor:
     def text(self, name: str) -> str:
         """Attribute ``name`` as it was set."""
         return self._values[name]
+
+    def prepare(self, roadmap: Any) -> None:
+        """Compute what this sensor needs of a map, once for each map, when the sensor is spawned.
+
+        Otherwise the first measurement would come late: to draw a map's ground takes up to half a second.
+        """
 
     def measure(self, view: WorldView, pose: Transform, parent_id: int) -> bytes | None:
         """Body of the message for this tick, or None when there is nothing to send.

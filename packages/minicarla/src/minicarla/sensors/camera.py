@@ -10,6 +10,7 @@ import numpy as np
 from minicarla.geometry import Transform
 from minicarla.sensors.base import FLOAT, INT, ROLE_NAME, SENSOR_TICK, Attribute, Sensor
 from minicarla.sensors.raster.geometry import GeometryPicture
+from minicarla.sensors.raster.painter import statics_of
 from minicarla.sensors.things import things_of
 from minicarla.sensors.view import WorldView
 from minicarla.wire import sensor_data
@@ -42,6 +43,9 @@ class Camera(Sensor):
         self.width = min(MOST_PIXELS, max(1, int(self.number("image_size_x"))))
         self.height = min(MOST_PIXELS, max(1, int(self.number("image_size_y"))))
         self.fov = min(170.0, max(1.0, self.number("fov")))
+
+    def prepare(self, roadmap: Any) -> None:
+        statics_of(roadmap)
 
 
 class GeometryCamera(Camera):

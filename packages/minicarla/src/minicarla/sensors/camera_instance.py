@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from minicarla.geometry import Transform
 from minicarla.sensors.camera import GeometryCamera
+from minicarla.sensors.raster.ground import ground_of
 from minicarla.sensors.view import WorldView
 from minicarla.wire.stream import SensorType
 
@@ -17,6 +20,10 @@ class InstanceCamera(GeometryCamera):
 
     blueprint = "sensor.camera.instance_segmentation"
     wire_type = SensorType.INSTANCE_CAMERA
+
+    def prepare(self, roadmap: Any) -> None:
+        super().prepare(roadmap)
+        ground_of(roadmap)
 
     def measure(self, view: WorldView, pose: Transform, parent_id: int) -> bytes:
         """An image, BGRA."""

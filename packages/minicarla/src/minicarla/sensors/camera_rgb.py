@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from minicarla.geometry import Transform
 from minicarla.sensors.base import BOOL, FLOAT, INT, STRING, Attribute
 from minicarla.sensors.camera import CAMERA_ATTRIBUTES, Camera
+from minicarla.sensors.raster.ground import ground_of
 from minicarla.sensors.raster.picture import ColourPicture
 from minicarla.sensors.things import things_of
 from minicarla.sensors.view import WorldView
@@ -73,6 +75,10 @@ class RgbCamera(Camera):
         linear = (np.arange(256) / 255.0) ** 2.2 * 2.0**compensation
         table = np.rint(255.0 * np.minimum(linear, 1.0) ** (1.0 / gamma)).astype(np.uint8)
         return np.stack([table, table, table, np.arange(256, dtype=np.uint8)], axis=-1)[None]
+
+    def prepare(self, roadmap: Any) -> None:
+        super().prepare(roadmap)
+        ground_of(roadmap).pyramid  # noqa: B018  computed by being asked for
 
     def measure(self, view: WorldView, pose: Transform, parent_id: int) -> bytes:
         """An image, BGRA."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.geometry import Transform, rotation_matrix
+from minicarla.sensors import rays
 from minicarla.sensors.base import FLOAT, INT, ROLE_NAME, SENSOR_TICK, Attribute, Sensor
 from minicarla.sensors.rays import Hits, cast
 from minicarla.sensors.view import WorldView
@@ -53,6 +54,9 @@ class Lidar(Sensor):
         self._elevations = np.linspace(self.number("upper_fov"), self.number("lower_fov"), self.channels)
         self._angle = 0.0  # degrees
         self._since = 0.0
+
+    def prepare(self, roadmap: Any) -> None:
+        rays.prepare(roadmap)
 
     def scan(self, view: WorldView, pose: Transform, parent_id: int) -> tuple[Array, Hits]:
         """Rays of this measurement, in the sensor's frame (n, 3), channel by channel, and their hits."""

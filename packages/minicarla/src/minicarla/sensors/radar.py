@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from minicarla.geometry import Transform, rotation_matrix
+from minicarla.sensors import rays
 from minicarla.sensors.base import FLOAT, INT, ROLE_NAME_ANY, SENSOR_TICK, Attribute, Sensor
 from minicarla.sensors.lidar import MOST_RAYS
 from minicarla.sensors.rays import cast
@@ -33,6 +35,9 @@ class RadarSensor(Sensor):
         Attribute("points_per_second", INT, "1500"),
         Attribute("noise_seed", INT, "0"),
     )
+
+    def prepare(self, roadmap: Any) -> None:
+        rays.prepare(roadmap)
 
     def measure(self, view: WorldView, pose: Transform, parent_id: int) -> bytes:
         """Detections; there may be none."""

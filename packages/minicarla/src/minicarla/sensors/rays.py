@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.geometry import Transform
-from minicarla.sensors.boxes import Boxes, boxes_of
-from minicarla.sensors.raster.ground import tags_at
+from minicarla.sensors.boxes import Boxes, boxes_of, static_boxes
+from minicarla.sensors.raster.ground import ground_of, tags_at
 from minicarla.sensors.raster.terrain import terrain_of
 from minicarla.sensors.view import WorldView
 
@@ -28,6 +28,13 @@ class Hits(NamedTuple):
     box: NDArray[np.int64]
     tag: NDArray[np.uint8]
     boxes: Boxes
+
+
+def prepare(roadmap: Any) -> None:
+    """Compute what :func:`cast` needs of a map."""
+    static_boxes(roadmap)
+    ground_of(roadmap)
+    terrain_of(roadmap)
 
 
 def cast(view: WorldView, pose: Transform, directions: Array, reach: float, parent_id: int) -> Hits:

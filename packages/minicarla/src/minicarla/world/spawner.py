@@ -187,6 +187,7 @@ class Spawner:
         actor_id = self.actors.new_id()
         attributes = {row.id: row.value for row in order.description.attributes}
         device = blueprints.sensor_class(type_id)(attributes, self._seed * 1_000_003 + actor_id)
+        device.prepare(self._roadmap)
         sensor = SensorActor(actor_id, *order[:4], device=device)
         if device.streams:
             sensor.stream = self.actors.new_stream()

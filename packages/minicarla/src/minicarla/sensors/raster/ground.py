@@ -8,6 +8,7 @@ Columns run along CARLA's x, rows along y.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -59,7 +60,11 @@ class Ground:
         shape = (int(np.ceil(height / self.resolution)), int(np.ceil(width / self.resolution)))
         self.labels = np.full(shape, TERRAIN, np.uint8)
         self._draw(roadmap)
-        self.pyramid = kernels.Pyramid(self._colours(), self.x0, self.y0, self.resolution)
+
+    @cached_property
+    def pyramid(self) -> kernels.Pyramid:
+        """The colours.  Only colour pictures need them, and they take much longer than the labels."""
+        return kernels.Pyramid(self._colours(), self.x0, self.y0, self.resolution)
 
     def _pixels(self, points: Any) -> NDArray[np.int32]:
         """Fixed-point texture coordinates of world points (n, 2 or more)."""
