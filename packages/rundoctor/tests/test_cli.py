@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
-from rundoctor.cli import diagnose
+from rundoctor.cli import app
+from rundoctor.guesses import guess
 
-from .synthetic import healthy, leak, sum_norms, write_run
+from .synthetic import START, Made, healthy, leak, sum_norms, write_events, write_run
 
-app = typer.Typer()
-app.command()(diagnose)
 runner = CliRunner()
 
 
@@ -187,3 +185,124 @@ def test_importing_the_command_is_light() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+# --- what cannot be judged ------------------------------------------------------------------
+
+
+def foreign(folder: Path, tags: dict[str, str]) -> Path:
+    """A sound run whose tags nobody knows."""
+    made = healthy(12)
+    points = {new: made.points[old] for old, new in tags.items()}
+    return write_run(folder, Made(points, steps=made.steps))
+
+
+FOREIGN = {
+    "train/episode_reward": "zeta/mean_reward_of_cars",
+    "train/critic_loss": "zeta/critic_mse_x",
+    "train/q1_value": "zeta/Q of data",
+    "progress/speed_kmh": "zeta/omega",
+}
+
+
+def test_a_run_without_known_signals_is_not_called_healthy(tmp_path: Path) -> None:
+    folder = foreign(tmp_path / "run", FOREIGN)
+    result = invoke(folder, "--json", tmp_path / "out.json")
+    assert result.exit_code == 4
+    assert "CANNOT JUDGE" in result.stdout and "HEALTHY" not in result.stdout
+    assert "unknown tag: zeta/omega" in result.stdout
+    assert "unknown tag: zeta/critic_mse_x (perhaps critic_loss)" in result.stdout
+    document = json.loads((tmp_path / "out.json").read_text())
+    assert document["verdict"]["word"] == "CANNOT JUDGE"
+    assert document["run"]["guesses"]["zeta/Q of data"] == "q1_mean"
+    assert document["run"]["not_recognised"] == ["the return", "the critic's loss", "Q"]
+    quiet = invoke(folder, "-q")
+    assert quiet.exit_code == 4 and quiet.stdout.startswith("CANNOT JUDGE")
+
+
+def test_comparing_runs_without_known_signals_says_so(tmp_path: Path) -> None:
+    a, b = (foreign(tmp_path / name, FOREIGN) for name in "ab")
+    result = invoke(a, b)
+    assert result.exit_code == 4
+    assert "healthy" not in result.stdout.lower() and "Nothing wrong" not in result.stdout
+    assert "Nothing can be said about a and b" in result.stdout
+    mixed = invoke(a, write_run(tmp_path / "sound", healthy(12)))
+    assert mixed.exit_code == 4, "one of two was not judged"
+
+
+def test_what_the_user_states_makes_a_run_judgeable(tmp_path: Path) -> None:
+    made = healthy(12)
+    leak(made)
+    tags = {**FOREIGN, "debug/actor_q_mean": "zeta/Q of actor"}
+    points = {new: made.points[old] for old, new in tags.items()}
+    folder = write_run(tmp_path / "run", Made(points))
+    assert invoke(folder).exit_code == 4
+    stated = ["zeta/Q of data=q1_mean", "zeta/Q of actor=policy_q_mean"]
+    result = invoke(folder, *(x for s in stated for x in ("--map", s)))
+    assert result.exit_code == 2 and "state input" in result.stdout
+    file = tmp_path / "names.txt"
+    file.write_text("# what our tags are\n\n" + "\n".join(stated) + "\n")
+    assert invoke(folder, "--map-file", file).exit_code == 2
+    partly = invoke(folder, "--map", "zeta/critic_mse_x=critic_loss")
+    assert partly.exit_code == 0 and "not recognised: the return, Q" in partly.stdout
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("Av. Q", "TAG=NAME"),
+        ("=q1_mean", "TAG=NAME"),
+        ("zeta/omega=q1_meen", "similar: q1_mean"),
+        ("zeta/nothing=q1_mean", "no run has a tag"),
+    ],
+)
+def test_a_statement_that_cannot_be_used_is_an_error(tmp_path: Path, statement: str, says: str) -> None:
+    folder = foreign(tmp_path, FOREIGN)
+    result = invoke(folder, "--map", statement)
+    assert result.exit_code == 2 and says in result.stderr.replace("\n", " ").replace("│ ", "")
+    assert "zeta" not in result.stdout, "nothing is judged before"
+
+
+def test_a_statement_outweighs_what_a_tag_is_known_as(tmp_path: Path) -> None:
+    points = {"train/critic_loss": [(s, START + s, 10.0 + s % 7) for s in range(100)]}
+    file = write_events(tmp_path / "x.tfevents.1", points)
+    invoke(file, "--map", "train/critic_loss=episode_return", "--json", tmp_path / "out.json")
+    aliases = json.loads((tmp_path / "out.json").read_text())["run"]["aliases"]
+    assert aliases["episode_return"]["tag"] == "train/critic_loss" and "critic_loss" not in aliases
+
+
+@pytest.mark.parametrize(
+    ("tag", "name"),
+    [
+        ("Av. Q", "q1_mean"),
+        ("Max. Q", "q1_max"),
+        ("trainer/QF1 Loss", "critic_loss"),
+        ("LossPi", "actor_loss"),
+        ("AverageTestEpRet", "eval_return"),
+        ("ep_r", None),
+        ("loss", "critic_loss"),
+        ("custom/avg_speed", None),
+        ("Test/score", "eval_return"),
+        ("trainer/Q Targets Mean", "target_q_mean"),
+        ("replay_buffer/size", None),
+    ],
+)
+def test_guesses_come_from_the_words_of_a_tag(tag: str, name: str | None) -> None:
+    assert guess(tag) == name
+
+
+def test_a_run_of_one_row_is_too_short_to_judge(tmp_path: Path) -> None:
+    points = {"rollout/ep_rew_mean": [(1000, START, 5.0)], "train/critic_loss": [(1000, START, 1.0)]}
+    result = invoke(write_events(tmp_path / "x.tfevents.1", points))
+    assert result.exit_code == 4 and "too few to judge" in result.stdout.replace("\n", " ").replace("│ │", "")
+
+
+def test_an_address_is_named_as_it_was_typed() -> None:
+    result = invoke("https://example.org/run/events")
+    assert result.exit_code == 3 and "https://example.org/run/events" in result.stderr
+
+
+def test_help_version_and_names() -> None:
+    assert "Exit status" in invoke("-h").stdout
+    assert invoke("--version").stdout.startswith("rundoctor ")
+    assert "q1_mean" in invoke("--names").stdout

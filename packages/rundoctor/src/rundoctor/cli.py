@@ -1,17 +1,29 @@
-"""``rundoctor``, which is also ``av-td3 diagnose``: what went wrong in a run, and what to do about it."""
+"""``rundoctor``, which is also ``av-td3 diagnose``: what is wrong with a training run, and what to do."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from .compare import Comparison
+    from .load import Loaded
+    from .model import Report
+
 UNREADABLE = 3
+"""Exit status where something that was named could not be read, or a report could not be written."""
+
+app = typer.Typer(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+)
 
 
 def _print_rules(wanted: bool) -> None:
-    """``--rules``: what is looked for, and why it means what it means."""
+    """``--rules``: what is looked for, and why the evidence means what it is said to mean."""
     if not wanted:
         return
     from rich.console import Console
@@ -29,10 +41,36 @@ def _print_rules(wanted: bool) -> None:
     raise typer.Exit
 
 
+def _print_names(wanted: bool) -> None:
+    """``--names``: what ``--map`` takes."""
+    if not wanted:
+        return
+    from .aliases import CANONICAL
+    from .naming import AXES
+
+    for name, text in AXES.items():
+        typer.echo(f"{name:<24}{text}")
+    for name, aliases in CANONICAL.items():
+        typer.echo(f"{name:<24}as in {', '.join(a.tag for a in aliases[:2])}")
+    raise typer.Exit
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from . import __version__
+
+        typer.echo(f"rundoctor {__version__}")
+        raise typer.Exit
+
+
+@app.command()
 def diagnose(
     paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="PATH...", help="Run directories, event files, folders of them, CSV files."),
+        list[str],
+        typer.Argument(
+            metavar="PATH...",
+            help="Run directories, event files, CSV and JSON files, or folders that hold them.",
+        ),
     ],
     json_file: Annotated[
         Path | None,
@@ -51,12 +89,25 @@ def diagnose(
     figures_folder: Annotated[
         Path | None, typer.Option("--figures", metavar="DIR", help="Write the plots as PNG files.")
     ] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="TAG=NAME",
+            help='Say what a tag or column stands for, as in "Av. Q=q1_mean". Can be repeated.',
+        ),
+    ] = None,
+    names_file: Annotated[
+        Path | None,
+        typer.Option("--map-file", metavar="FILE", help="Read such statements from a file, one a line."),
+    ] = None,
     assume: Annotated[
         list[str] | None,
         typer.Option(
             "--assume",
             metavar="NAME=VALUE",
-            help="State what the files do not hold: steps (planned), gamma, tau, actor_clip_norm, ...",
+            help="State a hyper-parameter that the files do not hold: steps (planned), gamma, tau, ... "
+            "Can be repeated.",
         ),
     ] = None,
     tree: Annotated[
@@ -66,8 +117,9 @@ def diagnose(
         ),
     ] = None,
     full: Annotated[
-        bool, typer.Option("--full", help="All evidence, causes, fixes, and what was ruled out.")
+        bool, typer.Option("--full", help="Show all evidence, causes, fixes, and what was ruled out.")
     ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print one line a run.")] = False,
     rules: Annotated[
         bool,
         typer.Option(
@@ -77,14 +129,26 @@ def diagnose(
             help="List what is looked for, and why; then exit.",
         ),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="One line a run.")] = False,
+    list_names: Annotated[
+        bool,
+        typer.Option(
+            "--names", callback=_print_names, is_eager=True, help="List the names for --map; then exit."
+        ),
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version; then exit."
+        ),
+    ] = False,
 ) -> None:
     """Say what is wrong with a training run, why, and what to do.
 
-    Reads files only: this project's runs, TensorBoard event files of Stable-Baselines3, CleanRL,
-    TorchRL and others, and CSV. Several runs are compared.
+    Reads files only: runs of av-td3, TensorBoard event files, CSV and JSON of Stable-Baselines3, CleanRL,
+    RLlib, rlkit, Spinning Up and others. Several runs are judged one by one and compared.
 
-    Exit status: 0 nothing above info, 1 warnings, 2 critical, 3 the input could not be read.
+    Exit status: 0 nothing above info, 1 warnings, 2 critical findings (or wrong usage of this command),
+    3 something that was named could not be read, 4 it was read and nothing in it could be judged.
     """
     from rich.console import Console
 
@@ -96,7 +160,10 @@ def diagnose(
     to_stdout = json_file is not None and str(json_file) == "-"
     console = Console(stderr=to_stdout, highlight=False)
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
-    loaded = load(paths, given=_assumptions(assume or []), tree=tree)
+    stated = _names(names or [], names_file)
+    loaded = load(paths, given=_assumptions(assume or []), tree=tree, names=stated)
+    if loaded.runs:
+        _check_names_used(stated, loaded)
     reports = [judge(run) for run in loaded.runs]
     comparison = compare(reports) if len(reports) > 1 else None
     for i, report in enumerate(reports):
@@ -108,28 +175,13 @@ def diagnose(
         terminal.print_report(report, console, full, brief=len(reports) > 2)
     if comparison is not None and not quiet:
         terminal.print_comparison(comparison, console)
-    for problem in loaded.problems + loaded.unreadable:
+    for problem in loaded.unreadable:
         errors.print(f"cannot use {problem}", style="yellow", markup=False)
+    for problem in loaded.problems:
+        errors.print(f"note: {problem}", style="yellow", markup=False)
     try:
         if reports:
-            figures: dict[str, list[Path]] = {}
-            if figures_folder is not None:
-                from .report.figures import write_figures
-
-                figures = write_figures(reports, figures_folder)
-            if csv_folder is not None:
-                from .report.export import write_csv
-
-                write_csv([r.run for r in reports], csv_folder)
-            if markdown_file is not None:
-                from .report.markdown import markdown
-
-                text = markdown(reports, comparison, figures, markdown_file.parent)
-                _write(markdown_file, text)
-            if html_file is not None:
-                from .report.html import html
-
-                _write(html_file, html(reports, comparison))
+            _write_reports(reports, comparison, html_file, markdown_file, csv_folder, figures_folder)
         if json_file is not None:
             from .report.export import to_json
 
@@ -143,12 +195,62 @@ def diagnose(
         raise typer.Exit(UNREADABLE) from None
     if loaded.unreadable or not reports:
         raise typer.Exit(UNREADABLE)
-    raise typer.Exit(int(terminal.worst(reports)))
+    raise typer.Exit(terminal.exit_status(reports))
+
+
+def _write_reports(
+    reports: list[Report],
+    comparison: Comparison | None,
+    html_file: Path | None,
+    markdown_file: Path | None,
+    csv_folder: Path | None,
+    figures_folder: Path | None,
+) -> None:
+    """Write the wanted reports; what draws is only imported where it is used.
+
+    Raises:
+        OSError: something cannot be written.
+    """
+    figures: dict[str, list[Path]] = {}
+    if figures_folder is not None:
+        from .report.figures import write_figures
+
+        figures = write_figures(reports, figures_folder)
+    if csv_folder is not None:
+        from .report.export import write_csv
+
+        write_csv([r.run for r in reports], csv_folder)
+    if markdown_file is not None:
+        from .report.markdown import markdown
+
+        _write(markdown_file, markdown(reports, comparison, figures, markdown_file.parent))
+    if html_file is not None:
+        from .report.html import html
+
+        _write(html_file, html(reports, comparison))
 
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+
+
+def _names(items: list[str], file: Path | None) -> dict[str, str]:
+    from .naming import NamingError, parse_names
+
+    try:
+        return parse_names(items, file)
+    except NamingError as error:
+        raise typer.BadParameter(str(error), param_hint="--map") from None
+    except OSError as error:
+        raise typer.BadParameter(f"{file}: {error.strerror}", param_hint="--map-file") from None
+
+
+def _check_names_used(stated: dict[str, str], loaded: Loaded) -> None:
+    """A misspelt tag in ``--map`` would change nothing in silence."""
+    for tag in stated:
+        if not any(tag in run.series or tag in run.axis_columns for run in loaded.runs):
+            raise typer.BadParameter(f"no run has a tag or a column {tag!r}", param_hint="--map")
 
 
 def _assumptions(items: list[str]) -> dict[str, float]:
@@ -172,4 +274,4 @@ def _assumptions(items: list[str]) -> dict[str, float]:
 
 def main() -> None:
     """Entry point of the ``rundoctor`` command."""
-    typer.run(diagnose)
+    app(prog_name="rundoctor")

@@ -86,9 +86,7 @@ def compare(reports: Sequence[Report]) -> Comparison:
         cells = tuple(next((str(f.severity) for f in _all(r.findings) if f.id == id_), None) for r in reports)
         if any(c not in (None, "info") for c in cells):
             out.rows.append(Row(id_, cells))
-    out.rows.append(
-        Row("verdict", tuple("healthy" if r.severity == INFO else str(r.severity) for r in reports))
-    )
+    out.rows.append(Row("verdict", tuple(r.word.lower() for r in reports)))
     out.sentences = _sentences(reports)
     return out
 
@@ -151,8 +149,13 @@ def _sentences(reports: Sequence[Report]) -> list[str]:
             out.append(f"Only in {a.run.name}: {', '.join(_title(f.id) for f in gone)}.")
         if new:
             out.append(f"Only in {b.run.name}: {', '.join(_title(f.id) for f in new)}.")
-        if not gone and not new and not everywhere:
-            out.append("Nothing is wrong in either run.")
+        blind = [r.run.name for r in reports if r.cannot_judge]
+        if blind:
+            out.append(
+                f"Nothing can be said about {' and '.join(blind)}: no signal of learning is recognised."
+            )
+        elif not gone and not new and not everywhere:
+            out.append("Nothing wrong was found in either run.")
         out += _changed(a, b)
     out += _leak_speeds(reports)
     for r in reports:

@@ -21,7 +21,7 @@ from .model import (
 )
 from .reference import references
 from .rules import all_rules
-from .run import Need, Run
+from .run import LEAST_POINTS, Need, Run
 
 
 def diagnose(run: Run, rules: Sequence[Rule] | None = None) -> Report:
@@ -144,6 +144,8 @@ def _order(findings: list[Finding], rank: dict[str, int]) -> list[Finding]:
 def _verdict(run: Run, findings: list[Finding], missing: list[Missing], decisive: set[str]) -> Verdict:
     serious = [f for f in findings if f.severity >= WARNING]
     blind = [m for m in missing if m.id in decisive]
+    if not serious and run.blind:
+        return _blind_verdict(run)
     if not serious:
         if blind:
             what = _join([lower_first(m.title) for m in blind])
@@ -163,6 +165,27 @@ def _verdict(run: Run, findings: list[Finding], missing: list[Missing], decisive
     if beside:
         sentence += f" Beside it: {_join(beside)}."
     return Verdict(Severity(lead.severity), sentence, lead.fix)
+
+
+def _blind_verdict(run: Run) -> Verdict:
+    """What to say where no signal that says how the learning goes is recognised."""
+    if run.too_short:
+        return Verdict(
+            INFO,
+            f"The run holds fewer than {LEAST_POINTS} points of the return, the critic's loss and Q: too "
+            "few to judge.",
+            "Let it run longer, or name the file that holds the rest of the run.",
+        )
+    tags = f"the {len(run.series)} tags" if len(run.series) > 1 else "tags"
+    sentence = (
+        f"None of {tags} is recognised as the return, the critic's loss or Q, so nothing can be said about "
+        "the learning."
+    )
+    guessed = {name: tag for tag, name in reversed(run.guesses.items())}  # the first tag of each name
+    some = list(guessed.items())[::-1][:4] or [("NAME", tag) for tag in run.unmapped[:1]]
+    options = " ".join(f'--map "{tag}={name}"' for name, tag in some)
+    how = "Say what the tags are" + (" (these are guesses)" if run.guesses else "")
+    return Verdict(INFO, sentence, f"{how}: {options}. --names lists the names.")
 
 
 def _join(parts: Sequence[str]) -> str:

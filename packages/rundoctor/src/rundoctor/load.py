@@ -31,10 +31,11 @@ class Loaded:
 
 
 def load(
-    paths: Sequence[Path],
+    paths: Sequence[str | Path],
     given: Mapping[str, float] | None = None,
     budget: int = BUDGET,
     tree: Path | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> Loaded:
     """Read every run under the given paths.
 
@@ -46,16 +47,21 @@ def load(
         given: hyper-parameters that the user states, by configuration name.
         budget: points held in memory per run before series are folded.
         tree: source tree to compare the run's code with.
+        names: canonical name by tag, as the user states it (``--map``).
 
     Never raises for what the files hold; damage is reported in the result.
     """
     loaded = Loaded()
-    for path in paths:
+    for named in paths:
+        if re.match(r"[a-z][a-z0-9+.-]+://", str(named), re.I):
+            loaded.unreadable.append(f"{named}: an address; rundoctor reads files, so download it first")
+            continue
+        path = Path(named)
         before = len(loaded.runs)
         problems: list[str] = []
         try:
             for root, files in _runs_under(path, problems):
-                run = _load_run(root, files, dict(given or {}), budget, tree, problems)
+                run = _load_run(root, files, dict(given or {}), budget, tree, problems, names or {})
                 if run is not None:
                     loaded.runs.append(run)
         except OSError as error:
@@ -143,6 +149,7 @@ def _load_run(
     budget: int,
     tree: Path | None,
     problems: list[str],
+    names: Mapping[str, str],
 ) -> Run | None:
     store = Store(budget)
     notes: list[str] = []
@@ -172,6 +179,7 @@ def _load_run(
         notes=notes,
         known=known,
         tree=tree,
+        names=names,
         **extra,
     )
 

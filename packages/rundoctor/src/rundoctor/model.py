@@ -25,6 +25,7 @@ from .evidence import (
 from .run import Need, Run
 
 __all__ = [
+    "CANNOT_JUDGE",
     "CRITICAL",
     "INFO",
     "WARNING",
@@ -47,6 +48,10 @@ __all__ = [
     "percent",
     "times",
 ]
+
+
+CANNOT_JUDGE = 4
+"""Exit status of a run that was read and of which nothing can be judged."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +195,9 @@ class Report:
 
     @property
     def word(self) -> str:
-        """The verdict in a word; a run that hides what decides is not called healthy."""
+        """The verdict in a word; a run whose logs hide what decides is not called healthy."""
+        if self.cannot_judge:
+            return "CANNOT JUDGE"
         if self.severity == INFO and self.undecided:
             return "NOTHING FOUND"
         return ("HEALTHY", "WARNING", "CRITICAL")[self.severity]
@@ -199,11 +206,21 @@ class Report:
     def severity(self) -> Severity:
         return max((f.severity for f in self.findings), default=INFO)
 
+    @property
+    def cannot_judge(self) -> bool:
+        """Whether nothing was found, and nothing could have been, because no signal is recognised."""
+        return self.severity == INFO and self.run.blind
+
+    @property
+    def exit_status(self) -> int:
+        """0 nothing above info, 1 warnings, 2 critical, 4 nothing could be judged."""
+        return CANNOT_JUDGE if self.cannot_judge else int(self.severity)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "schema": 1,
             "run": self.run.to_json(),
-            "verdict": self.verdict.to_json(),
+            "verdict": {"word": self.word, **self.verdict.to_json()},
             "findings": [f.to_json() for f in self.findings],
             "ruled_out": [r.to_json() for r in self.ruled_out],
             "missing": [m.to_json() for m in self.missing],

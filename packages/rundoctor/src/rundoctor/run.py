@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from .aliases import Match, resolve, tags_for
 from .evidence import Evidence, number
+from .guesses import guess
 from .series import Series, finish
 from .signals import BY_NAME, Signal, system_of
 from .store import Builder, Point, Store
@@ -32,6 +34,15 @@ class Known:
 # actor's optimiser at 1 and the critic's at 10 unless their configuration says otherwise.
 _FAMILY_TAG = "gradients/actor_cnn_norm"
 _FAMILY_CLIPS = {"actor_clip_norm": 1.0, "critic_clip_norm": 10.0}
+CORE: dict[str, tuple[str, ...]] = {
+    "the return": ("episode_return", "eval_return", "success", "eval_success", "route_completion"),
+    "the critic's loss": ("critic_loss", "td_error", "value_loss"),
+    "Q": ("q1_mean", "target_q_mean", "policy_q_mean", "actor_loss", "q1_max", "policy_q_max"),
+}
+"""What says whether a run learns: where none of it is recognised, nothing can be judged."""
+LEAST_POINTS = 3
+"""With fewer points nothing can be said about how a quantity develops."""
+
 _EPISODIC = (
     "episode_return",
     "episode_length",
@@ -74,6 +85,8 @@ class Run:
     alerts: list[dict[str, Any]] = field(default_factory=list)
     resumed_at: list[tuple[int, int]] = field(default_factory=list)
     """(last step before, first step after) of every continuation that overlaps."""
+    axis_columns: tuple[str, ...] = ()
+    """Columns of its tables that say where a row stands or when it was written, and are no series."""
     tree: Path | None = None
     """Source tree that the run's code is compared with."""
 
@@ -109,6 +122,29 @@ class Run:
             signal = BY_NAME.get(one) if isinstance(one, str) else one
             tags.append(tags_for(signal, self.system) if signal is not None else str(one))
         return tuple(dict.fromkeys(tags))
+
+    @cached_property
+    def unseen(self) -> tuple[str, ...]:
+        """Which parts of :data:`CORE` the run does not show, or with fewer points than can be judged."""
+        return tuple(part for part, names in CORE.items() if not self._shows(names, LEAST_POINTS))
+
+    @property
+    def blind(self) -> bool:
+        """Whether nothing of :data:`CORE` is shown, so that no verdict is possible."""
+        return len(self.unseen) == len(CORE)
+
+    @property
+    def too_short(self) -> bool:
+        """Whether the tags are known and only the points are too few."""
+        return self.blind and any(self._shows(names, 1) for names in CORE.values())
+
+    def _shows(self, names: tuple[str, ...], points: int) -> bool:
+        return any((s := self.get(name)) is not None and len(s) >= points for name in names)
+
+    @cached_property
+    def guesses(self) -> dict[str, str]:
+        """Unknown tag -> the canonical name that it may stand for, where its words say something."""
+        return {tag: name for tag in self.unmapped if (name := guess(tag)) is not None}
 
     @cached_property
     def policy_q(self) -> Series | None:
@@ -336,6 +372,8 @@ class Run:
                 name: {"tag": found[0].tag, "note": found[0].note} for name, found in self.matches.items()
             },
             "unmapped": self.unmapped,
+            "guesses": self.guesses,
+            "not_recognised": list(self.unseen),
             "axes": {tag: s.axis for tag, s in sorted(self.series.items()) if s.axis != "step"},
             "hyperparameters": {
                 k: {"value": v.value, "source": v.source}
@@ -345,9 +383,14 @@ class Run:
         }
 
 
-def build(name: str, path: Path, store: Store, **rest: Any) -> Run:
-    """Order the points of a store into a run: axes, continuations, canonical names."""
+def build(name: str, path: Path, store: Store, names: Mapping[str, str] | None = None, **rest: Any) -> Run:
+    """Order the points of a store into a run: axes, continuations, canonical names.
+
+    Args:
+        names: canonical name by tag, as the user states it; outweighs what the tag is known as.
+    """
     matches, unmapped = resolve(store.series)
+    _apply_names(names or {}, store, matches, unmapped)
     run = Run(name, path, {}, matches, unmapped, system_of(store.series), **rest)
     restarting = {tag for tag, b in store.series.items() if _restarts(b)}
     for tag, builder in store.series.items():
@@ -364,6 +407,21 @@ def build(name: str, path: Path, store: Store, **rest: Any) -> Run:
             "first, last and extreme points are exact"
         )
     return run
+
+
+def _apply_names(
+    names: Mapping[str, str], store: Store, matches: dict[str, list[Match]], unmapped: list[str]
+) -> None:
+    for tag, name in names.items():
+        if tag not in store.series:
+            continue
+        for other in list(matches):
+            matches[other] = [m for m in matches[other] if m.tag != tag]
+            if not matches[other]:
+                del matches[other]
+        matches.setdefault(name, []).insert(0, Match(name, tag, "as stated by --map"))
+        if tag in unmapped:
+            unmapped.remove(tag)
 
 
 def _restarts(builder: Builder) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from ..compare import Comparison
 from ..model import INFO, Finding, Report, number
 from .plots import Curve, Plot, curve, first_onset, overview, plots_of, tidy
-from .terminal import WORD, summary
+from .terminal import WORD, summary, unknown_lines
 
 EXPLORER_POINTS = 600
 _HERE = Path(__file__).parent
@@ -92,7 +92,7 @@ def _curve(c: Curve) -> dict[str, Any]:
 
 def _report(report: Report, index: int, page: _Page, only: bool) -> str:
     run = report.run
-    level = str(report.severity) if report.severity > INFO or report.undecided else "healthy"
+    level = str(report.severity) if report.severity > INFO or report.undecided or run.blind else "healthy"
     lead = report.findings[0] if report.findings and report.severity > INFO else None
     out = [f'<section class="run" id="run{index}">', f'<header class="verdict {level}">']
     out.append(f'<h1><span class="badge">{report.word}</span> {_e(run.name)}</h1>')
@@ -106,8 +106,9 @@ def _report(report: Report, index: int, page: _Page, only: bool) -> str:
             out.append(f"<p>Beside it: {_e('; '.join(beside))}.</p>")
     out.append(f'<p class="do"><b>What to do.</b> {_e(report.verdict.action)}</p></header>')
     out.append(f'<p class="facts">{_e(summary(report))}</p>')
-    if run.notes:
-        out.append('<ul class="notes">' + "".join(f"<li>{_e(n)}</li>" for n in run.notes) + "</ul>")
+    notes = [*run.notes, *(line.strip() for line in unknown_lines(report))]
+    if notes:
+        out.append('<ul class="notes">' + "".join(f"<li>{_e(n)}</li>" for n in notes) + "</ul>")
     serious = [f for f in report.findings if f.severity > INFO]
     for f in serious:
         out.append(_finding(f, report, page))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..compare import Comparison
 from ..model import Finding, Report, number
-from .terminal import WORD, summary
+from .terminal import WORD, summary, unknown_lines
 
 
 def markdown(
@@ -51,7 +51,8 @@ def _report(report: Report, figures: Sequence[Path], folder: Path, level: int) -
         "",
     ]
     out += [f"- Note: {_text(n)}" for n in report.run.notes]
-    if report.run.notes:
+    out += [f"- {_text(line.strip())}" for line in unknown_lines(report)]
+    if out[-1]:
         out.append("")
     by_key = {p.stem.rsplit(f"{_stem(report)}-", 1)[-1]: p for p in figures}
     if "overview" in by_key:

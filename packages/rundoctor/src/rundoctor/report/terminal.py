@@ -15,12 +15,12 @@ from rich.text import Text
 
 from ..compare import Comparison
 from ..model import (
+    CANNOT_JUDGE,
     CRITICAL,
     INFO,
     WARNING,
     Finding,
     Report,
-    Severity,
     first_sentence,
     lower_first,
     number,
@@ -43,6 +43,8 @@ def print_report(report: Report, console: Console, full: bool = False, brief: bo
     console.print(Text(summary(report), style="dim"))
     for note in report.run.notes:
         console.print(Text(f"note: {note}", style="dim"))
+    if report.run.unseen:
+        _print_unknown(report, console, full)
     if brief and not full:
         return
     for finding in report.findings:
@@ -58,21 +60,52 @@ def print_report(report: Report, console: Console, full: bool = False, brief: bo
             console.print(Text.assemble((f"{r.title}: ", "bold"), r.reason))
 
 
+def _print_unknown(report: Report, console: Console, full: bool) -> None:
+    """What is not recognised, and the tags that it may hide behind."""
+    for line in unknown_lines(report, None if full or report.cannot_judge else 4):
+        console.print(Text(line, style="magenta"))
+
+
+def unknown_lines(report: Report, most: int | None = None) -> list[str]:
+    """What the run does not show, and its unknown tags with a guess for each that has one.
+
+    Args:
+        most: how many tags are listed, those with a guess first; None: all.
+    """
+    run = report.run
+    if not run.unseen or run.too_short:
+        return []
+    out = [f"not recognised: {', '.join(run.unseen)}"]
+    tags = sorted(run.unmapped, key=lambda t: t not in run.guesses)
+    for tag in tags[:most]:
+        guess = f" (perhaps {run.guesses[tag]})" if tag in run.guesses else ""
+        out.append(f"  unknown tag: {tag}{guess}")
+    if most is not None and len(tags) > most:
+        out.append(f"  and {len(tags) - most} more unknown tags; --full lists them")
+    return out
+
+
 def print_verdict(report: Report, console: Console) -> None:
     """One line: the run, how bad, what."""
     worst = report.severity
     console.print(
         Text.assemble(
-            (f"{report.word:<9} ", f"bold {STYLE[worst] if worst else 'green'}"),
+            (f"{report.word:<12} ", f"bold {_style(report)}"),
             (report.run.name, "bold"),
             f"  {report.findings[0].title if worst else report.verdict.sentence}",
         )
     )
 
 
+def _style(report: Report) -> str:
+    if report.severity:
+        return STYLE[report.severity]
+    return "magenta" if report.cannot_judge else "cyan" if report.undecided else "green"
+
+
 def _panel(report: Report, full: bool) -> Panel:
     worst = report.severity
-    style = STYLE[worst] if worst else "cyan" if report.undecided else "green"
+    style = _style(report)
     lead = report.findings[0] if report.findings else None
     parts: list[RenderableType] = []
     if lead is not None and worst:
@@ -237,10 +270,18 @@ def _cell(value: float | str | None) -> Text:
     if value is None:
         return Text("-", style="dim")
     if isinstance(value, str):
-        style = {"critical": "red", "warning": "yellow", "info": "cyan", "healthy": "green"}.get(value, "")
+        style = {
+            "critical": "red",
+            "warning": "yellow",
+            "info": "cyan",
+            "nothing found": "cyan",
+            "cannot judge": "magenta",
+            "healthy": "green",
+        }.get(value, "")
         return Text(value, style=style)
     return Text(number(value))
 
 
-def worst(reports: Sequence[Report]) -> Severity:
-    return max((r.severity for r in reports), default=Severity.INFO)
+def exit_status(reports: Sequence[Report]) -> int:
+    """Of the worst run: critical (2), warning (1), not to be judged (4), nothing wrong (0)."""
+    return max((r.exit_status for r in reports), key=(0, CANNOT_JUDGE, 1, 2).index, default=0)
