@@ -45,13 +45,13 @@ def _print_names(wanted: bool) -> None:
     """``--names``: what ``--map`` takes."""
     if not wanted:
         return
-    from .aliases import CANONICAL
     from .naming import AXES
+    from .signals import SIGNALS
 
     for name, text in AXES.items():
         typer.echo(f"{name:<24}{text}")
-    for name, aliases in CANONICAL.items():
-        typer.echo(f"{name:<24}as in {', '.join(a.tag for a in aliases[:2])}")
+    for signal in SIGNALS:
+        typer.echo(f"{signal.name:<24}{signal.meaning}")
     raise typer.Exit
 
 

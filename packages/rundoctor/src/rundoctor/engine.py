@@ -181,7 +181,7 @@ def _blind_verdict(run: Run) -> Verdict:
         f"None of {tags} is recognised as the return, the critic's loss or Q, so nothing can be said about "
         "the learning."
     )
-    guessed = {name: tag for tag, name in reversed(run.guesses.items())}  # the first tag of each name
+    guessed = {names[0]: tag for tag, names in reversed(run.guesses.items())}  # the first tag of each name
     some = list(guessed.items())[::-1][:4] or [("NAME", tag) for tag in run.unmapped[:1]]
     options = " ".join(f'--map "{tag}={name}"' for name, tag in some)
     how = "Say what the tags are" + (" (these are guesses)" if run.guesses else "")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .naming import AXES
 from .readers.events import EventFile, read_event_file
 from .readers.table import TableError, read_table
 from .run import Known, Run, build
@@ -179,7 +180,7 @@ def _load_run(
         notes=notes,
         known=known,
         tree=tree,
-        names=names,
+        names={tag: name for tag, name in names.items() if name not in AXES},
         **extra,
     )
 

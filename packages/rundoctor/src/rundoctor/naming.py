@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .aliases import CANONICAL
+from .signals import BY_NAME
 
 STEP, TIME = "step", "time"
 AXES = {
@@ -51,10 +51,10 @@ def _statement(text: str, where: str) -> tuple[str, str]:
     tag = tag.strip("\"'")
     if not separator or not tag or not name:
         raise NamingError(f'{where}{text.strip()!r} is not of the form TAG=NAME, as in "Av. Q=q1_mean"')
-    if name not in CANONICAL and name not in AXES:
+    if name not in BY_NAME and name not in AXES:
         from difflib import get_close_matches
 
-        near = get_close_matches(name, [*CANONICAL, *AXES], 3)
+        near = get_close_matches(name, [*BY_NAME, *AXES], 3)
         hint = f"similar: {', '.join(near)}; " if near else ""
         raise NamingError(f"{where}no signal is named {name!r}; {hint}--names lists all names")
     return tag, name

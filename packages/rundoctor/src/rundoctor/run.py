@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .aliases import Match, resolve, tags_for
+from .aliases import Match, guesses, resolve, tags_for
 from .evidence import Evidence, number
-from .guesses import guess
 from .series import Series, finish
 from .signals import BY_NAME, Signal, system_of
 from .store import Builder, Point, Store
@@ -142,9 +141,12 @@ class Run:
         return any((s := self.get(name)) is not None and len(s) >= points for name in names)
 
     @cached_property
-    def guesses(self) -> dict[str, str]:
-        """Unknown tag -> the canonical name that it may stand for, where its words say something."""
-        return {tag: name for tag in self.unmapped if (name := guess(tag)) is not None}
+    def guesses(self) -> dict[str, list[str]]:
+        """Unknown tag -> the canonical names that it may stand for, likeliest first.
+
+        They are offered to the user, who confirms one with ``--map``. No rule uses them.
+        """
+        return {tag: names for tag in self.unmapped if (names := guesses(tag))}
 
     @cached_property
     def policy_q(self) -> Series | None:
@@ -389,8 +391,7 @@ def build(name: str, path: Path, store: Store, names: Mapping[str, str] | None =
     Args:
         names: canonical name by tag, as the user states it; outweighs what the tag is known as.
     """
-    matches, unmapped = resolve(store.series)
-    _apply_names(names or {}, store, matches, unmapped)
+    matches, unmapped = resolve(store.series, names)
     run = Run(name, path, {}, matches, unmapped, system_of(store.series), **rest)
     restarting = {tag for tag, b in store.series.items() if _restarts(b)}
     for tag, builder in store.series.items():
@@ -407,21 +408,6 @@ def build(name: str, path: Path, store: Store, names: Mapping[str, str] | None =
             "first, last and extreme points are exact"
         )
     return run
-
-
-def _apply_names(
-    names: Mapping[str, str], store: Store, matches: dict[str, list[Match]], unmapped: list[str]
-) -> None:
-    for tag, name in names.items():
-        if tag not in store.series:
-            continue
-        for other in list(matches):
-            matches[other] = [m for m in matches[other] if m.tag != tag]
-            if not matches[other]:
-                del matches[other]
-        matches.setdefault(name, []).insert(0, Match(name, tag, "as stated by --map"))
-        if tag in unmapped:
-            unmapped.remove(tag)
 
 
 def _restarts(builder: Builder) -> bool:

@@ -78,7 +78,7 @@ def unknown_lines(report: Report, most: int | None = None) -> list[str]:
     out = [f"not recognised: {', '.join(run.unseen)}"]
     tags = sorted(run.unmapped, key=lambda t: t not in run.guesses)
     for tag in tags[:most]:
-        guess = f" (perhaps {run.guesses[tag]})" if tag in run.guesses else ""
+        guess = f" (perhaps {run.guesses[tag][0]})" if tag in run.guesses else ""
         out.append(f"  unknown tag: {tag}{guess}")
     if most is not None and len(tags) > most:
         out.append(f"  and {len(tags) - most} more unknown tags; --full lists them")
