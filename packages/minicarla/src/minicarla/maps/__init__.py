@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-from minicarla.maps.opendrive import OpenDriveError
+from minicarla.maps import scenery
+from minicarla.maps.opendrive import OpenDriveError, decode
 from minicarla.maps.opendrive import parse as _parse_opendrive
 from minicarla.maps.roadmap import Lane, Marking, RoadMap, Surface
 from minicarla.maps.statics import StaticBox
@@ -42,18 +43,14 @@ def load(name: str, called: str = "") -> RoadMap:
         OpenDriveError (a ValueError): the file is not OpenDRIVE that can be driven on.
     """
     if name in available():
-        text = (resources.files("minicarla.maps") / "data" / f"{name}.xodr").read_text()
+        text = (resources.files("minicarla.maps") / "data" / f"{name}.xodr").read_text("utf-8")
         return parse(text, called or name)
     path = Path(name)
     if path.suffix != ".xodr" or not path.is_file():
         raise FileNotFoundError(
             f"no map {name!r}: give one of {', '.join(available())}, or the path of an .xodr file"
         )
-    try:
-        text = path.read_text()
-    except UnicodeDecodeError:
-        raise OpenDriveError(f"{name} is not text") from None
-    return parse(text, called or path.stem)
+    return parse(decode(path.read_bytes()), called or path.stem)
 
 
 def files(folder: str) -> dict[str, Path]:
@@ -70,9 +67,5 @@ def parse(text: str, name: str) -> RoadMap:
         OpenDriveError (a ValueError): the text is not OpenDRIVE that can be driven on.
     """
     roadmap = RoadMap(name, text, _parse_opendrive(text))
-    try:
-        from minicarla.maps import scenery  # type: ignore[attr-defined]
-    except ImportError:
-        return roadmap
     roadmap.statics = scenery.build(roadmap, SCENERY_SEED)
     return roadmap

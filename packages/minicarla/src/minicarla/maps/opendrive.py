@@ -13,7 +13,9 @@ sizes are bounded.
 
 from __future__ import annotations
 
+import codecs
 import math
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +31,11 @@ MAX_BYTES = 64 * 1024 * 1024
 MAX_ROAD_LENGTH = 100_000.0  # metres
 MAX_COORDINATE = 1e6  # metres, of anything on the map
 MAX_CURVATURE = 10.0  # 1/m
+MAX_LANE_NUMBER = 1000  # lanes on one side of a road
+MAX_MARK_WIDTH = 2.0  # metres
+
+SHORTEST = 1e-3
+"""Metres.  What is shorter (a lane section, a piece of a line, a whole road) takes up no place on the map."""
 
 
 class OpenDriveError(ValueError):
@@ -92,7 +99,7 @@ class Geometry:
         return self.x + u * cos - v * sin, self.y + u * sin + v * cos, self.heading + turn
 
     def _local(self, d: Array) -> tuple[Array, Array, Array]:
-        if self.shape == "line":
+        if self.shape == "line" or self.length < SHORTEST:
             return d, np.zeros_like(d), np.zeros_like(d)
         if self.shape == "arc":
             (curvature,) = self.parameters
@@ -108,7 +115,7 @@ class Geometry:
 
     def max_curvature(self) -> float:
         """Largest absolute curvature of the piece in 1/m (estimated for the polynomials)."""
-        if self.shape == "line":
+        if self.shape == "line" or self.length < SHORTEST:
             return 0.0
         if self.shape in ("arc", "spiral"):
             return max(abs(k) for k in self.parameters)
@@ -283,6 +290,31 @@ class OpenDrive:
     geo_reference: str
 
 
+_PREAMBLE = re.compile(r"(?:\s|\ufeff|<!--.*?-->)*", re.DOTALL)
+"""What CARLA's parser (pugixml) allows before the XML declaration, and the standard does not."""
+_ENCODING = re.compile(rb"""<\?xml[^>]*\bencoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
+
+
+def decode(data: bytes) -> str:
+    """The text of an .xodr file: UTF-8, UTF-16 with its mark, or the encoding that its declaration names.
+
+    Raises:
+        OpenDriveError: the bytes are no text in that encoding.
+    """
+    try:
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return data.decode("utf-16")
+        try:
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            declared = _ENCODING.search(data[:1000])
+            if declared is None:
+                raise
+            return data.decode(declared[1].decode())
+    except (UnicodeError, LookupError):
+        raise OpenDriveError("the file is not text") from None
+
+
 _SPEED_UNITS = {"m/s": 1.0, "mph": 0.44704, "km/h": 1.0 / 3.6}
 
 
@@ -311,7 +343,9 @@ def parse(text: str) -> OpenDrive:
                 incoming=c.get("incomingRoad", ""),
                 connecting=c.get("connectingRoad", ""),
                 contact=c.get("contactPoint", "start"),
-                lanes=[(_integer(link, "from"), _integer(link, "to")) for link in c.findall("laneLink")],
+                lanes=[
+                    (_lane_number(link, "from"), _lane_number(link, "to")) for link in c.findall("laneLink")
+                ],
             )
             for c in element.findall("connection")
         ]
@@ -328,7 +362,7 @@ def parse(text: str) -> OpenDrive:
 def _parse_xml(text: str) -> ET.Element:
     if len(text) > MAX_BYTES:
         raise OpenDriveError(f"the text has {len(text)} characters; {MAX_BYTES} are allowed")
-    data = text.encode("utf-8", "surrogatepass")
+    data = text[_PREAMBLE.match(text).end() :].encode("utf-8", "surrogatepass")  # type: ignore[union-attr]
     # ElementTree expands entities that the document itself declares; a first pass
     # with bare expat refuses every declaration before a tree is built.
     guard = expat.ParserCreate()
@@ -361,8 +395,27 @@ def _number(element: ET.Element, name: str, default: float | None = None) -> flo
     return value
 
 
-def _integer(element: ET.Element, name: str) -> int:
-    return int(_number(element, name))
+def _optional(element: ET.Element, name: str, default: float) -> float:
+    """A number that shapes no road: whatever cannot be read counts as not given, as in CARLA."""
+    try:
+        return _number(element, name, default)
+    except OpenDriveError:
+        return default
+
+
+def _place(element: ET.Element, name: str, default: float | None = None) -> float:
+    """A coordinate, or a distance along a road, in metres."""
+    value = _number(element, name, default)
+    if abs(value) > MAX_COORDINATE:
+        raise OpenDriveError(f"<{element.tag}> has {name}={value:g}, which is off every map")
+    return value
+
+
+def _lane_number(element: ET.Element, name: str) -> int:
+    value = _number(element, name)
+    if abs(value) > MAX_LANE_NUMBER:
+        raise OpenDriveError(f"<{element.tag}> has {name}={value:g}, which is no lane's number")
+    return int(value)
 
 
 def _curvature(element: ET.Element, name: str) -> float:
@@ -375,7 +428,7 @@ def _curvature(element: ET.Element, name: str) -> float:
 def _cubics(elements: list[ET.Element], s_name: str) -> Polynomials:
     return Polynomials(
         [
-            (_number(e, s_name, 0.0), *(_number(e, k, 0.0) for k in "abcd"))  # type: ignore[misc]
+            (_place(e, s_name, 0.0), *(_number(e, k, 0.0) for k in "abcd"))  # type: ignore[misc]
             for e in elements
         ]
     )
@@ -390,16 +443,14 @@ def _speed(element: ET.Element) -> float | None:
     return value if math.isfinite(value) and value > 0 else None
 
 
-def _geometry(element: ET.Element) -> Geometry | None:
+def _geometry(element: ET.Element) -> Geometry:
     length = _number(element, "length")
-    if length < 1e-6:
-        return None
-    if length > MAX_ROAD_LENGTH:
-        raise OpenDriveError(f"a <geometry> is {length} long")
+    if not 0.0 <= length <= MAX_ROAD_LENGTH:
+        raise OpenDriveError(f"a <geometry> has the length {length:g}")
     base: dict[str, Any] = {
-        "s": _number(element, "s"),
-        "x": _number(element, "x"),
-        "y": _number(element, "y"),
+        "s": _place(element, "s"),
+        "x": _place(element, "x"),
+        "y": _place(element, "y"),
         "heading": _number(element, "hdg"),
         "length": length,
     }
@@ -429,17 +480,17 @@ def _geometry(element: ET.Element) -> Geometry | None:
 def _lane(element: ET.Element) -> LaneRecord:
     def link(name: str) -> int | None:
         found = element.find(f"link/{name}")
-        return None if found is None else _integer(found, "id")
+        return None if found is None else _lane_number(found, "id")
 
     marks = []
     for mark in element.findall("roadMark"):
         weight = 0.25 if mark.get("weight") == "bold" else 0.15
         marks.append(
             RoadMark(
-                s_offset=_number(mark, "sOffset", 0.0),
+                s_offset=_place(mark, "sOffset", 0.0),
                 kind=mark.get("type", "none"),
                 colour=mark.get("color", "standard"),
-                width=_number(mark, "width", weight),
+                width=min(_optional(mark, "width", weight), MAX_MARK_WIDTH),
             )
         )
     marks.sort(key=lambda m: m.s_offset)
@@ -447,9 +498,9 @@ def _lane(element: ET.Element) -> LaneRecord:
     for speed in element.findall("speed"):
         limit = _speed(speed)
         if limit is not None:
-            speeds.append((_number(speed, "sOffset", 0.0), limit))
+            speeds.append((_place(speed, "sOffset", 0.0), limit))
     return LaneRecord(
-        id=_integer(element, "id"),
+        id=_lane_number(element, "id"),
         kind=element.get("type", "none"),
         widths=_cubics(element.findall("width"), "sOffset"),
         marks=marks,
@@ -462,17 +513,17 @@ def _lane(element: ET.Element) -> LaneRecord:
 def _signal(element: ET.Element) -> SignalRecord:
     return SignalRecord(
         id=element.get("id", ""),
-        s=_number(element, "s"),
-        t=_number(element, "t", 0.0),
-        z=_number(element, "zOffset", 0.0),
-        heading_offset=_number(element, "hOffset", 0.0),
+        s=_place(element, "s"),
+        t=_place(element, "t", 0.0),
+        z=_place(element, "zOffset", 0.0),
+        heading_offset=_optional(element, "hOffset", 0.0),
         orientation=element.get("orientation", "+"),
         kind=element.get("type", ""),
         dynamic=element.get("dynamic", "no") == "yes",
         name=element.get("name", ""),
-        height=_number(element, "height", 0.0),
-        value=_number(element, "value", -1.0),
-        valid=[(_integer(v, "fromLane"), _integer(v, "toLane")) for v in element.findall("validity")],
+        height=_optional(element, "height", 0.0),
+        value=_optional(element, "value", -1.0),
+        valid=[(_lane_number(v, "fromLane"), _lane_number(v, "toLane")) for v in element.findall("validity")],
     )
 
 
@@ -488,15 +539,16 @@ def _road(element: ET.Element) -> Road:
     identity = element.get("id", "")
     try:
         length = _number(element, "length")
-        if not 0.0 < length < MAX_ROAD_LENGTH:
-            raise OpenDriveError(f"its length is {length}")
-        geometries = [g for g in map(_geometry, element.findall("planView/geometry")) if g is not None]
+        if not 0.0 <= length < MAX_ROAD_LENGTH:
+            raise OpenDriveError(f"its length is {length:g}")
+        geometries = [_geometry(part) for part in element.findall("planView/geometry")]
         if not geometries:
             raise OpenDriveError("it has no <geometry>")
         geometries.sort(key=lambda g: g.s)
+        geometries = [g for g in geometries if g.length >= SHORTEST] or geometries[:1]
         sections = []
-        for part in sorted(element.findall("lanes/laneSection"), key=lambda e: _number(e, "s")):
-            section = Section(s=_number(part, "s"), length=0.0)
+        for part in sorted(element.findall("lanes/laneSection"), key=lambda e: _place(e, "s")):
+            section = Section(s=_place(part, "s"), length=0.0)
             for side in ("left", "center", "right"):
                 for lane in map(_lane, part.findall(f"{side}/lane")):
                     section.lanes[lane.id] = lane
@@ -510,11 +562,11 @@ def _road(element: ET.Element) -> Road:
             speed = kind.find("speed")
             limit = None if speed is None else _speed(speed)
             if limit is not None:
-                speeds.append((_number(kind, "s", 0.0), limit))
+                speeds.append((_place(kind, "s", 0.0), limit))
         return Road(
             id=identity,
             length=length,
-            junction=element.get("junction", "-1"),
+            junction=element.get("junction") or "-1",
             geometries=geometries,
             elevation=_cubics(element.findall("elevationProfile/elevation"), "s"),
             lane_offset=_cubics(element.findall("lanes/laneOffset"), "s"),

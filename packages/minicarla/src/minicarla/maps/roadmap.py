@@ -24,9 +24,11 @@ Array = NDArray[np.float64]
 SAG = 0.004
 """Metres that a curve may stand off the chord between two of its points."""
 LONGEST_CHORD = 2.0
+LONGEST_STEP = 1.01 * LONGEST_CHORD
 MAX_POINTS = 200_000
 """Points along all roads together; a town of CARLA's has a few thousand."""
 DEFAULT_SPEED = 13.9  # m/s where the map gives no limit, nor before: 50 km/h
+MAX_LANE_WIDTH = 500.0  # metres
 SPAWN_SPACING = 12.0
 SPAWN_BOX = 3.2, 1.2  # half length and width of the vehicle that must find room, an ambulance
 SPAWN_MARGIN = 8.0  # metres kept from a lane's ends, where junctions are
@@ -134,6 +136,9 @@ class RoadMap:
         with np.errstate(all="ignore"):
             for road in data.roads.values():
                 self._add_road(road)
+        steps = sum(float(np.ceil(np.diff(lane.s) / LONGEST_STEP).sum()) for lane in self.lanes)
+        if steps > 4 * MAX_POINTS:
+            raise od.OpenDriveError("the pieces of the roads do not meet")
         self._link()
         self._settle_limits()
         if not any(lane.kind == "driving" for lane in self.lanes):
@@ -206,7 +211,7 @@ class RoadMap:
 
     def _add_road(self, road: od.Road) -> None:
         for number, section in enumerate(road.sections):
-            if section.length < 1e-3:
+            if section.length < od.SHORTEST:
                 continue
             s = _stations(road, section, self._points_left)
             self._points_left -= len(s)
@@ -252,7 +257,8 @@ class RoadMap:
         yaw = -np.degrees(heading) + (180.0 if backwards else 0.0)
         order = slice(None, None, -1) if backwards else slice(None)
         points, yaw, s = points[order], yaw[order], s[order]
-        if not (np.abs(points) < od.MAX_COORDINATE).all() or not np.isfinite(yaw).all() or width.max() > 1e3:
+        on_the_map = np.isfinite(yaw).all() and (np.abs(points) < od.MAX_COORDINATE).all()
+        if not on_the_map or np.abs(width).max() > MAX_LANE_WIDTH:
             raise od.OpenDriveError(f"road {road.id!r}: lane {record.id} leads to nowhere")
         steps = np.hypot(np.diff(points[:, 0]), np.diff(points[:, 1]))
         middle = float(s[len(s) // 2])
@@ -279,7 +285,8 @@ class RoadMap:
             return
         ends = [*(m.s_offset for m in record.marks[1:]), math.inf]
         for mark, end in zip(record.marks, ends, strict=False):
-            part = (ds >= mark.s_offset - 1e-6) & (ds <= end + 1e-6)
+            # There is no station nearer to another than SHORTEST, so a mark may begin a little off one.
+            part = (ds >= mark.s_offset - od.SHORTEST) & (ds <= end + od.SHORTEST)
             if mark.kind in ("none", "curb", "") or part.sum() < 2:
                 continue
             colour = _COLOURS.get(mark.colour, _WHITE)
@@ -310,41 +317,51 @@ class RoadMap:
         for lane in self.lanes:
             lane.speed_limit = lane.speed_limit or DEFAULT_SPEED
 
-    def _following(self, road: od.Road, section: int, lane_id: int) -> Iterator[int]:
+    def _following(self, road: od.Road, section: int, lane_id: int) -> list[int]:
         """Lanes that one can drive on to at the end of a lane."""
+        found: list[int] = []
+        # Sections and roads without length have no lanes here, but lead on all the same.
+        through: list[tuple[str, int, int]] = [(road.id, section, lane_id)]
+        for place in through:  # grows meanwhile
+            for following in self._linked(*place):
+                index = self._by_key.get(following)
+                if index is not None:
+                    found.append(index)
+                elif following not in through:
+                    through.append(following)
+        return found
+
+    def _linked(self, road_id: str, section: int, lane_id: int) -> Iterator[tuple[str, int, int]]:
+        """(road, section, lane) of what the map's links name as following a lane, in the sense of travel."""
+        road = self.data.roads[road_id]
+        record = road.sections[section].lanes.get(lane_id)
+        if record is None:
+            return
         forward = (lane_id < 0) == road.right_hand
-        record = road.sections[section].lanes[lane_id]
         linked = record.successor if forward else record.predecessor
         beside = section + (1 if forward else -1)
         if 0 <= beside < len(road.sections):
             if linked is not None:
-                yield from self._find(road.id, beside, linked)
+                yield road_id, beside, linked
             return
         link = road.successor if forward else road.predecessor
         if link is None:
             return
         if link.element == "road":
             if linked is not None:
-                yield from self._enter(link.id, link.contact, linked)
+                yield from self._entry(link.id, link.contact, linked)
             return
         junction = self.data.junctions.get(link.id)
-        if junction is None:
-            return
-        for connection in junction.connections:
-            if connection.incoming == road.id:
+        for connection in junction.connections if junction is not None else ():
+            if connection.incoming == road_id:
                 for start, to in connection.lanes:
                     if start == lane_id:
-                        yield from self._enter(connection.connecting, connection.contact, to)
+                        yield from self._entry(connection.connecting, connection.contact, to)
 
-    def _enter(self, road_id: str, contact: str, lane_id: int) -> Iterator[int]:
+    def _entry(self, road_id: str, contact: str, lane_id: int) -> Iterator[tuple[str, int, int]]:
         road = self.data.roads.get(road_id)
         if road is not None:
-            yield from self._find(road_id, 0 if contact == "start" else len(road.sections) - 1, lane_id)
-
-    def _find(self, road_id: str, section: int, lane_id: int) -> Iterator[int]:
-        index = self._by_key.get((road_id, section, lane_id))
-        if index is not None:
-            yield index
+            yield road_id, 0 if contact == "start" else len(road.sections) - 1, lane_id
 
     @cached_property
     def _index(self) -> _Index:
@@ -365,9 +382,7 @@ class _Index:
         s = np.concatenate([lane.s[:-1] for lane in lanes])
         # Where a road's pieces do not meet, points are far apart: short segments there, too.
         vector = end - start
-        parts = np.maximum(1, np.ceil(np.hypot(vector[:, 0], vector[:, 1]) / (1.01 * LONGEST_CHORD)))
-        if parts.sum() > 4 * MAX_POINTS:
-            raise od.OpenDriveError("the pieces of the roads do not meet")
+        parts = np.maximum(1, np.ceil(np.hypot(vector[:, 0], vector[:, 1]) / LONGEST_STEP))
         counts = parts.astype(np.int64)
         whole = np.repeat(np.arange(len(start)), counts)
         share = (np.arange(len(whole)) - np.repeat(np.cumsum(counts) - counts, counts)) / parts[whole]
@@ -467,7 +482,11 @@ def _stations(road: od.Road, section: od.Section, most: int) -> Array:
         cuts.update(float(s) for s in table.starts if section.s < s < end)
     for record in section.lanes.values():
         cuts.update(section.s + m.s_offset for m in record.marks if 0 < m.s_offset < section.length)
-    edges = sorted(cuts)
+    edges = [section.s]
+    for cut in sorted(cuts):
+        if cut - edges[-1] >= od.SHORTEST and end - cut >= od.SHORTEST:
+            edges.append(cut)
+    edges.append(end)
     parts = []
     for a, b in itertools.pairwise(edges):
         bends = [g.max_curvature() for g in road.geometries if g.s < b and g.s + g.length > a]

@@ -8,7 +8,7 @@ every footprint is tested against a raster of all surfaces before it is placed.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -299,7 +299,7 @@ def build(roadmap: RoadMap, seed: int) -> list[StaticBox]:
     lamps are up in the air and not solid.
     """
     builder = _Builder(roadmap, seed)
-    streets: list[Any] = [lane for lane in roadmap.lanes if lane.kind == "driving" and lane.junction == -1]
+    streets = [lane for lane in roadmap.driving if lane.junction == -1 and lane.length > 0.0]
     for lane in streets:
         if len(builder.boxes) > MOST:
             break

@@ -25,6 +25,7 @@ LONGEST_SIDE = 32_000  # pixels; OpenCV's warp takes no more than 32767
 MARGIN = 42.0  # metres of terrain around the map's bounds
 LEVELS = 6
 DASH, GAP = 3.0, 3.0  # metres of paint and of none in a broken line
+SHORTEST_STEP = 1e-6  # metres between two points of a painted line; closer ones count as one
 
 TERRAIN, ROAD, SHOULDER, SIDEWALK, VERGE, KERB, WHITE, YELLOW = range(8)
 
@@ -138,14 +139,11 @@ class Ground:
 def marking_outlines(marking: Any) -> list[NDArray[np.float64]]:
     """Polygons (n, 2) of the paint of a line: one, or one for each dash of a broken line."""
     points = np.asarray(marking.points, dtype=np.float64)[:, :2]
+    steps = np.hypot(*np.diff(points, axis=0).T)
+    keep = np.concatenate([[True], steps > SHORTEST_STEP])
+    points, s = points[keep], np.concatenate([[0.0], np.cumsum(steps)])[keep]
     if len(points) < 2:
         return []
-    steps = np.hypot(*np.diff(points, axis=0).T)
-    s = np.concatenate([[0.0], np.cumsum(steps)])
-    if s[-1] <= 0.0:
-        return []
-    keep = np.concatenate([[True], steps > 1e-9])
-    points, s = points[keep], s[keep]
     if marking.broken:
         starts = np.arange(0.5 * GAP, s[-1], DASH + GAP)
         pieces = [(a, min(a + DASH, s[-1])) for a in starts]

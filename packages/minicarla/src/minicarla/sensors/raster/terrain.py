@@ -8,6 +8,7 @@ crest the road goes on level instead of dropping out of sight.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import cv2
@@ -20,7 +21,8 @@ from minicarla.sensors.cache import per_map
 
 Array = NDArray[np.float64]
 
-_CELL = 4.0  # metres
+_CELL = 4.0  # metres, at the least
+_MOST_CELLS = 4_000_000
 _LEVEL = 0.02  # metres: less is flat
 
 
@@ -48,11 +50,12 @@ class Terrain:
         if self.flat:
             return
         x0, y0, x1, y1 = roadmap.bounds
-        self._origin = np.array([x0, y0]) - 2 * _CELL
-        shape = np.ceil((np.array([x1, y1]) - self._origin) / _CELL).astype(np.int64) + 3
+        self._cell = max(_CELL, math.sqrt((x1 - x0) * (y1 - y0) / _MOST_CELLS))
+        self._origin = np.array([x0, y0]) - 2 * self._cell
+        shape = np.ceil((np.array([x1, y1]) - self._origin) / self._cell).astype(np.int64) + 3
         total = np.zeros(shape[::-1])
         count = np.zeros(shape[::-1])
-        cell = np.rint((points[:, :2] - self._origin) / _CELL).astype(np.int64)
+        cell = np.rint((points[:, :2] - self._origin) / self._cell).astype(np.int64)
         np.add.at(total, (cell[:, 1], cell[:, 0]), points[:, 2])
         np.add.at(count, (cell[:, 1], cell[:, 0]), 1.0)
         known = count > 0
@@ -68,7 +71,7 @@ class Terrain:
         """(n,) metres at ``xy`` (n, 2), bilinear."""
         if self.flat:
             return np.zeros(len(xy))
-        at = (xy - self._origin) / _CELL
+        at = (xy - self._origin) / self._cell
         limit = np.array(self._height.shape[::-1]) - 2
         low = np.clip(np.floor(at).astype(np.int64), 0, limit)
         f = np.clip(at - low, 0.0, 1.0)
