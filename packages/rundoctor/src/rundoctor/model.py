@@ -99,6 +99,8 @@ class Rule:
     """Whether any other warning explains this one."""
     decisive: bool = False
     """Whether not being able to judge this deserves to be said before others."""
+    requires: tuple[str, ...] = ()
+    """What the algorithm must have (see ``algorithm``); for any other the rule is ruled out."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class Missing:
 
 
 @dataclass(frozen=True)
-class Check:
+class ChecklistItem:
     """A line of the check-list."""
 
     name: str
@@ -188,7 +190,7 @@ class Report:
     findings: list[Finding]
     ruled_out: list[RuledOut]
     missing: list[Missing]
-    checklist: list[Check]
+    checklist: list[ChecklistItem]
     references: list[Reference]
     undecided: int = 0
     """How many of the questions that decide most could not be judged."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .algorithm import Algorithm, recognise
 from .aliases import Match, guesses, resolve, tags_for
 from .evidence import Evidence, number
 from .series import Series, finish
@@ -88,6 +89,12 @@ class Run:
     """Columns of its tables that say where a row stands or when it was written, and are no series."""
     tree: Path | None = None
     """Source tree that the run's code is compared with."""
+
+    @cached_property
+    def algorithm(self) -> Algorithm:
+        """The algorithm that wrote the logs, as far as they show it."""
+        names = [self.name, *reversed(self.path.absolute().parts[-2:])]
+        return recognise(self.series, self.config, names, self.system)
 
     # --- series ---------------------------------------------------------------------
 
@@ -360,6 +367,7 @@ class Run:
             "name": self.name,
             "path": str(self.path),
             "system": self.system,
+            "algorithm": self.algorithm.name,
             "steps": self.last_step,
             "episodes": self.episodes,
             "seconds": round(self.seconds, 1) if math.isfinite(self.seconds) else None,

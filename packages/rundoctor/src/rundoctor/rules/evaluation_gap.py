@@ -1,0 +1,123 @@
+"""Evaluations that are far worse than training."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
+from ..run import Run
+from ..series import Series
+from ..stats import Floats, median, separation, spread
+
+LEAST_EVALUATIONS, LEAST_RETURNS = 3, 10
+LOST = 0.5
+"""Share of what training gained that the evaluations lack."""
+OF_LEVEL = 0.3
+"""The same as a share of the larger level: below that, other seeds and routes explain it."""
+SCATTERS = 3.0
+"""Scatters of the returns that the gap must exceed."""
+
+
+def check(run: Run) -> Outcome:
+    training, evaluation = run.get("episode_return"), run.get("eval_return")
+    assert training is not None and evaluation is not None
+    if len(evaluation) < LEAST_EVALUATIONS or len(training) < LEAST_RETURNS:
+        return Skipped(
+            f"{len(evaluation)} evaluations and {len(training)} training returns are too few to compare",
+            (evaluation.tag, training.tag),
+            f"Evaluate at least {LEAST_EVALUATIONS} times.",
+        )
+    late = evaluation.tail(0.25, LEAST_EVALUATIONS)
+    beside = _beside(run, training, evaluation, late)
+    if len(beside) < 3:
+        return Skipped("no training returns around the last evaluations", (evaluation.tag, training.tag))
+    trained, evaluated = median(beside), late.median()
+    first = median(training.value[: max(3, len(training) // 10)])
+    gap, gained = trained - evaluated, max(trained - first, 0.0)
+    text = (
+        f"{evaluation.tag} is {number(evaluated)} where {training.tag} is {number(trained)} "
+        f"(medians from step {int(late.step[0]):,} on)"
+    )
+    scatter = max(spread(beside), spread(late.value))
+    delta, _ = separation(beside, late.value)
+    enough = max(LOST * gained, OF_LEVEL * max(abs(trained), abs(evaluated)), SCATTERS * scatter)
+    if gap <= enough or delta > -0.9:
+        return Clear(text)
+    evidence = [Evidence(evaluation.tag, int(late.step[-1]), evaluated, text)]
+    if gained > 0:
+        evidence.append(
+            Evidence(
+                training.tag,
+                training.last.step,
+                trained,
+                f"training gained {number(gained)} since its first episodes; the evaluations lack "
+                f"{number(gap)}",
+            )
+        )
+    lengths, eval_lengths = run.get("episode_length"), run.get("eval_length")
+    if lengths is not None and eval_lengths is not None:
+        long, short = lengths.tail(0.25, 3).median(), eval_lengths.tail(0.25, 1).median()
+        evidence.append(
+            Evidence(
+                eval_lengths.tag,
+                eval_lengths.last.step,
+                short,
+                f"evaluation episodes last {number(short)} steps, training episodes {number(long)}",
+            )
+        )
+    return Finding(
+        "evaluation-gap",
+        WARNING,
+        "Evaluation is far worse than training",
+        evidence,
+        "The policy meets something else in the evaluation than in training. The usual reasons: other "
+        "wrappers or other normalisation statistics (VecNormalize whose statistics are not copied, another "
+        "frame stack or action repeat), another reward scale or time limit, harder routes, or a policy that "
+        "only works with its exploration noise.",
+        "Evaluate once on the training environment itself with the same wrappers, and once with exploration "
+        "noise. If the gap closes in the first case, the environments differ: copy the normalisation "
+        "statistics and compare one observation, one reward and the time limit of both. If it closes in the "
+        "second, the policy depends on the noise: train longer with less of it.",
+        0.85,
+        onset=_onset(run, training, evaluation, enough),
+        plots=((training.tag, evaluation.tag),),
+    )
+
+
+def _beside(run: Run, training: Series, evaluation: Series, late: Series) -> Floats:
+    """Training returns from the time of the late evaluations."""
+    steps = run.env_steps(training)
+    if not np.isfinite(steps).all() or evaluation.axis != "step":
+        return training.tail(0.25, LEAST_RETURNS).value
+    before = evaluation.step[evaluation.step < late.step[0]]
+    start = float(before[-1]) if len(before) else float(late.step[0])
+    return training.value[steps >= start]
+
+
+def _onset(run: Run, training: Series, evaluation: Series, gap: float) -> int | None:
+    """First evaluation from which on all fall short by that much."""
+    steps = run.env_steps(training)
+    if not np.isfinite(steps).all() or evaluation.axis != "step":
+        return None
+    at = np.searchsorted(steps, evaluation.step, side="right") - 1
+    level = np.where(at >= 0, training.value[np.maximum(at, 0)], math.nan)
+    short = level - evaluation.value > gap
+    close = np.flatnonzero(~short)
+    first = int(close[-1]) + 1 if len(close) else 0
+    return int(evaluation.step[first]) if first < len(evaluation) else None
+
+
+RULE = Rule(
+    id="evaluation-gap",
+    title="Evaluation far from training",
+    statement=(
+        "The evaluated policy is the trained one without its noise, so it should do as well or better. "
+        "Evaluations that lack half of what training gained, beyond the scatter of both, met something else."
+    ),
+    check=check,
+    needs=("episode_return", "eval_return"),
+    how="Log the return of every training episode and of every evaluation.",
+    order=19,
+)

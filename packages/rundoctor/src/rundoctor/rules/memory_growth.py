@@ -1,0 +1,195 @@
+"""Memory that grows as long as the run lives."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+
+from ..model import CRITICAL, INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Severity, Skipped, number
+from ..run import Run
+from ..series import Series
+from ..stats import Floats, trend
+
+# Memory of a process or machine, not a replay memory that counts transitions.
+_MEMORY = re.compile(
+    r"(^|[/_. ])(rss|vms|uss|(cpu_|gpu_|host_|sys(tem)?_|proc(ess)?_)?(ram|mem|memory|vram))"
+    r"([/_. ]|$)(?!size|len|capacity|utili[sz]ation$)",
+    re.I,
+)
+_NOT_MEMORY = re.compile(r"replay|buffer|memory_(size|len|capacity|count)|(mem|memory)_?entries", re.I)
+_UNITS: tuple[tuple[str, float], ...] = (
+    (r"percent|pct|%|util", math.nan),
+    (r"(^|[/_. (])(gb|gib)([/_. )]|$)|_gb|_gib", 1.0),
+    (r"(^|[/_. (])(kb|kib)([/_. )]|$)|_kb|_kib", 2.0**-20),
+    (r"(^|[/_. (])(mb|mib)([/_. )]|$)|_mb|_mib", 2.0**-10),
+    (r"bytes|(^|[/_. (])b([/_. )]|$)", 2.0**-30),
+)
+LEAST = 8
+GROWN, LEAST_GB = 2.0, 2.0
+"""Times and GiB by which memory grows over the whole run before it is worth a word."""
+STILL = 0.5
+"""Growth of the second half as a share of the first: a buffer that fills up and caches level off."""
+LARGE_GB = 16.0
+FULL = 90.0
+"""Percent of a machine's memory beyond which the system kills the largest process."""
+A_STEP = 64.0
+"""KiB a step that a replay of 4 x 84 x 84 pictures, stored twice, takes: growth below may be the replay."""
+
+
+def check(run: Run) -> Outcome:
+    series = _memories(run)
+    if not series:
+        return Skipped(
+            "memory is not logged", ("system/rss_mb",), "Log the resident memory of the process (psutil)."
+        )
+    clear = []
+    found: list[Finding] = []
+    for s, unit in series:
+        if len(s) < LEAST:
+            clear.append(f"only {len(s)} points of {s.tag}")
+            continue
+        finding = _percent(s) if math.isnan(unit) else _absolute(run, s, unit)
+        if finding is None:
+            clear.append(f"{s.tag}: {_size(s.first.value, unit)} at first, {_size(s.last.value, unit)} at last")
+        else:
+            found.append(finding)
+    if found:
+        return max(found, key=lambda f: (f.severity, f.confidence))
+    return Clear("; ".join(clear))
+
+
+def _memories(run: Run) -> list[tuple[Series, float]]:
+    """Series of memory in use and what to multiply them by for GiB; NaN for percent."""
+    out = []
+    known = {s.tag for s in (run.get("rss"), run.get("gpu")) if s is not None}
+    for tag, s in run.series.items():
+        if tag not in known and (not _MEMORY.search(tag) or _NOT_MEMORY.search(tag)):
+            continue
+        finite = s.finite
+        if not len(finite) or s.axis == "episode":
+            continue
+        out.append((finite, _unit(tag, float(np.max(finite.value)))))
+    return out
+
+
+def _unit(tag: str, most: float) -> float:
+    for pattern, scale in _UNITS:
+        if re.search(pattern, tag.lower()):
+            return scale
+    # Without a unit the size tells: no process holds a thousand GiB, none lives on a thousand bytes.
+    return 2.0**-30 if most > 1e7 else 2.0**-10 if most > 1e3 else 1.0
+
+
+def _size(value: float, unit: float) -> str:
+    return f"{number(value)} %" if math.isnan(unit) else f"{number(value * unit)} GiB"
+
+
+def _steady(step: Floats, value: Floats) -> tuple[bool, float]:
+    """Whether it rises all the time, and the second half's slope over the first's."""
+    whole = trend(step, value)
+    half = len(value) // 2
+    first, second = trend(step[:half], value[:half]), trend(step[half:], value[half:])
+    ratio = second.slope / first.slope if first.slope > 0 else (math.inf if second.slope > 0 else 0.0)
+    return whole.rising and whole.tau > 0.7 and second.rising and second.tau > 0.5, ratio
+
+
+def _absolute(run: Run, s: Series, unit: float) -> Finding | None:
+    value = s.value * unit
+    first, last = s.head(0.1).median() * unit, s.tail(0.1).median() * unit
+    steady, ratio = _steady(s.step, value)
+    if not steady or ratio < STILL or last < GROWN * first or last - first < LEAST_GB:
+        return None
+    second = trend(s.step[len(s) // 2 :], value[len(s) // 2 :])
+    a_step = second.slope * 2**20  # KiB
+    filling = _filling(run)
+    severity: Severity = CRITICAL if last >= LARGE_GB and last >= 4 * first else WARNING
+    if filling and a_step < A_STEP:
+        severity = INFO
+    text = (
+        f"{s.tag} grows from {number(first)} to {number(last)} GiB, and still by {number(a_step)} KiB a step "
+        "in the second half"
+    )
+    evidence = [Evidence(s.tag, s.last.step, s.last.value, text)]
+    planned = run.hyper("steps")
+    if planned is not None and planned.value > 1.05 * run.last_step:
+        then = last + second.slope * (planned.value - run.last_step)
+        evidence.append(
+            Evidence(
+                s.tag,
+                int(planned.value),
+                None,
+                f"at this rate it is {number(then)} GiB after the planned {planned.value:,.0f} steps",
+            )
+        )
+    size = run.get("buffer_size")
+    if size is not None:
+        state = "still fills up" if filling else "has stopped growing"
+        evidence.append(
+            Evidence(
+                size.tag,
+                size.last.step,
+                size.last.value,
+                f"the replay buffer {state} (at {number(size.last.value)})",
+            )
+        )
+    return _finding(s, severity, evidence, text, 0.95 if not filling else 0.8)
+
+
+def _filling(run: Run) -> bool:
+    """Whether a replay buffer is known to grow still; unknown counts as no."""
+    size = run.get("buffer_size")
+    if size is None or len(size) < 4:
+        return False
+    tail = size.tail(0.25, 2)
+    return float(tail.value[-1]) > 1.02 * float(tail.value[0])
+
+
+def _percent(s: Series) -> Finding | None:
+    first, last = s.head(0.1).median(), s.tail(0.1).median()
+    scale = 100.0 if s.highest is not None and s.highest.value <= 1.0 else 1.0
+    steady, ratio = _steady(s.step, s.value)
+    grown = (last - first) * scale
+    if not steady or ratio < STILL or grown < 20 or last < 1.5 * first:
+        return None
+    text = f"{s.tag} grows from {number(first * scale)} to {number(last * scale)} %, without levelling off"
+    evidence = [Evidence(s.tag, s.last.step, s.last.value, text)]
+    return _finding(s, CRITICAL if last * scale >= FULL else WARNING, evidence, text, 0.85)
+
+
+def _finding(s: Series, severity: Severity, evidence: list[Evidence], text: str, sure: float) -> Finding:
+    return Finding(
+        "memory-growth",
+        severity,
+        "Memory grows without end",
+        evidence,
+        "Something is kept that should be let go: a replay buffer without a capacity, observations or "
+        "graphs that are appended to a list, losses that are stored as tensors with their graph (use "
+        ".item()), figures that are never closed, or actors and sensors of the simulator that are never "
+        "destroyed. The operating system kills the process when memory is full."
+        if severity > INFO
+        else "The replay buffer is still filling up, and the growth a step is what stored pictures take.",
+        "Compare two snapshots of tracemalloc a thousand steps apart to see which line allocates. Bound the "
+        "replay buffer, call .item() on what is logged, destroy sensors at every reset, and restart the "
+        "simulator from time to time if the memory is its own."
+        if severity > INFO
+        else "Check that the machine can hold the full buffer: bytes a transition times its capacity.",
+        sure,
+        headline=f"Memory grows until the process is killed: {text}" if severity > INFO else "",
+        plots=((s.tag,),),
+    )
+
+
+RULE = Rule(
+    id="memory-growth",
+    title="Memory that keeps growing",
+    statement=(
+        "Memory rises while the replay buffer and caches fill, and then stays. Memory that more than doubles "
+        "and rises as fast in the second half as in the first ends with a killed process."
+    ),
+    check=check,
+    how="Log the resident memory of the process.",
+    explains=("run-interrupted", "throughput-stall"),
+    order=22,
+)

@@ -1,0 +1,210 @@
+"""The returns are no better at the end than at the start."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Severity, Skipped, number, percent
+from ..run import Run
+from ..series import Series
+from ..stats import median, parts, separation, spread, trend
+from .policy_frozen import repeat_at_end
+
+LEAST = 20
+"""Returns below which a trend cannot be told from chance."""
+LEAST_EVALUATIONS = 8
+EARLY = 10_000
+"""Environment steps that hardly any task is learned in; a run that ended on purpose is judged sooner."""
+EARLY_FINISHED = 3_000
+CHANGE = 0.05
+"""Change of the level, as a share of it, below which a trend does not count as learning."""
+STEADY = 0.03
+"""Scatter as a share of the level below which flat returns may be those of a policy that was good already."""
+ACHIEVED, NOTHING = 0.5, 0.1
+"""Shares of routes or successes: enough to say that something was learned, and too little for it."""
+
+
+@dataclass(frozen=True)
+class _Level:
+    """What the agent achieves at the end, as a share of what could be achieved."""
+
+    series: Series
+    value: float
+
+
+def check(run: Run) -> Outcome:
+    achieved = _achieved(run)
+    if achieved is not None and achieved.value >= ACHIEVED:
+        return Clear(f"{achieved.series.tag} ends at {percent(achieved.value)}")
+    s = _returns(run)
+    if s is None:
+        if achieved is None:
+            return Skipped(
+                f"fewer than {LEAST} returns and fewer than {LEAST_EVALUATIONS} evaluations are logged",
+                run.tags_of("episode_return") + run.tags_of("eval_return"),
+                "Log the return of every finished episode.",
+            )
+        s = achieved.series
+    first_step = float(run.env_steps(s)[0])
+    if math.isfinite(first_step) and first_step > 0.2 * max(run.last_step, 1):
+        return Clear(f"{s.tag} begins at step {first_step:,.0f}: the beginning of training is not in the file")
+    too_early = _too_early(run)
+    if too_early:
+        return Clear(too_early)
+    how = learned(s)
+    nothing = achieved is not None and achieved.value < NOTHING and not _rises(achieved.series)
+    if how and not (nothing and _ended(run)):
+        return Clear(how)
+    return _finding(run, s, achieved)
+
+
+def _returns(run: Run) -> Series | None:
+    for name, least in (("episode_return", LEAST), ("eval_return", LEAST_EVALUATIONS)):
+        s = run.get(name)
+        if s is not None and (len(s) >= least or (len(s) >= 10 and repeat_at_end(s).from_the_start)):
+            return s
+    return None
+
+
+def _achieved(run: Run) -> _Level | None:
+    for name in ("eval_success", "eval_route_completion", "success", "route_completion"):
+        s = run.get(name)
+        if s is None or s.highest is None:
+            continue
+        if name.startswith("eval") or len(s) >= LEAST:
+            value = s.tail(0.25, 1).median()
+            best = _Level(s, value / 100 if s.highest.value > 1.5 else value)
+            if name == "eval_success" and best.value == 0:
+                continue  # how far it gets says more
+            return best
+    return None
+
+
+def _ended(run: Run) -> bool:
+    planned = run.hyper("steps")
+    return run.status.get("state") == "finished" or (
+        planned is not None and run.last_step >= 0.99 * planned.value
+    )
+
+
+def _too_early(run: Run) -> str:
+    """Why it is too early to say anything; empty when it is not."""
+    least = EARLY_FINISHED if _ended(run) else EARLY
+    if run.last_step < least and (run.episodes or 0) < 200:
+        return f"{run.last_step:,} steps are too few to say whether the agent learns"
+    planned = run.hyper("steps")
+    if planned is not None and run.last_step < 0.1 * planned.value:
+        return f"{run.last_step:,} of {planned.value:,.0f} steps are too few to say whether the agent learns"
+    return ""
+
+
+def _rises(s: Series) -> bool:
+    return len(s) >= 3 and trend(s.step, s.value).rising
+
+
+def learned(s: Series) -> str:
+    """How the returns got better, in figures; empty when they did not."""
+    v = s.value
+    first = median(v[: max(3, len(v) // 10)])
+    last = median(v[-max(3, len(v) // 4) :])
+    level = max(abs(first), abs(last), 1e-12)
+    text = f"{s.tag} rises from {number(first)} to {number(last)}"
+    whole = trend(s.step, v)
+    thirds = [median(p) for p in parts(v, 3)]
+    if whole.rising and thirds[2] - thirds[0] > CHANGE * level:
+        return text
+    # A task that is learned at once is flat afterwards.
+    for share in (0.03, 0.1):
+        k = max(3, round(share * len(v)))
+        delta, p = separation(v[:k], v[k:])
+        if delta >= 0.6 and p < 0.01 and median(v[k:]) - median(v[:k]) > CHANGE * level:
+            return text
+    windows = parts(v, max(2, min(8, len(v) // 10)))
+    for window in windows[1:]:
+        delta, p = separation(windows[0], window)
+        if delta >= 0.5 and p < 0.01 and median(window) - median(windows[0]) > CHANGE * level:
+            return f"{s.tag} rose from {number(median(windows[0]))} to {number(median(window))}"
+    return ""
+
+
+def _finding(run: Run, s: Series, achieved: _Level | None) -> Finding:
+    v = s.value
+    thirds = [median(p) for p in parts(v, 3)]
+    unit = "episode" if s.axis == "episode" else "step"
+    constant = repeat_at_end(s).from_the_start
+    severity: Severity = WARNING
+    confidence = 0.85
+    if constant:
+        text = (
+            f"{s.tag} is {number(float(v[0]))} on all {len(v)} rows, "
+            f"{unit} {int(s.step[0]):,} to {int(s.step[-1]):,}"
+        )
+        confidence = 0.95
+    else:
+        text = (
+            f"{s.tag}: medians of the thirds {', '.join(number(x) for x in thirds)} over {len(v)} values "
+            f"up to {unit} {int(s.step[-1]):,}; no later part is better than the first"
+        )
+    evidence = [Evidence(s.tag, s.last.step, s.last.value, text)]
+    if achieved is not None:
+        evidence.append(
+            Evidence(
+                achieved.series.tag,
+                achieved.series.last.step,
+                achieved.series.last.value,
+                f"{achieved.series.tag} ends at {percent(achieved.value)}",
+            )
+        )
+    steady = spread(v) < STEADY * abs(thirds[2]) and not constant and thirds[2] > 0
+    if steady and achieved is None:
+        severity, confidence = INFO, 0.5
+    zero = constant and v[0] == 0
+    title = "The agent never met a reward" if zero else "The agent does not learn: the return does not rise"
+    if steady:
+        title = "The return is the same from start to end"
+        cause = (
+            "Returns as even as these come from a policy that was good already when the log begins, or from "
+            "one that never changes. The log does not tell which."
+        )
+    elif zero:
+        cause = (
+            "Every return is 0: random exploration never reached the reward, so there is nothing to learn "
+            "from. Or the reward is computed wrongly and is always 0."
+        )
+    else:
+        cause = (
+            "Nothing that the updates do shows in the return. The usual reasons: the reward does not depend "
+            "on what the policy can change, or is too rare to be met; exploration is too small; the actor is "
+            "saturated or gets no gradient; the observation lacks what the task needs; the rates are too "
+            "low, or far too high."
+        )
+    return Finding(
+        "never-learns",
+        severity,
+        title,
+        evidence,
+        cause,
+        "Check first that the task can be solved: a scripted policy must get a clearly better return than "
+        "random actions. Then train on a simpler version (shorter route, denser reward, no other traffic) "
+        "until the return rises, and go back one step at a time.",
+        confidence,
+        headline=f"{title}: {text}",
+        plots=((s.tag,),),
+    )
+
+
+RULE = Rule(
+    id="never-learns",
+    title="Agent that does not learn",
+    statement=(
+        "An agent that learns is better later than at the start. No part of the returns lies clearly above "
+        "the first part (Mann-Whitney), and there is no rising trend (Mann-Kendall); or a finished run ends "
+        "with next to no success or route completion."
+    ),
+    check=check,
+    how="Log the return of every finished episode, and the success rate or route completion.",
+    order=27,
+)

@@ -1,0 +1,172 @@
+"""Evaluations or returns that repeat one value exactly: the policy does not change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
+from ..run import Run
+from ..series import Series
+from ..stats import Floats, median, spread
+
+EVALUATIONS = 5
+"""Identical evaluations that are no coincidence: each is a sum over hundreds of steps."""
+RETURNS = 10
+"""Identical training returns that are no coincidence: exploration noise makes every episode another."""
+SHARE = 0.3
+"""Share of a series, counted from its end, that must repeat when its beginning does not."""
+SAME = 1e-6
+"""Relative difference of values that float32 cannot tell apart."""
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """The stretch of equal values at the end of a series."""
+
+    series: Series
+    start: int
+    """Index of its first point."""
+    value: float
+
+    @property
+    def count(self) -> int:
+        return len(self.series) - self.start
+
+    @property
+    def from_the_start(self) -> bool:
+        return self.start == 0
+
+
+def repeat_at_end(s: Series) -> Repeat:
+    """How many of the last values are equal."""
+    value = float(s.value[-1])
+    differs = np.abs(s.value - value) > SAME * max(abs(value), 1e-12)
+    start = int(np.flatnonzero(differs)[-1]) + 1 if differs.any() else 0
+    return Repeat(s, start, value)
+
+
+def check(run: Run) -> Outcome:
+    judged: list[str] = []
+    for name, least in (("eval_return", EVALUATIONS), ("episode_return", RETURNS)):
+        s = run.get(name)
+        if s is None or len(s) < least:
+            continue
+        repeat = repeat_at_end(s)
+        long = repeat.count >= max(least, SHARE * len(s))
+        excuse = _excuse(run, name, repeat) if long else ""
+        if long and not excuse:
+            return _finding(run, name, repeat)
+        judged.append(excuse or f"{s.tag} varies over its {len(s)} values")
+    if not judged:
+        return Skipped(
+            f"fewer than {EVALUATIONS} evaluations and fewer than {RETURNS} returns are logged",
+            run.tags_of("eval_return") + run.tags_of("episode_return"),
+            "Log the return of every evaluation and of every training episode.",
+        )
+    return Clear("; ".join(judged))
+
+
+def _excuse(run: Run, name: str, repeat: Repeat) -> str:
+    """Why a repeated value need not mean a frozen policy; empty when nothing excuses it."""
+    s, value = repeat.series, repeat.value
+    if value == 0:
+        return f"{s.tag} is 0 throughout: no reward was met, which says nothing about the policy"
+    if not repeat.from_the_start:
+        before: Floats = s.value[: repeat.start]
+        if value >= float(before.max()) - 0.05 * max(float(np.ptp(before)), 1e-12):
+            return f"{s.tag} repeats its best value, {number(value)}: it has converged"
+    success = run.get("eval_success", "success")
+    if success is not None and success.tail(0.25, 1).median() in (1.0, 100.0):
+        return f"{s.tag} repeats {number(value)}, and every episode succeeds"
+    lengths = run.get("eval_length" if name == "eval_return" else "episode_length")
+    if lengths is not None:
+        long = lengths.tail(0.25, 1).median()
+        if long > 0 and abs(abs(value) / long - 1) < SAME:
+            return f"{s.tag} repeats {number(value)}: a reward of one a step for {number(long)} steps"
+    return ""
+
+
+def _finding(run: Run, name: str, repeat: Repeat) -> Finding:
+    s = repeat.series
+    onset = run.env_step(s, repeat.start)
+    what = "evaluations" if name == "eval_return" else "returns"
+    evidence = [
+        Evidence(
+            s.tag,
+            s.last.step,
+            repeat.value,
+            f"{s.tag} is {number(repeat.value)} exactly, {repeat.count} times in a row, from "
+            f"{'episode' if s.axis == 'episode' else 'step'} {int(s.step[repeat.start]):,} "
+            f"to {int(s.step[-1]):,}",
+        )
+    ]
+    training = run.get("episode_return") if name == "eval_return" else None
+    learns = False
+    if training is not None and len(training) >= 8:
+        first, last = training.head(0.25).median(), training.tail(0.25).median()
+        scatter = max(spread(training.head(0.25).value), spread(training.tail(0.25).value))
+        learns = last - first > max(2 * scatter, 0.2 * max(abs(first), abs(last)))
+        evidence.append(
+            Evidence(
+                training.tag,
+                training.last.step,
+                last,
+                f"meanwhile {training.tag} goes from {number(first)} to {number(last)} "
+                "(medians of the first and the last quarter)",
+            )
+        )
+    for other in ("saturation", "actor_loss"):
+        t = run.get(other)
+        if t is not None and len(t) >= 4 and (other == "saturation" or repeat_at_end(t).count > len(t) / 2):
+            level = median(t.tail(0.25).value)
+            evidence.append(Evidence(t.tag, t.last.step, level, f"{t.tag} ends at {number(level)}"))
+    if learns:
+        cause = (
+            "The training returns improve while the evaluation never changes, so the evaluation does not use "
+            "the policy that is trained: it holds a copy of the weights from before training, loads an old "
+            "checkpoint, or its environment ignores the action."
+        )
+        fix = (
+            "Evaluate the very network that the optimiser changes (or copy its weights before every "
+            "evaluation), and check that two different policies get two different evaluation returns."
+        )
+    else:
+        cause = (
+            "The same actions are taken in every episode. The usual reasons: every action sits at its limit, "
+            "where tanh passes no gradient; the actor's parameters are not in the optimiser or its loss is "
+            "detached from them; the weights became NaN; or the environment ignores the action."
+        )
+        fix = (
+            "Log the mean and the spread of each action and the share of |action| > 0.99. If the actions sit "
+            "at their limits, see actor-saturated. If not, check after one update that each of the actor's "
+            "parameters has changed, and check that two different actions lead to two different rewards."
+        )
+    return Finding(
+        "policy-frozen",
+        WARNING if learns else CRITICAL,
+        f"The {what} repeat one value exactly: the policy does not change",
+        evidence,
+        cause,
+        fix,
+        0.95 if repeat.count >= 2 * EVALUATIONS else 0.85,
+        headline=f"The policy does not change: {evidence[0].text}",
+        onset=onset if repeat.start else None,
+        plots=((s.tag,),),
+    )
+
+
+RULE = Rule(
+    id="policy-frozen",
+    title="Frozen policy",
+    statement=(
+        "A return is a sum over many steps of a policy that changes with every update. Where evaluations or "
+        "training returns repeat one value to the last digit, and it is not the best value ever reached, the "
+        "policy or its effect on the environment stands still."
+    ),
+    check=check,
+    how="Log the return of every evaluation and of every training episode.",
+    explains=("never-learns", "evaluation-gap", "reward-degrading", "episode-collapse"),
+    order=11,
+)
