@@ -715,8 +715,87 @@ def watch_a_bounded_norm(m: Made) -> None:
         m.put(f"alerts/gradient_explosion_{level}", lambda p: 0.0)
 
 
+def learn_nothing(m: Made) -> None:
+    """The return scatters around one level from the first episode to the last."""
+    m.drop("eval/")
+    m.points["train/episode_reward"] = [
+        (s, w, -80 * m.scale + 12 * m.scale * float(m.rng.normal()))
+        for s, w, _ in m.points["train/episode_reward"]
+    ]
+
+
+def meet_no_reward(m: Made) -> None:
+    m.drop("eval/", "debug/", "train/q", "train/actor_loss", "train/critic_loss", "rewards/")
+    m.points["train/episode_reward"] = [(s, w, 0.0) for s, w, _ in m.points["train/episode_reward"]]
+
+
+def freeze_policy(m: Made) -> None:
+    rows = m.rows()
+    m.points["eval/mean_reward"] = [
+        (s, m.wall(s), -123.42 * m.scale) for s in rows[:: max(1, len(rows) // 12)]
+    ]
+    m.points["eval/success_rate"] = [(s, w, 0.0) for s, w, _ in m.points["eval/mean_reward"]]
+    learn = m.points["train/episode_reward"]
+    m.points["train/episode_reward"] = [
+        (s, w, (-123 + 5 * float(m.rng.normal())) * m.scale) for s, w, _ in learn
+    ]
+
+
+def evaluate_elsewhere(m: Made) -> None:
+    points = m.points["train/episode_reward"]
+    n = len(points)
+    m.points["train/episode_reward"] = [
+        (s, w, m.scale * (100 + 4000 * i / n) * math.exp(float(m.rng.normal(0, 0.05))))
+        for i, (s, w, _) in enumerate(points)
+    ]
+    m.drop("eval/", "debug/", "train/q", "train/actor_loss")
+    rows = m.rows()
+    m.points["eval/mean_reward"] = [
+        (s, m.wall(s), m.scale * (80 + 400 * i / 12)) for i, s in enumerate(rows[:: max(1, len(rows) // 12)])
+    ]
+
+
+def lose_all_at_a_restart(m: Made) -> None:
+    points = m.points["train/episode_reward"]
+    at = points[len(points) // 2][0]
+    m.points["train/episode_reward"] = [
+        (s, w, m.scale * ((100 + 900 * s / at) if s <= at else 60.0) * math.exp(float(m.rng.normal(0, 0.05))))
+        for s, w, _ in points
+    ]
+    m.drop("eval/", "debug/", "train/q", "train/actor_loss")
+    m.points["progress/buffer_size"] = [
+        (s, w, v if s <= at else v - at) for s, w, v in m.points["progress/buffer_size"]
+    ]
+
+
+def leak_memory(m: Made) -> None:
+    m.put("system/rss_mb", lambda p: 2_000 + 60_000 * p + 50 * float(m.rng.normal()))
+
+
+def stand_from_some_step_on(m: Made) -> None:
+    points = m.points["progress/speed_kmh"]
+    n = len(points)
+    m.points["progress/speed_kmh"] = [
+        (s, w, v if i < 0.3 * n else 0.05 * abs(float(m.rng.normal()))) for i, (s, w, v) in enumerate(points)
+    ]
+
+
+def leak_past_a_silent_head(m: Made) -> None:
+    """Two rows are enough: the head's gradient is 0, its encoder's is not."""
+    m.drop("agent/", "gradients/", "debug/actor_q", "train/actor_loss")
+    rows = m.rows()[-2:]
+    for group, norm in (("encoder", 1.0), ("head", 0.0)):
+        tag = f"gradients/actor_{group}_norm_after_clip"
+        m.points[tag] = [(s, m.wall(s), norm) for s in rows]
+
+
 SICK: dict[str, list[Sickness]] = {
-    "state-gradient-leak": [leak, leak_without_probe],
+    "state-gradient-leak": [leak, leak_without_probe, leak_past_a_silent_head],
+    "never-learns": [learn_nothing, meet_no_reward],
+    "policy-frozen": [freeze_policy],
+    "evaluation-gap": [evaluate_elsewhere],
+    "restart-collapse": [lose_all_at_a_restart],
+    "memory-growth": [leak_memory],
     "actor-saturated": [saturate, saturate_unlogged, pin_actions],
     "head-starved": [starve],
     "grad-norm-summed": [sum_norms, sum_norms_under_a_loose_clip],
@@ -742,7 +821,7 @@ SICK: dict[str, list[Sickness]] = {
     "reward-imbalance": [drown, scale_reward],
     "target-clamp-active": [clamp],
     "stale-build": [stale_configuration],
-    "agent-standstill": [stand_still],
+    "agent-standstill": [stand_still, stand_from_some_step_on],
     "gradient-missing": [detach_actor],
     "parameters-frozen": [leave_out_of_optimiser],
     "gradient-measured-late": [measure_late],

@@ -6,6 +6,7 @@ probability ratio.  Where they do not decide, the configuration and the run's na
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -217,5 +218,5 @@ def _stated(config: Mapping[str, object], names: Iterable[str]) -> Algorithm | N
 
 def _word(text: str) -> str | None:
     parts = re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower())
-    joined = [*parts, *(a + b for a, b in zip(parts, parts[1:], strict=False))]
+    joined = [*parts, *(a + b for a, b in itertools.pairwise(parts))]
     return next((_WORDS[p] for p in joined if p in _WORDS), None)

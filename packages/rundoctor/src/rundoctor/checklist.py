@@ -62,7 +62,9 @@ def _all(findings: list[Finding]) -> list[Finding]:
 def _finite(run: Run, found: dict[str, Finding]) -> ChecklistItem:
     bad = found.get("nan-or-inf")
     total = sum(s.count for s in run.series.values())
-    return ChecklistItem("all values are finite", bad is None, bad.evidence[0].text if bad else f"{total:,} values")
+    return ChecklistItem(
+        "all values are finite", bad is None, bad.evidence[0].text if bad else f"{total:,} values"
+    )
 
 
 def _state_path(run: Run) -> ChecklistItem:
@@ -80,8 +82,8 @@ def _gap(run: Run) -> ChecklistItem:
         return ChecklistItem(name, None, "Q(policy) and Q(data) are not both logged")
     late = float(np.median(gap.ratio[-max(2, len(gap.ratio) // 4) :]))
     text = (
-        f"{number(float(gap.policy[-1]))} beside {number(float(gap.data[-1]))}: apart by "
-        f"{number(late)} of Q's scale"
+        f"{number(float(gap.policy[-1]))} beside {number(float(gap.data[-1]))}: apart by {number(late)} of "
+        "Q's scale"
     )
     return ChecklistItem(name, late < 3, text)
 
@@ -129,7 +131,9 @@ def _alerts(run: Run, found: dict[str, Finding]) -> ChecklistItem:
         return ChecklistItem("no alert fired", None, "no alerts are logged")
     fired = [t for t in alerts if float(np.nanmax(np.abs(run.series[t].value))) > 0]
     if not fired and "alert-unreachable" in found:
-        return ChecklistItem("no alert fired", None, f"{len(alerts)} alerts, all silent, which could not fire")
+        return ChecklistItem(
+            "no alert fired", None, f"{len(alerts)} alerts, all silent, which could not fire"
+        )
     return ChecklistItem(
         "no alert fired", not fired, ", ".join(fired) if fired else f"{len(alerts)} alerts, all silent"
     )
@@ -185,4 +189,6 @@ def _complete(run: Run, found: dict[str, Finding]) -> ChecklistItem:
         return ChecklistItem(
             "the run is complete", None if cut is None else False, f"{run.last_step:,} steps; plan not known"
         )
-    return ChecklistItem("the run is complete", cut is None, f"{run.last_step:,} of {planned.value:,.0f} steps")
+    return ChecklistItem(
+        "the run is complete", cut is None, f"{run.last_step:,} of {planned.value:,.0f} steps"
+    )

@@ -163,8 +163,7 @@ def _sentences(reports: Sequence[Report]) -> list[str]:
         if result is not None:
             out.append(
                 f"{r.run.name}: published after 1,000,000 steps on {result.environment}: TD3 paper "
-                f"{result.td3_paper}, "
-                f"Stable-Baselines3 {result.sb3}."
+                f"{result.td3_paper}, Stable-Baselines3 {result.sb3}."
             )
     return out
 
@@ -191,6 +190,5 @@ def _leak_speeds(reports: Sequence[Report]) -> list[str]:
             figures.append(f"{number(float(q.at(np.array([float(common)]))[0]))} ({r.run.name})")
     return [
         f"The leak is in all of {len(leaking)}; what differs between them only sets its speed: at step "
-        f"{common:,} "
-        f"Q(policy) is {', '.join(figures)}."
+        f"{common:,} Q(policy) is {', '.join(figures)}."
     ]

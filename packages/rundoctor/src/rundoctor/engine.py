@@ -34,6 +34,11 @@ def diagnose(run: Run, rules: Sequence[Rule] | None = None) -> Report:
     ruled_out: list[RuledOut] = []
     missing: list[Missing] = []
     for rule in rules:
+        lacking = run.algorithm.lacks(rule.requires)
+        if lacking:
+            reason = f"{run.algorithm.name} does not have {lacking} (known by {run.algorithm.reason})"
+            ruled_out.append(RuledOut(rule.id, rule.title, reason))
+            continue
         absent = [need for need in rule.needs if not run.has(need)]
         if absent:
             tags = tuple(t for need in absent for t in run.tags_of(need))

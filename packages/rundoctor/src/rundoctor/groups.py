@@ -40,14 +40,14 @@ def groups(run: Run) -> list[Group]:
     out = []
     for key in GROUPS:
         gradient = run.get(f"grad_{key}_before", f"grad_{key}")
-        if gradient is not None and len(gradient) >= LEAST and not _not_trained(run, key):
+        if gradient is not None and len(gradient) >= LEAST and not trained_with_the_critic(run, key):
             out.append(
                 Group(key, gradient, _moves(run, key, gradient), _moves(run, key, gradient, late=True))
             )
     return out
 
 
-def _not_trained(run: Run, key: str) -> bool:
+def trained_with_the_critic(run: Run, key: str) -> bool:
     """An encoder that the actor shares with the critic is the critic's to train."""
     rate = run.get(f"lr_{key}")
     return key == "actor_encoder" and (

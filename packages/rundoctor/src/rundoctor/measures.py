@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -71,24 +73,157 @@ def q_gap(run: Run) -> QGap | None:
     return QGap(step, p, q, scale, policy.tag, data.tag, run.policy_q_is_loss)
 
 
-def return_scale(run: Run) -> float | None:
-    """Size of the largest plausible value that the episodes support.
+_ACTION = re.compile(
+    r"(^|[/_ .])(actions?[_/ .]?(\d+|x|y|mean)|a\d|((ego|mean|avg|vehicle|control)_)?"
+    r"(steer(ing)?(_?angle)?|throttle|accel(eration)?|gas|brake))([_/ .]?(mean|avg|value|cmd))?$",
+    re.I,
+)
+_NOT_ACTION = re.compile(r"std|noise|loss|reward|penalty|grad|count|entropy|target|max|min", re.I)
+
+
+def action_columns(run: Run) -> list[Series]:
+    """Series that are components of the action by their names, under whatever prefix, within [-1, 1]."""
+    out = []
+    for tag, s in run.series.items():
+        finite = s.finite
+        named = _ACTION.search(tag) is not None and _NOT_ACTION.search(tag) is None
+        if named and len(finite) and float(np.abs(finite.value).max()) <= 1.0 + 1e-4:
+            out.append(finite)
+    return out
+
+
+CLIPPED_REWARD = 10.0
+"""Largest reward after normalisation: VecNormalize and its likes clip there."""
+MOST_ENTROPY = 7.0
+"""Entropy of a step's action where it is not logged: ten dimensions, each uniform over [-1, 1]."""
+
+
+@dataclass(frozen=True)
+class Support:
+    """The largest |Q| that what the run earned can account for."""
+
+    value: float
+    text: str
+    """How the value comes about, for people."""
+    sure: bool
+    """False where training may have seen other rewards than those that the returns add up."""
+
+
+def value_support(run: Run) -> Support | None:
+    """The largest plausible |Q|, from returns, rewards and, for SAC, the entropy bonus.
 
     With returns R over L steps, a discounted value cannot be far above max |R| when rewards keep
     their sign, nor above max |R / L| / (1 - gamma) when episodes go on; the larger is taken.
+    r_max / (1 - gamma) bounds it as well where rewards are logged.
+
+    Returns are those of the environment.  Where no reward of the replay is logged, training may have
+    seen normalised or scaled ones, so the support is then no surer than "up to 10 a step".
     """
-    returns = run.get("episode_return")
-    if returns is None or returns.lowest is None or returns.highest is None:
-        return None
-    most = max(abs(returns.lowest.value), abs(returns.highest.value))
-    lengths = run.get("episode_length")
     gamma = run.gamma.value if run.gamma else 0.99
-    if lengths is not None and len(lengths) and gamma < 1:
-        per_step = np.abs(returns.value) / np.maximum(lengths.at(returns.step), 1)
-        per_step = per_step[np.isfinite(per_step)]
-        if len(per_step):
-            most = max(most, float(per_step.max()) / (1 - gamma))
+    horizon = 1 / (1 - gamma) if gamma < 1 else 1e3
+    options: list[tuple[float, str]] = []
+    earned = _earned(run, horizon)
+    if earned is not None:
+        options.append((earned, f"the episodes' returns account for |Q| up to about {number(earned)}"))
+    limit = run.q_limit
+    if limit is not None:
+        options.append((limit[0], f"r_max/(1-gamma) = {limit[1]}"))
+    if not options:
+        return None
+    value, text = min(options)
+    rewards_known = limit is not None or run.get("reward_mean", "reward_std") is not None
+    if run.algorithm.entropy:
+        bonus = _entropy_bonus(run) * horizon
+        value, text = value + bonus, f"{text}, and the entropy bonus for {number(bonus)} more"
+    return Support(value, text, rewards_known)
+
+
+def _earned(run: Run, horizon: float) -> float | None:
+    most = 0.0
+    for returns, lengths in (
+        (run.get("episode_return"), run.get("episode_length")),
+        (run.get("eval_return"), run.get("eval_length")),
+    ):
+        if returns is None or returns.lowest is None or returns.highest is None:
+            continue
+        most = max(most, abs(returns.lowest.value), abs(returns.highest.value))
+        if lengths is not None and len(lengths):
+            per_step = np.abs(returns.value) / np.maximum(lengths.at(returns.step), 1)
+            per_step = per_step[np.isfinite(per_step)]
+            if len(per_step):
+                most = max(most, float(per_step.max()) * horizon)
     return most or None
+
+
+def _entropy_bonus(run: Run) -> float:
+    """Largest entropy bonus of one step: the entropy coefficient times the entropy."""
+    coefficient, entropy = 1.0, MOST_ENTROPY
+    for tag, s in run.series.items():
+        name = tag.rsplit("/", 1)[-1].lower().replace(" ", "_")
+        finite = s.finite
+        if not len(finite):
+            continue
+        if name in ("alpha", "ent_coef", "alpha_value", "value") and (name != "value" or "alpha" in tag):
+            coefficient = float(np.abs(finite.value).max())
+        elif name in ("log_pis_mean", "log_pi_mean", "logpi", "entropy", "actor_entropy"):
+            entropy = max(1.0, float(np.abs(finite.value).max()))
+    return coefficient * entropy
+
+
+@dataclass(frozen=True)
+class Restart:
+    """A moment at which the training process began anew."""
+
+    step: int
+    """The last step that is known to come before it."""
+    after: int
+    """The first step that is known to come after it."""
+    tag: str
+    text: str
+    """How it is known."""
+
+
+_CREATED = re.compile(r"tfevents\.(\d{9,11})(?:\.|$)")
+
+
+def restarts(run: Run) -> list[Restart]:
+    """Restarts of the process, by step: steps that jump back, further event files, lost counters."""
+    found = [
+        Restart(after - 1, after, "step", f"steps jump back from {before:,} to {after:,}")
+        for before, after in run.resumed_at
+    ]
+    step, wall = run.timeline
+    for created, name in _files_by_creation(run)[1:]:
+        before = step[np.isfinite(wall) & (wall < created)]
+        if len(before) and len(before) < len(step):
+            last = int(before.max())
+            after = int(step[step > last][0]) if (step > last).any() else last + 1
+            found.append(Restart(last, after, "files", f"the event file {name} begins there"))
+    for name in ("updates", "buffer_size"):
+        s = run.get(name)
+        if s is None or s.axis != "step" or len(s) < 4:
+            continue
+        for i in np.flatnonzero(s.value[1:] < 0.5 * s.value[:-1]):
+            text = f"{s.tag} falls from {number(float(s.value[i]))} to {number(float(s.value[i + 1]))}"
+            found.append(Restart(int(s.step[i]), int(s.step[i + 1]), s.tag, text))
+    found.sort(key=lambda r: r.step)
+    near = 2 * run.row_interval if math.isfinite(run.row_interval) else 0.0
+    kept: list[Restart] = []
+    for restart in found:
+        if not kept or restart.step - kept[-1].step > near:
+            kept.append(restart)
+    return kept
+
+
+def _files_by_creation(run: Run) -> list[tuple[float, str]]:
+    """(second of creation, name) of the run's event files that name it, in order."""
+    out = []
+    for file in run.files:
+        name = Path(str(file.get("path", ""))).name
+        found = _CREATED.search(name)
+        if found is not None and file.get("points"):
+            out.append((float(found.group(1)), name))
+    return sorted(out)
 
 
 def growth(series: Series) -> tuple[float, float]:
@@ -120,8 +255,8 @@ def ends(series: Series, what: str = "") -> Evidence:
     """First and last value of a series in one line."""
     name = what or series.tag
     text = (
-        f"{name}: {number(series.first.value)} at step {series.first.step:,}, "
-        f"{number(series.last.value)} at step {series.last.step:,}"
+        f"{name}: {number(series.first.value)} at step {series.first.step:,}, {number(series.last.value)} at "
+        f"step {series.last.step:,}"
     )
     return Evidence(series.tag, series.last.step, series.last.value, text)
 

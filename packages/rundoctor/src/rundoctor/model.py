@@ -29,7 +29,7 @@ __all__ = [
     "CRITICAL",
     "INFO",
     "WARNING",
-    "Check",
+    "ChecklistItem",
     "Clear",
     "Evidence",
     "Finding",

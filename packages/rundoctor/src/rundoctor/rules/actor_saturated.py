@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
-from ..measures import first_crossing
-from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
+from ..algorithm import ACTOR_THROUGH_Q
+from ..measures import action_columns, first_crossing
+from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Severity, Skipped, number
 from ..run import Run
+from ..series import Series
+from .never_learns import learned
 
 # Share of |action| > 0.99.  Bang-bang optimal policies reach 0.6 .. 0.8 and still learn; from
 # 0.95 on fewer than one sample in twenty carries a usable gradient.
@@ -16,17 +21,21 @@ SATURATED = 0.95
 PINNED_MEAN, PINNED_STD = 0.9, 0.05
 # tanh' at |a| = 0.99 is 0.02 and falls off twice as fast as the exponential of the pre-activation.
 VANISHED = 1e-3
+LEAST = 10
+"""Rows of a column before it is judged."""
+AT_LIMIT = 0.01
+_PEDAL = re.compile(r"throttle|accel|gas|brake", re.I)
 
 CAUSE = (
-    "The pre-activation of the actor's last layer has left tanh's range: every action is at a limit, "
-    "tanh's derivative is 0, and no gradient reaches the head any more. Large rewards, high rates and "
-    "unnormalised features drive it there within some hundred updates; it happens with and without a "
-    "gradient leak and does not heal by itself."
+    "The pre-activation of the actor's last layer has left tanh's range: every action is at a limit, tanh's "
+    "derivative is 0, and no gradient reaches the head any more. Large rewards, high rates and unnormalised "
+    "features drive it there within some hundred updates; it happens with and without a gradient leak and "
+    "does not heal by itself."
 )
 FIX = (
-    "Penalise the mean square of the pre-tanh activation (weight 0.01), train the critic alone for the first "
-    "500 updates, start the actor's last layer small, bound the features (LayerNorm and tanh), keep |reward| "
-    "about 1, and take an actor rate near 1e-4. Log the share of |action| > 0.99."
+    "Penalise the mean square of the pre-tanh activation (weight 0.01), train the critic alone for the "
+    "first 500 updates, start the actor's last layer small, bound the features (LayerNorm and tanh), keep "
+    "|reward| about 1, and take an actor rate near 1e-4. Log the share of |action| > 0.99."
 )
 HOW = (
     "Log the share of |action| > 0.99 (agent/saturation) and mean and spread of each action of the policy "
@@ -41,13 +50,22 @@ def check(run: Run) -> Outcome:
     pinned = _pinned(run)
     if isinstance(pinned, Finding):
         return pinned
+    columns = _columns(run)
+    if isinstance(columns, Finding):
+        return columns
     inferred = _inferred(run)
     if inferred is not None:
         return inferred
-    return pinned or Skipped(
-        "neither actions nor the gradient of the actor's head are logged",
-        ("agent/saturation", "agent/action_steer_mean", "gradients/actor_mlp_norm"),
-        HOW,
+    if ACTOR_THROUGH_Q not in run.algorithm.has:
+        return columns or Clear(f"{run.algorithm.name} has no actor that is trained through Q")
+    return (
+        pinned
+        or columns
+        or Skipped(
+            "neither actions nor the gradient of the actor's head are logged",
+            ("agent/saturation", "agent/action_steer_mean", "gradients/actor_mlp_norm"),
+            HOW,
+        )
     )
 
 
@@ -66,8 +84,8 @@ def _direct(run: Run) -> Outcome | None:
             share.tag,
             share.last.step,
             share.last.value,
-            f"{level:.0%} of the policy's actions lie beyond 0.99 in size, "
-            f"from step {onset or share.first.step:,} on",
+            f"{level:.0%} of the policy's actions lie beyond 0.99 in size, from step "
+            f"{onset or share.first.step:,} on",
         )
     ]
     pre = run.get("pre_tanh")
@@ -77,8 +95,8 @@ def _direct(run: Run) -> Outcome | None:
                 pre.tag,
                 pre.last.step,
                 pre.last.value,
-                f"mean |pre-tanh| {number(pre.first.value)} -> {number(pre.last.value)}; "
-                f"tanh' there is {1 - np.tanh(pre.last.value) ** 2:.1e}",
+                f"mean |pre-tanh| {number(pre.first.value)} -> {number(pre.last.value)}; tanh' there is "
+                f"{1 - np.tanh(pre.last.value) ** 2:.1e}",
             )
         )
     head = run.get("grad_actor_head")
@@ -113,6 +131,61 @@ def _pinned(run: Run) -> Outcome | None:
         for m, _ in pinned
     ]
     return _finding(CRITICAL, evidence, 0.85, onset, tuple(m.tag for m, _ in pinned))
+
+
+def _columns(run: Run) -> Outcome | None:
+    """From columns such as Steer or Brake, whose limits are 1 and -1, or 0 where they are never negative."""
+    columns = [s for s in action_columns(run) if len(s) >= LEAST]
+    if not columns:
+        return None
+    pinned = {s.tag: at for s in columns if (at := _pinned_from(s)) is not None}
+    figures = ", ".join(f"{s.tag} {number(s.tail(0.25, 2).median())}" for s in columns)
+    # Full throttle and no brake may be right; a steering wheel at its limit never is.
+    free = [s for s in columns if _PEDAL.search(s.tag) is None]
+    steered = bool(free) and all(s.tag in pinned for s in free)
+    returns = run.get("episode_return")
+    idle = len(pinned) == len(columns) > 1 and returns is not None and not learned(returns)
+    if not steered and not idle:
+        return Clear(f"the actions are not all at their limits: {figures}")
+    late = [s for s in columns if s.tag in pinned]
+    onset = max(int(s.step[pinned[s.tag]]) for s in late)
+    evidence = [
+        Evidence(
+            s.tag,
+            s.last.step,
+            s.last.value,
+            f"{s.tag} is {number(float(s.value[-1]))}, at its limit, on every row from step "
+            f"{int(s.step[pinned[s.tag]]):,} on",
+        )
+        for s in sorted(late, key=lambda s: -abs(s.last.value))
+    ]
+    if returns is not None and len(returns) >= LEAST:
+        head, tail = returns.head(0.25).median(), returns.tail(0.25).median()
+        evidence.append(
+            Evidence(
+                returns.tag,
+                returns.last.step,
+                tail,
+                f"{returns.tag} goes from {number(head)} to {number(tail)} (first and last quarter)",
+            )
+        )
+    return _finding(CRITICAL, evidence, 0.9, onset, tuple(s.tag for s in late))
+
+
+def _pinned_from(s: Series) -> int | None:
+    """Index from which on a component of the action stays at one limit; None when it does not."""
+    late = s.value[-max(LEAST // 2, round(0.25 * len(s))) :]
+    at = float(np.median(late))
+    low = 0.0 if float(s.value.min()) >= 0 else -1.0
+    if min(abs(at - 1.0), abs(at - low), abs(at + 1.0)) > AT_LIMIT:
+        return None
+    near = np.abs(s.value - at) <= AT_LIMIT
+    if near[-len(late) :].mean() < SATURATED:
+        return None
+    away = np.flatnonzero(~near)
+    # one stray row does not begin it anew
+    k = max(1, round((1 - SATURATED) * len(s)))
+    return int(away[-min(k, len(away))]) + 1 if len(away) else 0
 
 
 def _inferred(run: Run) -> Outcome | None:
@@ -159,8 +232,8 @@ def _inferred(run: Run) -> Outcome | None:
                     weights.tag,
                     weights.last.step,
                     weights.last.value,
-                    f"the head's weights stand still: mean {weights.last.value:.6g} "
-                    f"over the last {len(still)} rows",
+                    f"the head's weights stand still: mean {weights.last.value:.6g} over the last "
+                    f"{len(still)} rows",
                 )
             )
     sure = 0.8 if dead > 0.3 or late < VANISHED**2 else 0.65
@@ -178,7 +251,7 @@ def _head_moves(run: Run) -> bool:
 
 
 def _finding(
-    severity: object,
+    severity: Severity,
     evidence: list[Evidence],
     confidence: float,
     onset: int | None,
@@ -187,7 +260,7 @@ def _finding(
 ) -> Finding:
     return Finding(
         "actor-saturated",
-        severity,  # type: ignore[arg-type]
+        severity,
         "The actor is saturated" + (" (inferred: actions were not logged)" if inferred else ""),
         evidence,
         CAUSE,
@@ -208,7 +281,15 @@ RULE = Rule(
     ),
     check=check,
     how=HOW,
-    explains=("head-starved", "reward-degrading", "episode-collapse", "parameters-frozen"),
+    explains=(
+        "head-starved",
+        "reward-degrading",
+        "episode-collapse",
+        "parameters-frozen",
+        "policy-frozen",
+        "agent-standstill",
+        "never-learns",
+    ),
     order=5,
     decisive=True,
 )

@@ -2,36 +2,113 @@
 
 from __future__ import annotations
 
-import numpy as np
+import re
 
-from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
+import numpy as np
+import numpy.typing as npt
+
+from ..measures import action_columns
+from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Severity, Skipped, number
 from ..run import Run
+from ..series import Series
+from ..stats import Floats, median
 
 STILL = 1e-3
-"""km/h; a car at rest on CARLA's physics still reads a few thousandths."""
+"""Speed of a car that is blocked; at rest on CARLA's physics it still reads a few thousandths of km/h."""
 ROWS, SHARE = 5, 0.1
+LATE = 0.25
+"""Share of the rows, counted from the end, in which a policy that has learned to stand does so."""
+CRAWL, OF_USUAL = 0.5, 0.1
+"""Speeds below which a car goes nowhere: in km/h or m/s, and as a share of what it drove before."""
+NORMALISED, CRAWL_NORMALISED = 2.0, 0.02
+"""Where no speed is ever above the first, it may be a share of a top speed; then the second holds."""
+
+_SPEED = re.compile(r"(^|[/_ .])(speed|velocity)([/_ .]?(kmh|km_h|kph|mps|ms|m_s|mean|avg|average))?$", re.I)
+_NOT_SPEED = re.compile(
+    r"limit|target|max|min|std|error|reward|penalty|relative|angular|steps|frames|fps|train|time|learning|eval",
+    re.I,
+)
 
 
 def check(run: Run) -> Outcome:
-    speed = run.get("speed")
-    assert speed is not None
+    speed = _speed(run)
+    if speed is None:
+        return Skipped("no speed is logged", ("progress/speed_kmh",), "Log the speed of the car.")
     if len(speed) < 2 * ROWS:
         return Skipped(f"only {len(speed)} rows of {speed.tag}", (speed.tag,))
-    still = np.abs(speed.value) < STILL
-    start, length = _longest(still)
-    if length < max(ROWS, SHARE * len(speed)):
-        return Clear(
-            f"{speed.tag}: median {number(speed.median())}, at rest on {still.mean():.0%} of the rows"
-        )
+    size = np.abs(speed.value)
+    start, length = _longest(size < STILL)
+    if length >= max(ROWS, SHARE * len(speed)) and start + length < len(speed):
+        return _blocked(run, speed, start, length)
+    crawling = _crawls(size)
+    if crawling is not None:
+        return _stands(run, speed, crawling)
+    if length >= max(ROWS, SHARE * len(speed)):
+        return _blocked(run, speed, start, length)
+    return Clear(
+        f"{speed.tag}: median {number(speed.median())}, at rest on {(size < STILL).mean():.0%} of the rows"
+    )
+
+
+def _speed(run: Run) -> Series | None:
+    known = run.get("speed")
+    if known is not None:
+        return known
+    for tag, s in run.series.items():
+        if _SPEED.search(tag) and not _NOT_SPEED.search(tag) and len(s.finite):
+            return s.finite
+    return None
+
+
+def _crawls(size: Floats) -> int | None:
+    """Index from which on the car hardly moves any more; None when it does at the end."""
+    late = median(size[-max(ROWS, round(LATE * len(size))) :])
+    usual = float(np.percentile(size, 95))
+    limit = CRAWL if float(size.max()) > NORMALISED else CRAWL_NORMALISED
+    limit = max(STILL, min(limit, OF_USUAL * usual)) if usual > limit else limit
+    if late >= limit:
+        return None
+    k = max(3, len(size) // 20)
+    moving = [i for i in range(len(size)) if median(size[max(0, i - k) : i + 1]) >= limit]
+    return min(moving[-1] + 1, len(size) - 1) if moving else 0
+
+
+def _stands(run: Run, speed: Series, start: int) -> Finding:
+    first = int(speed.step[start])
+    late = np.abs(speed.value[start:])
+    before = np.abs(speed.value[:start])
+    text = f"{speed.tag} is {number(median(late))} in the median from step {first:,} to the end"
+    if len(before) >= ROWS:
+        text += f"; before, it was {number(median(before))}"
+    evidence = [Evidence(speed.tag, speed.last.step, speed.last.value, text)]
+    for s in action_columns(run):
+        level = s.tail(LATE, 2).median()
+        if re.search(r"throttle|accel|gas|brake", s.tag, re.I):
+            evidence.append(Evidence(s.tag, s.last.step, level, f"{s.tag} is {number(level)} meanwhile"))
+    severity: Severity = CRITICAL if len(late) >= 0.5 * len(speed) else WARNING
+    return Finding(
+        "agent-standstill",
+        severity,
+        "The car stands still" if not start else f"The car stands still from step {first:,} on",
+        evidence,
+        "The policy has learned to stand: every move risks a penalty (collision, lane, comfort), and "
+        "standing costs nothing. Or it cannot drive off: throttle and brake are applied at once, the action "
+        "is mapped to the wrong control, or the hand brake or a red light holds the car.",
+        "Drive a few seconds with a fixed throttle of 0.5 in the same environment. If the car stands, "
+        "correct how the action is applied. If it drives, make standing cost something: a small penalty for "
+        "each step, an end of the episode after some seconds at rest, and progress as the largest reward "
+        "term.",
+        0.85,
+        onset=first if start else None,
+        plots=((speed.tag,),),
+    )
+
+
+def _blocked(run: Run, speed: Series, start: int, length: int) -> Finding:
+    """Exactly 0 for a stretch: something other than the policy holds the car."""
     first, last = int(speed.step[start]), int(speed.step[start + length - 1])
-    evidence = [
-        Evidence(
-            speed.tag,
-            first,
-            float(speed.value[start]),
-            f"{speed.tag} is 0 on {length} rows in a row, steps {first:,} to {last:,}",
-        )
-    ]
+    text = f"{speed.tag} is 0 on {length} rows in a row, steps {first:,} to {last:,}"
+    evidence = [Evidence(speed.tag, first, float(speed.value[start]), text)]
     cause = "The car is blocked, has no throttle, or its physics is not simulated."
     fix = "Look at the actions, at the vehicle's state and at whether its actor still exists."
     evaluation = run.get("eval_return", "eval_length")
@@ -40,22 +117,16 @@ def check(run: Run) -> Outcome:
         before = evaluation.step[(evaluation.step <= first) & (evaluation.step >= first - 2 * row)]
         if len(before):
             at = int(before[-1])
-            evidence.append(
-                Evidence(
-                    evaluation.tag,
-                    at,
-                    float(evaluation.value[evaluation.step == at][-1]),
-                    f"it begins right after the evaluation at step {at:,}",
-                )
-            )
+            value = float(evaluation.value[evaluation.step == at][-1])
+            text = f"it begins right after the evaluation at step {at:,}"
+            evidence.append(Evidence(evaluation.tag, at, value, text))
             cause = (
                 "The evaluation disturbed the training environment: it shares its world, its Traffic "
-                "Manager or its "
-                "ego vehicle, and left the training car unable to move."
+                "Manager or its ego vehicle, and left the training car unable to move."
             )
             fix = (
-                "Evaluate in an environment of its own (own simulator, own Traffic Manager port), or "
-                "reset after it."
+                "Evaluate in an environment of its own (own simulator, own Traffic Manager port), or reset "
+                "the training environment after every evaluation."
             )
     lengths = run.get("episode_length")
     if lengths is not None and lengths.highest is not None and lengths.highest.value >= last - first:
@@ -65,7 +136,7 @@ def check(run: Run) -> Outcome:
                 lengths.highest.step,
                 lengths.highest.value,
                 f"one episode of {number(lengths.highest.value)} steps passed like that, and the replay "
-                "holds it",
+                "buffer holds it",
             )
         )
     return Finding(
@@ -81,7 +152,7 @@ def check(run: Run) -> Outcome:
     )
 
 
-def _longest(mask: np.ndarray) -> tuple[int, int]:
+def _longest(mask: npt.NDArray[np.bool_]) -> tuple[int, int]:
     """Start and length of the longest run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(int)))
     if not len(edges):
@@ -94,9 +165,11 @@ def _longest(mask: np.ndarray) -> tuple[int, int]:
 RULE = Rule(
     id="agent-standstill",
     title="Car at rest",
-    statement="A car that is driven moves; an exact 0 on many rows in a row is none of the policy's doing.",
+    statement=(
+        "A car that is driven moves. A speed of exactly 0 on many rows in a row means that something holds "
+        "the car. A speed near 0 to the end of the run means that the policy stands, or cannot drive off."
+    ),
     check=check,
-    needs=("speed",),
-    how="Log the speed (progress/speed_kmh).",
+    explains=("never-learns", "policy-frozen", "single-cause-termination"),
     order=21,
 )

@@ -104,8 +104,7 @@ def _bounded_norms(run: Run) -> list[Evidence]:
                     s.highest.step,
                     s.highest.value,
                     f"{s.tag} never exceeds {number(s.highest.value)}: after a clip at {c.limit:g} it "
-                    "cannot, so no "
-                    "threshold above that ever fires",
+                    "cannot, so no threshold above that ever fires",
                 )
             )
     return out
@@ -133,13 +132,11 @@ def _finding(evidence: list[Evidence], confidence: float) -> Finding:
         WARNING,
         "The alerts could not fire",
         evidence,
-        "The alerts watch a quantity that is bounded (gradient norms after the clip) with thresholds "
-        "above the "
-        "bound, or watch the wrong quantity. Zero alerts is then no sign of health.",
-        "Derive thresholds from what bounds the quantity: norms BEFORE the clip against a multiple of "
-        "the limit, "
-        "|Q| against r_max/(1-gamma), Q(policy)/Q(data) against 3 and 10. Test that each alert fires on "
-        "its fault.",
+        "The alerts watch a quantity that is bounded (gradient norms after the clip) with thresholds above "
+        "the bound, or watch the wrong quantity. Zero alerts is then no sign of health.",
+        "Derive thresholds from what bounds the quantity: norms BEFORE the clip against a multiple of the "
+        "limit, |Q| against r_max/(1-gamma), Q(policy)/Q(data) against 3 and 10. Test that each alert fires "
+        "on its fault.",
         confidence,
         plots=(tuple(dict.fromkeys(e.tag for e in evidence if e.tag.startswith("alerts/"))),),
     )
@@ -150,8 +147,8 @@ RULE = Rule(
     title="Alerts that cannot fire",
     statement=(
         "A norm after a clip at c is at most c (a sum over n tensors at most c*sqrt(n)). An alert whose "
-        "threshold lies "
-        "above that never fires; alerts that stay silent while training fails watch the wrong thing."
+        "threshold lies above that never fires; alerts that stay silent while training fails watch the "
+        "wrong thing."
     ),
     check=check,
     order=34,

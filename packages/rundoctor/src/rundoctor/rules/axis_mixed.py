@@ -23,9 +23,8 @@ def check(run: Run) -> Outcome:
                 float(widest.last.value),
                 f"{len(episode)} series ({', '.join(sorted(s.tag for s in episode)[:4])}"
                 + (", ..." if len(episode) > 4 else "")
-                + f") are indexed by episode and end at {widest.last.step:,}; the run made "
-                f"{run.last_step:,} steps "
-                f"in {run.episodes or widest.last.step:,} episodes",
+                + f") are indexed by episode and end at {widest.last.step:,}; the run made {run.last_step:,} "
+                f"steps in {run.episodes or widest.last.step:,} episodes",
             )
         )
         lengths = run.get("episode_length")
@@ -57,8 +56,7 @@ def check(run: Run) -> Outcome:
         "Series are logged on different x-axes",
         evidence,
         "Some scalars are written with the episode number (or another counter) as their step. Read as "
-        "environment "
-        "steps they make the run look far shorter than it was.",
+        "environment steps they make the run look far shorter than it was.",
         "Write every scalar with the environment step; this report has told the axes apart.",
         0.95 if len(evidence) > 1 else 0.8,
     )
@@ -69,8 +67,7 @@ RULE = Rule(
     title="Mixed x-axes",
     statement=(
         "At one moment of wall time every series on the step axis stands at the same step. A series that "
-        "does not, "
-        "and counts up by one, is indexed by episode."
+        "does not, and counts up by one, is indexed by episode."
     ),
     check=check,
     order=29,

@@ -42,15 +42,12 @@ def check(run: Run) -> Outcome:
         severity,
         f"The {names}'s gradient clip is active on every update",
         evidence,
-        "The gradient before the clip is above the limit all the time, so the clip sets the length of "
-        "every step and "
-        "its largest part, mostly the encoder, takes the whole budget. For the critic this is common in "
-        "correct runs "
-        "and by itself harmless under Adam; for the actor it starves the head.",
+        "The gradient before the clip is above the limit all the time, so the clip sets the length of every "
+        "step and its largest part, mostly the encoder, takes the whole budget. For the critic this is "
+        "common in correct runs and by itself harmless under Adam; for the actor it starves the head.",
         "Log norms before the clip and the clip ratio. Reduce what makes the gradient large (reward scale, "
-        "unbounded features); clip encoder and head separately if the head gets nothing. Do not raise "
-        "the limit to "
-        "make the figure look good.",
+        "unbounded features); clip encoder and head separately if the head gets nothing. Do not raise the "
+        "limit to make the figure look good.",
         0.85,
         plots=tuple(tuple(dict.fromkeys(e.tag for e in evidence if c in e.tag)) for c in who),
     )
@@ -127,9 +124,8 @@ RULE = Rule(
     id="clip-always-active",
     title="Permanently active clip",
     statement=(
-        "A gradient is proportional to its loss's scale. A norm that stays at its limit, or in the "
-        "narrow band that "
-        "summing gives, while the loss varies by orders of magnitude is set by the clip."
+        "A gradient is proportional to its loss's scale. A norm that stays at its limit, or in the narrow "
+        "band that summing gives, while the loss varies by orders of magnitude is set by the clip."
     ),
     check=check,
     order=32,

@@ -18,8 +18,8 @@ def check(run: Run) -> Outcome:
         return Skipped(
             "no gradient norms after the clip with a known limit",
             ("gradients/actor_encoder_norm_after_clip", "gradients/critic_encoder_norm_after_clip"),
-            "Log L2 norms after the clip; state the limits with --assume actor_clip_norm=1 "
-            "--assume critic_clip_norm=10.",
+            "Log L2 norms after the clip; state the limits with --assume actor_clip_norm=1 --assume "
+            "critic_clip_norm=10.",
         )
     evidence: list[Evidence] = []
     certain = False
@@ -43,14 +43,13 @@ def check(run: Run) -> Outcome:
         CRITICAL if certain else WARNING,
         "The gradient clip did not hold",
         evidence,
-        "The clip is missing, comes after the optimiser's step, is followed by another backward pass, "
-        "or leaves a group of parameters out."
+        "The clip is missing, comes after the optimiser's step, is followed by another backward pass, or "
+        "leaves a group of parameters out."
         if certain
         else "Either no clip acts on these gradients (or not on this group), or the figure was taken "
         "before the clip.",
-        "Call clip_grad_norm_ once, after backward and before step, on every parameter of that "
-        "optimiser: encoder "
-        "and head. Log the norm after it and stop training when it exceeds the limit.",
+        "Call clip_grad_norm_ once, after backward and before step, on every parameter of that optimiser: "
+        "encoder and head. Log the norm after it and stop training when it exceeds the limit.",
         0.95 if certain else 0.65,
         onset=onset,
         plots=tuple((t,) for t in tags),
@@ -69,9 +68,8 @@ def _violation(c: Clip) -> tuple[int, str, Series, float, bool] | None:
         worst = max((s for s in (c.encoder, c.head) if s is not None), key=lambda s: float(s.value.max()))
         text = (
             f"the {c.who}'s norm after the clip is {number(float(joint[i]))} at step {int(step[i]):,}, "
-            f"{times(float(joint[i]) / c.limit)} the limit {c.limit:g}, above it on {above.mean():.0%} "
-            "of the rows; "
-            f"{worst.tag} carries it"
+            f"{times(float(joint[i]) / c.limit)} the limit {c.limit:g}, above it on {above.mean():.0%} of "
+            f"the rows; {worst.tag} carries it"
         )
         return int(step[int(np.argmax(above))]), text, worst, float(joint[i]), True
     most = c.limit * math.sqrt(MOST_TENSORS)
@@ -97,9 +95,8 @@ def _held(c: Clip) -> str:
     if top <= c.limit * HOLDS:
         return f"the {c.who}'s clip held: {s.tag} never exceeds {number(top)} (limit {c.limit:g})"
     return (
-        f"the {c.who}'s clip held: {s.tag} reaches {number(top)}, within what sums of clipped tensors' "
-        "norms can be "
-        f"(c*sqrt(n) = {number(c.limit * math.sqrt(MOST_TENSORS))} for n = {MOST_TENSORS})"
+        f"the {c.who}'s clip held: {s.tag} reaches {number(top)}, within what sums of clipped tensors' norms "
+        f"can be (c*sqrt(n) = {number(c.limit * math.sqrt(MOST_TENSORS))} for n = {MOST_TENSORS})"
     )
 
 
@@ -108,8 +105,7 @@ RULE = Rule(
     title="Gradient clip that did not hold",
     statement=(
         "After clipping at c the joint L2 norm is at most c, and a sum of n tensors' norms at most "
-        "c*sqrt(n). Only "
-        "figures above that say that the clip failed."
+        "c*sqrt(n). Only figures above that say that the clip failed."
     ),
     check=check,
     explains=("clip-always-active",),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
-from ..measures import first_crossing, return_scale
+from ..measures import CLIPPED_REWARD, first_crossing, value_support
 from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
 from ..run import Run
 from ..series import Series
@@ -17,6 +18,16 @@ GROWN = 10.0
 GROWN_FROM_START = 100.0
 """Where the first quarter is the best one, Q starting from 0 explains a decade or more by itself."""
 FAR = 1000.0
+"""Growth beyond which no unlucky choice of rates explains it."""
+
+
+@dataclass(frozen=True)
+class _Excuse:
+    """What else may have made the error grow."""
+
+    factor: float
+    """Times by which the values grew that the critic estimates."""
+    text: str
 
 
 def check(run: Run) -> Outcome:
@@ -29,13 +40,12 @@ def check(run: Run) -> Outcome:
         return Skipped(
             f"only {len(loss)} points of {loss.tag}", (loss.tag,), "Let the run log at least 8 rows."
         )
-    power = 1.0 if loss.tag.endswith("td_error_q1") or "td_error" in loss.tag else 2.0
+    power = 1.0 if "td_error" in loss.tag else 2.0
     quarters = [median(np.abs(p)) for p in parts(loss.value, 4)]
     best = int(np.argmin(quarters[:3]))
-    late = quarters[3]
-    growth = late / max(quarters[best], 1e-30)
-    explained = _explained(run, best) ** power
-    rest = growth / explained
+    growth = quarters[3] / max(quarters[best], 1e-30)
+    excuse = _excuse(run, best)
+    rest = growth / excuse.factor**power
     second_half = loss.tail(0.5, 4)
     rising = trend(second_half.step, np.log(np.maximum(np.abs(second_half.value), 1e-30)))
     beyond = _beyond_all_value(run, loss, power)
@@ -45,114 +55,118 @@ def check(run: Run) -> Outcome:
         or (rest >= GROWN_FROM_START and rising.tau > 0.3)
         or (beyond is not None and growth > 1)
     )
+    listing = f"{loss.tag}: medians of the run's quarters {', '.join(number(q) for q in quarters)}"
     if not diverges:
-        return Clear(
-            f"{loss.tag}: medians of the quarters {', '.join(number(q) for q in quarters)}"
-            + (f"; returns that grew explain a factor {number(explained)}" if explained > 1.5 else "")
-        )
+        return Clear(listing + (f"; {excuse.text}" if excuse.factor > 1.5 else ""))
     onset = first_crossing(loss.step, np.abs(loss.value) > math.sqrt(GROWN) * quarters[best])
-    evidence = [
-        Evidence(
-            loss.tag,
-            loss.last.step,
-            loss.last.value,
-            f"{loss.tag}: medians of the run's quarters {', '.join(number(q) for q in quarters)}; the "
-            "last is "
-            f"{times(growth)} the best",
-        )
-    ]
-    if loss.highest is not None and loss.highest.value > 3 * late:
+    text = f"{listing}; the last is {times(growth)} the best"
+    evidence = [Evidence(loss.tag, loss.last.step, loss.last.value, text)]
+    if loss.highest is not None and loss.highest.value > 3 * quarters[3]:
         evidence.append(
             Evidence(loss.tag, loss.highest.step, loss.highest.value, f"peak {number(loss.highest.value)}")
         )
-    returns = run.get("episode_return")
-    if returns is not None:
-        r = [median(p) for p in parts(returns.value, 4)]
-        evidence.append(
-            Evidence(
-                returns.tag,
-                returns.last.step,
-                r[3],
-                f"the returns do not explain it: medians of the quarters {', '.join(number(x) for x in r)}",
-            )
-        )
+    evidence += _beside(run)
     if beyond is not None:
         evidence.append(beyond)
     q = run.get("q1_mean")
-    if q is not None and q.lowest is not None and q.highest is not None:
-        evidence.append(
-            Evidence(
-                q.tag,
-                q.highest.step,
-                q.highest.value,
-                f"Q(data) ranges over {number(q.lowest.value)} .. {number(q.highest.value)}",
-            )
-        )
     tags = (loss.tag,) if q is None else (loss.tag, q.tag)
     return Finding(
         "critic-divergence",
         CRITICAL if rest > FAR or beyond is not None else WARNING,
         "The critic diverges: its error grows",
         evidence,
-        "The critic chases targets that move faster than it learns: a rate too high for the reward "
-        "scale, targets "
-        "computed with the wrong networks or features, wrong terminal handling, or data that the policy "
-        "changed.",
-        "Lower the critic's rate, keep |reward| about 1, check that the target uses target actor, target "
-        "critic and "
-        "their target encoders, and that terminal transitions do not bootstrap; LayerNorm in the critic "
-        "bounds extrapolation.",
+        "The critic chases targets that move faster than it learns. The usual reasons: a learning rate that "
+        "is too high for the reward's scale, targets computed with the wrong networks or features, terminal "
+        "transitions that bootstrap, or a policy that suddenly collects other data.",
+        "Lower the critic's learning rate and keep |reward| about 1. Check that the target uses the target "
+        "actor, the target critics and the target encoders, and that terminal transitions do not bootstrap. "
+        "LayerNorm in the critic bounds what it predicts for actions it has not seen.",
         0.8 if beyond is not None else 0.7,
         onset=onset,
         plots=tuple((t,) for t in tags),
     )
 
 
-def _explained(run: Run, best: int) -> float:
-    """Growth of values that are right: of the returns and of Q, whichever grew less.
+def _excuse(run: Run, best: int) -> _Excuse:
+    """Growth of the values that the critic estimates, since the quarter in which its loss was lowest.
 
-    A critic's error grows with the size of what it estimates; Q that grows alone is no reason.
+    A critic's error grows with the size of what it estimates.  The returns say how far that size
+    really grew.  Q that grows alone excuses little: a critic that starts from 0 may grow from one
+    reward to 1 / (1 - gamma) of them, and only while its growth slows down.
     """
-    growths = []
-    for name in ("episode_return", "q1_mean"):
-        s = run.get(name, "eval_return") if name == "episode_return" else run.get(name)
-        if s is None or len(s) < 8:
-            continue
-        sizes = [median(np.abs(p)) for p in parts(s.value, 4)]
-        growths.append(max(1.0, sizes[3] / max(sizes[best], 1e-3 * max(sizes), 1e-30)))
-    return min(growths, default=1.0)
+    returns = run.get("episode_return")
+    if returns is None or len(returns) < 8:
+        returns = run.get("eval_return")
+    q = run.get("q1_mean")
+    earned = _growth(returns, best) if returns is not None and len(returns) >= 8 else None
+    valued = _growth(q, best) if q is not None and len(q) >= 8 else None
+    if earned is not None and returns is not None:
+        factor = min(earned, valued) if valued is not None else earned
+        return _Excuse(factor, f"the growth of {returns.tag} accounts for a factor {number(factor)}")
+    if valued is None or q is None:
+        return _Excuse(1.0, "")
+    limit = run.q_limit
+    if limit is not None and abs(q.last.value) <= limit[0]:
+        return _Excuse(valued, f"Q grows by {number(valued)} and stays within r_max/(1-gamma)")
+    sizes = [median(np.abs(p)) for p in parts(q.value, 4)]
+    if sizes[3] > GROWN * max(sizes[1], 1e-30):
+        return _Excuse(1.0, "")
+    gamma = run.gamma.value if run.gamma else 0.99
+    horizon = 1 / (1 - gamma) if gamma < 1 else 100.0
+    factor = min(valued, horizon)
+    return _Excuse(factor, f"Q, which starts from 0, accounts for a factor {number(factor)}")
+
+
+def _growth(s: Series, best: int) -> float:
+    sizes = [median(np.abs(p)) for p in parts(s.value, 4)]
+    return max(1.0, sizes[3] / max(sizes[best], 1e-3 * max(sizes), 1e-30))
+
+
+def _beside(run: Run) -> list[Evidence]:
+    """How returns and Q went meanwhile, as far as they are logged."""
+    out = []
+    returns = run.get("episode_return", "eval_return")
+    if returns is not None and len(returns) >= 4:
+        r = [median(p) for p in parts(returns.value, 4)]
+        text = f"{returns.tag} does not account for it: medians of the quarters {', '.join(map(number, r))}"
+        out.append(Evidence(returns.tag, returns.last.step, r[3], text))
+    q = run.get("q1_mean")
+    if q is not None and q.lowest is not None and q.highest is not None:
+        text = f"Q(data) ranges from {number(q.lowest.value)} to {number(q.highest.value)}"
+        out.append(Evidence(q.tag, q.highest.step, q.highest.value, text))
+    return out
 
 
 def _beyond_all_value(run: Run, loss: Series, power: float) -> Evidence | None:
-    """An error larger than any value the episodes support."""
-    support = return_scale(run)
-    limit = run.q_limit
-    options = [x for x in (support, limit[0] if limit else None) if x]
-    if not options:
+    """An error larger than any value that the rewards account for."""
+    support = value_support(run)
+    if support is None:
         return None
+    most = support.value
+    if not support.sure:
+        gamma = run.gamma.value if run.gamma else 0.99
+        most = max(most, CLIPPED_REWARD / (1 - gamma)) if gamma < 1 else math.inf
     late = loss.tail(0.25, 2).median()
     # two critics' squared errors are summed in the loss
     error = math.sqrt(late / 2) if power == 2 else late
-    if error <= min(options):
+    if error <= most:
         return None
-    return Evidence(
-        loss.tag,
-        loss.last.step,
-        error,
-        f"the error per sample, about {number(error)}, is larger than any value the rewards support "
-        f"({number(min(options))})",
+    text = (
+        f"the error per sample, about {number(error)}, is larger than any value that the rewards account for "
+        f"({number(most)})"
     )
+    return Evidence(loss.tag, loss.last.step, error, text)
 
 
 RULE = Rule(
     id="critic-divergence",
     title="Diverging critic",
     statement=(
-        "The TD error of a critic that learns falls, or grows as the returns grow. An error that has "
-        "been small and "
-        "grows by orders of magnitude without the returns is divergence."
+        "The error of a critic that learns falls, or grows as the returns grow. An error that was small "
+        "once and grows by orders of magnitude, while the returns do not, is divergence. Where no returns "
+        "are logged, Q's own growth excuses it only as far as a critic that starts from 0 must grow."
     ),
     check=check,
-    explains=("twin-disagreement", "reward-degrading"),
+    explains=("twin-disagreement", "reward-degrading", "episode-collapse", "never-learns"),
     order=14,
 )

@@ -51,11 +51,10 @@ def check(run: Run) -> Outcome:
                 f"{int(lengths.step[i]):,} on",
             ),
         ],
-        "The policy runs into an end of the episode sooner and sooner, so the replay fills with starts "
-        "and ends.",
+        "The policy runs into an end of the episode sooner and sooner, so the replay fills with starts and "
+        "ends.",
         "Find what ends the episodes (train/termination_<cause>) and what drives the policy there: "
-        "saturation, a "
-        "gradient leak, an unreachable reward.",
+        "saturation, a gradient leak, an unreachable reward.",
         0.85,
         onset=run.env_step(lengths, i),
         plots=((lengths.tag,),),
@@ -87,8 +86,7 @@ def _below_random(run: Run, lengths: Series) -> Finding | None:
                 lengths.last.step,
                 after,
                 f"{lengths.tag}: median {number(before)} steps over the {len(random)} episodes of random "
-                "actions, "
-                f"{number(after)} over the {len(policy)} since",
+                f"actions, {number(after)} over the {len(policy)} since",
             )
         ],
         "Soon after it takes over a policy may fail sooner than random actions; it must not stay so.",
@@ -104,8 +102,7 @@ RULE = Rule(
     title="Collapsing episodes",
     statement=(
         "Episodes of the last third are less than half as long as those of the first, and neither return "
-        "nor success "
-        "improves with it."
+        "nor success improves with it."
     ),
     check=check,
     needs=("episode_length",),

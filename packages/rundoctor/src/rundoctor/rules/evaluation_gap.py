@@ -37,8 +37,8 @@ def check(run: Run) -> Outcome:
     first = median(training.value[: max(3, len(training) // 10)])
     gap, gained = trained - evaluated, max(trained - first, 0.0)
     text = (
-        f"{evaluation.tag} is {number(evaluated)} where {training.tag} is {number(trained)} "
-        f"(medians from step {int(late.step[0]):,} on)"
+        f"{evaluation.tag} is {number(evaluated)} where {training.tag} is {number(trained)} (medians from "
+        f"step {int(late.step[0]):,} on)"
     )
     scatter = max(spread(beside), spread(late.value))
     delta, _ = separation(beside, late.value)

@@ -19,8 +19,7 @@ def check(run: Run) -> Outcome:
         return _finding(
             run,
             f"the last evaluation was at step {s.last.step:,} of {run.last_step:,}; one every "
-            f"{interval.value:,.0f} steps "
-            f"was planned ({interval.source})",
+            f"{interval.value:,.0f} steps was planned ({interval.source})",
             True,
         )
     if interval is not None and run.last_step >= 1.1 * interval.value:

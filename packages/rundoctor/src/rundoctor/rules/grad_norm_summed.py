@@ -18,8 +18,7 @@ def check(run: Run) -> Outcome:
             "the encoder's gradient norm after the clip, or the clip's limit, is not known",
             ("gradients/actor_cnn_norm", "gradients/critic_cnn_norm"),
             "Log the L2 norm of each group after the clip; state the limits with --assume "
-            "actor_clip_norm=... "
-            "--assume critic_clip_norm=... where no configuration is beside the events.",
+            "actor_clip_norm=... --assume critic_clip_norm=... where no configuration is beside the events.",
         )
     summed = [c for c in known if is_summed(c)]
     if not summed:
@@ -35,14 +34,11 @@ def check(run: Run) -> Outcome:
         WARNING,
         "Gradient norms are logged as sums of per-tensor norms; the clip held",
         evidence,
-        "The logging adds up the norms of the tensors instead of taking the norm of all of them "
-        "together. For n "
-        "tensors clipped jointly to an L2 norm c the sum lies in [c, c*sqrt(n)]: the figures are what a "
-        "working clip "
-        "gives, not a violation of it.",
-        "Log the true global norm sqrt(sum(norm_i**2)), before and after the clip, per parameter group. "
-        "Do not "
-        "touch the clip because of these figures.",
+        "The logging adds up the norms of the tensors instead of taking the norm of all of them together. "
+        "For n tensors clipped jointly to an L2 norm c the sum lies in [c, c*sqrt(n)]: the figures are what "
+        "a working clip gives, not a violation of it.",
+        "Log the true global norm sqrt(sum(norm_i**2)), before and after the clip, per parameter group. Do "
+        "not touch the clip because of these figures.",
         0.85 if len(summed) > 1 else 0.7,
         plots=tuple((c.encoder.tag,) for c in summed if c.encoder is not None),
         bounds=tuple((f"{c.who} clip {c.limit:g}", c.limit) for c in summed),
@@ -57,9 +53,8 @@ def _evidence(c: Clip) -> list[Evidence]:
         ratio = after.value / np.maximum(before.at(after.step), 1e-30)
         if float((ratio > 1.05).mean()) > 0.5:
             text = (
-                f"{after.tag} is {number(float(np.nanmedian(ratio)))} times {before.tag} in the median: "
-                "a clip only "
-                "shrinks, so one of them is no L2 norm"
+                f"{after.tag} is {number(float(np.nanmedian(ratio)))} times {before.tag} in the median: a "
+                "clip only shrinks, so one of them is no L2 norm"
             )
             grown.append(Evidence(after.tag, after.last.step, after.last.value, text))
     if grown:
@@ -81,8 +76,7 @@ RULE = Rule(
     title="Gradient norms that are sums",
     statement=(
         "For n tensors clipped jointly to an L2 norm c the sum of their norms lies in [c, c*sqrt(n)] "
-        "(Cauchy-Schwarz). "
-        "Figures that fill that band and never leave it are sums, and the clip holds."
+        "(Cauchy-Schwarz). Figures that fill that band and never leave it are sums, and the clip holds."
     ),
     check=check,
     order=30,

@@ -42,9 +42,8 @@ def check(run: Run) -> Outcome:
                         s.tag,
                         s.last.step,
                         s.last.value,
-                        f"{s.tag}: median {number(early)} over the first quarter, {number(late)} over "
-                        "the last "
-                        f"({times(late / early)})",
+                        f"{s.tag}: median {number(early)} over the first quarter, {number(late)} over the "
+                        f"last ({times(late / early)})",
                     )
                 ],
                 "A gradient is proportional to the scale of its loss: what grows is Q or the TD error.",

@@ -47,11 +47,9 @@ def check(run: Run) -> Outcome:
         f"No gradient reaches the {names}",
         evidence,
         "The loss is cut off from these parameters from the first update on: features or actions are "
-        "detached (or "
-        "computed under no_grad) where they must not be, or the loss is constant.",
+        "detached (or computed under no_grad) where they must not be, or the loss is constant.",
         "Run one backward pass by hand and see which parameters have a gradient; the actor's loss must "
-        "reach the "
-        "actor through the action.",
+        "reach the actor through the action.",
         0.85,
         onset=int(silent[0].gradient.step[0]),
         plots=tuple((g.gradient.tag,) for g in silent),
@@ -63,8 +61,7 @@ RULE = Rule(
     title="Missing gradient",
     statement=(
         "A group whose gradient is exactly 0 from its first update on, and whose weights stand still, is "
-        "cut off "
-        "from its loss; saturation and vanishing leave traces before they reach 0."
+        "cut off from its loss; saturation and vanishing leave traces before they reach 0."
     ),
     check=check,
     explains=("head-starved", "reward-degrading"),

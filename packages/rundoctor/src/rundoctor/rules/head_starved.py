@@ -47,9 +47,8 @@ def check(run: Run) -> Outcome:
                 f"{number(float(encoder.last.value))} ({number(late)} of it){limit_text}",
             )
         ],
-        "Encoder and head are clipped together and the encoder's gradient is so much larger that the "
-        "clip scales "
-        "the head's to nothing.",
+        "Encoder and head are clipped together and the encoder's gradient is so much larger that the clip "
+        "scales the head's to nothing.",
         "Clip encoder and head separately, or find what makes the encoder's gradient so large.",
         0.7,
         onset=int(head.step[0]),
@@ -62,8 +61,7 @@ RULE = Rule(
     title="Starved actor head",
     statement=(
         "A joint clip divides its budget in proportion to the parts' norms. A head with less than a "
-        "hundredth of "
-        "the encoder's norm under an active clip is scaled to nothing."
+        "hundredth of the encoder's norm under an active clip is scaled to nothing."
     ),
     check=check,
     needs=("grad_actor_head|grad_actor_head_before", "grad_actor_encoder|grad_actor_encoder_before"),

@@ -14,8 +14,7 @@ def check(run: Run) -> Outcome:
             "no hyper-parameter is logged",
             ("config.yaml", "agent/actor_lr", "debug/effective_discount"),
             "Log the rates, keep the configuration beside the events, or state values with --assume "
-            "gamma=... "
-            "--assume tau=...",
+            "gamma=... --assume tau=...",
         )
     far = [r for r in known if r.off == 2]
     odd = [r for r in known if r.off == 1]
@@ -34,9 +33,8 @@ def check(run: Run) -> Outcome:
             )
             for r in shown
         ],
-        "Chosen otherwise than in the TD3 paper and Stable-Baselines3. That alone explains no explosion; "
-        "it changes "
-        "what can be learned and how fast.",
+        "Chosen otherwise than in the TD3 paper and Stable-Baselines3. That alone explains no explosion; it "
+        "changes what can be learned and how fast.",
         "Go back to the reference and change one value at a time.",
         0.9,
         # steps far too long throw units to where they never fire again

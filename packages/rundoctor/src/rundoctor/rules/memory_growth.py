@@ -7,7 +7,19 @@ import re
 
 import numpy as np
 
-from ..model import CRITICAL, INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Severity, Skipped, number
+from ..model import (
+    CRITICAL,
+    INFO,
+    WARNING,
+    Clear,
+    Evidence,
+    Finding,
+    Outcome,
+    Rule,
+    Severity,
+    Skipped,
+    number,
+)
 from ..run import Run
 from ..series import Series
 from ..stats import Floats, trend
@@ -52,7 +64,9 @@ def check(run: Run) -> Outcome:
             continue
         finding = _percent(s) if math.isnan(unit) else _absolute(run, s, unit)
         if finding is None:
-            clear.append(f"{s.tag}: {_size(s.first.value, unit)} at first, {_size(s.last.value, unit)} at last")
+            clear.append(
+                f"{s.tag}: {_size(s.first.value, unit)} at first, {_size(s.last.value, unit)} at last"
+            )
         else:
             found.append(finding)
     if found:
@@ -185,8 +199,8 @@ RULE = Rule(
     id="memory-growth",
     title="Memory that keeps growing",
     statement=(
-        "Memory rises while the replay buffer and caches fill, and then stays. Memory that more than doubles "
-        "and rises as fast in the second half as in the first ends with a killed process."
+        "Memory rises while the replay buffer and caches fill, and then stays. Memory that more than "
+        "doubles and rises as fast in the second half as in the first ends with a killed process."
     ),
     check=check,
     how="Log the resident memory of the process.",

@@ -7,26 +7,60 @@ import re
 
 import numpy as np
 
-from ..model import CRITICAL, Clear, Evidence, Finding, Outcome, Rule, number
+from ..model import CRITICAL, INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, number
 from ..run import Run
 from ..series import Series
 
 # Statistics of finished episodes and evaluations are NaN before there are any: padding.
 _PADDED = ("rollout/", "eval", "charts/episodic", "train/episode", "episode", "time/", "test")
+# Quantities that hold NaN once weights, targets or observations do.
+_TRAINED = re.compile(
+    r"loss|grad|(^|[/_ ])(q|qf|td|value|reward|return|action|weight|param|target|log_?p(i|is|rob)?)\d?"
+    r"([/_ ]|$)",
+    re.I,
+)
 
 
 def check(run: Run) -> Outcome:
     sick = [s for s in run.series.values() if s.nonfinite and not _padding(s)]
-    padded = [s for s in run.series.values() if s.nonfinite and _padding(s)]
     stopped = _stopped(run)
     if not sick and stopped:
         return _finding_of_guard(run, stopped)
     if not sick:
         total = sum(s.count for s in run.series.values())
-        note = f"; {len(padded)} series of episodes are NaN before their first value" if padded else ""
+        padded = sum(1 for s in run.series.values() if s.nonfinite)
+        note = f"; {padded} series of episodes are NaN before their first value" if padded else ""
         return Clear(f"all {total:,} values are finite{note}")
     # What broke first is where to look.
     sick.sort(key=_first_bad)
+    core = [s for s in sick if _is_core(run, s)]
+    if not core and _rest_is_sound(run, sick):
+        return _finding_of_diagnostics(sick)
+    recovered = all(math.isfinite(s.last.value) for s in sick)
+    leading = core or sick
+    first = leading[0].tag
+    onset = leading[0].first_nonfinite.step if leading[0].first_nonfinite else None
+    return Finding(
+        "nan-or-inf",
+        CRITICAL,
+        f"{first} holds values that are not finite"
+        if len(sick) == 1
+        else f"{len(sick)} series hold values that are not finite, {first} first",
+        _evidence(leading + [s for s in sick if s not in leading]),
+        "Something overflowed or was undefined: 0/0, the logarithm of 0, an infinite observation or reward. "
+        "Once one weight is NaN, everything that is computed with it is NaN, and every update after that "
+        "step is worthless."
+        + (" Here the values came back, so single batches were bad, not the weights." if recovered else ""),
+        f"Go back to a checkpoint from before step {onset or 0:,}. Check observations, rewards, losses, "
+        "gradients and actions for finiteness at every step and stop at the first bad one. Begin the search "
+        f"at {first}.",
+        0.99,
+        onset=onset,
+        plots=tuple((s.tag,) for s in leading[:3]),
+    )
+
+
+def _evidence(sick: list[Series]) -> list[Evidence]:
     evidence = []
     for s in sick[:6]:
         bad = s.first_nonfinite
@@ -36,30 +70,42 @@ def check(run: Run) -> Outcome:
         kept = before.step < bad.step
         last = f"; the last number before it is {number(float(before.value[kept][-1]))}" if kept.any() else ""
         what = "NaN" if math.isnan(bad.value) else "infinite"
-        evidence.append(
-            Evidence(
-                s.tag,
-                bad.step,
-                bad.value,
-                f"{s.tag} is {what} from step {bad.step:,} on ({s.nonfinite:,} of {s.count:,} points){last}",
-            )
-        )
-    onset = sick[0].first_nonfinite.step if sick[0].first_nonfinite else None
-    recovered = all(math.isfinite(s.last.value) for s in sick)
+        text = f"{s.tag} is {what} from step {bad.step:,} on ({s.nonfinite:,} of {s.count:,} points){last}"
+        evidence.append(Evidence(s.tag, bad.step, bad.value, text))
+    return evidence
+
+
+def _is_core(run: Run, s: Series) -> bool:
+    """Whether it is a quantity that training computes with, rather than a figure beside it."""
+    known = any(m.tag == s.tag and not m.guessed for found in run.matches.values() for m in found)
+    return known or bool(_TRAINED.search(s.tag))
+
+
+def _rest_is_sound(run: Run, sick: list[Series]) -> bool:
+    """Whether losses and returns stay finite after the first bad value: then no weight is NaN."""
+    step = min(_first_bad(s)[0] for s in sick)
+    later = [
+        s
+        for s in run.series.values()
+        if s not in sick and _is_core(run, s) and len(s) and s.step[-1] >= step and not s.nonfinite
+    ]
+    return bool(later)
+
+
+def _finding_of_diagnostics(sick: list[Series]) -> Finding:
+    """Figures that training does not use: worth a look, and no sign that training broke."""
+    never = all(not len(s.finite) for s in sick)
     first = sick[0].tag
     return Finding(
         "nan-or-inf",
-        CRITICAL,
-        f"{len(sick)} series hold values that are not numbers, {first} first",
-        evidence,
-        "Something overflowed or was undefined (0/0, log of 0, infinite observation or reward). Once weights "
-        "are NaN every later value is, and every update after that step is worthless."
-        + (" Here the values came back, so single batches were bad, not the weights." if recovered else ""),
-        "Go back to a checkpoint from before that step; check observations, rewards, losses, gradients and "
-        f"actions for finiteness each step and stop at the first bad one; begin the search at {first}.",
-        0.99,
-        onset=onset,
-        plots=tuple((s.tag,) for s in sick[:3]),
+        INFO if never or all(s.nonfinite < 0.5 * s.count for s in sick) else WARNING,
+        f"{first} was never a number" if never else f"{first} is not finite on some rows",
+        _evidence(sick),
+        "The figure itself cannot be computed (for example a spread of one value, or a ratio with 0 below "
+        "it). Losses, Q and returns stay finite after it, so the weights are sound.",
+        f"Correct how {first} is computed, or stop logging it.",
+        0.8,
+        plots=tuple((s.tag,) for s in sick[:2] if len(s.finite)),
     )
 
 
@@ -78,8 +124,8 @@ def _finding_of_guard(run: Run, reason: str) -> Finding:
         f"The run stopped itself at step {at:,}: a value was not finite",
         [Evidence("status.json", at, None, reason)],
         "A guard saw a NaN or an infinity before it could reach the simulator, the replay or the weights.",
-        "Look at what produced it (the message says where); resume from the checkpoint that was saved "
-        "before.",
+        "Look at what produced it (the message says where). Then resume from the checkpoint that was saved "
+        "before it.",
         0.98,
         onset=at,
     )
@@ -104,8 +150,12 @@ def _padding(s: Series) -> bool:
 RULE = Rule(
     id="nan-or-inf",
     title="NaN or infinity",
-    statement="A NaN or an infinity in a loss, a value, a gradient, a weight, a reward or an action.",
+    statement=(
+        "A NaN or an infinity in a loss, a value, a gradient, a weight, a reward or an action spreads to "
+        "everything that is computed with it. In a figure that training does not use it is only noted, as "
+        "long as losses and returns stay finite."
+    ),
     check=check,
-    explains=("reward-degrading", "episode-collapse", "run-interrupted"),
+    explains=("reward-degrading", "episode-collapse", "run-interrupted", "policy-frozen", "never-learns"),
     order=1,
 )

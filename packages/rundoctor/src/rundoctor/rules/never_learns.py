@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Severity, Skipped, number, percent
 from ..run import Run
 from ..series import Series
@@ -50,7 +48,9 @@ def check(run: Run) -> Outcome:
         s = achieved.series
     first_step = float(run.env_steps(s)[0])
     if math.isfinite(first_step) and first_step > 0.2 * max(run.last_step, 1):
-        return Clear(f"{s.tag} begins at step {first_step:,.0f}: the beginning of training is not in the file")
+        return Clear(
+            f"{s.tag} begins at step {first_step:,.0f}: the beginning of training is not in the file"
+        )
     too_early = _too_early(run)
     if too_early:
         return Clear(too_early)
@@ -139,14 +139,14 @@ def _finding(run: Run, s: Series, achieved: _Level | None) -> Finding:
     confidence = 0.85
     if constant:
         text = (
-            f"{s.tag} is {number(float(v[0]))} on all {len(v)} rows, "
-            f"{unit} {int(s.step[0]):,} to {int(s.step[-1]):,}"
+            f"{s.tag} is {number(float(v[0]))} on all {len(v)} rows, {unit} {int(s.step[0]):,} to "
+            f"{int(s.step[-1]):,}"
         )
         confidence = 0.95
     else:
         text = (
-            f"{s.tag}: medians of the thirds {', '.join(number(x) for x in thirds)} over {len(v)} values "
-            f"up to {unit} {int(s.step[-1]):,}; no later part is better than the first"
+            f"{s.tag}: medians of the thirds {', '.join(number(x) for x in thirds)} over {len(v)} values up "
+            f"to {unit} {int(s.step[-1]):,}; no later part is better than the first"
         )
     evidence = [Evidence(s.tag, s.last.step, s.last.value, text)]
     if achieved is not None:
@@ -177,8 +177,8 @@ def _finding(run: Run, s: Series, achieved: _Level | None) -> Finding:
     else:
         cause = (
             "Nothing that the updates do shows in the return. The usual reasons: the reward does not depend "
-            "on what the policy can change, or is too rare to be met; exploration is too small; the actor is "
-            "saturated or gets no gradient; the observation lacks what the task needs; the rates are too "
+            "on what the policy can change, or is too rare to be met; exploration is too small; the actor "
+            "is saturated or gets no gradient; the observation lacks what the task needs; the rates are too "
             "low, or far too high."
         )
     return Finding(

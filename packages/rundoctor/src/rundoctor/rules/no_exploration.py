@@ -60,12 +60,10 @@ def _finding(evidence: list[Evidence], onset: int | None, tags: tuple[str, ...])
         WARNING,
         "The agent does not explore",
         evidence,
-        "TD3's policy is deterministic: without noise on its actions the replay holds one action a "
-        "state, and Q "
-        "knows nothing of any other.",
-        "Add Gaussian noise of standard deviation 0.1 to the actions (0.3 decaying to 0.1 on images), "
-        "and begin with "
-        "some thousand random steps.",
+        "TD3's policy is deterministic: without noise on its actions the replay holds one action a state, "
+        "and Q knows nothing of any other.",
+        "Add Gaussian noise of standard deviation 0.1 to the actions (0.3 decaying to 0.1 on images), and "
+        "begin with some thousand random steps.",
         0.9,
         onset=onset,
         plots=(tags,) if tags else (),

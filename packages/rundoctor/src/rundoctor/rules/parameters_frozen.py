@@ -29,8 +29,8 @@ def check(run: Run) -> Outcome:
                 g.gradient.tag,
                 g.gradient.last.step,
                 g.gradient.last.value,
-                f"while their gradient is {number(g.gradient.median())} in the median of "
-                f"{len(g.gradient)} rows",
+                f"while their gradient is {number(g.gradient.median())} in the median of {len(g.gradient)} "
+                "rows",
             )
         )
     return Finding(

@@ -98,8 +98,8 @@ def _finding(run: Run, name: str, repeat: Repeat) -> Finding:
             s.last.step,
             repeat.value,
             f"{s.tag} is {number(repeat.value)} exactly, {repeat.count} times in a row, from "
-            f"{'episode' if s.axis == 'episode' else 'step'} {int(s.step[repeat.start]):,} "
-            f"to {int(s.step[-1]):,}",
+            f"{'episode' if s.axis == 'episode' else 'step'} {int(s.step[repeat.start]):,} to "
+            f"{int(s.step[-1]):,}",
         )
     ]
     training = run.get("episode_return") if name == "eval_return" else None
@@ -113,8 +113,8 @@ def _finding(run: Run, name: str, repeat: Repeat) -> Finding:
                 training.tag,
                 training.last.step,
                 last,
-                f"meanwhile {training.tag} goes from {number(first)} to {number(last)} "
-                "(medians of the first and the last quarter)",
+                f"meanwhile {training.tag} goes from {number(first)} to {number(last)} (medians of the first "
+                "and the last quarter)",
             )
         )
     for other in ("saturation", "actor_loss"):
@@ -124,9 +124,9 @@ def _finding(run: Run, name: str, repeat: Repeat) -> Finding:
             evidence.append(Evidence(t.tag, t.last.step, level, f"{t.tag} ends at {number(level)}"))
     if learns:
         cause = (
-            "The training returns improve while the evaluation never changes, so the evaluation does not use "
-            "the policy that is trained: it holds a copy of the weights from before training, loads an old "
-            "checkpoint, or its environment ignores the action."
+            "The training returns improve while the evaluation never changes, so the evaluation does not "
+            "use the policy that is trained: it holds a copy of the weights from before training, loads an "
+            "old checkpoint, or its environment ignores the action."
         )
         fix = (
             "Evaluate the very network that the optimiser changes (or copy its weights before every "
@@ -134,14 +134,15 @@ def _finding(run: Run, name: str, repeat: Repeat) -> Finding:
         )
     else:
         cause = (
-            "The same actions are taken in every episode. The usual reasons: every action sits at its limit, "
-            "where tanh passes no gradient; the actor's parameters are not in the optimiser or its loss is "
-            "detached from them; the weights became NaN; or the environment ignores the action."
+            "The same actions are taken in every episode. The usual reasons: every action sits at its "
+            "limit, where tanh passes no gradient; the actor's parameters are not in the optimiser or its "
+            "loss is detached from them; the weights became NaN; or the environment ignores the action."
         )
         fix = (
-            "Log the mean and the spread of each action and the share of |action| > 0.99. If the actions sit "
-            "at their limits, see actor-saturated. If not, check after one update that each of the actor's "
-            "parameters has changed, and check that two different actions lead to two different rewards."
+            "Log the mean and the spread of each action and the share of |action| > 0.99. If the actions "
+            "sit at their limits, see actor-saturated. If not, check after one update that each of the "
+            "actor's parameters has changed, and check that two different actions lead to two different "
+            "rewards."
         )
     return Finding(
         "policy-frozen",
@@ -162,8 +163,8 @@ RULE = Rule(
     title="Frozen policy",
     statement=(
         "A return is a sum over many steps of a policy that changes with every update. Where evaluations or "
-        "training returns repeat one value to the last digit, and it is not the best value ever reached, the "
-        "policy or its effect on the environment stands still."
+        "training returns repeat one value to the last digit, and it is not the best value ever reached, "
+        "the policy or its effect on the environment stands still."
     ),
     check=check,
     how="Log the return of every evaluation and of every training episode.",

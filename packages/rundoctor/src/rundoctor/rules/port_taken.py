@@ -24,10 +24,10 @@ def check(run: Run) -> Outcome:
             Evidence("incidents.jsonl", None, float(len(taken)), f"{i.get('text')}: {i.get('action')}")
             for i in taken[:3]
         ],
-        "Another run, or what is left of one, listens on that port. The client would have failed after "
-        "ten seconds with a bind error.",
-        "End what is left of earlier runs, or give each run a port of its own: "
-        "--set env.simulator.traffic_manager_port=...",
+        "Another run, or what is left of one, listens on that port. The client would have failed after ten "
+        "seconds with a bind error.",
+        "End what is left of earlier runs, or give each run a port of its own: --set "
+        "env.simulator.traffic_manager_port=...",
         0.95,
     )
 

@@ -1,111 +1,144 @@
-"""Q grows by orders of magnitude beyond anything the rewards support."""
+"""Q grows by orders of magnitude beyond anything the rewards account for."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from ..measures import first_crossing, return_scale
-from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
+from ..algorithm import Q
+from ..measures import CLIPPED_REWARD, Support, first_crossing, value_support
+from ..model import CRITICAL, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
 from ..run import Run
 from ..series import Series
+from ..stats import median, parts
 
-# A Q that is this many times the largest value the episodes support is not an estimate of them.
 UNSUPPORTED = 10.0
+"""A Q that is this many times the largest value that the rewards account for does not estimate them."""
+RUNAWAY = 10.0
+"""Growth within the second half of a run that is not slowing down."""
+FROM_NOTHING = 1e3
+"""Growth over the whole run that is an explosion where neither rewards nor returns are logged."""
+
+
+@dataclass(frozen=True)
+class _Growth:
+    """|Q| at three moments."""
+
+    series: Series
+    early: float
+    half: float
+    late: float
+
+    @property
+    def runs_away(self) -> bool:
+        return self.late > RUNAWAY * max(self.half, 1e-12)
 
 
 def check(run: Run) -> Outcome:
-    seen: list[Series] = [
-        s
-        for s in (run.policy_q, run.get("q1_mean"), run.get("target_q_mean"))
-        if s is not None and len(s) >= 3
-    ]
+    candidates = (run.policy_q, run.get("q1_mean"), run.get("target_q_mean"))
+    seen = [_growth(s) for s in candidates if s is not None and len(s) >= 3]
     if not seen:
         return Skipped(
             "no Q is logged",
             run.tags_of("q1_mean|policy_q_mean"),
             "Log mean Q1 on replay and mean Q1 of the policy's actions.",
         )
-    support = return_scale(run)
-    limit = run.q_limit
-    yardstick, text = _yardstick(support, limit, run)
-    worst: Series | None = None
-    for s in seen:
-        size = np.abs(s.value)
-        late = float(np.median(size[-max(2, len(size) // 4) :]))
-        early = float(np.median(size[: max(1, len(size) // 10)]))
-        if yardstick is None:
-            # Without rewards: growth that does not slow down and spans orders of magnitude.
-            half = float(np.median(size[len(size) // 2 :][: max(1, len(size) // 8)]))
-            exploded = late > 1e3 * max(early, 1e-3) and late > 10 * half
-        else:
-            exploded = late > UNSUPPORTED * yardstick
-        if exploded and (worst is None or late > float(np.median(np.abs(worst.tail(0.25, 2).value)))):
-            worst = s
-    if worst is None:
-        q = seen[0]
-        return Clear(f"{q.tag} ends at {number(q.last.value)}" + (f"; {text}" if text else ""))
-    size = np.abs(worst.value)
-    late = float(np.median(size[-max(2, len(size) // 4) :]))
-    factor = late / max(yardstick or float(size[0]), 1e-12)
-    onset = first_crossing(worst.step, size > (yardstick or 10 * max(float(size[0]), 1e-3)))
-    evidence = [
-        Evidence(
-            worst.tag,
-            worst.last.step,
-            float(worst.last.value),
-            f"|Q| {number(float(size[0]))} at step {int(worst.step[0]):,} -> {number(float(size[-1]))} "
-            "at step "
-            f"{int(worst.step[-1]):,}",
-        )
-    ]
-    if text:
-        evidence.append(Evidence(worst.tag, None, yardstick, f"{text}: Q is {times(factor)} that"))
-    data = run.get("q1_mean")
-    both = data is not None and float(np.median(np.abs(data.tail(0.25, 2).value))) > (yardstick or np.inf)
-    return Finding(
-        "q-explosion",
-        CRITICAL if factor > UNSUPPORTED or yardstick is None else WARNING,
-        "Q values explode",
-        evidence,
-        "Q feeds on itself: targets contain over-estimated values of the policy's actions, the critic "
-        "fits them, "
-        "the policy climbs them."
-        if both or data is None
-        else "Q of the policy's actions grows while Q of the data does not follow.",
-        "Check the target (twin minimum, target networks, terminal transitions not bootstrapped, reward "
-        "scale), then "
-        "lower the critic's rate and bound the features; look for a state-gradient leak first by comparing "
-        "Q(policy) with Q(data).",
-        0.85 if yardstick else 0.6,
-        onset=onset,
-        plots=(tuple(s.tag for s in seen),),
-        bounds=((text, yardstick),) if yardstick else (),
+    support = value_support(run)
+    exploded = [g for g in seen if _explodes(run, g, support)]
+    if not exploded:
+        q = seen[0].series
+        return Clear(f"{q.tag} ends at {number(q.last.value)}" + (f"; {support.text}" if support else ""))
+    return _finding(run, max(exploded, key=lambda g: g.late), seen, support)
+
+
+def _growth(s: Series) -> _Growth:
+    size = np.abs(s.value)
+    return _Growth(
+        s,
+        early=median(size[: max(1, len(size) // 10)]),
+        half=median(size[len(size) // 2 :][: max(1, len(size) // 8)]),
+        late=median(size[-max(2, len(size) // 4) :]),
     )
 
 
-def _yardstick(
-    support: float | None, limit: tuple[float, str, bool] | None, run: Run
-) -> tuple[float | None, str]:
-    """The largest value that rewards or episodes support, whichever is smaller."""
-    options = []
+def _explodes(run: Run, g: _Growth, support: Support | None) -> bool:
+    if support is None:
+        return g.late > FROM_NOTHING * max(g.early, 1e-3) and g.runs_away
+    if g.late <= UNSUPPORTED * support.value:
+        return False
+    if support.sure:
+        return True
+    # Training may have seen normalised rewards.  They are clipped, and their Q follows the returns.
+    gamma = run.gamma.value if run.gamma else 0.99
+    normalised = CLIPPED_REWARD / (1 - gamma) if gamma < 1 else np.inf
+    return g.late > normalised or (g.runs_away and g.late > RUNAWAY * g.half * _growth_of_returns(run))
+
+
+def _growth_of_returns(run: Run) -> float:
+    """Times by which the returns grew over the second half."""
+    returns = run.get("episode_return", "eval_return")
+    if returns is None or len(returns) < 8:
+        return 1.0
+    sizes = [median(np.abs(p)) for p in parts(returns.value, 4)]
+    return max(1.0, sizes[3] / max(sizes[1], 1e-3 * max(sizes), 1e-30))
+
+
+def _finding(run: Run, g: _Growth, seen: list[_Growth], support: Support | None) -> Finding:
+    q = g.series
+    size = np.abs(q.value)
+    limit = support.value if support else RUNAWAY * max(float(size[0]), 1e-3)
+    evidence = [
+        Evidence(
+            q.tag,
+            q.last.step,
+            float(q.last.value),
+            f"|Q| goes from {number(float(size[0]))} at step {int(q.step[0]):,} to {number(float(size[-1]))} "
+            f"at step {int(q.step[-1]):,}",
+        )
+    ]
     if support is not None:
-        options.append((support, f"the episodes support |Q| up to about {number(support)}"))
-    if limit is not None:
-        options.append((limit[0], f"r_max/(1-gamma) = {limit[1]}"))
-    if not options:
-        return None, ""
-    return min(options)
+        text = f"{support.text}: Q is {times(g.late / support.value)} that"
+        evidence.append(Evidence(q.tag, None, support.value, text))
+    data = run.get("q1_mean")
+    follows = data is None or _growth(data).late > limit
+    return Finding(
+        "q-explosion",
+        CRITICAL,
+        "Q values explode",
+        evidence,
+        "Q feeds on itself: the targets contain over-estimated values of the policy's actions, the critic "
+        "fits those targets, and the policy moves to where the critic is most wrong."
+        if follows
+        else "Q of the policy's actions grows while Q of the replayed actions does not follow.",
+        "Check the target first: the minimum of both critics, target networks that lag behind, terminal "
+        "transitions that do not bootstrap, rewards of about 1 a step. If all of it is right, lower the "
+        "critic's learning rate and put LayerNorm into the critic. Compare Q(policy) with Q(data): if only "
+        "Q(policy) grows, look for a gradient that reaches the critic's state input.",
+        0.85 if support else 0.6,
+        onset=first_crossing(q.step, size > limit),
+        plots=(tuple(x.series.tag for x in seen),),
+        bounds=((support.text, support.value),) if support else (),
+    )
 
 
 RULE = Rule(
     id="q-explosion",
     title="Exploding Q values",
     statement=(
-        "Q is an estimate of discounted rewards to come; the episodes that were seen bound its plausible "
-        "size. A Q "
-        "that grows to many times that is not an estimate of them."
+        "Q estimates the discounted rewards to come (plus, for SAC, the entropy bonus). The returns and "
+        "rewards that were seen bound its plausible size. A Q that grows to many times that size estimates "
+        "nothing. Where training may see normalised rewards, only a Q beyond those, or one that runs away "
+        "from the returns, counts."
     ),
     check=check,
-    explains=("q-above-reward-bound", "reward-degrading", "episode-collapse"),
+    requires=(Q,),
+    explains=(
+        "q-above-reward-bound",
+        "critic-divergence",
+        "reward-degrading",
+        "episode-collapse",
+        "never-learns",
+    ),
     order=10,
 )

@@ -46,8 +46,8 @@ def check(run: Run) -> Outcome:
         "The encoder's features have collapsed",
         evidence,
         "All pictures give (nearly) the same features: units died, or one direction swallowed the rest.",
-        "Lower the encoder's rate, add LayerNorm after it, check that pictures differ and are scaled to "
-        "[0, 1].",
+        "Lower the encoder's rate, add LayerNorm after it, check that pictures differ and are scaled to [0, "
+        "1].",
         0.85,
         plots=(tuple(dict.fromkeys(e.tag for e in evidence)),),
     )
@@ -57,8 +57,8 @@ RULE = Rule(
     id="representation-collapse",
     title="Collapsed features",
     statement=(
-        "Features that do not differ between pictures, or differ along one direction only, tell "
-        "the heads nothing."
+        "Features that do not differ between pictures, or differ along one direction only, tell the heads "
+        "nothing."
     ),
     check=check,
     needs=("dead_units_actor|dead_units_critic|feature_rank_actor|feature_rank_critic",),

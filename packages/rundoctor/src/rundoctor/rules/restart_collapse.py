@@ -8,10 +8,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..measures import Restart, restarts
-from ..model import CRITICAL, INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Severity, Skipped, number
+from ..model import (
+    CRITICAL,
+    INFO,
+    WARNING,
+    Clear,
+    Evidence,
+    Finding,
+    Outcome,
+    Rule,
+    Severity,
+    Skipped,
+    number,
+)
 from ..run import Run
 from ..series import Series
-from ..stats import median, separation, spread
+from ..stats import Floats, median, separation, spread
 
 LEAST, MOST = 5, 30
 """Returns on each side of a restart that are compared."""
@@ -56,14 +68,14 @@ def check(run: Run) -> Outcome:
     return _finding(s, falls)
 
 
-def _fall(s: Series, steps: np.ndarray, restart: Restart, end: float) -> _Fall | None:
+def _fall(s: Series, steps: Floats, restart: Restart, end: float) -> _Fall | None:
     first = s.value[steps <= restart.step]
-    stretch = s.value[(steps > restart.step) & (steps <= end)]
-    before, after = first[-MOST:], stretch[:MOST]
+    stretch = s.value[(steps >= restart.after) & (steps <= end)]
+    # Few enough of each side that what was learned meanwhile does not blur the two levels.
+    before = first[-_some(len(first)) :]
+    after = stretch[: _some(len(stretch))]
     if len(before) < LEAST or len(after) < LEAST:
         return None
-    # A whole level of each side against the other, but no more of the new one than of the old.
-    after = after[: max(LEAST, min(len(after), len(stretch) // 4))]
     high, low = median(before), median(after)
     start = median(first[: max(3, len(first) // 10)])
     lost = high - low
@@ -81,6 +93,10 @@ def _fall(s: Series, steps: np.ndarray, restart: Restart, end: float) -> _Fall |
     back = np.flatnonzero(stretch >= line)
     share = float(back[0]) / len(stretch) if len(back) else math.inf
     return _Fall(restart, high, low, median(stretch[-max(3, len(stretch) // 4) :]), share, len(stretch))
+
+
+def _some(count: int) -> int:
+    return max(LEAST, min(MOST, count // 4))
 
 
 def _finding(s: Series, falls: list[_Fall]) -> Finding:
@@ -121,9 +137,9 @@ def _finding(s: Series, falls: list[_Fall]) -> Finding:
         "starts anew, normalisation statistics that were not saved, or random warm-up actions and full "
         "exploration once more.",
         "Save and restore all of it together: networks, target networks, optimisers, replay buffer, "
-        "normalisation statistics, step counter and exploration schedule. Test it by stopping and resuming a "
-        "short run: the first evaluation after the resume must equal the last one before. For this run, go "
-        "back to the checkpoint from before the restart.",
+        "normalisation statistics, step counter and exploration schedule. Test it by stopping and resuming "
+        "a short run: the first evaluation after the resume must equal the last one before. For this run, "
+        "go back to the checkpoint from before the restart.",
         0.9,
         headline=f"The return collapses at a restart: {text}",
         onset=worst.restart.step,

@@ -65,11 +65,10 @@ def check(run: Run) -> Outcome:
         WARNING,
         "The return falls while the agent trains",
         evidence,
-        "The policy gets worse by learning: what it climbs is not the return. Without another finding beside "
-        "this one, suspect the reward, the replay (stale or overwritten) or too little exploration.",
+        "The policy gets worse by learning: what it climbs is not the return. Without another finding "
+        "beside this one, suspect the reward, the replay (stale or overwritten) or too little exploration.",
         "Look at the policy's Q beside the data's, at saturation and at the reward's components; compare "
-        "with the "
-        "return of random actions.",
+        "with the return of random actions.",
         0.85 if falling and p < 1e-6 else 0.7,
         onset=onset,
         plots=((returns.tag,),),
@@ -139,8 +138,7 @@ RULE = Rule(
     title="Falling return",
     statement=(
         "The last third of the returns lies below the first (Mann-Whitney), the trend falls (Theil-Sen, "
-        "Mann-Kendall), "
-        "by a good part of their level, and does not recover."
+        "Mann-Kendall), by a good part of their level, and does not recover."
     ),
     check=check,
     needs=("episode_return",),

@@ -79,8 +79,7 @@ def _scale(run: Run) -> Finding | None:
                     int(worst.step[i]),
                     float(worst.value[i]),
                     f"a reward of {number(float(worst.value[i]))} where at most {number(limit)} is "
-                    "documented "
-                    f"({times(most / limit)})",
+                    f"documented ({times(most / limit)})",
                 ),
                 0.95,
             )
@@ -106,9 +105,8 @@ def _too_large(series: Series, evidence: Evidence, confidence: float) -> Finding
         WARNING,
         "The reward's scale is far too large",
         [evidence],
-        "TD errors and gradients grow with the reward's scale: the critic's clip is always active, Q "
-        "takes long to "
-        "reach its size, and the actor saturates within some hundred updates.",
+        "TD errors and gradients grow with the reward's scale: the critic's clip is always active, Q takes "
+        "long to reach its size, and the actor saturates within some hundred updates.",
         "Scale the reward so that single steps stay about 1 (divide it; do not clip it), and keep terminal "
         "rewards within about ten of them.",
         confidence,
@@ -121,8 +119,7 @@ RULE = Rule(
     title="Unbalanced reward",
     statement=(
         "A component that makes up nine tenths of |reward| leaves the others below the critic's error; a "
-        "scale "
-        "far from 1 makes rates, clips and initialisations unsuitable together."
+        "scale far from 1 makes rates, clips and initialisations unsuitable together."
     ),
     check=check,
     order=28,

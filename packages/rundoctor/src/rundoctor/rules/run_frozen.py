@@ -38,8 +38,7 @@ def check(run: Run) -> Outcome:
                         last,
                         until - first,
                         f"{tag} was written {count} times over {number(until - first)} s while the step "
-                        "stood at "
-                        f"{last:,}; a row usually takes {number(usual)} s",
+                        f"stood at {last:,}; a row usually takes {number(usual)} s",
                     )
                 ],
                 last,
@@ -52,9 +51,8 @@ def check(run: Run) -> Outcome:
     if status is not None:
         return _finding(run, [status], last, 0.85)
     return Clear(
-        f"nothing was written after the last row at step {last:,}: that the process stood still cannot "
-        "be seen from "
-        "the file, only that it ended or was stopped there"
+        f"nothing was written after the last row at step {last:,}: that the process stood still cannot be "
+        "seen from the file, only that it ended or was stopped there"
         if not run.status
         else f"the last row is at step {last:,} and the status is {run.status.get('state')}"
     )
@@ -86,9 +84,8 @@ def _frozen_counter(run: Run) -> Evidence | None:
                 size.tag,
                 int(size.step[-n]),
                 float(size.value[-1]),
-                f"{size.tag} stands at {number(float(size.value[-1]))} from step {int(size.step[-n]):,} "
-                "on although the "
-                "replay is not full: no transition is stored any more",
+                f"{size.tag} stands at {number(float(size.value[-1]))} from step {int(size.step[-n]):,} on "
+                "although the replay is not full: no transition is stored any more",
             )
     speed = run.get("speed")
     if speed is not None and len(speed) >= 8 and speed.value[-1] != 0:
@@ -100,8 +97,7 @@ def _frozen_counter(run: Run) -> Evidence | None:
                 int(speed.step[-n]),
                 float(speed.value[-1]),
                 f"{speed.tag} is exactly {number(float(speed.value[-1]))} on the last {n} rows: the "
-                "simulator gives the "
-                "same state again and again",
+                "simulator gives the same state again and again",
             )
     return None
 
@@ -130,12 +126,11 @@ def _finding(run: Run, evidence: list[Evidence], onset: int | None, confidence: 
         CRITICAL if onset is not None and onset >= run.last_step else WARNING,
         f"The run froze at step {onset if onset is not None else run.last_step:,}",
         evidence,
-        "A step never returned. CARLA's client waits for ever when the simulator's stream stalls or a "
-        "tick is "
-        "cut off, and no exception reaches Python.",
+        "A step never returned. CARLA's client waits for ever when the simulator's stream stalls or a tick "
+        "is cut off, and no exception reaches Python.",
         "Hold the simulator's client in a process of its own with a deadline for every tick; end and "
-        "replace it when "
-        "the deadline passes. Check the simulator's log, its memory and the Traffic Manager's port.",
+        "replace it when the deadline passes. Check the simulator's log, its memory and the Traffic "
+        "Manager's port.",
         confidence,
         onset=onset,
     )
@@ -145,8 +140,8 @@ RULE = Rule(
     id="run-frozen",
     title="Frozen run",
     statement=(
-        "A run is frozen when something still writes while the step does not move. A record that merely ends "
-        "says that the run ended, not how."
+        "A run is frozen when something still writes while the step does not move. A record that merely "
+        "ends says that the run ended, not how."
     ),
     check=check,
     explains=("run-interrupted", "throughput-stall"),

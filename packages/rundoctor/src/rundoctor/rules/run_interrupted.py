@@ -14,11 +14,11 @@ SILENT = 1800.0
 """Seconds without a word after which nothing writes any more: an evaluation takes minutes."""
 
 _UNKNOWN = (
-    "The record ends without a regular end: the process was killed, crashed (CARLA's client aborts "
-    "its process on a time-out: 'terminate called after throwing carla::client::TimeoutException'), hung "
-    "until somebody stopped it, or was stopped by hand. The events alone do not tell which.",
-    "Look at the last lines of the text log and at the exit status; run the simulator's client in "
-    "its own process with a deadline for each tick; resume from the last checkpoint.",
+    "The record ends without a regular end: the process was killed, crashed (CARLA's client aborts its "
+    "process on a time-out: 'terminate called after throwing carla::client::TimeoutException'), hung until "
+    "somebody stopped it, or was stopped by hand. The events alone do not tell which.",
+    "Look at the last lines of the text log and at the exit status; run the simulator's client in its own "
+    "process with a deadline for each tick; resume from the last checkpoint.",
 )
 _STATED = {
     "interrupted": (
@@ -184,9 +184,8 @@ RULE = Rule(
     id="run-interrupted",
     title="Run cut short",
     statement=(
-        "The steps that were made fall short of those that were planned; where no plan is known, the "
-        "record ends in "
-        "mid-write, or short of any round number although rows are regular."
+        "The steps that were made fall short of those that were planned; where no plan is known, the record "
+        "ends in mid-write, or short of any round number although rows are regular."
     ),
     check=check,
     order=25,

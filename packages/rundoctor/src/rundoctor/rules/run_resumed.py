@@ -13,8 +13,8 @@ def check(run: Run) -> Outcome:
     return Finding(
         "run-resumed",
         INFO,
-        f"The run was continued {len(run.resumed_at)} time{'s' if len(run.resumed_at) > 1 else ''} from "
-        "an earlier step",
+        f"The run was continued {len(run.resumed_at)} time{'s' if len(run.resumed_at) > 1 else ''} from an "
+        "earlier step",
         [
             Evidence(
                 "step",
@@ -24,10 +24,10 @@ def check(run: Run) -> Outcome:
             )
             for before, after in run.resumed_at[:6]
         ],
-        f"A continuation starts at its checkpoint and logs the steps since then again ({dropped:,} "
-        "points overridden).",
-        "Nothing, if the continuation was meant. With SummaryWriter(purge_step=...) TensorBoard hides "
-        "the old points.",
+        f"A continuation starts at its checkpoint and logs the steps since then again ({dropped:,} points "
+        "overridden).",
+        "Nothing, if the continuation was meant. With SummaryWriter(purge_step=...) TensorBoard hides the "
+        "old points.",
         0.95,
     )
 

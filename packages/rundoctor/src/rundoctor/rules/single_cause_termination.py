@@ -96,8 +96,8 @@ def _from_events(run: Run) -> Outcome:
             s.tag,
             s.last.step,
             share,
-            f"{s.tag} is exactly 1 in {percent(share)} of {s.count} episodes, whatever their length: "
-            f"{label} ends the episode",
+            f"{s.tag} is exactly 1 in {percent(share)} of {s.count} episodes, whatever their length: {label} "
+            "ends the episode",
         )
     ]
     other = run.get("collisions") if s.tag != (run.get("collisions") or s).tag else None
@@ -134,13 +134,12 @@ def _finding(label: str, share: float, evidence: list[Evidence], tags: tuple[str
         f"{percent(share)} of the episodes are ended by {label}",
         evidence,
         "The termination rule, not the task, decides how long an episode is: the agent sees the same few "
-        "first "
-        "metres again and again and never learns what comes later."
+        "first metres again and again and never learns what comes later."
         if offence
         else "Every episode fails in the same way. At the beginning of training that is how it is; if it "
         "stays so, the agent never sees what comes after.",
-        "End episodes on what makes driving impossible (collision, off the road, wrong way, stuck) and price "
-        "the rest in the reward; a touched marking is an offence, not an end."
+        "End episodes on what makes driving impossible (collision, off the road, wrong way, stuck) and "
+        "price the rest in the reward; a touched marking is an offence, not an end."
         if offence
         else "Train on if returns or lengths rise; otherwise look at what leads there (saturation, reward, "
         "exploration), and start episodes at other places too.",
@@ -167,9 +166,9 @@ RULE = Rule(
     id="single-cause-termination",
     title="Episodes all ended by one cause",
     statement=(
-        "An event that occurs exactly once in nearly every episode, whatever the episode's length, is "
-        "what ends it; so is a touched marking that ends more than half of them. "
-        "Reaching the goal and the time limit do not count."
+        "An event that occurs exactly once in nearly every episode, whatever the episode's length, is what "
+        "ends it; so is a touched marking that ends more than half of them. Reaching the goal and the time "
+        "limit do not count."
     ),
     check=check,
     order=20,

@@ -21,12 +21,10 @@ def check(run: Run) -> Outcome:
             WARNING,
             "What ran is not what the tree or the configuration says",
             evidence,
-            "An image that was not rebuilt, an installed copy that shadows the checkout, or a "
-            "configuration key that "
-            "nothing reads: changes that are believed to be in this run are not.",
-            "Rebuild the image (or pip install -e), check that the code's hash in provenance.json "
-            "matches, and "
-            "repeat the run before drawing conclusions about any fix.",
+            "An image that was not rebuilt, an installed copy that shadows the checkout, or a configuration "
+            "key that nothing reads: changes that are believed to be in this run are not.",
+            "Rebuild the image (or pip install -e), check that the code's hash in provenance.json matches, "
+            "and repeat the run before drawing conclusions about any fix.",
             0.9,
         )
     if not run.provenance and not run.config:
@@ -148,8 +146,8 @@ def _tree(run: Run) -> tuple[list[Evidence], str]:
                 "provenance.json",
                 None,
                 None,
-                f"the code that ran hashes to {ran[:12]}; the tree hashes to {now[:12]} and was "
-                f"last changed at {when}, before the run began",
+                f"the code that ran hashes to {ran[:12]}; the tree hashes to {now[:12]} and was last changed "
+                f"at {when}, before the run began",
             )
         ], ""
     return [], "the tree has changed since the run began, so its code cannot be compared with what ran"
@@ -159,9 +157,8 @@ RULE = Rule(
     id="stale-build",
     title="Stale build",
     statement=(
-        "A run records what code and configuration it ran with. Where that differs from the tree as it "
-        "was then, or "
-        "what was logged differs from what was configured, conclusions about the tree are void."
+        "A run records what code and configuration it ran with. Where that differs from the tree as it was "
+        "then, or what was logged differs from what was configured, conclusions about the tree are void."
     ),
     check=check,
     order=7,

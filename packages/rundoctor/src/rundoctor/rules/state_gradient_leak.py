@@ -6,10 +6,12 @@ import math
 
 import numpy as np
 
+from ..algorithm import ACTOR_THROUGH_Q
+from ..groups import trained_with_the_critic
 from ..measures import first_crossing, q_gap
 from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
 from ..run import Run
-from ..stats import trend
+from ..stats import Floats, trend
 
 # At the same states one action's Q differs from another's by at most a one-step advantage, a
 # fraction of Q's own size and spread: correct agents measured 1.0 .. 1.2.  Ten times the
@@ -19,19 +21,19 @@ LIKELY = 3.0
 BEYOND_DOUBT = 100.0
 """One row is enough."""
 STATE_PATH = 1e-6
-"""Share of the actor encoder's gradient below which a state path is rounding."""
+"""Share of the actor encoder's gradient below which a gradient is rounding."""
 
 CAUSE = (
-    "In the actor's loss the critic judges the actor's own features, with gradient: "
-    "-Q1(actor_features, actor(actor_features)). The actor's encoder is then trained through the critic's "
-    "STATE input to make Q1 large. Features are free to grow, so Q1 of those features is too, "
-    "while the critic's own update never sees them: its Q on replay stays sane."
+    "In the actor's loss the critic judges the actor's own features, with gradient: -Q1(actor_features, "
+    "actor(actor_features)). The actor's encoder is then trained through the critic's STATE input to make "
+    "Q1 large. Features are free to grow, so Q1 of those features is too, while the critic's own update "
+    "never sees them: its Q on replay stays sane."
 )
 FIX = (
-    "Let the critic judge the action on its own features, held constant: "
-    "q = critic.q1(critic_encoder(obs).detach(), actor(actor_encoder(obs))). "
-    "Then check that the gradient through the state path is 0 and that Q(policy) / Q(data) stays near 1. "
-    "Clipping, clamping Q, lower rates, less target noise or another tau and gamma do not close the leak."
+    "Let the critic judge the action on its own features, held constant: q = "
+    "critic.q1(critic_encoder(obs).detach(), actor(actor_encoder(obs))). Then check that the gradient "
+    "through the state path is 0 and that Q(policy) / Q(data) stays near 1. Clipping, clamping Q, lower "
+    "rates, less target noise or another tau and gamma do not close the leak."
 )
 EXPLAINS = (
     "q-explosion",
@@ -43,6 +45,7 @@ EXPLAINS = (
     "episode-collapse",
     "nan-or-inf",
     "alerts-raised",
+    "never-learns",
 )
 
 
@@ -50,6 +53,10 @@ def check(run: Run) -> Outcome:
     path = run.get("grad_state_path")
     if path is not None:
         found = _from_gradient(run)
+        if found is not None:
+            return found
+    else:
+        found = _from_head(run)
         if found is not None:
             return found
     gap = q_gap(run)
@@ -95,9 +102,9 @@ def _from_gradient(run: Run) -> Finding | None:
             path.tag,
             path.highest.step,
             path.highest.value,
-            f"the gradient that reaches the actor through the critic's state input is not 0: "
-            f"up to {number(path.highest.value)} at step {path.highest.step:,}, "
-            f"on {leaking.mean():.0%} of the rows",
+            "the gradient that reaches the actor through the critic's state input is not 0: up to "
+            f"{number(path.highest.value)} at step {path.highest.step:,}, on {leaking.mean():.0%} of the "
+            "rows",
         )
     ]
     by_ratio = _from_ratio(run)
@@ -114,6 +121,82 @@ def _from_gradient(run: Run) -> Finding | None:
         onset=onset,
         plots=((path.tag,), *(by_ratio.plots if by_ratio else ())),
     )
+
+
+def _from_head(run: Run) -> Finding | None:
+    """The encoder's gradient did not come through the action, since nothing passed the head.
+
+    By the chain rule what reaches the encoder through the action is the head's gradient, carried on
+    through its weights.  Where the head gets 0, that part of the encoder's gradient is 0 too.
+    """
+    head = run.get("grad_actor_head_before", "grad_actor_head")
+    encoder = run.get("grad_actor_encoder_before", "grad_actor_encoder")
+    if head is None or encoder is None or len(head) < 2 or trained_with_the_critic(run, "actor_encoder"):
+        return None
+    beside = encoder.at(head.step)
+    known = np.isfinite(beside) & (beside > 0)
+    cut = known & (head.value <= STATE_PATH * np.where(known, beside, 1))
+    if known.sum() < 2 or cut.sum() < 2 or _head_moves(run, head.step[cut]):
+        return None
+    # A saturated actor passes no gradient either, to head and encoder alike; here the encoder has some.
+    late = cut[-max(2, len(cut) // 4) :]
+    if late.mean() < 0.5:
+        return None
+    first = int(np.argmax(cut))
+    i = int(np.flatnonzero(cut)[-1])
+    text = (
+        f"the gradient of the actor's head is {number(float(head.value[i]))} at step {int(head.step[i]):,} "
+        f"while its encoder's is {number(float(beside[i]))}: what does not pass the head did not come "
+        f"through the action ({int(cut.sum())} of {int(known.sum())} rows)"
+    )
+    evidence = [
+        Evidence(head.tag, int(head.step[i]), float(head.value[i]), text),
+        Evidence(
+            encoder.tag,
+            int(head.step[i]),
+            float(beside[i]),
+            f"{encoder.tag} is {number(float(beside[i]))} at the same step",
+        ),
+    ]
+    by_ratio = _from_ratio(run)
+    gap = q_gap(run)
+    if by_ratio is not None:
+        evidence += by_ratio.evidence
+    elif gap is not None and gap.policy[-1] > LIKELY * abs(gap.data[-1]):
+        evidence.append(
+            Evidence(
+                gap.policy_tag,
+                int(gap.step[-1]),
+                float(gap.policy[-1]),
+                f"the policy's Q is {number(float(gap.policy[-1]))} beside {number(float(gap.data[-1]))} for "
+                "the replayed actions",
+            )
+        )
+    return Finding(
+        "state-gradient-leak",
+        CRITICAL,
+        "The policy gradient reaches the critic's state input",
+        evidence,
+        CAUSE + " (An auxiliary loss on the actor's encoder, such as a reconstruction, would give it a "
+        "gradient too; without one, only this path is left.)",
+        FIX,
+        0.95,
+        headline=f"The policy gradient reaches the critic's state input: {text}",
+        onset=int(head.step[first]),
+        plots=((head.tag, encoder.tag), *(by_ratio.plots if by_ratio else ())),
+    )
+
+
+def _head_moves(run: Run, steps: Floats) -> bool:
+    """Whether the head's weights change at these steps: then its gradient is not 0, but logged wrongly."""
+    late = steps[len(steps) // 2 :]
+    for name in ("actor_head_mean", "actor_head_std"):
+        s = run.get(name)
+        if s is not None and len(late) >= 2:
+            values = s.at(late)
+            if float(np.ptp(values)) > 1e-2 * max(abs(float(values[-1])), 1e-12):
+                return True
+    return False
 
 
 def _from_ratio(run: Run) -> Finding | None:
@@ -173,8 +256,8 @@ def _from_ratio(run: Run) -> Finding | None:
                         gap.policy_tag,
                         int(gap.step[i]),
                         round(power, 2),
-                        f"Q(policy) grows as the power {power:.1f} of the number of updates: "
-                        "several stacked layers moving together, not a value being learned",
+                        f"Q(policy) grows as the power {power:.1f} of the number of updates: several stacked "
+                        "layers moving together, not a value being learned",
                     )
                 )
     weights = run.get("actor_encoder_std")
@@ -203,8 +286,7 @@ def _from_ratio(run: Run) -> Finding | None:
         min(confidence, 0.97),
         headline=(
             f"The policy gradient reaches the critic's state input: at step {int(gap.step[i]):,} the "
-            "policy's Q is "
-            f"{number(float(gap.policy[i]))} where the same critic gives the replayed data "
+            f"policy's Q is {number(float(gap.policy[i]))} where the same critic gives the replayed data "
             f"{number(float(gap.data[i]))}, {times(plain)} as much"
             if gap.data[i] > 0
             else ""
@@ -219,12 +301,14 @@ RULE = Rule(
     title="Policy gradient through the critic's state input",
     statement=(
         "At the same states Q of the policy's action and Q of the replayed action differ by a one-step "
-        "advantage at most. Where Q(policy) leaves Q(data) by many times Q's own scale while Q(data) "
-        "stays put, the two are not computed on the same features: the policy's loss "
-        "raises Q through the state input."
+        "advantage at most. Where Q(policy) leaves Q(data) by many times Q's own scale while Q(data) stays "
+        "put, the two are not computed on the same features: the policy's loss raises Q through the state "
+        "input. A second proof: an encoder that has a gradient while the actor's head has none did not get "
+        "it through the action."
     ),
     check=check,
     explains=EXPLAINS,
+    requires=(ACTOR_THROUGH_Q,),
     order=0,
     decisive=True,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
+from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Severity, Skipped, number
 from ..run import Run
 from ..series import Series
 
@@ -21,8 +21,8 @@ def check(run: Run) -> Outcome:
         if share >= 0.5:
             return _finding(
                 policy,
-                f"|Q(policy)| is at or above the clamp {clamp.value:g} ({clamp.source}) on {share:.0%} "
-                "of the late rows",
+                f"|Q(policy)| is at or above the clamp {clamp.value:g} ({clamp.source}) on {share:.0%} of "
+                "the late rows",
                 CRITICAL,
                 0.95,
                 clamp.value,
@@ -79,7 +79,7 @@ def _same(a: Series, b: Series) -> bool:
     return float(np.isclose(a.value, other, rtol=1e-3).mean()) > 0.3
 
 
-def _finding(s: Series, text: str, severity: object, confidence: float, value: float, run: Run) -> Finding:
+def _finding(s: Series, text: str, severity: Severity, confidence: float, value: float, run: Run) -> Finding:
     evidence = [Evidence(s.tag, s.last.step, s.last.value, text)]
     reached = np.abs(s.value) >= 0.99 * abs(value)
     onset = int(s.step[int(np.argmax(reached))])
@@ -98,15 +98,13 @@ def _finding(s: Series, text: str, severity: object, confidence: float, value: f
                 )
     return Finding(
         "target-clamp-active",
-        severity,  # type: ignore[arg-type]
+        severity,
         f"A clamp on Q is active at {number(value)}",
         evidence,
         "A clamp has derivative 0 beyond its limit. Once every sample is there the actor's gradient is "
-        "exactly 0 for "
-        "ever: the clamp hides what drives Q up and kills the actor.",
-        "Remove the clamp and cure what drives Q there (compare Q(policy) with Q(data)); if values must "
-        "be bounded, "
-        "bound targets by r_max/(1-gamma).",
+        "exactly 0 for ever: the clamp hides what drives Q up and kills the actor.",
+        "Remove the clamp and cure what drives Q there (compare Q(policy) with Q(data)); if values must be "
+        "bounded, bound targets by r_max/(1-gamma).",
         confidence,
         onset=onset,
         plots=((s.tag,),),

@@ -35,8 +35,8 @@ def check(run: Run) -> Outcome:
     measured = float(np.mean(share))
     every = per * _density(ends, np.ones(len(ends)), rows, held)
     text = (
-        f"{done.tag} is {number(measured)} in the mean; {number(float(every.mean()))} of the "
-        "transitions end an episode"
+        f"{done.tag} is {number(measured)} in the mean; {number(float(every.mean()))} of the transitions end "
+        "an episode"
     )
     if known is None:
         return Clear(f"{text} (how they end is not logged)")
@@ -57,8 +57,7 @@ def check(run: Run) -> Outcome:
             "Terminal transitions are stored as if the episode went on",
             evidence,
             "Terminated episodes are treated as truncated: the target bootstraps beyond the end, and a "
-            "crash costs "
-            "nothing.",
+            "crash costs nothing.",
         )
     limits = float((every - terminal).mean())
     off = abs(float((share - every).mean()))
@@ -71,8 +70,7 @@ def check(run: Run) -> Outcome:
             "Time limits are stored as terminal",
             evidence,
             "Truncated episodes are treated as terminated: the value of the state at the time limit is "
-            "taken for 0 "
-            "(Pardo et al. 2018).",
+            "taken for 0 (Pardo et al. 2018).",
         )
     return Clear(text)
 
@@ -132,9 +130,8 @@ def _finding(title: str, evidence: list[Evidence], cause: str) -> Finding:
         title,
         evidence,
         cause,
-        "Store terminated, not (terminated or truncated), as the flag that stops the bootstrap, and "
-        "check it on one "
-        "episode of each kind.",
+        "Store terminated, not (terminated or truncated), as the flag that stops the bootstrap, and check "
+        "it on one episode of each kind.",
         0.85,
     )
 
@@ -143,9 +140,8 @@ RULE = Rule(
     id="terminal-flag-wrong",
     title="Wrong terminal flags",
     statement=(
-        "With episodes of L steps 1/L of the transitions are ends. Those that terminate must be flagged "
-        "in the "
-        "replay, those cut by a time limit must not."
+        "With episodes of L steps 1/L of the transitions are ends. Those that terminate must be flagged in "
+        "the replay, those cut by a time limit must not."
     ),
     check=check,
     needs=("done_ratio", "episode_length"),

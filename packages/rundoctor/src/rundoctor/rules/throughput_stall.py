@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
+from ..measures import restarts
 from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
 from ..run import Run
+from ..stats import Floats
 
 SLOWER = 4.0
 """Learning, evaluation and a fuller replay slow a run by factors below this."""
@@ -28,12 +31,14 @@ def check(run: Run) -> Outcome:
             )
     ds, dt = np.diff(step), np.diff(wall)
     good = (ds > 0) & (dt >= 0)
-    # Evaluations, continuations: time that no training step was due in.
+    # Evaluations and restarts: time in which no training step was due.
     for s in run.series.values():
         if s.tag.startswith(("eval", "test")) and len(s):
             good &= ~_holds(step, s.step)
-    for _, after in run.resumed_at:
-        good &= ~_holds(step, np.array([after - 1, after]))
+    begun = _begin_later(run)
+    good &= ~_holds(step, begun)
+    for restart in restarts(run):
+        good &= ~_holds(step, np.array([restart.step, restart.step + 1]))
     if good.sum() < 7:
         return Skipped("too few undisturbed rows", ("wall time",))
     pace = dt / np.maximum(ds, 1)
@@ -43,7 +48,14 @@ def check(run: Run) -> Outcome:
     )
     slow = _slowdown(step, pace, good)
     if slow is not None:
-        return _slow_finding(run, *slow)
+        early, late, at = slow
+        row = float(np.median(ds))
+        if (np.abs(begun - at) <= 3 * row).any():
+            return Clear(
+                f"{number(1 / early)} steps/s before step {at:,} and {number(1 / late)} after it, where "
+                "further series begin to be logged: learning starts there"
+            )
+        return _slow_finding(run, early, late, at)
     if len(gaps):
         i = int(gaps[np.argmax(dt[gaps])])
         suspended = dt[i] > SUSPENDED
@@ -75,11 +87,33 @@ def check(run: Run) -> Outcome:
 
 
 def _learning_starts(run: Run) -> float | None:
-    s = run.get("critic_loss", "q1_mean")
-    return float(s.step[0]) if s is not None else None
+    """The step at which learning begins: updates take time, so rows before it are faster."""
+    stated = run.hyper("warmup_steps")
+    losses = [s for s in (run.get("critic_loss"), run.get("q1_mean"), run.policy_q) if s is not None]
+    begins = [float(s.step[0]) for s in losses if s.axis == "step"]
+    if stated is not None and stated.value < run.last_step:
+        begins.append(stated.value)
+    return max(begins, default=None)
 
 
-def _holds(step: np.ndarray, marks: np.ndarray) -> np.ndarray:
+def _begin_later(run: Run) -> Floats:
+    """First steps of the series that join those that were logged from the start.
+
+    Losses and counters of updates do when learning starts, whatever their names are.
+    """
+    firsts = np.array(
+        [
+            s.step[0]
+            for s in run.series.values()
+            if s.axis == "step" and len(s) and not s.tag.startswith(("eval", "test"))
+        ]
+    )
+    if not len(firsts) or not np.isfinite(run.row_interval):
+        return np.empty(0)
+    return np.unique(firsts[firsts > firsts.min() + run.row_interval])
+
+
+def _holds(step: Floats, marks: Floats) -> npt.NDArray[np.bool_]:
     """For each interval between rows, whether a mark lies in it or at either end."""
     held = np.zeros(len(step) - 1, bool)
     at = np.searchsorted(step, marks)
@@ -88,10 +122,8 @@ def _holds(step: np.ndarray, marks: np.ndarray) -> np.ndarray:
     return held
 
 
-def _slowdown(
-    step: np.ndarray, pace: np.ndarray, good: np.ndarray
-) -> tuple[float, float, int, np.ndarray] | None:
-    """(pace before, pace after, step of the change, ...) of a lasting slow-down."""
+def _slowdown(step: Floats, pace: Floats, good: npt.NDArray[np.bool_]) -> tuple[float, float, int] | None:
+    """(seconds a step before, seconds a step after, step of the change) of a lasting slow-down."""
     index = np.flatnonzero(good)
     p = pace[index]
     n = len(p)
@@ -101,10 +133,10 @@ def _slowdown(
         return None
     slow = p > np.sqrt(early * late)
     change = next((k for k in range(n) if slow[k] and slow[k:].mean() > 0.8), n - 1)
-    return early, float(np.median(p[change:])), int(step[index[change]]), index
+    return early, float(np.median(p[change:])), int(step[index[change]])
 
 
-def _slow_finding(run: Run, early: float, late: float, at: int, _: np.ndarray) -> Finding:
+def _slow_finding(run: Run, early: float, late: float, at: int) -> Finding:
     evidence = [
         Evidence(
             "wall time",
@@ -115,8 +147,8 @@ def _slow_finding(run: Run, early: float, late: float, at: int, _: np.ndarray) -
         )
     ]
     cause = (
-        "Something takes longer each step: a simulator that leaks, a replay that no longer fits in "
-        "memory, other work."
+        "Something takes longer each step: a simulator that leaks, a replay that no longer fits in memory, "
+        "other work."
     )
     fix = "Compare simulator and update times (system/updates_per_s, memory) before and after that step."
     lengths = run.get("episode_length")
@@ -133,18 +165,17 @@ def _slow_finding(run: Run, early: float, late: float, at: int, _: np.ndarray) -
                         lengths.last.step,
                         float(np.median(after)),
                         f"episodes shrink from {number(long)} to {number(float(np.median(after)))} steps "
-                        "there, while an "
-                        f"episode takes {number(per_before)} s before and {number(per_after)} s after",
+                        f"there, while an episode takes {number(per_before)} s before and "
+                        f"{number(per_after)} s after",
                     )
                 )
                 cause = (
                     "The time goes into resets: an episode costs about the same wherever it ends, and "
-                    "episodes became "
-                    "so short that hardly anything else happens."
+                    "episodes became so short that hardly anything else happens."
                 )
                 fix = (
-                    "Cure what makes the episodes collapse; then make the reset cheaper (move actors, "
-                    "do not respawn)."
+                    "Cure what makes the episodes collapse; then make the reset cheaper (move actors, do "
+                    "not respawn)."
                 )
     return Finding(
         "throughput-stall",

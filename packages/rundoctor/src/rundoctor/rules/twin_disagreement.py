@@ -55,8 +55,7 @@ def check(run: Run) -> Outcome:
                 int(at[i]),
                 float(difference[i]),
                 f"|Q1 - Q2| is {number(float(difference[i]))} at step {int(at[i]):,}: {late:.0%} of Q's "
-                "scale over the "
-                "last quarter",
+                "scale over the last quarter",
             ),
             Evidence(q1.tag, q1.last.step, q1.last.value, f"Q1 {number(q1.last.value)}"),
         ]
@@ -67,9 +66,8 @@ def check(run: Run) -> Outcome:
         ),
         "One critic is not trained on the same targets as the other (missing from the optimiser or from the "
         "loss, not copied to its target), or both extrapolate.",
-        "Check that both critics' parameters are in the optimiser and in the target update, and that "
-        "both losses "
-        "use the same target; then lower the critic's rate.",
+        "Check that both critics' parameters are in the optimiser and in the target update, and that both "
+        "losses use the same target; then lower the critic's rate.",
         0.8,
         onset=onset,
         plots=((q1.tag, q2.tag) if q2 is not None else (tag,),),
