@@ -1,7 +1,8 @@
 """Which algorithm wrote a run's logs, and which questions make sense for it.
 
-The names of the logged series tell: only SAC tunes an entropy coefficient, only PPO clips a
-probability ratio.  Where they do not decide, the configuration and the run's name do.
+The names of the logged series tell first (:func:`rundoctor.signals.algorithm_of`): only SAC tunes an
+entropy coefficient, only PPO clips a probability ratio.  Where they do not decide, the configuration and
+the run's name do.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from .signals import algorithm_of, normalised
 
 Q = "a Q function"
 ACTOR_THROUGH_Q = "an actor that is trained through Q"
@@ -28,7 +31,7 @@ class Algorithm:
     name: str
     has: frozenset[str]
     reason: str = ""
-    """The tag or text that says so."""
+    """What says so, for people."""
     entropy: bool = False
     """Whether Q includes an entropy bonus, so that it may exceed every sum of rewards."""
 
@@ -39,107 +42,38 @@ class Algorithm:
 
 _ALL = frozenset({Q, ACTOR_THROUGH_Q, ACTION_NOISE, TWINS})
 _KNOWN: dict[str, Algorithm] = {
-    "TD3": Algorithm("TD3", _ALL),
-    "DDPG": Algorithm("DDPG", _ALL - {TWINS}),
-    "TD3 or DDPG": Algorithm("TD3 or DDPG", _ALL),
-    "DrQ-v2": Algorithm("DrQ-v2", _ALL),
-    "SAC": Algorithm("SAC", _ALL - {ACTION_NOISE}, entropy=True),
-    "DQN": Algorithm("DQN", frozenset({Q})),
-    "PPO": Algorithm("PPO", frozenset()),
-    "A2C": Algorithm("A2C", frozenset()),
-    "TRPO": Algorithm("TRPO", frozenset()),
+    a.name: a
+    for a in (
+        Algorithm("TD3", _ALL),
+        Algorithm("DDPG", _ALL - {TWINS}),
+        Algorithm("TD3 or DDPG", _ALL),
+        Algorithm("DrQ-v2", _ALL),
+        Algorithm("SAC", _ALL - {ACTION_NOISE}, entropy=True),
+        Algorithm("DQN", frozenset({Q})),
+        Algorithm("PPO", frozenset()),
+        Algorithm("A2C", frozenset()),
+    )
 }
 UNKNOWN = Algorithm("unknown", _ALL)
 """Nothing is known, so every question is asked."""
 
 # Names as they stand in configurations, experiment names and folders.
 _WORDS: dict[str, str] = {
-    "td3": "TD3",
-    "fasttd3": "TD3",
+    **dict.fromkeys(("td3", "fasttd3"), "TD3"),
     "ddpg": "DDPG",
     "drqv2": "DrQ-v2",
-    "sac": "SAC",
-    "redq": "SAC",
-    "tqc": "SAC",
-    "drq": "SAC",
-    "curl": "SAC",
-    "dqn": "DQN",
-    "ddqn": "DQN",
-    "rainbow": "DQN",
-    "c51": "DQN",
-    "ppo": "PPO",
-    "ppo2": "PPO",
-    "appo": "PPO",
-    "a2c": "A2C",
-    "a3c": "A2C",
-    "impala": "A2C",
-    "trpo": "TRPO",
+    **dict.fromkeys(("sac", "redq", "tqc", "drq", "curl"), "SAC"),
+    **dict.fromkeys(("dqn", "ddqn", "rainbow", "c51"), "DQN"),
+    **dict.fromkeys(("ppo", "ppo2", "appo", "trpo"), "PPO"),
+    **dict.fromkeys(("a2c", "a3c", "impala"), "A2C"),
 }
-_CONFIG_KEYS = ("algorithm", "algo", "algo_name", "agent", "alg", "exp_name", "_target_", "name")
-
-# Last parts of tags, lower case, words joined by "_".
-_ENTROPY = {
-    "alpha",
-    "log_alpha",
-    "alpha_loss",
-    "loss_alpha",
-    "alpha_value",
-    "ent_coef",
-    "ent_coef_loss",
-    "log_pis_mean",
-    "log_pi_mean",
-    "logpi",
-    "target_entropy",
-    "temperature_loss",
-    "actor_entropy",
-}
-_ALPHA = re.compile(r"(^|[/_ ])(log_?)?(alpha|ent_coef)([/_ ]|$)")
-_RATIO = {
-    "approx_kl",
-    "approxkl",
-    "old_approx_kl",
-    "clip_fraction",
-    "clipfrac",
-    "clip_frac",
-    "cur_kl_coeff",
-    "mean_kl_loss",
-    "policy_clipfrac",
-}
-_TRUST_REGION = {"backtrackiters", "line_search", "cg_residual", "is_line_search_success"}
-_VALUE_LOSS = {
-    "value_loss",
-    "vf_loss",
-    "loss_vf",
-    "lossv",
-    "c_loss",
-    "critic_value_loss",
-    "value_function_loss",
-}
-_POLICY_LOSS = {
-    "policy_loss",
-    "policy_gradient_loss",
-    "pg_loss",
-    "losspi",
-    "a_loss",
-    "actor_loss",
-    "loss_actor",
-    "lossactor",
-}
-_POLICY_ENTROPY = {"entropy", "entropy_loss", "policy_entropy", "loss_entropy"}
-_VALUES_OF_ACTIONS = {"q_values", "td_loss", "exploration_rate", "mean_q", "%_time_spent_exploring"}
-_ACTOR = re.compile(r"(^|[/_ ])(actor|policy)[/_ ]?(loss|q)|loss[/_ ]?(actor|pi)\b|loss/actor")
-_TWIN = re.compile(r"(^|[/_ ])(qf?2|critic_?2|critic_q2|q2vals|twin_gap)([/_ ]|$|vals)")
-_CRITIC = re.compile(r"critic|(^|[/_ ])qf?[12]?[_ ]?(loss|value|values|mean)|loss[_ ]?q|q[_ ]?loss|qf_loss")
+_CONFIG_KEYS = ("algorithm", "algo", "algo_name", "agent", "alg", "exp_name", "_target_")
 
 
-def _last(tag: str) -> str:
-    return re.sub(r"[\s-]+", "_", tag.rsplit("/", 1)[-1].strip().lower())
-
-
-def algorithm_of(
+def recognise(
     tags: Iterable[str], config: Mapping[str, object], names: Iterable[str], system: str
 ) -> Algorithm:
-    """Tell the algorithm from tags first, then from the configuration, then from names.
+    """Tell the algorithm from the tags first, then from the configuration, then from names.
 
     Args:
         tags: names of the logged series.
@@ -148,59 +82,28 @@ def algorithm_of(
         system: the software that wrote the logs.
     """
     present = list(tags)
-    by_tags = _from_tags(present)
+    by_tags = "DrQ-v2" if system == "DrQ-v2" or _is_drqv2(present) else algorithm_of(present)
     stated = _stated(config, names)
-    if by_tags is not None and (stated is None or not _refines(stated.name, by_tags.name)):
-        return by_tags
-    if stated is not None:
+    if stated is not None and (not by_tags or _refines(stated.name, by_tags)):
         return stated
-    if system == "av-td3":
-        return _known("TD3", "tags of av-td3")
-    return by_tags or UNKNOWN
+    if not by_tags:
+        return _known("TD3", "tags of av-td3") if system == "av-td3" else UNKNOWN
+    return _known(by_tags, "the names of its series")
 
 
 def _known(name: str, reason: str) -> Algorithm:
-    known = _KNOWN[name]
-    return Algorithm(known.name, known.has, reason, known.entropy)
+    return replace(_KNOWN[name], reason=reason)
+
+
+def _is_drqv2(tags: list[str]) -> bool:
+    return {"actor_ent", "actor_logprob"} <= {normalised(t).rsplit("/", 1)[-1] for t in tags}
 
 
 def _refines(stated: str, by_tags: str) -> bool:
     """Whether a stated name may be believed beside what the tags show."""
-    if by_tags == "TD3 or DDPG":
+    if by_tags in ("TD3", "TD3 or DDPG"):
         return stated in ("TD3", "DDPG", "DrQ-v2")
-    return stated == by_tags or (stated, by_tags) == ("DrQ-v2", "TD3")
-
-
-def _from_tags(tags: list[str]) -> Algorithm | None:
-    last = {_last(t): t for t in tags}
-
-    def one_of(words: set[str]) -> str | None:
-        return next((last[w] for w in sorted(words) if w in last), None)
-
-    actor = next((t for t in tags if _ACTOR.search(t.lower())), None)
-    value, policy = one_of(_VALUE_LOSS), one_of(_POLICY_LOSS)
-    region, ratio = one_of(_TRUST_REGION), one_of(_RATIO)
-    if region is not None:
-        return _known("TRPO", region)
-    if ratio is not None or ("kl" in last and value is not None):
-        return _known("PPO", ratio or last["kl"])
-    if {"clip", "vf", "ent"} <= last.keys():  # Tianshou
-        return _known("PPO", last["clip"])
-    entropy = one_of(_ENTROPY) or next((t for t in tags if _ALPHA.search(t.lower())), None)
-    critic = next((t for t in tags if _CRITIC.search(t.lower())), None)
-    if entropy is not None and (actor is not None or policy is not None or critic is not None):
-        return _known("SAC", entropy)
-    if value is not None and policy is not None and one_of(_POLICY_ENTROPY) is not None:
-        return _known("A2C", value)
-    if actor is not None and critic is not None:
-        if "actor_ent" in last and "actor_logprob" in last:
-            return _known("DrQ-v2", last["actor_logprob"])
-        twin = next((t for t in tags if _TWIN.search(t.lower())), None)
-        return _known("TD3", twin) if twin is not None else _known("TD3 or DDPG", actor)
-    greedy = one_of(_VALUES_OF_ACTIONS)
-    if actor is None and value is None and greedy is not None and ("loss" in last or "td_loss" in last):
-        return _known("DQN", greedy)
-    return None
+    return stated == by_tags
 
 
 def _stated(config: Mapping[str, object], names: Iterable[str]) -> Algorithm | None:

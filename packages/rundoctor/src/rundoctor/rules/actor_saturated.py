@@ -169,7 +169,9 @@ def _columns(run: Run) -> Outcome | None:
                 f"{returns.tag} goes from {number(head)} to {number(tail)} (first and last quarter)",
             )
         )
-    return _finding(CRITICAL, evidence, 0.9, onset, tuple(s.tag for s in late))
+    found = _finding(CRITICAL, evidence, 0.9, onset, tuple(s.tag for s in late))
+    found.explains = ("agent-standstill",)
+    return found
 
 
 def _pinned_from(s: Series) -> int | None:
@@ -287,7 +289,6 @@ RULE = Rule(
         "episode-collapse",
         "parameters-frozen",
         "policy-frozen",
-        "agent-standstill",
         "never-learns",
     ),
     order=5,

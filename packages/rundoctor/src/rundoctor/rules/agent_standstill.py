@@ -101,6 +101,7 @@ def _stands(run: Run, speed: Series, start: int) -> Finding:
         0.85,
         onset=first if start else None,
         plots=((speed.tag,),),
+        explains=("never-learns", "policy-frozen", "single-cause-termination"),
     )
 
 
@@ -170,6 +171,5 @@ RULE = Rule(
         "the car. A speed near 0 to the end of the run means that the policy stands, or cannot drive off."
     ),
     check=check,
-    explains=("never-learns", "policy-frozen", "single-cause-termination"),
     order=21,
 )

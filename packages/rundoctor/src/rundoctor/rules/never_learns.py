@@ -9,7 +9,7 @@ from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Seve
 from ..run import Run
 from ..series import Series
 from ..stats import median, parts, separation, spread, trend
-from .policy_frozen import repeat_at_end
+from .policy_frozen import repeat_at_end, unnamed_reward
 
 LEAST = 20
 """Returns below which a trend cannot be told from chance."""
@@ -66,7 +66,9 @@ def _returns(run: Run) -> Series | None:
         s = run.get(name)
         if s is not None and (len(s) >= least or (len(s) >= 10 and repeat_at_end(s).from_the_start)):
             return s
-    return None
+    reward = unnamed_reward(run)
+    constant = reward is not None and len(reward) >= 10 and repeat_at_end(reward).from_the_start
+    return reward if constant else None
 
 
 def _achieved(run: Run) -> _Level | None:

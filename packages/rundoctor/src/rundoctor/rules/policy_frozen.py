@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,10 +48,21 @@ def repeat_at_end(s: Series) -> Repeat:
     return Repeat(s, start, value)
 
 
+_REWARD = re.compile(r"(^|[/_ ])(rewards?|returns?|score)$", re.I)
+
+
+def unnamed_reward(run: Run) -> Series | None:
+    """A series that is some reward by its name, where no return is logged; of what, its name does not say."""
+    if run.get("episode_return") is not None:
+        return None
+    return next((s.finite for t, s in run.series.items() if _REWARD.search(t) and len(s.finite)), None)
+
+
 def check(run: Run) -> Outcome:
     judged: list[str] = []
-    for name, least in (("eval_return", EVALUATIONS), ("episode_return", RETURNS)):
-        s = run.get(name)
+    named = [("eval_return", EVALUATIONS, run.get("eval_return"))]
+    named += [("episode_return", RETURNS, s) for s in (run.get("episode_return"), unnamed_reward(run))]
+    for name, least, s in named:
         if s is None or len(s) < least:
             continue
         repeat = repeat_at_end(s)

@@ -143,5 +143,6 @@ RULE = Rule(
     check=check,
     needs=("episode_return",),
     how="Log the return of every finished episode.",
+    explains=("never-learns",),
     order=24,
 )

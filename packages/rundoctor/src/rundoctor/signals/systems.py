@@ -90,7 +90,7 @@ ON_POLICY = ("PPO", "A2C")
 
 _ALGORITHMS: tuple[tuple[Algorithm, str], ...] = (
     # Each pattern is searched for in the normalised tags (see normalised), one at a time.
-    ("PPO", r"(^|/)(approx_?kl|clip_?frac(tion)?|clip_range|a_loss)$"),
+    ("PPO", r"(^|/)(approx_?kl|clip_?frac(tion)?|clip_range|a_loss|cur_kl_coeff|loss/clip|policy/epsilon)$"),
     ("A2C", r"(^|/)(policy_gradient_loss|vf_loss|c_loss|value_loss|loss_?v|valuelosses)$"),
     (
         "SAC",
@@ -109,6 +109,9 @@ _HAS_ACTOR = re.compile(
     r"(^|/)(actor_?loss|loss_?actor|policy_loss|pi_loss|loss_?pi|loss/actor|train_actor/loss)$"
 )
 
+_CONTINUOUS = re.compile(r"(^|[/_])(steer(ing)?|throttle|accel(eration)?|brake)([/_]|$)")
+"""Components of an action that DQN, which picks one of a few actions, does not have."""
+
 
 def algorithm_of(tags: Iterable[str]) -> Algorithm:
     """Which algorithm's tags these are; empty when they do not say.
@@ -124,7 +127,7 @@ def algorithm_of(tags: Iterable[str]) -> Algorithm:
             return name
     if "A2C" in found and not found & {"TD3", "DDPG"}:
         return "A2C"
-    if "DQN" in found and not actor:
+    if "DQN" in found and not actor and not any(_CONTINUOUS.search(t) for t in present):
         return "DQN"
     if "TD3" in found:
         return "TD3"
