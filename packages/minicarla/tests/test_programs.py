@@ -104,3 +104,36 @@ def test_a_recording_is_what_happened(run: Callable[..., Any], tmp_path: Path) -
     assert found["frames"] == 200
     assert found["names_all"]
     assert found["crashes"] and found["blocked"]
+
+
+def test_the_text_about_a_recording_can_be_parsed(run: Callable[..., Any], tmp_path: Path) -> None:
+    """CARLA's text, whose words and columns programs such as scenario_runner rely on."""
+    found = run("read_recording", "--file", tmp_path / "drive.log")
+    about = found["about"]
+    assert (about["map"], about["frames"]) == ("grid", 60)
+    assert about["duration"] == pytest.approx(59 * 0.05)
+    assert found["times"] == pytest.approx([0.0, 0.05, 59 * 0.05])
+    assert found["off"] < 0.01, "metres; numbers have six digits, as in CARLA"
+    assert found["turned"] < 0.01
+    assert found["hero"] == ["vehicle.audi.tt", "(1)", "hero"]
+    assert found["spawned_at"] < 0.1
+    assert found["parent"] and found["destroyed"] == 41
+    assert found["collided"] and found["numbered"] and found["hero_named"]
+    assert max(found["control"][:2]) < 1e-5 and found["control"][2]
+    assert found["lamps"] == ["Position", "Fog"] and found["no_lamps"] == ["None"]
+    assert found["walker_speed"] == 1.25
+    assert found["velocity"] < 1e-3 and found["extent"] < 1e-3 and found["volume"] < 0.01
+    assert found["light"] and found["light_times"] and found["mass"] < 0.1 and found["wheels"] == 8
+    assert 0.0 <= found["platform_times"][0] < found["platform_times"][1]
+    positions, created, actors = found["brief"]
+    assert positions == 0 and created == actors
+    hero, other = found["ids"]
+    (crash,) = found["crashes"][5:-3]
+    assert found["crashes"][4].split() == ["Time", "Types", "Id", "Actor", "1", "Id", "Actor", "2"]
+    columns = [crash[:8], crash[11], crash[13], crash[16:22], crash[23:58], crash[59:65], crash[66:]]
+    assert [text.strip() for text in columns[1:]] == [
+        *("v", "v", str(hero), "vehicle.audi.tt", str(other), "vehicle.mini.cooper_s")
+    ]
+    assert [str(other), "vehicle.mini.cooper_s"] in [row[1:3] for row in found["standing"]]
+    assert found["missing"] == "File /nowhere/at_all.log not found on server\n" == found["replay_missing"]
+    assert found["not_one"] == "File is not a CARLA recorder\n"

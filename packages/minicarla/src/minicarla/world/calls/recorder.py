@@ -8,14 +8,16 @@ from minicarla.wire import structs
 from minicarla.world.calls.registry import PARTIAL, Call, procedure
 from minicarla.world.outlet import CarlaError
 from minicarla.world.recording import RecordingError, reports
+from minicarla.world.recording.file import NoSuchRecordingError, NotARecordingError
 
-_FORMAT = "in minicarla's own format; the name ends in .log or .rec"
+_FORMAT = "the file has a format of minicarla's own; its name ends in .log or .rec"
+_REPORT = "CARLA's text, about a file in minicarla's own format"
 
 
 @procedure(PARTIAL, _FORMAT)
 def start_recorder(call: Call, name: str, additional_data: bool = False) -> str:
     try:
-        return call.world.recorder.start(name, call.episode.view, call.actors)
+        return call.world.recorder.start(name, call.episode, additional_data)
     except RecordingError as error:
         raise CarlaError(str(error)) from None
 
@@ -25,27 +27,19 @@ def stop_recorder(call: Call) -> None:
     call.world.recorder.stop()
 
 
-@procedure(PARTIAL, _FORMAT)
+@procedure(PARTIAL, _REPORT)
 def show_recorder_file_info(call: Call, name: str, show_all: bool) -> str:
-    return _report(reports.describe, name, show_all)
+    return _text(name, lambda: reports.describe(name, show_all))
 
 
-@procedure(PARTIAL, _FORMAT)
+@procedure(PARTIAL, _REPORT)
 def show_recorder_collisions(call: Call, name: str, type1: int, type2: int) -> str:
-    return _report(reports.collisions, name, chr(type1 & 0x7F), chr(type2 & 0x7F))
+    return _text(name, lambda: reports.collisions(name, chr(type1 & 0x7F), chr(type2 & 0x7F)))
 
 
-@procedure(PARTIAL, _FORMAT)
+@procedure(PARTIAL, _REPORT)
 def show_recorder_actors_blocked(call: Call, name: str, min_time: float, min_distance: float) -> str:
-    # CARLA gives the distance in centimetres.
-    return _report(reports.blocked, name, min_time, min_distance / 100.0)
-
-
-def _report(make: Callable[..., str], name: str, *arguments: object) -> str:
-    try:
-        return make(name, *arguments)
-    except RecordingError as error:
-        raise CarlaError(str(error)) from None
+    return _text(name, lambda: reports.blocked(name, min_time, min_distance))
 
 
 @procedure(PARTIAL, _FORMAT)
@@ -60,8 +54,20 @@ def replay_file(
         structs.Vector3D(-10.0, 0.0, 5.0), structs.Rotation(-25.0, 0.0, 0.0)
     ),
 ) -> str:
+    return _text(
+        name,
+        lambda: call.world.replay(name, time_start, duration, follow_id, replay_sensors, offset.pose),
+    )
+
+
+def _text(name: str, make: Callable[[], str]) -> str:
+    """The text of a call.  As in CARLA a file that is missing or something else is told in the text too."""
     try:
-        return call.world.replay(name, time_start, duration, follow_id, replay_sensors, offset.pose)
+        return make()
+    except NoSuchRecordingError:
+        return f"File {name} not found on server\n"
+    except NotARecordingError:
+        return "File is not a CARLA recorder\n"
     except RecordingError as error:
         raise CarlaError(str(error)) from None
 

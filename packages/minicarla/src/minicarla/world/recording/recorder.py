@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from minicarla.world.episode import Episode
 from minicarla.world.recording.file import RecordingWriter
 from minicarla.world.recording.replay import Replayer, ReplayOptions
-from minicarla.world.table import ActorTable
-from minicarla.world.view import View
 
 
 class SimulationRecorder:
@@ -16,10 +15,14 @@ class SimulationRecorder:
         self._writer: RecordingWriter | None = None
         self._replayer: Replayer | None = None
 
-    def start(self, name: str, view: View, actors: ActorTable) -> str:
-        """Record from the next tick on; returns the file's path.  RecordingError if it cannot be written."""
+    def start(self, name: str, episode: Episode, additional: bool = False) -> str:
+        """Record from the next tick on; returns the file's path.
+
+        additional: see :class:`~minicarla.world.recording.file.Details`.  RecordingError when the file
+        cannot be written.
+        """
         self.stop()
-        self._writer = RecordingWriter(name, view, actors)
+        self._writer = RecordingWriter(name, episode, additional)
         return str(self._writer.path)
 
     def stop(self) -> None:

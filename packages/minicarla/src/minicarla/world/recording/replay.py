@@ -85,7 +85,7 @@ class Replayer:
         later = {int(row["id"]): row for row in after.moving} if share > 1e-9 else {}
         for row in now.moving:
             actor = actors.get(self._ids.get(int(row["id"]), 0))
-            if actor is not None and not (self._options.ignore_hero and _is_hero(actor)):
+            if actor is not None and actor.embodied and not (self._options.ignore_hero and _is_hero(actor)):
                 _move(actors.bodies, actor, row, later.get(int(row["id"])), share)
         leader = actors.get(self._ids.get(self._follow, 0))
         if leader is not None:
@@ -96,21 +96,22 @@ class Replayer:
     def _come_and_go(self, tick: Tick) -> None:
         for actor_id in tick.destroyed:
             self._spawner.destroy(self._ids.pop(actor_id, 0))
-        for then, parent, blueprint, attributes, pose in tick.spawned:
-            there = self._actors.get(then)
-            if there is not None and there.type_id == blueprint:
-                self._ids[then] = then  # it is still in the world
-            elif blueprint.startswith(("vehicle.", "walker.", "static.")) or (
-                self._with_sensors and blueprint.startswith("sensor.")
+        for actor in tick.spawned:
+            there = self._actors.get(actor.id)
+            if there is not None and there.type_id == actor.blueprint:
+                self._ids[actor.id] = actor.id  # it is still in the world
+            elif actor.blueprint.startswith(("vehicle.", "walker.", "static.")) or (
+                self._with_sensors and actor.blueprint.startswith("sensor.")
             ):
-                description = ActorDescription(
-                    0, blueprint, [ActorAttributeValue(key, 4, value) for key, value in attributes]
+                attributes = [ActorAttributeValue(key, 4, value) for key, value in actor.attributes]
+                new = self._spawner.spawn(
+                    ActorDescription(0, actor.blueprint, attributes),
+                    actor.pose if actor.offset is None else actor.offset,
+                    0 if actor.offset is None else self._ids.get(actor.parent, 0),
+                    require_room=False,
                 )
-                actor = self._spawner.spawn(
-                    description, Transform(*pose), self._ids.get(parent, 0), require_room=False
-                )
-                self._ids[then] = actor.id
-                self._created.append(actor.id)
+                self._ids[actor.id] = new.id
+                self._created.append(new.id)
 
     def stop(self, keep_actors: bool) -> None:
         """End the replay: give the actors back to the physics, or remove those that it created."""
