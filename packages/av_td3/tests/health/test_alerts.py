@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from av_td3.config import Config, config_from_dict
-from av_td3.health.alerts import EVENTS, FAR, PATIENCE, RULES, AlertMonitor, Bounds, Rule, grade
-from rundoctor.reference import _ROWS
+from av_td3.health.alerts import EVENTS, PATIENCE, RULES, AlertMonitor, AlertRule, Bounds, compare
+from rundoctor.reference import judge
+from rundoctor.rules import all_rules
+from rundoctor.signals import conditions
+from rundoctor.signals.settings import SETTINGS
 
 BOUNDS = Bounds(q=110.0, actor_clip=1.0, critic_clip=10.0, reward=11.0)
 HEALTHY = {
     "gradients/actor_state_path_norm": 0.0,
-    "debug/policy_q_mean": 26.0,
+    "debug/actor_q_mean": 26.0,
     "train/q1_value": 22.0,
     "train/q2_value": 22.3,
     "debug/q1_std": 9.0,
@@ -50,24 +54,24 @@ HEALTHY = {
 }
 FAULTS = {
     "state_gradient_leak": {"gradients/actor_state_path_norm": 1e-9},
-    "policy_q_gap": {"debug/policy_q_mean": 349.0, "train/q1_value": 10.9},  # day20-run1's last row
-    "q_above_bound": {"train/q1_value": 230.0, "train/q2_value": 230.0, "debug/policy_q_mean": 230.0},
+    "policy_q_gap": {"debug/actor_q_mean": 349.0, "train/q1_value": 10.9},  # day20-run1's last row
+    "q_above_reward_bound": {"train/q1_value": 230.0, "train/q2_value": 230.0, "debug/actor_q_mean": 230.0},
     "gradient_explosion": {"gradients/actor_clip_ratio": 2e4},
     "actor_saturated": {"agent/saturation": 0.99},
     "critic_divergence": {"debug/td_error_q1": 150.0},
     "twin_disagreement": {"debug/twin_gap": 80.0},
     "reward_above_bound": {"debug/reward_max": 120.0},
-    "clip_not_held": {"gradients/critic_encoder_norm_after_clip": 23.0},
+    "clip_not_applied": {"gradients/critic_encoder_norm_after_clip": 23.0},
     "gradient_missing": {"gradients/actor_head_norm_before_clip": 0.0},
-    "weights_frozen": {"agent/update_to_weight_ratio_critic_encoder": 0.0},
-    "target_wiring": {"agent/target_drift_critic_encoder": 0.0},
+    "parameters_frozen": {"agent/update_to_weight_ratio_critic_encoder": 0.0},
+    "target_encoders_missing": {"agent/target_drift_critic_encoder": 0.0},
     "terminal_flag_wrong": {"debug/terminal_flag_mismatch": 0.5},
-    "settings_far_off": {"agent/gamma": 0.9},
-    "episodes_cut": {"progress/rule_ended_share": 1.0},
+    "hyperparameter_off_reference": {"agent/gamma": 0.9},
+    "single_cause_termination": {"progress/rule_ended_share": 1.0},
     "simulator_incidents": {"system/incidents_recent": 5.0},
     "stale_build": {"system/code_changed": 1.0},
 }
-ONLY_WARNS = ("settings_far_off", "stale_build")
+ONLY_WARNS = ("hyperparameter_off_reference", "stale_build")
 
 
 def test_every_rule_has_a_fault_here():
@@ -164,17 +168,19 @@ def test_every_alarm_passes_its_own_drill():
 
 
 def test_the_drill_finds_the_recorded_systems_dead_alert():
-    def norm_after_the_clip(row, bounds):
-        return grade(row["gradients/critic_cnn_norm"], 10_000.0, 50_000.0, "norm")
+    condition = replace(conditions.GRADIENT_EXPLOSION, warning=10_000.0, critical=50_000.0)
 
-    assert AlertMonitor(BOUNDS, rules={"dead": Rule(norm_after_the_clip)}).test() == ["dead"]
+    def norm_after_the_clip(row, bounds):
+        return compare(condition, row["gradients/critic_cnn_norm"], "norm")
+
+    assert AlertMonitor(BOUNDS, rules={"dead": AlertRule(condition, norm_after_the_clip)}).test() == ["dead"]
 
 
 def test_summed_norms_do_not_pass_for_a_clip_that_held():
     monitor = AlertMonitor(BOUNDS)
     row = HEALTHY | {"gradients/critic_encoder_norm_after_clip": 10.0 * 8**0.5}
     spoken = [a for step in range(5) for a in monitor.observe(step, row)]
-    assert [a.name for a in spoken] == ["clip_not_held"]
+    assert [a.name for a in spoken] == ["clip_not_applied"]
 
 
 def test_warm_up_of_the_critic_is_no_missing_actor_gradient():
@@ -201,12 +207,22 @@ def test_events_are_alerts_too(tmp_path):
 
 
 def test_far_means_what_the_diagnosis_means_by_it():
-    """The diagnosis stands alone, so both hold the figures; they must be the same."""
-    judges = {row.name: row.judge for row in _ROWS}
-    names = {"cnn": "encoder_lr"}
-    for tag, (low, high) in FAR.items():
-        name = tag.removeprefix("agent/").replace("cnn_lr", names["cnn"])
-        for inside in (low * 1.02, high / 1.02 if name != "gamma" else 0.9994):
-            assert judges[name](inside)[0] < 2, (name, inside)
-        for outside in (low / 1.02, high * 1.02 if name != "gamma" else 0.9996):
-            assert judges[name](outside)[0] == 2, (name, outside)
+    for setting in SETTINGS:
+        if setting.signal is None:
+            continue
+        low, high = setting.known
+        gamma = setting.name == "gamma"
+        for value, off in (
+            (low * 1.02, False),
+            (0.9994 if gamma else high / 1.02, False),
+            (low / 1.02, True),
+            (0.9996 if gamma else high * 1.02, True),
+        ):
+            judged = RULES["hyperparameter_off_reference"].judge({setting.signal.tag: value}, BOUNDS)
+            assert judged is not None and (judged.level == "warning") is off, (setting.name, value)
+            assert (judge(setting, value)[0] == 2) is off, (setting.name, value)
+
+
+def test_alerts_are_named_after_the_findings():
+    assert {*RULES, *EVENTS} == {c.id.replace("-", "_") for c in conditions.ALERTS}
+    assert {c.finding or c.id for c in conditions.ALERTS} <= {rule.id for rule in all_rules()}

@@ -10,12 +10,12 @@ import torch
 
 from av_td3.agent import td3
 from av_td3.config import config_from_dict
-from av_td3.health import metrics
 from av_td3.health.alerts import EVENTS, RULES
 from av_td3.health.catalogue import FAULTS, injected
 from av_td3.training.run_directory import RunDirectory
 from av_td3.training.trainer import Trainer
 from rundoctor.code import code_state, installed
+from rundoctor.signals import gradients
 
 from ..training.fake import FakeEnv, SilentDisplay, small_config
 from ..training.test_trainer import fake_evaluation, scalars
@@ -171,4 +171,4 @@ def test_patches_are_gone_afterwards(tmp_path):
     clip = td3.clip_gradients
     run_with("summed-norms", tmp_path)
     assert td3.clip_gradients is clip
-    assert metrics.GROUP_TAGS["actor_encoder"] == "actor_cnn"
+    assert gradients.OLD_NAMES["actor_encoder"] == "actor_cnn"

@@ -21,6 +21,7 @@ from av_td3.evaluation.statistics import (
     proportion_interval,
     ratio_interval,
 )
+from rundoctor.signals import evaluation as signals
 
 Value = Callable[[EpisodeRecord], float]
 
@@ -123,17 +124,18 @@ def scalars(evaluation: Evaluation) -> dict[str, float]:
     """
     episodes, n = evaluation.episodes, len(evaluation.episodes)
     row = {
-        "eval/avg_collisions": sum(e.collisions for e in episodes) / n,
-        "eval/avg_lane_invasions": sum(e.lane_invasions for e in episodes) / n,
-        "eval/avg_episode_length": sum(e.steps for e in episodes) / n,
-        "eval/episodes": float(n),
-        "eval/simulator_faults": float(evaluation.simulator_faults),
+        signals.COLLISIONS.tag: sum(e.collisions for e in episodes) / n,
+        signals.LANE_INVASIONS.tag: sum(e.lane_invasions for e in episodes) / n,
+        signals.LENGTH.tag: sum(e.steps for e in episodes) / n,
+        signals.EPISODES.tag: float(n),
+        signals.SIMULATOR_FAULTS.tag: float(evaluation.simulator_faults),
     }
     for name, interval in summary(evaluation).items():
+        headline = signals.HEADLINE.get(name)
         if name != "episode_length" and interval.estimate is not None:
-            row[f"eval/{name}"] = interval.estimate
+            row[headline.tag if headline is not None else signals.FIGURE.of(name)] = interval.estimate
         if name in PAIRED and interval.low is not None and interval.high is not None:
-            row[f"eval/{name}_low"], row[f"eval/{name}_high"] = interval.low, interval.high
+            row[signals.LOW.of(name)], row[signals.HIGH.of(name)] = interval.low, interval.high
     return row
 
 

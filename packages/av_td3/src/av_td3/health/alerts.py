@@ -1,14 +1,13 @@
-"""Alerts from bounds, not from taste.
+"""Alerts on a running training.
 
-The recorded system warned at gradient norms of 10,000, measured *after* a clip that bounds
-them to 28: an alert that cannot fire.  Every threshold here follows from something the run
-itself fixes - the clip limit, the largest return that the reward allows, tanh's range, the
-wiring of TD3 - and is compared with a quantity which that something does not bound.  Each
-rule brings a drill, a row that must set it off: a run tests its alarms before it starts.
+What is judged, and by which thresholds: :mod:`rundoctor.signals.conditions`.  A threshold follows from
+something that the run itself fixes (the clip's limit, the largest return that the reward allows, the range
+of tanh, the wiring of TD3) and is compared with a figure that is not bounded by the same thing.  Each rule
+comes with a drill, a row of scalars that must set it off: a run tests its alerts before it starts.
 
-An alert speaks when its level changes: it rises to a level that :data:`PATIENCE` rows of
-scalars in succession have reached or exceeded, and falls to one that as many have not
-exceeded (at once where the quantity is exact).
+An alert speaks when its level changes.  It rises to a level once :data:`PATIENCE` rows in succession have
+reached it, and falls to a level once as many rows have not exceeded it.  Where the figure is free of noise
+one row is enough.
 """
 
 from __future__ import annotations
@@ -20,43 +19,39 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from av_td3.config import Config
 from av_td3.driving.reward import return_bound, reward_bound
+from rundoctor.signals import (
+    actor,
+    alerts,
+    conditions,
+    critic,
+    episodes,
+    gradients,
+    machine,
+    networks,
+    replay,
+)
+from rundoctor.signals.conditions import Condition, Level
+from rundoctor.signals.settings import SETTINGS
 
-Level = Literal["ok", "warning", "critical"]
 PATIENCE = 3
-
-# Far outside what the TD3 paper, its code and Stable-Baselines3 use: (low, high).
-_RATE = (1e-4 / 30, 2.5e-3)
-FAR = {
-    "agent/gamma": (0.95, 0.9995),
-    "agent/tau": (0.00125, 0.2),
-    "agent/actor_lr": _RATE,
-    "agent/critic_lr": _RATE,
-    "agent/actor_cnn_lr": _RATE,
-    "agent/critic_cnn_lr": _RATE,
-}
-
-# Network -> the parameter group that trains it.
-_TRAINED_BY = {
-    "actor_encoder": "actor_encoder",
-    "actor": "actor_head",
-    "critic_encoder": "critic_encoder",
-    "critic": "critic_head",
-}
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What the configuration makes possible at most, and what it says of the wiring."""
+    """What the configuration makes possible at most, and which parameters it trains."""
 
-    q: float  # largest |Q| of any policy: max |r| / (1 - gamma), terminal rewards included
+    q: float
+    """Largest |Q| of any policy: max |r| / (1 - gamma), terminal rewards included."""
     actor_clip: float | None
     critic_clip: float | None
-    reward: float = math.inf  # largest |reward| of a stored transition
-    groups: tuple[str, ...] = ("actor_head", "critic_encoder", "critic_head")  # that are trained
+    reward: float = math.inf
+    """Largest |reward| of a stored transition, which sums n_step rewards."""
+    groups: tuple[str, ...] = ("actor_head", "critic_encoder", "critic_head")
+    """The groups of parameters that are trained."""
     tau: float = 0.005
 
     @classmethod
@@ -76,7 +71,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Judgement:
-    """One rule's verdict on one row."""
+    """What one rule says of one row."""
 
     level: Level
     value: float
@@ -86,7 +81,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Alert:
-    """A change of level, with the figures that caused it."""
+    """A change of an alert's level, with the figures that caused it."""
 
     name: str
     level: Level
@@ -97,51 +92,47 @@ class Alert:
     time: float
 
     def to_json(self) -> str:
+        """One line of ``alerts.jsonl``."""
         return json.dumps(asdict(self))
 
 
 Row = Mapping[str, float]
+"""One row of scalars: tag -> value."""
 Judge = Callable[[Row, Bounds], "Judgement | None"]
+"""Judges a row; None when the row does not hold what is judged."""
 
 
 def explosion(bounds: Bounds) -> Row:
-    """A row of a run that has exploded - behind a clip that holds."""
-    row = dict.fromkeys(
-        (
-            *("train/q1_value", "train/q2_value", "debug/policy_q_mean", "debug/target_q_mean"),
-            *("debug/td_error_q1", "debug/td_error_q2", "debug/twin_gap"),
-            *("gradients/actor_clip_ratio", "gradients/critic_clip_ratio"),
-        ),
-        1e6 * bounds.q,
+    """A row of a run that has exploded behind a clip that holds."""
+    exploded = (
+        *(critic.Q2.mean, actor.Q.mean, critic.TARGET.mean, critic.TD_ERROR, critic.TD_ERROR_2),
+        *(critic.TWIN_GAP, *gradients.CLIP_RATIO.values()),
     )
-    row |= {"train/q1_value": 0.1 * bounds.q, "debug/q1_std": 0.1 * bounds.q, "agent/saturation": 1.0}
-    for tag in ("actor_cnn", "actor_mlp"):
-        row[f"gradients/{tag}_norm"] = bounds.actor_clip or 1e6
-    for tag in ("critic_cnn", "critic_mlp"):
-        row[f"gradients/{tag}_norm"] = bounds.critic_clip or 1e6
-    return row
+    values = dict.fromkeys(exploded, 1e6 * bounds.q)
+    values |= {critic.Q1.mean: 0.1 * bounds.q, critic.Q1.std: 0.1 * bounds.q, actor.SATURATION: 1.0}
+    for group, signal in gradients.AFTER.items():
+        values[signal] = (bounds.actor_clip if group.startswith("actor") else bounds.critic_clip) or 1e6
+    return {tag: value for signal, value in values.items() for tag in (signal.tag, *signal.also)}
 
 
 @dataclass(frozen=True)
-class Rule:
-    """What is judged in each row of scalars, and a row that sets it off."""
+class AlertRule:
+    """How a condition is judged in a row of scalars, and a row that must set the alert off."""
 
+    condition: Condition
     judge: Judge
     drill: Callable[[Bounds], Row | None] = explosion
-    """None: not with these bounds, where the rule has nothing to watch."""
-    exact: bool = False
-    """No noise in what is judged: it speaks at once."""
+    """None: not with these bounds, which leave the rule nothing to judge."""
 
 
-def grade(value: float, warning: float, critical: float, text: str) -> Judgement:
-    """Compare one figure with its two limits."""
-    if value >= critical:
-        return Judgement("critical", value, critical, text)
-    return Judgement("warning" if value >= warning else "ok", value, warning, text)
+def compare(condition: Condition, value: float, text: str, scale: float = 1.0) -> Judgement:
+    """Compare a figure with the thresholds of a condition, which are multiples of ``scale``."""
+    level = condition.level(value, scale)
+    return Judgement(level, value, condition.limit(level, scale), text)
 
 
-def _must_be_zero(value: float, text: str) -> Judgement:
-    return Judgement("critical" if value > 0 else "ok", value, 0.0, text)
+def _known(row: Row, *tags: str) -> list[float]:
+    return [row[tag] for tag in tags if tag in row]
 
 
 # ---------------------------------------------------------------- values out of bounds
@@ -150,276 +141,302 @@ def _must_be_zero(value: float, text: str) -> Judgement:
 def policy_q_gap(row: Row, bounds: Bounds) -> Judgement | None:
     """Q of the policy's actions against Q of the data, on the same states.
 
-    A policy improves on its data by a part of the range that returns span; 10 times the
-    data's own |Q| and spread, and more than a tenth of the bound, is not improvement.
+    The gap is measured in units of the data's own |Q| and spread, and of at least a hundredth of the bound.
     """
-    if "debug/policy_q_mean" not in row or "train/q1_value" not in row:
+    if actor.Q.mean.tag not in row or critic.Q1.mean.tag not in row:
         return None
-    policy, data = row["debug/policy_q_mean"], row["train/q1_value"]
-    scale = max(abs(data) + row.get("debug/q1_std", 0.0), bounds.q / 100)
-    gap = abs(policy - data) / scale
-    return grade(gap, 5.0, 10.0, f"Q of the policy {policy:.3g}, of the data {data:.3g}")
+    policy, data = row[actor.Q.mean.tag], row[critic.Q1.mean.tag]
+    scale = max(abs(data) + row.get(critic.Q1.std.tag, 0.0), bounds.q / 100)
+    text = f"Q of the policy's actions is {policy:.3g}, of the data {data:.3g}"
+    return compare(conditions.POLICY_Q_GAP, abs(policy - data) / scale, text)
 
 
-def q_bound(row: Row, bounds: Bounds) -> Judgement | None:
-    """No return exceeds max |r| / (1 - gamma); values beyond it are the network's invention
-    (soft divergence, van Hasselt et al. 2018)."""
-    tags = ("train/q1_value", "train/q2_value", "debug/policy_q_mean", "debug/target_q_mean")
-    values = [abs(row[tag]) for tag in tags if tag in row]
+def q_above_reward_bound(row: Row, bounds: Bounds) -> Judgement | None:
+    """The largest mean |Q| of the batch against the largest return that the reward allows."""
+    values = _known(row, critic.Q1.mean.tag, critic.Q2.mean.tag, actor.Q.mean.tag, critic.TARGET.mean.tag)
     if not values:
         return None
-    value = max(values)
-    return grade(value, bounds.q, 2 * bounds.q, f"|Q| {value:.3g}, possible at most {bounds.q:.3g}")
+    value = max(map(abs, values))
+    text = f"|Q| is {value:.3g}; the reward allows at most {bounds.q:.3g}"
+    return compare(conditions.Q_ABOVE_REWARD_BOUND, value, text, bounds.q)
 
 
-def beyond_reward(row: Row, bounds: Bounds) -> Judgement | None:
-    """A stored reward that the reward function cannot give: Q's bound is void with it."""
-    values = [abs(row[tag]) for tag in ("debug/reward_min", "debug/reward_max") if tag in row]
+def reward_above_bound(row: Row, bounds: Bounds) -> Judgement | None:
+    """A stored reward that the reward function cannot give: the bound of Q does not hold with it."""
+    values = _known(row, replay.REWARD.min.tag, replay.REWARD.max.tag)
     if not values:
         return None
-    value, limit = max(values), 1.001 * bounds.reward
-    text = f"a reward of {value:.3g} in the replay, possible at most {bounds.reward:.3g}"
-    return Judgement("critical" if value > limit else "ok", value, limit, text)
+    value = max(map(abs, values))
+    text = f"the replay holds a reward of {value:.3g}; the reward function gives at most {bounds.reward:.3g}"
+    return compare(conditions.REWARD_ABOVE_BOUND, value, text, bounds.reward)
 
 
 def gradient_explosion(row: Row, bounds: Bounds) -> Judgement | None:
-    """The norm *before* the clip, in units of the clip: the clip cannot bound it.
-
-    Beyond 100 the clip discards 99 % of every step's length: the loss is on another scale
-    than the optimiser was set up for.  Without a clip there is no unit, and nothing is judged.
-    """
+    """The norm before the clip, in units of the clip's limit.  Without a clip there is no unit."""
     limits = {"actor": bounds.actor_clip, "critic": bounds.critic_clip}
-    tags = [f"gradients/{which}_clip_ratio" for which, limit in limits.items() if limit is not None]
-    values = [row[tag] for tag in tags if tag in row]
+    tags = [gradients.CLIP_RATIO[who].tag for who, limit in limits.items() if limit is not None]
+    values = _known(row, *tags)
     if not values:
         return None
-    value = max(values)
-    return grade(value, 100.0, 1000.0, f"gradient norm before the clip is {value:.3g} times the clip")
+    text = f"the gradient norm before the clip is {max(values):.3g} times the clip's limit"
+    return compare(conditions.GRADIENT_EXPLOSION, max(values), text)
 
 
-def saturation(row: Row, bounds: Bounds) -> Judgement | None:
-    """tanh passes under 2 % of a gradient beyond |action| 0.99: such a policy cannot move."""
-    value = row.get("agent/saturation")
+def actor_saturated(row: Row, bounds: Bounds) -> Judgement | None:
+    """The share of the policy's actions at their limits, where tanh passes no gradient."""
+    value = row.get(actor.SATURATION.tag)
     if value is None:
         return None
-    return grade(value, 0.5, 0.95, f"{100 * value:.0f} % of the policy's actions are at their bound")
+    text = f"{100 * value:.0f} % of the policy's actions are at their bound"
+    return compare(conditions.ACTOR_SATURATED, value, text)
 
 
-def td_error(row: Row, bounds: Bounds) -> Judgement | None:
-    """A critic that is wrong by as much as the whole range of returns has learned nothing."""
-    tags = ("debug/td_error_q1", "debug/td_error_q2")
-    values = [row[tag] for tag in tags if tag in row]
+def critic_divergence(row: Row, bounds: Bounds) -> Judgement | None:
+    """The mean TD error against the whole range of returns."""
+    values = _known(row, critic.TD_ERROR.tag, critic.TD_ERROR_2.tag)
     if not values:
         return None
-    value = max(values)
-    return grade(value, 0.5 * bounds.q, bounds.q, f"mean TD error {value:.3g}, |Q| at most {bounds.q:.3g}")
+    text = f"the mean TD error is {max(values):.3g}; |Q| can be at most {bounds.q:.3g}"
+    return compare(conditions.CRITIC_DIVERGENCE, max(values), text, bounds.q)
 
 
-def twin_gap(row: Row, bounds: Bounds) -> Judgement | None:
-    """The twins learn one target from different starts: they may differ by noise only."""
-    value = row.get("debug/twin_gap")
-    if value is None:
+def twin_disagreement(row: Row, bounds: Bounds) -> Judgement | None:
+    """The mean difference of the two critics, in units of Q's size and spread."""
+    gap = row.get(critic.TWIN_GAP.tag)
+    if gap is None:
         return None
-    return grade(value, 0.25 * bounds.q, 0.5 * bounds.q, f"mean |Q1 - Q2| {value:.3g}")
+    sizes = _known(row, critic.Q1.mean.tag, critic.Q2.mean.tag, critic.Q1.std.tag, critic.Q2.std.tag)
+    scale = max([*map(abs, sizes), row.get(replay.REWARD.std.tag, 0.0), bounds.q / 100])
+    text = f"mean |Q1 - Q2| is {gap:.3g}; Q is of size {scale:.3g}"
+    return compare(conditions.TWIN_DISAGREEMENT, gap / scale, text)
 
 
 # ---------------------------------------------------------------- faults of the wiring
 
 
-def state_gradient(row: Row, bounds: Bounds) -> Judgement | None:
-    """The policy gradient must not reach the actor through the critic's state input: exactly 0."""
-    value = row.get("gradients/actor_state_path_norm")
+def state_gradient_leak(row: Row, bounds: Bounds) -> Judgement | None:
+    """The policy gradient must not reach the actor through the critic's state input."""
+    value = row.get(gradients.STATE_PATH.tag)
     if value is None:
         return None
-    return _must_be_zero(value, "policy gradient through the critic's state input, must be 0")
+    text = "norm of the policy gradient through the critic's state input; it must be 0"
+    return compare(conditions.STATE_GRADIENT_LEAK, value, text)
 
 
-def clip_not_held(row: Row, bounds: Bounds) -> Judgement | None:
-    """The joint norm of an optimiser's groups after the clip, against the clip.
+def clip_not_applied(row: Row, bounds: Bounds) -> Judgement | None:
+    """The joint norm of an optimiser's groups after the clip, against the clip's limit.
 
-    Rows hold means over updates; the norm of the groups' means is at most the mean of their
-    norm, so whatever exceeds the limit here has exceeded it in an update.
+    Rows hold means over updates.  The norm of the groups' means is at most the mean of their joint norm,
+    so what exceeds the limit here has exceeded it in some update.
     """
     worst: Judgement | None = None
-    for which, limit in (("actor", bounds.actor_clip), ("critic", bounds.critic_clip)):
-        parts = [
-            row[f"gradients/{which}_{part}_norm_after_clip"]
-            for part in ("encoder", "head")
-            if f"gradients/{which}_{part}_norm_after_clip" in row
-        ]
+    for who, limit in (("actor", bounds.actor_clip), ("critic", bounds.critic_clip)):
+        parts = _known(row, *(s.tag for group, s in gradients.AFTER.items() if group.startswith(who)))
         if limit is None or not parts:
             continue
         value = math.hypot(*parts)
-        text = f"{which}: norm {value:.3g} after a clip at {limit:g}: it did not hold, or is no L2 norm"
-        found = Judgement("critical" if value > 1.01 * limit else "ok", value, limit, text)
+        text = (
+            f"{who}: norm {value:.3g} after a clip at {limit:g}: the clip did not hold, or this is no L2 norm"
+        )
+        found = compare(conditions.CLIP_NOT_APPLIED, value, text, limit)
         if worst is None or found.value / found.limit > worst.value / worst.limit:
             worst = found
     return worst
 
 
 def gradient_missing(row: Row, bounds: Bounds) -> Judgement | None:
-    """A group that is trained has a gradient: exactly 0 is a loss that does not reach it."""
-    silent = []
-    for group in bounds.groups:
-        which, tag = group.split("_")[0], f"gradients/{group}_norm_before_clip"
-        if f"gradients/{which}_clip_ratio" in row and row.get(tag) == 0.0:
-            silent.append(group)
-    if not any(f"gradients/{group}_norm_before_clip" in row for group in bounds.groups):
+    """Groups of parameters whose loss does not reach them: their gradient is exactly 0."""
+    before = {group: gradients.BEFORE[group].tag for group in bounds.groups}
+    if not _known(row, *before.values()):
         return None
-    return _must_be_zero(
-        len(silent), f"no gradient reaches {' and '.join(silent) or 'nobody'}: exactly 0 in every update"
-    )
+    silent = [
+        group
+        for group, tag in before.items()
+        if gradients.CLIP_RATIO[group.split("_")[0]].tag in row and row.get(tag) == 0.0
+    ]
+    text = f"no gradient reaches {_listed(silent) or 'none of the groups'}: exactly 0 in every update"
+    return compare(conditions.GRADIENT_MISSING, len(silent), text)
 
 
-def weights_frozen(row: Row, bounds: Bounds) -> Judgement | None:
-    """Under Adam a parameter that has a gradient moves by about its rate in each update."""
-    measured = [g for g in bounds.groups if f"agent/update_to_weight_ratio_{g}" in row]
-    if not measured:
+def parameters_frozen(row: Row, bounds: Bounds) -> Judgement | None:
+    """Groups of parameters that have a gradient and do not move."""
+    moved = {group: networks.UPDATE_TO_WEIGHT[group].tag for group in bounds.groups}
+    if not _known(row, *moved.values()):
         return None
+    least = conditions.PARAMETERS_FROZEN.more["least gradient"].value
     still = [
         group
-        for group in measured
-        if row[f"agent/update_to_weight_ratio_{group}"] == 0.0
-        and row.get(f"gradients/{group}_norm_before_clip", 0.0) > 0.0
+        for group, tag in moved.items()
+        if row.get(tag) == 0.0 and row.get(gradients.BEFORE[group].tag, 0.0) > least
     ]
-    return _must_be_zero(len(still), f"{' and '.join(still) or 'nothing'} has a gradient and does not move")
+    text = f"{_listed(still) or 'no group'}: has a gradient and does not move"
+    return compare(conditions.PARAMETERS_FROZEN, len(still), text)
 
 
-def target_wiring(row: Row, bounds: Bounds) -> Judgement | None:
-    """A target copy lags behind its network: it is neither equal to it nor another network.
-
-    Two networks drawn independently are about sqrt(2) of their own length apart.
-    """
+def target_encoders_missing(row: Row, bounds: Bounds) -> Judgement | None:
+    """Networks that move while their target copy equals them, or is another network."""
     drifts = {
-        network: row[f"agent/target_drift_{network}"]
-        for network, group in _TRAINED_BY.items()
-        if f"agent/target_drift_{network}" in row and row.get(f"agent/update_to_weight_ratio_{group}", 0) > 0
+        network: row[networks.TARGET_DRIFT[network].tag]
+        for network, group in networks.TRAINED_BY.items()
+        if networks.TARGET_DRIFT[network].tag in row and row.get(networks.UPDATE_TO_WEIGHT[group].tag, 0) > 0
     }
     if bounds.tau >= 1 or not drifts:
         return None
-    wrong = [name for name, drift in drifts.items() if drift == 0.0 or drift > 1.0]
-    return _must_be_zero(len(wrong), f"{' and '.join(wrong) or 'no network'} has no target copy of its own")
+    limits = conditions.TARGET_ENCODERS_MISSING.more
+    same, other = limits["no lag"].value, limits["another network"].value
+    wrong = [network for network, drift in drifts.items() if drift < same or drift > other]
+    text = f"{_listed(wrong) or 'no network'}: has no target copy of its own"
+    return compare(conditions.TARGET_ENCODERS_MISSING, len(wrong), text)
 
 
-def terminal_flags(row: Row, bounds: Bounds) -> Judgement | None:
-    """What ended an episode says whether it terminated or was cut off; the flags must agree."""
-    value = row.get("debug/terminal_flag_mismatch")
+def terminal_flag_wrong(row: Row, bounds: Bounds) -> Judgement | None:
+    """Episodes whose terminal flag contradicts what ended them."""
+    value = row.get(replay.TERMINAL_FLAG_MISMATCH.tag)
     if value is None:
         return None
-    return _must_be_zero(value, f"{100 * value:.0f} % of the episodes' ends carry the wrong terminal flag")
+    text = f"{100 * value:.0f} % of the episodes ended with the wrong terminal flag"
+    return compare(conditions.TERMINAL_FLAG_WRONG, value, text)
 
 
-def settings_far_off(row: Row, bounds: Bounds) -> Judgement | None:
+def hyperparameter_off_reference(row: Row, bounds: Bounds) -> Judgement | None:
     """Rates, gamma and tau far outside what TD3 is known to work with.  Never critical."""
-    known = {tag: row[tag] for tag in FAR if row.get(tag)}  # a rate of 0 is a group not trained
+    # a rate of 0 is that of a group that is not trained
+    known = [(s, row[s.signal.tag]) for s in SETTINGS if s.signal is not None and row.get(s.signal.tag)]
     if not known:
         return None
-    far = [f"{tag} {value:g}" for tag, value in known.items() if not FAR[tag][0] < value < FAR[tag][1]]
-    level: Level = "warning" if far else "ok"
+    far = [f"{setting.name} {value:g}" for setting, value in known if setting.off(value) == 2]
     text = f"far from the references: {', '.join(far) or 'nothing'}"
-    return Judgement(level, float(len(far)), 0.0, text)
+    return compare(conditions.HYPERPARAMETER_OFF_REFERENCE, float(len(far)), text)
 
 
 # ---------------------------------------------------------------- the world around
 
 
-def episodes_cut(row: Row, bounds: Bounds) -> Judgement | None:
-    """Episodes that end at a marking's first touch are over before a route can be learned."""
-    value = row.get("progress/rule_ended_share")
+def single_cause_termination(row: Row, bounds: Bounds) -> Judgement | None:
+    """Episodes that end at the first touch of a marking are over before a route can be learned."""
+    value = row.get(episodes.RULE_ENDED_SHARE.tag)
     if value is None:
         return None
-    return grade(value, 0.5, 0.95, f"{100 * value:.0f} % of the last episodes ended at a touched marking")
+    text = f"{100 * value:.0f} % of the last episodes ended because a marking was touched"
+    return compare(conditions.SINGLE_CAUSE_TERMINATION, value, text)
 
 
 def simulator_incidents(row: Row, bounds: Bounds) -> Judgement | None:
-    """Failures of the simulator, ports that others hold; each one cuts an episode or costs time."""
-    value = row.get("system/incidents_recent")
+    """Failures of the simulator, and ports that others hold."""
+    value = row.get(machine.INCIDENTS.tag)
     if value is None:
         return None
-    return grade(value, 1.0, 5.0, f"{value:.0f} incidents of the simulator in the last 1,000 steps")
+    plural = "" if value == 1 else "s"
+    text = f"{value:.0f} incident{plural} of the simulator in the last 1,000 steps"
+    return compare(conditions.SIMULATOR_INCIDENTS, value, text)
 
 
 def stale_build(row: Row, bounds: Bounds) -> Judgement | None:
     """The code on disk is not the code that the run's record names.  Never critical."""
-    value = row.get("system/code_changed")
+    value = row.get(machine.CODE_CHANGED.tag)
     if value is None:
         return None
-    level: Level = "warning" if value > 0 else "ok"
-    return Judgement(level, value, 0.0, "the source files are not those that provenance.json records")
+    text = "the source files on disk are not those that provenance.json records"
+    return compare(conditions.STALE_BUILD, value, text)
 
 
-def _drill(**row: float) -> Callable[[Bounds], Row | None]:
-    names = {tag.replace("__", "/"): value for tag, value in row.items()}
-    return lambda bounds: names
+def _listed(names: list[str]) -> str:
+    return " and ".join(name.replace("_", " ") for name in names)
 
 
-RULES: dict[str, Rule] = {
-    "state_gradient_leak": Rule(state_gradient, _drill(gradients__actor_state_path_norm=1e-9), exact=True),
-    "policy_q_gap": Rule(policy_q_gap),
-    "q_above_bound": Rule(q_bound),
-    "reward_above_bound": Rule(
-        beyond_reward, lambda b: {"debug/reward_max": 2 * b.reward} if b.reward < math.inf else None
-    ),
-    "gradient_explosion": Rule(
-        gradient_explosion, lambda b: explosion(b) if b.actor_clip or b.critic_clip else None
-    ),
-    "actor_saturated": Rule(saturation),
-    "critic_divergence": Rule(td_error),
-    "twin_disagreement": Rule(twin_gap),
-    "clip_not_held": Rule(
-        clip_not_held,
-        lambda b: (
-            {
-                f"gradients/{which}_head_norm_after_clip": 1.5 * limit
-                for which, limit in (("actor", b.actor_clip), ("critic", b.critic_clip))
-                if limit is not None
-            }
-            or None
+def _drill(row: Row) -> Callable[[Bounds], Row | None]:
+    return lambda bounds: row
+
+
+def _clip_drill(bounds: Bounds) -> Row | None:
+    limits = {"actor": bounds.actor_clip, "critic": bounds.critic_clip}
+    row = {
+        gradients.AFTER[f"{who}_head"].tag: 1.5 * limit for who, limit in limits.items() if limit is not None
+    }
+    return row or None
+
+
+def _target_drill(bounds: Bounds) -> Row | None:
+    network = "critic_encoder"
+    row = {networks.TARGET_DRIFT[network].tag: 0.0, networks.UPDATE_TO_WEIGHT[network].tag: 1e-3}
+    return row if bounds.tau < 1 else None
+
+
+RULES: dict[str, AlertRule] = {
+    rule.condition.alert: rule
+    for rule in (
+        AlertRule(
+            conditions.STATE_GRADIENT_LEAK, state_gradient_leak, _drill({gradients.STATE_PATH.tag: 1e-9})
         ),
-    ),
-    "gradient_missing": Rule(
-        gradient_missing,
-        _drill(gradients__actor_clip_ratio=0.1, gradients__actor_head_norm_before_clip=0.0),
-    ),
-    "weights_frozen": Rule(
-        weights_frozen,
-        _drill(
-            agent__update_to_weight_ratio_critic_encoder=0.0,
-            gradients__critic_encoder_norm_before_clip=1.0,
+        AlertRule(conditions.POLICY_Q_GAP, policy_q_gap),
+        AlertRule(conditions.Q_ABOVE_REWARD_BOUND, q_above_reward_bound),
+        AlertRule(
+            conditions.REWARD_ABOVE_BOUND,
+            reward_above_bound,
+            lambda b: {replay.REWARD.max.tag: 2 * b.reward} if b.reward < math.inf else None,
         ),
-    ),
-    "target_wiring": Rule(
-        target_wiring,
-        lambda b: (
-            {
-                "agent/target_drift_critic_encoder": 0.0,
-                "agent/update_to_weight_ratio_critic_encoder": 1e-3,
-            }
-            if b.tau < 1
-            else None
+        AlertRule(
+            conditions.GRADIENT_EXPLOSION,
+            gradient_explosion,
+            lambda b: explosion(b) if b.actor_clip or b.critic_clip else None,
         ),
-    ),
-    "terminal_flag_wrong": Rule(terminal_flags, _drill(debug__terminal_flag_mismatch=1.0), exact=True),
-    "settings_far_off": Rule(settings_far_off, _drill(agent__gamma=0.5), exact=True),
-    "episodes_cut": Rule(episodes_cut, _drill(progress__rule_ended_share=1.0)),
-    "simulator_incidents": Rule(simulator_incidents, _drill(system__incidents_recent=5.0), exact=True),
-    "stale_build": Rule(stale_build, _drill(system__code_changed=1.0), exact=True),
+        AlertRule(conditions.ACTOR_SATURATED, actor_saturated),
+        AlertRule(conditions.CRITIC_DIVERGENCE, critic_divergence),
+        AlertRule(conditions.TWIN_DISAGREEMENT, twin_disagreement),
+        AlertRule(conditions.CLIP_NOT_APPLIED, clip_not_applied, _clip_drill),
+        AlertRule(
+            conditions.GRADIENT_MISSING,
+            gradient_missing,
+            _drill({gradients.CLIP_RATIO["actor"].tag: 0.1, gradients.BEFORE["actor_head"].tag: 0.0}),
+        ),
+        AlertRule(
+            conditions.PARAMETERS_FROZEN,
+            parameters_frozen,
+            _drill(
+                {
+                    networks.UPDATE_TO_WEIGHT["critic_encoder"].tag: 0.0,
+                    gradients.BEFORE["critic_encoder"].tag: 1.0,
+                }
+            ),
+        ),
+        AlertRule(conditions.TARGET_ENCODERS_MISSING, target_encoders_missing, _target_drill),
+        AlertRule(
+            conditions.TERMINAL_FLAG_WRONG,
+            terminal_flag_wrong,
+            _drill({replay.TERMINAL_FLAG_MISMATCH.tag: 1.0}),
+        ),
+        AlertRule(
+            conditions.HYPERPARAMETER_OFF_REFERENCE,
+            hyperparameter_off_reference,
+            _drill({networks.GAMMA.tag: 0.5}),
+        ),
+        AlertRule(
+            conditions.SINGLE_CAUSE_TERMINATION,
+            single_cause_termination,
+            _drill({episodes.RULE_ENDED_SHARE.tag: 1.0}),
+        ),
+        AlertRule(conditions.SIMULATOR_INCIDENTS, simulator_incidents, _drill({machine.INCIDENTS.tag: 5.0})),
+        AlertRule(conditions.STALE_BUILD, stale_build, _drill({machine.CODE_CHANGED.tag: 1.0})),
+    )
 }
-EVENTS = ("alert_dead", "nan_or_inf")
-"""Raised by the trainer itself, not by a rule on a row."""
+"""Every alert that is judged on a row of scalars, by name."""
+EVENTS = tuple(c.alert for c in conditions.ALERTS if c.raised == "trainer")
+"""Alerts that the trainer raises itself; no row of scalars shows them."""
 
 _RANK = {"ok": 0, "warning": 1, "critical": 2}
 
 
 class AlertMonitor:
-    """Judges every row of scalars; remembers what it has said."""
+    """Judges every row of scalars, and remembers the level of each alert."""
 
-    def __init__(self, bounds: Bounds, log: Path | None = None, rules: Mapping[str, Rule] = RULES) -> None:
+    def __init__(
+        self, bounds: Bounds, log: Path | None = None, rules: Mapping[str, AlertRule] = RULES
+    ) -> None:
         self.bounds, self.rules, self._log = bounds, rules, log
         self.levels: dict[str, Level] = dict.fromkeys((*rules, *EVENTS), "ok")
         # The last judgements of each rule: as many as must agree.
         self._recent: dict[str, deque[Judgement]] = {
-            name: deque(maxlen=1 if rule.exact else PATIENCE) for name, rule in rules.items()
+            name: deque(maxlen=1 if rule.condition.at_once else PATIENCE) for name, rule in rules.items()
         }
         self._judged: dict[str, Judgement] = {}
 
@@ -496,13 +513,12 @@ class AlertMonitor:
         return alert
 
     def scalars(self) -> dict[str, float]:
-        """``alerts/<name>_warning`` and ``_critical``, 0 or 1; critical implies warning; and
-        ``_value`` and ``_limit``, what was compared with what: silent alerts can be checked too."""
+        """What each alert says, 0 or 1 (critical implies warning), and the figures that it compared."""
         row = {}
         for name, level in self.levels.items():
-            row[f"alerts/{name}_warning"] = float(level != "ok")
-            row[f"alerts/{name}_critical"] = float(level == "critical")
+            row[alerts.WARNING.of(name)] = float(level != "ok")
+            row[alerts.CRITICAL.of(name)] = float(level == "critical")
         for name, judgement in self._judged.items():
-            row[f"alerts/{name}_value"] = judgement.value
-            row[f"alerts/{name}_limit"] = judgement.limit
+            row[alerts.VALUE.of(name)] = judgement.value
+            row[alerts.LIMIT.of(name)] = judgement.limit
         return row

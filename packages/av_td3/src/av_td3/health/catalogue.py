@@ -20,8 +20,8 @@ import torch
 
 from av_td3.agent import td3
 from av_td3.agent.gradients import GradientReport, clip_gradients
-from av_td3.health import metrics
-from av_td3.health.alerts import AlertMonitor, Judgement, Rule, grade
+from av_td3.health.alerts import AlertMonitor, AlertRule, Judgement, compare
+from rundoctor.signals import conditions, gradients
 
 Trainer = Any  # av_td3.training.trainer.Trainer, which is above this room
 Patch = Callable[[Trainer, ExitStack], None]
@@ -158,10 +158,12 @@ def _dead_alerts(trainer: Trainer, _: ExitStack) -> None:
     """Alerts at 10,000 and 50,000 on a norm that the clip bounds."""
 
     def judge(row: Mapping[str, float], bounds: Any) -> Judgement | None:
-        norm = max(row.get(f"gradients/{tag}_norm", 0.0) for tag in metrics.GROUP_TAGS.values())
-        return grade(norm, 10_000.0, 50_000.0, "norm after the clip")
+        norm = max(row.get(signal.tag, 0.0) for signal in gradients.AFTER.values())
+        return compare(condition, norm, "norm after the clip")
 
-    trainer.alerts = AlertMonitor(trainer.bounds, trainer.run.alerts, {"gradient_explosion": Rule(judge)})
+    condition = replace(conditions.GRADIENT_EXPLOSION, warning=10_000.0, critical=50_000.0)
+    rules = {condition.alert: AlertRule(condition, judge)}
+    trainer.alerts = AlertMonitor(trainer.bounds, trainer.run.alerts, rules)
 
 
 def _nan_action(trainer: Trainer, _: ExitStack) -> None:
@@ -207,7 +209,7 @@ FAULTS: dict[str, Fault] = {
             "target-encoders-missing",
             (_SEPARATE,),
             _no_target_encoders,
-            alert="target_wiring",
+            alert="target_encoders_missing",
         ),
         Fault(
             "detached-actor",
@@ -223,7 +225,7 @@ FAULTS: dict[str, Fault] = {
             "parameters-frozen",
             (),
             _encoder_not_optimised,
-            alert="weights_frozen",
+            alert="parameters_frozen",
         ),
         Fault(
             "encoder-not-clipped",
@@ -231,7 +233,7 @@ FAULTS: dict[str, Fault] = {
             "clip-not-applied",
             ("agent.critic_clip_norm=0.5",),
             _encoder_not_clipped,
-            alert="clip_not_held",
+            alert="clip_not_applied",
         ),
         Fault(
             "clip-after-step",
@@ -239,7 +241,7 @@ FAULTS: dict[str, Fault] = {
             "clip-not-applied",
             ("agent.critic_clip_norm=0.5",),
             _clip_after_step,
-            alert="clip_not_held",
+            alert="clip_not_applied",
         ),
         Fault(
             "summed-norms",
@@ -247,7 +249,7 @@ FAULTS: dict[str, Fault] = {
             "grad-norm-summed",
             ("agent.critic_clip_norm=0.5",),
             _summed_norms,
-            alert="clip_not_held",
+            alert="clip_not_applied",
         ),
         Fault(
             "norm-after-zeroing",
@@ -265,21 +267,21 @@ FAULTS: dict[str, Fault] = {
                 f"agent.{name}=0.003"
                 for name in ("actor_lr", "critic_lr", "actor_encoder_lr", "critic_encoder_lr")
             ),
-            alert="settings_far_off",
+            alert="hyperparameter_off_reference",
         ),
         Fault(
             "gamma-0.9",
             "gamma 0.9",
             "hyperparameter-off-reference",
             ("agent.gamma=0.9",),
-            alert="settings_far_off",
+            alert="hyperparameter_off_reference",
         ),
         Fault(
             "tau-0.001",
             "tau 0.001",
             "hyperparameter-off-reference",
             ("agent.tau=0.001",),
-            alert="settings_far_off",
+            alert="hyperparameter_off_reference",
         ),
         Fault(
             "reward-100x",
@@ -310,7 +312,7 @@ FAULTS: dict[str, Fault] = {
             "the first touched marking ends the episode",
             "single-cause-termination",
             ("env.termination.lane_invasion=true",),
-            alert="episodes_cut",
+            alert="single_cause_termination",
         ),
         Fault(
             "dead-alerts",
@@ -318,7 +320,7 @@ FAULTS: dict[str, Fault] = {
             "alert-unreachable",
             (),
             _dead_alerts,
-            alert="alert_dead",
+            alert="alert_unreachable",
         ),
         Fault(
             "nan-action",

@@ -1,8 +1,7 @@
-"""What a training run logs: names, meanings, and nothing that is not measured.
+"""What a training run logs.
 
-The names follow the recorded runs (so that the same tools read both), with one difference
-that matters: ``gradients/*_norm`` is the true L2 norm after the clip, not a sum of
-per-tensor norms.  docs/metrics.md explains every tag.
+A row of scalars is a dictionary, tag -> value.  The tags, and what each means, stand in
+:mod:`rundoctor.signals`; docs/metrics.md is made from the same table.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import psutil
@@ -20,23 +19,22 @@ from torch import Tensor, nn
 
 from av_td3.agent.td3 import TD3, ActorStep, Batch, CriticStep
 from av_td3.config import REWARD_COMPONENTS
+from rundoctor.signals import Moments, Signal, actor, critic, episodes, gradients, machine, networks, replay
 
 Scalars = dict[str, float]
+"""Tag -> value."""
 
-# The recorded runs' names of the four parameter groups.
-GROUP_TAGS = {
-    "actor_encoder": "actor_cnn",
-    "actor_head": "actor_mlp",
-    "critic_encoder": "critic_cnn",
-    "critic_head": "critic_mlp",
-}
-SATURATED = 0.99  # |action| beyond which tanh passes less than 2 % of a gradient
+SATURATED = 0.99
+"""|action| beyond which tanh passes less than 2 % of a gradient."""
 
 
 class Interval:
-    """Means of everything that happened since the last row of scalars."""
+    """Means of all values that were added since the last row of scalars."""
 
     def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
         self._sums: defaultdict[str, float] = defaultdict(float)
         self._counts: Counter[str] = Counter()
         self._started = time.perf_counter()
@@ -44,121 +42,108 @@ class Interval:
         self.steps = 0
 
     def add(self, tag: str, value: float) -> None:
-        """One more value of a tag."""
+        """Add one value of a tag."""
         self._sums[tag] += value
         self._counts[tag] += 1
 
     def drain(self) -> Scalars:
-        """Means per tag, rates, and a fresh start."""
+        """The mean of each tag and the rates of the interval; the next interval begins."""
         elapsed = max(1e-9, time.perf_counter() - self._started)
         row = {tag: total / self._counts[tag] for tag, total in self._sums.items()}
-        row["system/steps_per_s"] = self.steps / elapsed
-        row["system/updates_per_s"] = self.updates / elapsed
-        self.__init__()  # type: ignore[misc]
+        row[machine.STEPS_PER_S.tag] = self.steps / elapsed
+        row[machine.UPDATES_PER_S.tag] = self.updates / elapsed
+        self._begin()
         return row
 
 
 def step_scalars(info: Mapping[str, Any], reward: float, action: np.ndarray) -> Scalars:
-    """Per environment step; averaged over the logging interval."""
+    """Of one environment step.  The trainer averages them over the log interval."""
     components = info["reward_components"]
     magnitude = sum(abs(v) for v in components.values()) or 1.0
     row = {
-        "progress/current_reward": reward,
-        "progress/speed_kmh": info["speed_kmh"],
-        "agent/taken_steer_mean": float(action[0]),
-        "agent/taken_throttle_mean": float(action[1]),
+        episodes.REWARD.tag: reward,
+        episodes.SPEED.tag: info["speed_kmh"],
+        actor.TAKEN_STEER.tag: float(action[0]),
+        actor.TAKEN_THROTTLE.tag: float(action[1]),
     }
     for name in REWARD_COMPONENTS:
-        row[f"rewards/{name}_component"] = components[name]
-        row[f"rewards/{name}_percentage"] = 100.0 * abs(components[name]) / magnitude
+        row[replay.COMPONENT.of(name)] = components[name]
+        row[replay.SHARE.of(name)] = 100.0 * abs(components[name]) / magnitude
     return row
 
 
 def episode_scalars(episode: Mapping[str, float]) -> Scalars:
-    """Once at an episode's end, on the environment-step axis."""
+    """Of one finished episode."""
     return {
-        "train/episode_reward": episode["return"],
-        "train/episode_length": episode["length"],
-        "train/collisions_per_episode": episode["collisions"],
-        "train/lane_invasions_per_episode": episode["lane_invasions"],
-        "train/route_completion": episode["route_completion"],
+        episodes.RETURN.tag: episode["return"],
+        episodes.LENGTH.tag: episode["length"],
+        episodes.COLLISIONS.tag: episode["collisions"],
+        episodes.LANE_INVASIONS.tag: episode["lane_invasions"],
+        episodes.ROUTE_COMPLETION.tag: episode["route_completion"],
     }
 
 
 def critic_scalars(step: CriticStep, batch: Batch) -> Scalars:
     """Of one critic step."""
     terminal = (batch.discount == 0).float()
-    # One stack, one reduction, one transfer: on a GPU every float() is a synchronisation.
     q1, q2, y, r = step.q1, step.q2, step.target, batch.reward
     error, spread = (q1 - y).abs().mean(), y.std(correction=0).clamp_min(1e-3)
-    names, values = zip(
-        *[
-            ("train/critic_loss", step.loss),
-            ("train/q1_value", q1.mean()),
-            ("train/q2_value", q2.mean()),
-            *_moments("debug/q1", q1),
-            *_moments("debug/q2", q2),
-            *_moments("debug/target_q", y),
-            ("debug/target_q_mean", y.mean()),
-            *_moments("debug/reward", r),
-            ("debug/reward_mean", r.mean()),
-            ("debug/td_error_q1", error),
+    return _transferred(
+        {
+            critic.LOSS: step.loss,
+            **_moments(critic.Q1, q1),
+            **_moments(critic.Q2, q2),
+            **_moments(critic.TARGET, y),
+            **_moments(replay.REWARD, r),
+            critic.TD_ERROR: error,
             # Values grow while an agent learns, and errors with them: what falls is their ratio.
-            ("debug/td_error_relative", error / spread),
-            ("train/explained_variance", (1 - (y - q1).var(correction=0) / spread.square()).clamp_min(-1)),
-            ("debug/td_error_q2", (q2 - y).abs().mean()),
-            ("debug/twin_gap", (q1 - q2).abs().mean()),
-            ("debug/done_ratio", terminal.mean()),
-            ("debug/effective_discount", batch.discount.mean()),
-        ],
-        strict=True,
+            critic.TD_ERROR_RELATIVE: error / spread,
+            critic.EXPLAINED_VARIANCE: (1 - (y - q1).var(correction=0) / spread.square()).clamp_min(-1),
+            critic.TD_ERROR_2: (q2 - y).abs().mean(),
+            critic.TWIN_GAP: (q1 - q2).abs().mean(),
+            replay.DONE_RATIO: terminal.mean(),
+            replay.DISCOUNT: batch.discount.mean(),
+        }
     )
-    return dict(zip(names, torch.stack(values).tolist(), strict=True))
 
 
 def actor_scalars(step: ActorStep) -> Scalars:
-    """Of one actor step; ``debug/actor_q_*`` is what the recorded system called so: the
-    critic's value of the policy's own action."""
+    """Of one actor step."""
     action = step.action
-    names, values = zip(
-        *[
-            ("train/actor_loss", step.loss),
-            ("debug/actor_q_mean", step.q.mean()),
-            ("debug/policy_q_mean", step.q.mean()),
-            *_moments("debug/actor_q", step.q),
-            ("agent/saturation", (action.abs() > SATURATED).float().mean()),
-            ("agent/pre_tanh_abs_mean", step.pre_tanh.abs().mean()),
-            ("agent/action_steer_mean", action[:, 0].mean()),
-            ("agent/action_steer_std", action[:, 0].std(correction=0)),
-            ("agent/action_throttle_mean", action[:, 1].mean()),
-            ("agent/action_throttle_std", action[:, 1].std(correction=0)),
-        ],
-        strict=True,
+    return _transferred(
+        {
+            actor.LOSS: step.loss,
+            **_moments(actor.Q, step.q),
+            actor.SATURATION: (action.abs() > SATURATED).float().mean(),
+            actor.PRE_TANH: step.pre_tanh.abs().mean(),
+            actor.ACTION_MEAN[1]: action[:, 0].mean(),
+            actor.ACTION_STD[1]: action[:, 0].std(correction=0),
+            actor.ACTION_MEAN[2]: action[:, 1].mean(),
+            actor.ACTION_STD[2]: action[:, 1].std(correction=0),
+        }
     )
-    return dict(zip(names, torch.stack(values).tolist(), strict=True))
 
 
-def gradient_scalars(which: str, step: CriticStep | ActorStep) -> Scalars:
-    """True L2 norms of one optimiser's groups; ``which`` is "actor" or "critic"."""
+def gradient_scalars(which: Literal["actor", "critic"], step: CriticStep | ActorStep) -> Scalars:
+    """True L2 norms of the groups of one optimiser."""
     report = step.gradients
-    row = {f"gradients/{which}_clip_ratio": report.clip_ratio}
-    for group, tag in GROUP_TAGS.items():
+    row = {gradients.CLIP_RATIO[which].tag: report.clip_ratio}
+    for group in gradients.GROUPS:
         if group.startswith(which):
-            row[f"gradients/{tag}_norm"] = report.after.get(group, 0.0)
-            row[f"gradients/{group}_norm_before_clip"] = report.before.get(group, 0.0)
-            row[f"gradients/{group}_norm_after_clip"] = report.after.get(group, 0.0)
+            row |= _written(gradients.AFTER[group], report.after.get(group, 0.0))
+            row |= _written(gradients.BEFORE[group], report.before.get(group, 0.0))
     if report.total_before > 0:
         share = report.before.get(f"{which}_encoder", 0.0) ** 2 / report.total_before**2
-        row[f"gradients/{which}_encoder_share"] = share
+        row[gradients.ENCODER_SHARE[which].tag] = share
     return row
 
 
 def probe_scalars(agent: TD3, batch: Batch) -> Scalars:
-    """What is too dear for every update: measured once per row of scalars on one batch.
+    """What costs too much for every update: measured once for each row of scalars, on one batch.
 
-    ``gradients/actor_state_path_norm`` asks the agent's own wiring for the gradient that
-    reaches the actor through the critic's state input: the action is cut, and whatever is
-    left came that way.  Anything but 0 is the leak of the recorded runs.
+    ``gradients/actor_state_path_norm`` is the gradient that reaches the actor through the critic's state
+    input.  It is measured with the agent's own wiring: the action is detached, so whatever gradient is left
+    came through the state.
     """
     row: Scalars = {}
     parameters = [p for group in agent.actor_groups.values() for p in group]
@@ -168,20 +153,20 @@ def probe_scalars(agent: TD3, batch: Batch) -> Scalars:
     leak = 0.0
     if state.requires_grad:
         q = agent.policy_value(state, batch.vector, action.detach())
-        gradients = torch.autograd.grad(q.mean(), parameters, allow_unused=True)
-        leak = float(sum((g.square().sum() for g in gradients if g is not None), torch.zeros(())).sqrt())
-    row["gradients/actor_state_path_norm"] = leak
+        parts = torch.autograd.grad(q.mean(), parameters, allow_unused=True)
+        leak = float(sum((g.square().sum() for g in parts if g is not None), torch.zeros(())).sqrt())
+    row[gradients.STATE_PATH.tag] = leak
     for name, encoder in (("actor", agent.actor_encoder), ("critic", agent.critic_encoder)):
         with torch.no_grad():
             z = encoder(batch.image)
-        row[f"agent/feature_norm_{name}"] = float(z.norm(dim=1).mean())
-        row[f"agent/feature_rank_{name}"] = effective_rank(z)
-        # A unit that gives the same output for every picture tells nothing of any of them.
-        row[f"agent/dead_units_{name}"] = float((z.std(0, correction=0) < 1e-6).float().mean())
+        row[networks.FEATURE_NORM[name].tag] = float(z.norm(dim=1).mean())
+        row[networks.FEATURE_RANK[name].tag] = effective_rank(z)
+        # A unit that gives the same output for every picture carries no information.
+        row[networks.DEAD_UNITS[name].tag] = float((z.std(0, correction=0) < 1e-6).float().mean())
     with torch.no_grad():
         for network, target in agent.target_pairs():
             name = next(n for n, m in agent.networks().items() if m is network)
-            row[f"agent/target_drift_{name}"] = _relative_distance(network, target)
+            row[networks.TARGET_DRIFT[name].tag] = _relative_distance(network, target)
     return row
 
 
@@ -202,30 +187,32 @@ def effective_rank(features: Tensor) -> float:
 
 
 def parameter_scalars(agent: TD3) -> Scalars:
-    """Means and spreads of the weights, rates, counters: once per row."""
-    row: Scalars = {"agent/total_iterations": float(agent.updates)}
-    networks = {
-        "actor_cnn": agent.actor_encoder,
-        "actor": agent.actor,
-        "critic_cnn": agent.critic_encoder,
-        "critic": agent.critic,
+    """Means and spreads of the weights, learning rates and settings."""
+    row: Scalars = {networks.UPDATES.tag: float(agent.updates)}
+    modules = {
+        "actor_encoder": agent.actor_encoder,
+        "actor_head": agent.actor,
+        "critic_encoder": agent.critic_encoder,
+        "critic_head": agent.critic,
     }
-    for name, network in networks.items():
+    for group, network in modules.items():
         flat = torch.cat([p.detach().flatten() for p in network.parameters()])
-        row[f"agent/{name}_param_mean"] = float(flat.mean())
-        row[f"agent/{name}_param_std"] = float(flat.std())
+        row[networks.WEIGHT_MEAN[group].tag] = float(flat.mean())
+        row[networks.WEIGHT_STD[group].tag] = float(flat.std())
+    row[networks.RATE["actor_encoder"].tag] = 0.0  # unless below: the critic trains a shared encoder
     for which, optimizer in agent.optimizers().items():
-        row[f"agent/{which}_lr"] = optimizer.param_groups[-1]["lr"]
+        row[networks.RATE[which].tag] = optimizer.param_groups[-1]["lr"]
         if len(optimizer.param_groups) > 1:
-            row[f"agent/{which}_cnn_lr"] = optimizer.param_groups[0]["lr"]
-    row.setdefault("agent/actor_cnn_lr", 0.0)  # a shared encoder is the critic's to train
-    row |= {"agent/gamma": agent.config.gamma, "agent/tau": agent.config.tau}
-    return row
+            row[networks.RATE[f"{which}_encoder"].tag] = optimizer.param_groups[0]["lr"]
+    return row | {networks.GAMMA.tag: agent.config.gamma, networks.TAU.tag: agent.config.tau}
 
 
 class UpdateToWeight:
-    """||new - old|| / ||old|| over one update, per parameter group and per optimiser: about 1e-3
-    is healthy (Karpathy)."""
+    """||new - old|| / ||old|| over one update, for each group of parameters and for each optimiser.
+
+    About 1e-3 is healthy (Karpathy, "A Recipe for Training Neural Networks").  Make it before the update
+    and ask it afterwards.
+    """
 
     def __init__(self, agent: TD3) -> None:
         self._groups = {"critic": agent.critic_groups, "actor": agent.actor_groups}
@@ -236,6 +223,7 @@ class UpdateToWeight:
         }
 
     def scalars(self) -> Scalars:
+        """The ratios of the update since this object was made."""
         row = {}
         for which, groups in self._groups.items():
             changes, lengths = [], []
@@ -243,25 +231,36 @@ class UpdateToWeight:
                 old = self._old[name]
                 changes.append(_norm(torch._foreach_sub([p.detach() for p in group], old)))
                 lengths.append(max(1e-12, _norm(old)))
-                row[f"agent/update_to_weight_ratio_{name}"] = changes[-1] / lengths[-1]
-            row[f"agent/update_to_weight_ratio_{which}"] = math.hypot(*changes) / math.hypot(*lengths)
+                row[networks.UPDATE_TO_WEIGHT[name].tag] = changes[-1] / lengths[-1]
+            row[networks.UPDATE_TO_WEIGHT[which].tag] = math.hypot(*changes) / math.hypot(*lengths)
         return row
 
 
 def system_scalars(device: torch.device, restarts: int) -> Scalars:
-    """Memory of this process and of the GPU, restarts of the simulator so far."""
-    row = {
-        "system/rss_mb": psutil.Process().memory_info().rss / 2**20,
-        "system/gpu_mb": 0.0,
-        "system/restarts": float(restarts),
+    """Memory of this process and on the GPU, and restarts of the simulator so far."""
+    on_gpu = torch.cuda.memory_allocated(device) / 2**20 if device.type == "cuda" else 0.0
+    return {
+        machine.RSS.tag: psutil.Process().memory_info().rss / 2**20,
+        machine.GPU.tag: on_gpu,
+        machine.RESTARTS.tag: float(restarts),
     }
-    if device.type == "cuda":
-        row["system/gpu_mb"] = torch.cuda.memory_allocated(device) / 2**20
+
+
+def _moments(signals: Moments, x: Tensor) -> dict[Signal, Tensor]:
+    return dict(zip(signals, (x.mean(), x.min(), x.max(), x.std(correction=0)), strict=True))
+
+
+def _transferred(values: Mapping[Signal, Tensor]) -> Scalars:
+    """A row of scalars from tensors with one transfer: on a GPU every float() is a synchronisation."""
+    row: Scalars = {}
+    for signal, value in zip(values, torch.stack(list(values.values())).tolist(), strict=True):
+        row |= _written(signal, value)
     return row
 
 
-def _moments(tag: str, x: Tensor) -> list[tuple[str, Tensor]]:
-    return [(f"{tag}_min", x.min()), (f"{tag}_max", x.max()), (f"{tag}_std", x.std(correction=0))]
+def _written(signal: Signal, value: float) -> Scalars:
+    """A value under every tag of its signal."""
+    return dict.fromkeys((signal.tag, *signal.also), value)
 
 
 def _relative_distance(network: nn.Module, target: nn.Module) -> float:

@@ -34,6 +34,7 @@ from av_td3.training import checkpoint
 from av_td3.training.run_directory import RunDirectory
 from av_td3.training.signals import raise_if_received
 from rundoctor.code import code_state, installed
+from rundoctor.signals import conditions
 
 ACTION_SIZE = 2
 
@@ -277,7 +278,7 @@ class Trainer:
                     reason = self._stop_reason
                 except (guards.NonFiniteError, NonFiniteGradientError) as error:
                     state, reason = "failed", f"{error} at step {self.step}"
-                    self._raise_alert("nan_or_inf", 1.0, 0.0, str(error))
+                    self._raise_alert(conditions.NAN_OR_INF.alert, 1.0, 0.0, str(error))
             self.replay.break_off()
             # Stopped by an alert, the checkpoint to keep is the one from before the trouble.
             if state != "stopped" and self.last_checkpoint != self.step:
@@ -497,7 +498,7 @@ class Trainer:
         dead = self.alerts.test()
         if dead:
             text = f"cannot fire: {', '.join(dead)}"
-            self._raise_alert("alert_dead", float(len(dead)), 0.0, text)
+            self._raise_alert(conditions.ALERT_UNREACHABLE.alert, float(len(dead)), 0.0, text)
 
     def _log_episode(self, total: float, length: int, info: dict[str, Any]) -> None:
         row = metrics.episode_scalars(

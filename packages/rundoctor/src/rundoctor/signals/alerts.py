@@ -1,8 +1,12 @@
-"""Alerts: what a run says of itself.  Which alerts there are and what they judge: ``conditions.py``."""
+"""Alerts: what a run says of itself.  ``conditions.py`` says which there are and what they judge."""
 
 from __future__ import annotations
 
+from .conditions import ALERTS
 from .model import Signal
+
+NAMES = tuple(condition.alert for condition in ALERTS)
+"""Names of av-td3's alerts."""
 
 WARNING = Signal(
     "alert_warning",
@@ -11,6 +15,7 @@ WARNING = Signal(
     "",
     "last",
     "0",
+    choices=NAMES,
 )
 CRITICAL = Signal(
     "alert_critical",
@@ -19,6 +24,7 @@ CRITICAL = Signal(
     "",
     "last",
     "0",
+    choices=NAMES,
 )
 VALUE = Signal(
     "alert_value",
@@ -27,6 +33,7 @@ VALUE = Signal(
     "as judged",
     "last",
     "below the limit",
+    choices=NAMES,
 )
 LIMIT = Signal(
     "alert_limit",
@@ -34,6 +41,7 @@ LIMIT = Signal(
     "the limit that the alert compares its figure with",
     "as judged",
     "last",
+    choices=NAMES,
 )
 
 
