@@ -66,9 +66,7 @@ def check(package: Package, folder: Path) -> str:
     started = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=CLEAN)
     if started.returncode:
         return f"`{package.command} --help` failed: {started.stderr.strip()[-500:]}"
-    print(
-        f"{package.name}: {started.stdout.strip()}; {len(found)} distributions, none that it should not bring"
-    )
+    print(f"{package.name}: {len(found)} distributions, none that it should not bring; its command starts")
     return ""
 
 
