@@ -72,7 +72,10 @@ def drive(client: carla.Client, seconds: float) -> tuple[np.ndarray, int, float]
     finally:
         for sensor in (camera, lidar):
             sensor.stop()
-        client.apply_batch_sync([carla.command.DestroyActor(actor) for actor in (camera, lidar, car)], True)
+        # Not apply_batch_sync(..., True): the client waits for that tick with Python's lock held, which
+        # the threads that drop the two sensors' callbacks need.
+        client.apply_batch_sync([carla.command.DestroyActor(actor) for actor in (camera, lidar, car)], False)
+        world.tick()
         settings.synchronous_mode = False
         world.apply_settings(settings)
 
