@@ -192,7 +192,7 @@ class Laboratory:
             assert picture.shape == (32, 48, 4)
             self.exact.render(roadmap, Bodies(), pose)
             assert np.isfinite(self.exact.depth).all() and self.exact.tag.any()
-        below = survey.project(world.view, (eye.x, eye.y, eye.z + 5.0), (0.0, 0.0, -1.0), 100.0)
+        below = survey.project(world.episode.view, (eye.x, eye.y, eye.z + 5.0), (0.0, 0.0, -1.0), 100.0)
         assert below is not None, "there is no ground below a lane"
         structs.transform(eye)
         for _ in range(3):

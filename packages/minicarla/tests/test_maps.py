@@ -15,8 +15,11 @@ from minicarla import maps
 from minicarla.geometry import Transform, compose
 from minicarla.maps.opendrive import OpenDriveError
 from minicarla.maps.opendrive import parse as parse_opendrive
-from minicarla.maps.roadmap import RoadMap, _apart
+from minicarla.maps.roadmap import SPAWN_BOX, RoadMap, _apart
 from tools.maps import build
+
+from . import small_maps
+from .small_maps import ONE_LANE
 
 TOWN01 = Path(__file__).parents[4] / "shared" / "maps" / "Town01.xodr"
 
@@ -81,6 +84,31 @@ def test_vehicles_can_stand_at_all_spawn_points_at_once():
     assert _apart([across, pose, before]) == [across, before]
     assert _apart([before, pose, across, beside]) == [before, pose, beside]
     assert _apart([]) == []
+
+
+def test_a_lane_that_ends_blindly_has_a_spawn_point_where_it_begins():
+    """As in CARLA, every lane of a road outside junctions can be entered."""
+    roadmap = maps.parse(small_maps.straight(length=80.0), "dead ends")
+    places = sorted((round(p.x, 6), p.y, round(p.yaw) % 360) for p in roadmap.spawn_points)
+    assert places == [(SPAWN_BOX[0], 1.75, 0), (80.0 - SPAWN_BOX[0], -1.75, 180)]
+    # Of a road in sections the first one of each direction leads on and has points all along; the last
+    # one ends blindly, and is not where one enters the road.
+    lanes = "".join(small_maps.section(ONE_LANE, ONE_LANE, s=s) for s in (0.0, 40.0))
+    roadmap = maps.parse(small_maps.document(small_maps.road(1, 80.0, lanes)), "sections")
+    places = sorted((round(p.x, 6), p.y) for p in roadmap.spawn_points)
+    assert places == [*((x, 1.75) for x in (12.0, 20.0, 28.0)), *((x, -1.75) for x in (52.0, 60.0, 68.0))]
+
+
+def test_a_map_of_short_streets_has_spawn_points():
+    """Streets on which the distance kept from both ends leaves no room, and a lane that is too narrow."""
+    link = '<successor elementType="road" elementId="2" contactPoint="start"/>'
+    plan = small_maps.geometry(15.0, 15.0)
+    lanes = small_maps.section(ONE_LANE)
+    first, second = small_maps.road(1, 15.0, lanes, link=link), small_maps.road(2, 15.0, lanes, plan=plan)
+    roadmap = maps.parse(small_maps.document(first, second), "short")
+    assert [p.x for p in roadmap.spawn_points] == pytest.approx([SPAWN_BOX[0], 15.0 + SPAWN_BOX[0]])
+    narrow = small_maps.straight(side=(("driving", 0.9),))
+    assert maps.parse(narrow, "narrow").spawn_points == []
 
 
 def test_locate_agrees_with_where_a_point_was_put(roadmap):

@@ -9,6 +9,7 @@ from minicarla.maps import scenery
 from minicarla.maps.opendrive import OpenDriveError, decode
 from minicarla.maps.opendrive import parse as _parse_opendrive
 from minicarla.maps.roadmap import Lane, Marking, RoadMap, Surface
+from minicarla.maps.signs import Sign, traffic_signs
 from minicarla.maps.statics import StaticBox
 
 SCENERY_SEED = 0
@@ -18,12 +19,14 @@ __all__ = [
     "Marking",
     "OpenDriveError",
     "RoadMap",
+    "Sign",
     "StaticBox",
     "Surface",
     "available",
     "files",
     "load",
     "parse",
+    "traffic_signs",
 ]
 
 

@@ -230,6 +230,16 @@ class SignalRecord:
     height: float
     value: float
     valid: list[tuple[int, int]]
+    subtype: str = ""
+    unit: str = ""
+
+    def covers(self, lane: int) -> bool:
+        """Whether its validity covers a lane; without any validity it covers all."""
+        return not self.valid or any(min(v) <= lane <= max(v) for v in self.valid)
+
+    def faces(self, forward: bool) -> bool:
+        """Whether its orientation is for traffic that drives along the road, or against it."""
+        return self.orientation not in ("+", "-") or (self.orientation == "+") == forward
 
 
 @dataclass
@@ -249,6 +259,11 @@ class Road:
     signals: list[SignalRecord]
     references: list[SignalRecord]
     right_hand: bool = True
+
+    def section_at(self, s: float) -> int:
+        """Index of the section at ``s``, of those that have a length; the nearest one beyond the ends."""
+        long = [k for k, section in enumerate(self.sections) if section.length >= SHORTEST] or [0]
+        return max((k for k in long if self.sections[k].s <= s), default=long[0])
 
     def at(self, s: Array) -> tuple[Array, Array, Array]:
         """x, y, heading (radians, OpenDRIVE's frame) of the reference line at ``s`` (n,)."""
@@ -315,7 +330,7 @@ def decode(data: bytes) -> str:
         raise OpenDriveError("the file is not text") from None
 
 
-_SPEED_UNITS = {"m/s": 1.0, "mph": 0.44704, "km/h": 1.0 / 3.6}
+SPEED_UNITS = {"m/s": 1.0, "mph": 0.44704, "km/h": 1.0 / 3.6}
 
 
 def parse(text: str) -> OpenDrive:
@@ -437,7 +452,7 @@ def _cubics(elements: list[ET.Element], s_name: str) -> Polynomials:
 def _speed(element: ET.Element) -> float | None:
     text = element.get("max", "")
     try:
-        value = float(text) * _SPEED_UNITS.get(element.get("unit", "m/s"), 1.0)
+        value = float(text) * SPEED_UNITS.get(element.get("unit", "m/s"), 1.0)
     except ValueError:  # "no limit", "undefined"
         return None
     return value if math.isfinite(value) and value > 0 else None
@@ -523,6 +538,8 @@ def _signal(element: ET.Element) -> SignalRecord:
         name=element.get("name", ""),
         height=_optional(element, "height", 0.0),
         value=_optional(element, "value", -1.0),
+        subtype=element.get("subtype", ""),
+        unit=element.get("unit", ""),
         valid=[(_lane_number(v, "fromLane"), _lane_number(v, "toLane")) for v in element.findall("validity")],
     )
 

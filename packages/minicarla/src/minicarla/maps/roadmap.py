@@ -33,6 +33,7 @@ SPAWN_SPACING = 12.0
 SPAWN_BOX = 3.2, 1.2  # half length and width of the vehicle that must find room, an ambulance
 SPAWN_MARGIN = 8.0  # metres kept from a lane's ends, where junctions are
 SPAWN_HEIGHT = 0.5
+NARROWEST_SPAWN = 1.0  # metres of a lane, below which no vehicle starts there
 REACH = 8.0
 """Metres from a lane's centre line within which :meth:`RoadMap.locate` finds it."""
 _CELL = 2.0  # metres
@@ -88,6 +89,16 @@ class Lane:
     def length(self) -> float:
         """Metres along the centre."""
         return float(self.s[-1])
+
+    @property
+    def forward(self) -> bool:
+        """Whether one drives along the road's own direction, in which OpenDRIVE's s grows."""
+        return bool(self.road_s[0] <= self.road_s[-1])
+
+    def along(self, road_s: float) -> float:
+        """Metres along the centre of the place at OpenDRIVE's ``road_s``."""
+        order = slice(None) if self.forward else slice(None, None, -1)
+        return float(np.interp(road_s, self.road_s[order], self.s[order]))
 
     def at(self, s: float) -> tuple[Array, float]:
         """Point (3,) and heading in degrees, ``s`` metres along the centre."""
@@ -169,18 +180,41 @@ class RoadMap:
 
     @cached_property
     def spawn_points(self) -> list[Transform]:
-        """Poses in the middle of lanes outside junctions, ``SPAWN_HEIGHT`` above the road."""
-        poses = []
+        """Poses on the centres of driving lanes outside junctions, ``SPAWN_HEIGHT`` above the road.
+
+        A lane that leads on has one about every ``SPAWN_SPACING`` metres.  A lane that ends blindly, or
+        is too short for that, has one where it enters its road, as every lane has in the maps that
+        CARLA generates from OpenDRIVE (``Map::GenerateWaypointsOnRoadEntries``); the whole vehicle
+        stands on the lane there, while CARLA puts its middle on the lane's very first point.
+        """
+        poses, entries = [], []
         for lane in self.driving:
-            # A lane without an exit is a dead end: nobody should start there.
-            if lane.junction != -1 or not lane.successors or lane.length < 2 * SPAWN_MARGIN:
+            if lane.junction != -1 or lane.width < NARROWEST_SPAWN:
                 continue
             room = lane.length - 2 * SPAWN_MARGIN
-            count = 1 + int(room // SPAWN_SPACING)
-            for s in SPAWN_MARGIN + (np.arange(count) + 0.5) * room / count:
-                (x, y, z), yaw = lane.at(float(s))
-                poses.append(Transform(float(x), float(y), float(z) + SPAWN_HEIGHT, 0.0, _wrap(yaw), 0.0))
-        return _apart(poses)
+            if lane.successors and room >= 0.0:
+                count = 1 + int(room // SPAWN_SPACING)
+                places = SPAWN_MARGIN + (np.arange(count) + 0.5) * room / count
+                poses += [self._spawn_pose(lane, float(s)) for s in places]
+            elif self._enters(lane):
+                entries.append(self._spawn_pose(lane, min(SPAWN_BOX[0], 0.5 * lane.length)))
+        return _apart(poses + entries)
+
+    def _spawn_pose(self, lane: Lane, s: float) -> Transform:
+        (x, y, z), yaw = lane.at(s)
+        return Transform(float(x), float(y), float(z) + SPAWN_HEIGHT, 0.0, _wrap(yaw), 0.0)
+
+    def _enters(self, lane: Lane) -> bool:
+        """Whether a lane lies in the first section of its road, in the direction of travel."""
+        sections = [other.section for other in self._lanes_of_road[lane.road_id]]
+        return lane.section == (min(sections) if lane.forward else max(sections))
+
+    @cached_property
+    def _lanes_of_road(self) -> dict[int, list[Lane]]:
+        found: dict[int, list[Lane]] = {}
+        for lane in self.lanes:
+            found.setdefault(lane.road_id, []).append(lane)
+        return found
 
     def locate(self, x: float, y: float) -> tuple[int, float, float] | None:
         """(lane id, metres along it, signed lateral offset, right positive) of the nearest driving lane.
@@ -201,6 +235,27 @@ class RoadMap:
             return 0.0
         lane = self.lanes[place[0]]
         return float(np.interp(place[1], lane.s, lane.points[:, 2]))
+
+    def lanes_for(self, road: od.Road, record: od.SignalRecord) -> list[Lane]:
+        """The driving lanes that a road's sign or light is for: of its validity, else of its orientation."""
+        section = road.section_at(record.s)
+        return [
+            lane
+            for lane in self._lanes_of_road.get(_as_int(road.id), ())
+            if lane.kind == "driving" and lane.section == section
+            if (record.covers(lane.lane_id) if record.valid else record.faces(lane.forward))
+        ]
+
+    def beside(self, road: od.Road, s: float, t: float) -> tuple[float, float, float, float]:
+        """Where a thing at (s, t) of a road stands: x, y, z of the road, and the heading of the road.
+
+        The place is in CARLA's frame, the heading in radians and OpenDRIVE's.
+        """
+        at = np.array([min(max(s, 0.0), road.length)])
+        x, y, heading = (float(v[0]) for v in road.at(at))
+        x -= t * math.sin(heading)
+        y += t * math.cos(heading)
+        return x, -y, float(road.elevation(at)[0]), heading
 
     @cached_property
     def flat(self) -> bool:

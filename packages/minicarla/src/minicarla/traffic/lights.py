@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.geometry import Transform, wrap_degrees
-from minicarla.maps import opendrive as od
 from minicarla.maps.roadmap import RoadMap
 
 RED, YELLOW, GREEN, OFF, UNKNOWN = range(5)  # carla.TrafficLightState
@@ -176,14 +175,10 @@ class TrafficLights:
         for signal, road in found:
             if signal.id in self._by_sign:
                 continue
-            s = np.array([min(max(signal.s, 0.0), road.length)])
-            x, y, heading = (float(v[0]) for v in road.at(s))
-            z = float(road.elevation(s)[0]) + max(0.0, signal.z)
-            x -= signal.t * math.sin(heading)
-            y += signal.t * math.cos(heading)
+            x, y, z, heading = roadmap.beside(road, signal.s, signal.t)
             # Traffic along the road ("+") meets a light that looks back at it.
             facing = heading + (math.pi if signal.orientation == "+" else 0.0)
-            pose = Transform(x, -y, z, 0.0, wrap_degrees(-math.degrees(facing)), 0.0)
+            pose = Transform(x, y, z + max(0.0, signal.z), 0.0, wrap_degrees(-math.degrees(facing)), 0.0)
             light = Light(len(self.lights), signal.id, pose)
             self.lights.append(light)
             self._by_sign[signal.id] = light
@@ -200,11 +195,11 @@ class TrafficLights:
                     continue
                 for lane_id in lanes_of.get(int(road.id), []):
                     lane = roadmap.lanes[lane_id]
-                    if not _valid(record, lane.lane_id):
+                    if not record.covers(lane.lane_id):
                         continue
                     if lane.junction != -1:
                         shut = [lane_id]
-                    elif _meant(record, lane.lane_id):
+                    elif record.faces(lane.forward):
                         shut = [i for i in lane.successors if roadmap.lanes[i].junction != -1]
                     else:
                         continue
@@ -241,13 +236,3 @@ class TrafficLights:
                     self.lights[index].group, self.lights[index].controller = number, turn
             for pole, index in enumerate(group.members()):
                 self.lights[index].pole = pole
-
-
-def _valid(record: od.SignalRecord, lane: int) -> bool:
-    """Whether the record's validity covers the lane; without validity it covers all."""
-    return not record.valid or any(min(v) <= lane <= max(v) for v in record.valid)
-
-
-def _meant(record: od.SignalRecord, lane: int) -> bool:
-    """Whether the record's orientation is for traffic on the lane ("+": along the road)."""
-    return record.orientation not in ("+", "-") or (record.orientation == "+") == (lane < 0)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.geometry import Transform, compose, rotation_matrix, wrap_degrees
-from minicarla.maps import RoadMap
+from minicarla.maps import RoadMap, Sign
 from minicarla.sensors import Sensor
 from minicarla.traffic.lights import Light
 from minicarla.wire import structs
@@ -189,3 +189,26 @@ class TrafficLight(Actor):
             self.box = structs.BoundingBox(
                 structs.Vector3D(*centre.tolist()), structs.Vector3D(*extent.tolist()), actor_id=actor_id
             )
+
+
+class TrafficSign(Actor):
+    """A stop, yield or speed limit sign of the map.
+
+    Its box is the trigger volume.  As in CARLA, the box stands square to the axes of the map, whatever
+    the sign's own direction is: its centre is in the sign's frame, its rotation undoes the sign's.
+    """
+
+    def __init__(self, actor_id: int, sign: Sign) -> None:
+        super().__init__(actor_id, structs.ActorDescription(0, sign.kind, []), sign.pose)
+        self.sign = sign
+        self.tags = bytes([8])
+        centre, extent = sign.pose[:3], (0.0, 0.0, 0.0)
+        if sign.trigger is not None:
+            centre, extent = sign.trigger.centre, sign.trigger.extent
+        inward = rotation_matrix(*sign.pose[3:]).T
+        self.box = structs.BoundingBox(
+            structs.Vector3D(*(inward @ np.subtract(centre, sign.pose[:3])).tolist()),
+            structs.Vector3D(*extent),
+            structs.Rotation(0.0, wrap_degrees(-sign.pose.yaw), 0.0),
+            actor_id,
+        )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from minicarla.geometry import Transform
-from minicarla.maps import RoadMap
+from minicarla.maps import RoadMap, traffic_signs
 from minicarla.physics import Physics
 from minicarla.traffic import Traffic
 from minicarla.traffic.lights import TrafficLights
 from minicarla.wire import structs
-from minicarla.world.actors import Actor, Spectator, TrafficLight
+from minicarla.world.actors import Actor, Spectator, TrafficLight, TrafficSign
 from minicarla.world.drawings import Drawings
 from minicarla.world.friction import FrictionTrigger, FrictionZones
 from minicarla.world.mechanics import Mechanics
@@ -26,7 +26,7 @@ class Episode:
     """The parts of one episode.
 
     number: of this episode; clients tell episodes apart by it.
-    actors: the world's table; it is emptied, then spectator and traffic lights enter.
+    actors: the world's table; it is emptied, then spectator, traffic lights and signs enter.
     seed: of the server's own traffic and of sensors' noise.
     """
 
@@ -49,12 +49,13 @@ class Episode:
         description = structs.ActorDescription(0, "spectator", [])
         spectator = Spectator(actors.new_id(), description, Transform(z=10.0))
         lights = [TrafficLight(actors.new_id(), light, roadmap) for light in self.lights.lights]
+        signs = [TrafficSign(actors.new_id(), sign) for sign in traffic_signs(roadmap)]
         self.light_ids = [light.id for light in lights]
         """Actor ids of the traffic lights, in their order in ``lights``."""
         self.roadside = Roadside(roadmap, self.lights, self.light_ids)
 
         actors.clear()
-        for actor in (spectator, *lights):
+        for actor in (spectator, *lights, *signs):
             actors.admit(actor)
         self.mechanics = Mechanics(actors)
         self.vehicles = VehicleControls(actors)

@@ -10,7 +10,7 @@ import numpy as np
 from minicarla.bodies import VEHICLE, WALKER, Bodies
 from minicarla.traffic.lights import TrafficLights
 from minicarla.wire.snapshot import RECORD, RECORD_SIZE, ActorState
-from minicarla.world.actors import Actor, TrafficLight
+from minicarla.world.actors import Actor, TrafficLight, TrafficSign
 
 _POSE = struct.Struct("<6f")
 _POSE_OFFSET = RECORD.fields["location"][1]  # type: ignore[index]
@@ -45,6 +45,9 @@ class SnapshotWriter:
         for row, actor in self._lights:
             self.records["sign_id"][row] = actor.light.sign_id.encode()[:31]
             self.records["pole_index"][row] = actor.light.pole
+        for row, other in enumerate(others, count):
+            if isinstance(other, TrafficSign):
+                self.records["sign_id"][row] = other.sign.sign_id.encode()[:31]
         self._walkers = np.flatnonzero(bodies.kind == WALKER)
         self._plain = np.flatnonzero(bodies.kind != VEHICLE)
 

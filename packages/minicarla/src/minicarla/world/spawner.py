@@ -18,6 +18,7 @@ from minicarla.world.actors import (
     SensorActor,
     Spectator,
     TrafficLight,
+    TrafficSign,
     Vehicle,
     Walker,
     WalkerController,
@@ -112,7 +113,7 @@ class Spawner:
     def destroy(self, actor_id: int) -> bool:
         """Remove an actor.  False when there is none, or when it belongs to the map."""
         actor = self.actors.get(actor_id)
-        if actor is None or isinstance(actor, Spectator | TrafficLight):
+        if actor is None or isinstance(actor, Spectator | TrafficLight | TrafficSign):
             return False
         if isinstance(actor, Vehicle) and actor.autopilot:
             self._traffic.remove(actor_id)

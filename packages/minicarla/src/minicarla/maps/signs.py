@@ -1,0 +1,134 @@
+"""Traffic signs of a map: stop, yield and speed limit signs, and where each takes effect.
+
+They are what CARLA 0.9.16 makes actors of (``ATrafficLightManager::SpawnSignals``), from OpenDRIVE's
+signals of the types 205, 206 and 274.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minicarla.geometry import Transform, wrap_degrees
+from minicarla.maps import opendrive as od
+from minicarla.maps.roadmap import Lane, RoadMap
+
+Array = NDArray[np.float64]
+
+YIELD, STOP, SPEED_LIMIT = "205", "206", "274"
+"""OpenDRIVE's types of the signals that become signs."""
+
+_PAINTED = "Stencil_STOP"
+"""Name of stop signs that are painted on the road; CARLA makes no actors of them."""
+_STOP_BOX = (1.5, 0.25, 1.0)
+"""Half sizes of a stop or yield sign's box: metres along, share of the lane's width, metres upwards."""
+_STOP_DISTANCE = 3.0
+"""Metres before the sign at which the middle of that box lies."""
+_LIMIT_BOX = 0.35
+"""Half size of a speed limit's box in all directions, as a share of the lane's width."""
+_SMALLEST = 0.01  # metres
+
+
+@dataclass(frozen=True)
+class Box:
+    """An upright box that stands square to the axes of the map; metres, in CARLA's frame."""
+
+    centre: tuple[float, float, float]
+    extent: tuple[float, float, float]
+    """Half sizes."""
+
+
+@dataclass(frozen=True)
+class Sign:
+    """One sign."""
+
+    sign_id: str
+    """OpenDRIVE's id of the signal."""
+    kind: str
+    """CARLA's type id: ``traffic.stop``, ``traffic.yield`` or ``traffic.speed_limit.<km/h>``."""
+    pose: Transform
+    """Of its foot.  As in CARLA, the x axis points 90 degrees to the right of the signal's own direction."""
+    trigger: Box | None
+    """Where it takes effect: what encloses the boxes on its lanes.  None: on no driving lane."""
+
+
+def traffic_signs(roadmap: RoadMap) -> list[Sign]:
+    """The signs of a map, in the order of the file."""
+    places: dict[str, list[tuple[od.Road, od.SignalRecord]]] = {}
+    for road in roadmap.data.roads.values():
+        for record in (*road.signals, *road.references):
+            places.setdefault(record.id, []).append((road, record))
+    signs: dict[str, Sign] = {}
+    for road in roadmap.data.roads.values():
+        for signal in road.signals:
+            kind = _kind(signal)
+            if kind is None or signal.id in signs:
+                continue
+            boxes = [
+                box
+                for other, record in places[signal.id]
+                for lane in roadmap.lanes_for(other, record)
+                for box in _corners(roadmap, lane, other, record, signal.kind)
+            ]
+            x, y, z, heading = roadmap.beside(road, signal.s, signal.t)
+            yaw = wrap_degrees(90.0 - math.degrees(heading + signal.heading_offset))
+            pose = Transform(x, y, z + signal.z, 0.0, yaw, 0.0)
+            signs[signal.id] = Sign(signal.id, kind, pose, _enclosing(boxes))
+    return list(signs.values())
+
+
+def _kind(signal: od.SignalRecord) -> str | None:
+    if signal.kind == YIELD:
+        return "traffic.yield"
+    if signal.kind == STOP:
+        return None if signal.name == _PAINTED else "traffic.stop"
+    if signal.kind == SPEED_LIMIT:
+        limit = _speed_limit(signal)
+        return None if limit is None else f"traffic.speed_limit.{limit}"
+    return None
+
+
+def _speed_limit(signal: od.SignalRecord) -> int | None:
+    """km/h: what the subtype says, which is what CARLA goes by; else the value with its unit."""
+    try:
+        limit = int(signal.subtype)
+    except ValueError:
+        limit = -1
+    if limit <= 0:
+        limit = round(signal.value * 3.6 * od.SPEED_UNITS.get(signal.unit, od.SPEED_UNITS["km/h"]))
+    return limit if 0 < limit < 1000 else None
+
+
+def _corners(roadmap: RoadMap, lane: Lane, road: od.Road, record: od.SignalRecord, kind: str) -> list[Array]:
+    """Corners (8, 3) of a sign's box on one lane: a list of one."""
+    s = lane.along(record.s)
+    if kind == SPEED_LIMIT:
+        half = max(_SMALLEST, _LIMIT_BOX * lane.width)
+        extent = np.array([half, half, half])
+        s -= half
+    else:
+        if lane.junction != -1 and len(lane.predecessors) == 1:
+            # One stops before a junction, not in it.
+            before = roadmap.lanes[lane.predecessors[0]]
+            if before.junction == -1:
+                lane, s = before, before.length
+        extent = np.array([_STOP_BOX[0], max(_SMALLEST, _STOP_BOX[1] * lane.width), _STOP_BOX[2]])
+        s -= _STOP_DISTANCE
+    centre, yaw = lane.at(max(0.0, s))
+    cos, sin = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))
+    turn = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
+    signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
+    return [centre + (signs * extent) @ turn.T]
+
+
+def _enclosing(boxes: list[Array]) -> Box | None:
+    if not boxes:
+        return None
+    corners = np.concatenate(boxes)
+    low, high = corners.min(0), corners.max(0)
+    x, y, z = (0.5 * (low + high)).tolist()
+    dx, dy, dz = (0.5 * (high - low)).tolist()
+    return Box((x, y, z), (dx, dy, dz))

@@ -1,0 +1,174 @@
+"""Stop, yield and speed limit signs: from the map to CARLA's client."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from minicarla import maps
+from minicarla.maps import traffic_signs
+
+from . import small_maps
+from .small_maps import LIMIT, ONE_LANE, STOP, YIELD, document, geometry, road, section, signal
+
+
+def signs_of(text: str) -> dict[str, maps.Sign]:
+    return {sign.sign_id: sign for sign in traffic_signs(maps.parse(text, "signs"))}
+
+
+def street(*signals: str, heading: float = 0.0, rule: str = "") -> str:
+    """A straight road of 100 m with a lane of 3.5 m each way."""
+    text = road(
+        1, 100.0, section(ONE_LANE, ONE_LANE), plan=geometry(100.0, heading=heading), signals="".join(signals)
+    )
+    return document(text.replace('junction="-1"', f'junction="-1" rule="{rule}"') if rule else text)
+
+
+def test_kinds():
+    signs = signs_of(
+        street(
+            signal(1, STOP, 50.0, -4.0),
+            signal(2, YIELD, 50.0, -4.0),
+            signal(3, LIMIT, 50.0, -4.0, subtype="90", value=30.0),
+            signal(4, LIMIT, 50.0, -4.0, value=60.0, unit="km/h"),
+            signal(5, LIMIT, 50.0, -4.0, value=30.0, unit="mph"),
+            signal(6, LIMIT, 50.0, -4.0, value=10.0, unit="m/s"),
+            signal(7, LIMIT, 50.0, -4.0, value=70.0),
+            signal(8, LIMIT, 50.0, -4.0),  # no limit is stated
+            signal(9, STOP, 50.0, -4.0, name="Stencil_STOP"),  # painted on the road
+            signal(10, "101", 50.0, -4.0),
+            signal(11, small_maps.LIGHT, 50.0, -4.0, dynamic="yes"),
+        )
+    )
+    assert {number: sign.kind for number, sign in signs.items()} == {
+        "1": "traffic.stop",
+        "2": "traffic.yield",
+        "3": "traffic.speed_limit.90",
+        "4": "traffic.speed_limit.60",
+        "5": "traffic.speed_limit.48",
+        "6": "traffic.speed_limit.36",
+        "7": "traffic.speed_limit.70",
+    }
+
+
+@pytest.mark.parametrize("heading", [0.0, 0.5 * math.pi, 0.7])
+def test_the_trigger_covers_the_lane_shortly_before_the_sign(heading):
+    sign = signs_of(street(signal(1, STOP, 50.0, -4.0, lanes=(-1, -1)), heading=heading))["1"]
+    cos, sin = math.cos(heading), math.sin(heading)
+
+    def at(s: float, right: float) -> tuple[float, float]:
+        return s * cos + right * sin, -s * sin + right * cos  # CARLA's frame: y points to the other side
+
+    assert sign.pose[:3] == pytest.approx((*at(50.0, 4.0), 0.0))
+    assert (sign.pose.yaw - 90.0 + math.degrees(heading)) % 360.0 == pytest.approx(0.0, abs=1e-9)
+    assert sign.trigger is not None
+    assert sign.trigger.centre == pytest.approx((*at(47.0, 1.75), 0.0))
+    along, across = 1.5, 0.25 * 3.5
+    wide = (abs(cos) * along + abs(sin) * across, abs(sin) * along + abs(cos) * across, 1.0)
+    assert sign.trigger.extent == pytest.approx(wide)
+
+
+def test_whom_a_sign_is_for():
+    """Its validity says so; without one, its orientation."""
+
+    def right(text: str, number: str = "1") -> float:
+        trigger = signs_of(text)[number].trigger
+        assert trigger is not None
+        return trigger.centre[1]
+
+    assert right(street(signal(1, STOP, 50.0, -4.0))) == pytest.approx(1.75)
+    assert right(street(signal(1, STOP, 50.0, 4.0, orientation="-"))) == pytest.approx(-1.75)
+    assert right(street(signal(1, STOP, 50.0, 4.0, lanes=(1, 1)))) == pytest.approx(-1.75)
+    assert right(street(signal(1, STOP, 50.0, 4.0, orientation="none"))) == pytest.approx(0.0)
+    assert right(street(signal(1, STOP, 50.0, 4.0), rule="LHT")) == pytest.approx(-1.75)
+    assert signs_of(street(signal(1, STOP, 50.0, -4.0, lanes=(-7, -5))))["1"].trigger is None
+
+
+def test_the_box_of_a_speed_limit_ends_at_the_sign_and_stays_on_the_lane():
+    for s, middle in ((50.0, 50.0 - 0.35 * 3.5), (0.0, 0.0), (1e4, 100.0 - 0.35 * 3.5)):
+        sign = signs_of(street(signal(1, LIMIT, s, -4.0, subtype="30", lanes=(-1, -1))))["1"]
+        assert sign.trigger is not None
+        assert sign.trigger.centre == pytest.approx((middle, 1.75, 0.0))
+        assert sign.trigger.extent == pytest.approx(3 * (0.35 * 3.5,))
+    against = signs_of(street(signal(1, LIMIT, 50.0, 4.0, subtype="30", lanes=(1, 1))))["1"]
+    assert against.trigger is not None and against.trigger.centre[0] == pytest.approx(50.0 + 0.35 * 3.5)
+
+
+def test_a_sign_in_a_junction_takes_effect_before_it():
+    text = small_maps.crossing()
+    here = signal(77, STOP, 1.0, -4.0, lanes=(-1, -1))
+    there = '<signalReference id="78" s="1" t="-4" orientation="+"><validity fromLane="-1" toLane="-1"/>'
+    there += "</signalReference>"
+    inside = text.replace(
+        'junction="100">', f'junction="100"><signals>{here}</signals>', 1
+    )  # the first connecting road comes from street 1
+    sign = signs_of(inside)["77"]
+    assert sign.trigger is not None
+    assert sign.trigger.centre == pytest.approx((-12.0 - 3.0, 1.75, 0.0))
+    # A reference on another road extends the trigger to there.
+    stop = signal(78, STOP, 10.0, -5.0, lanes=(-1, -1))
+    referred = inside.replace(here, there).replace("<signals>", f"<signals>{stop}", 1)
+    trigger = signs_of(referred)["78"].trigger
+    assert trigger is not None
+    low, high = trigger.centre[0] - trigger.extent[0], trigger.centre[0] + trigger.extent[0]
+    assert (low, high) == pytest.approx((-52.0 + 7.0 - 1.5, -12.0 - 3.0 + 1.5))
+
+
+CLIENT = """
+import json
+world = client.get_world()
+world.tick()
+landmarks, out = world.get_map().get_all_landmarks(), []
+for actor in world.get_actors().filter("traffic.*"):
+    assert isinstance(actor, carla.TrafficSign), actor
+    assert not actor.destroy()
+    if isinstance(actor, carla.TrafficLight):
+        continue
+    t, box = actor.get_transform(), actor.trigger_volume
+    corners = [t.transform(v) for v in box.get_local_vertices()]
+    middle = t.transform(carla.Location(box.location))
+    landmark = [m.transform for m in landmarks if (world.get_traffic_sign(m) or world).id == actor.id]
+    out.append({
+        "kind": actor.type_id,
+        "tags": list(actor.semantic_tags),
+        "place": [t.location.x, t.location.y, t.rotation.yaw],
+        "middle": [middle.x, middle.y, middle.z],
+        "extent": [box.extent.x, box.extent.y, box.extent.z],
+        "low": [min(getattr(c, k) for c in corners) for k in "xyz"],
+        "high": [max(getattr(c, k) for c in corners) for k in "xyz"],
+        "landmark": [[m.location.x, m.location.y, m.rotation.yaw] for m in landmark],
+    })
+print(json.dumps(out))
+"""
+
+
+def test_the_client_finds_the_actors_and_their_triggers(serve, tmp_path):
+    text = small_maps.crossing()
+    path = tmp_path / "signs.xodr"
+    path.write_text(text)
+    signs = traffic_signs(maps.parse(text, "signs"))
+    assert sorted(sign.kind for sign in signs) == ["traffic.speed_limit.30", "traffic.stop", "traffic.yield"]
+    seen = json.loads(serve(map=str(path)).client(CLIENT))
+    assert len(seen) == len(signs)
+    seen.sort(key=lambda actor: actor["kind"])
+    for actor, sign in zip(seen, sorted(signs, key=lambda sign: sign.kind), strict=True):
+        assert actor["kind"] == sign.kind and actor["tags"] == [8]
+        assert actor["place"] == pytest.approx([sign.pose.x, sign.pose.y, sign.pose.yaw], abs=1e-4)
+        # The signal as CARLA's client reads it from the map: the actor is turned by a right angle.
+        (landmark,) = actor["landmark"]
+        assert actor["place"][:2] == pytest.approx(landmark[:2], abs=0.01)
+        assert (actor["place"][2] - landmark[2]) % 360.0 == pytest.approx(90.0, abs=0.01)
+        # scenario_runner compares with centre and extent along the axes of the world.
+        assert sign.trigger is not None
+        centre, extent = np.array(sign.trigger.centre), np.array(sign.trigger.extent)
+        assert actor["middle"] == pytest.approx(centre.tolist(), abs=1e-3)
+        assert actor["extent"] == pytest.approx(extent.tolist(), abs=1e-4)
+        assert actor["low"] == pytest.approx((centre - extent).tolist(), abs=1e-3)
+        assert actor["high"] == pytest.approx((centre + extent).tolist(), abs=1e-3)
+
+
+def test_maps_without_signs_have_none():
+    assert traffic_signs(maps.load("grid")) == []
