@@ -129,6 +129,15 @@ def test_findings_carry_evidence_cause_and_fix(tmp_path: Path) -> None:
             assert all(e.text and e.tag for e in f.evidence)
 
 
+def test_the_check_list_and_the_verdict_never_disagree(tmp_path: Path) -> None:
+    for i, (wanted, sicknesses) in enumerate(SICK.items()):
+        made = healthy(12)
+        sicknesses[-1](made)
+        report = judge(tmp_path / str(i), made)
+        failed = [c.name for c in report.checklist if c.passed is False]
+        assert not failed or report.severity >= WARNING, f"{wanted}: {failed} fail and the verdict is info"
+
+
 def test_a_missing_metric_makes_a_rule_say_which(tmp_path: Path) -> None:
     made = healthy(0)
     made.points = {"train/episode_length": made.points["train/episode_length"]}

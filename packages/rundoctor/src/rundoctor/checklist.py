@@ -1,194 +1,205 @@
 """The check-list of a run that may go on: each line passed, failed or not judged, with figures.
 
-The criteria are those of the validation gates: Q within limits, no alert, critic learning,
-return not falling, episodes not collapsing, evaluation present; and what makes them mean something.
+The lines are the criteria of the validation gates (Q within limits, no alert, critic learning, return
+rising, episodes not collapsing, evaluation present) and what makes these mean something.
+
+A line fails only where a finding above info says so.  The check-list and the verdict are thus never at
+odds: what looks doubtful, and is no finding, is "not judged" and shows its figures.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
+from .algorithm import ACTOR_THROUGH_Q, Q
+from .evidence import everything
 from .measures import is_alert, q_gap
 from .model import ChecklistItem, Finding, Severity, number
 from .run import Run
-from .series import Series
 
 Q_MEAN, Q_MAX = 50.0, 100.0
 """Limits of the validation gates where rewards are about 1; the reward bound takes over where it is known."""
+Figures = tuple[bool | None, str]
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One line: what it says, which findings fail it, and what to show when none does."""
+
+    name: str
+    fails_by: tuple[str, ...]
+    look: Callable[[Run], Figures]
+    """Passed or not judged, and the figures."""
+    requires: tuple[str, ...] = ()
+    """What the algorithm must have for the line to make sense."""
+    opened_by: tuple[str, ...] = ()
+    """Findings that make a pass worth nothing."""
 
 
 def checklist(run: Run, findings: list[Finding]) -> list[ChecklistItem]:
-    """Judge every line."""
-    found = {f.id: f for f in _all(findings)}
-    return [
-        _finite(run, found),
-        _state_path(run),
-        _gap(run),
-        _q_limits(run),
-        _by_finding(
-            run, found, "actor-saturated", "the actor is not saturated", ("saturation", "grad_actor_head")
-        ),
-        _by_finding(
-            run,
-            found,
-            "clip-not-applied",
-            "the gradient clip holds",
-            ("grad_actor_encoder", "grad_critic_encoder"),
-        ),
-        _alerts(run, found),
-        _falls(run, found, "critic_loss", "the critic's loss falls"),
-        _falls(run, found, "td_error", "the TD error falls"),
-        _returns(run, found),
-        _by_finding(run, found, "episode-collapse", "episodes do not collapse", ("episode_length",)),
-        _by_finding(
-            run,
-            found,
-            "single-cause-termination",
-            "episodes end for several reasons",
-            ("lane_invasions", "collisions"),
-            any_tag="termination_",
-        ),
-        _evaluation(run),
-        _complete(run, found),
-    ]
+    """Judge every line that makes sense for the run's algorithm."""
+    found = {f.id: f for f in everything(findings) if f.severity > Severity.INFO}
+    out = []
+    for line in _LINES:
+        if run.algorithm.lacks(line.requires):
+            continue
+        bad = next((found[i] for i in line.fails_by if i in found), None)
+        if bad is not None:
+            figures = bad.evidence[0].text if bad.evidence else bad.title
+            out.append(ChecklistItem(line.name, False, figures))
+        else:
+            passed, figures = line.look(run)
+            doubt = next((found[i] for i in line.opened_by if i in found), None)
+            if doubt is not None:
+                passed, figures = None, f"{figures}; {doubt.title[0].lower()}{doubt.title[1:]}"
+            out.append(ChecklistItem(line.name, passed, figures))
+    return out
 
 
-def _all(findings: list[Finding]) -> list[Finding]:
-    return [g for f in findings for g in (f, *_all(f.symptoms))]
+def _finite(run: Run) -> Figures:
+    return True, f"{sum(s.count for s in run.series.values()):,} values"
 
 
-def _finite(run: Run, found: dict[str, Finding]) -> ChecklistItem:
-    bad = found.get("nan-or-inf")
-    total = sum(s.count for s in run.series.values())
-    return ChecklistItem(
-        "all values are finite", bad is None, bad.evidence[0].text if bad else f"{total:,} values"
-    )
-
-
-def _state_path(run: Run) -> ChecklistItem:
-    name = "no gradient through the state input"
+def _state_path(run: Run) -> Figures:
     s = run.get("grad_state_path")
     if s is None or s.highest is None:
-        return ChecklistItem(name, None, "gradients/actor_state_path_norm is not logged")
-    return ChecklistItem(name, s.highest.value < 1e-6, f"at most {number(s.highest.value)}")
+        return None, "gradients/actor_state_path_norm is not logged"
+    return True if s.highest.value < 1e-6 else None, f"at most {number(s.highest.value)}"
 
 
-def _gap(run: Run) -> ChecklistItem:
-    name = "Q(policy) stays beside Q(data)"
+def _gap(run: Run) -> Figures:
     gap = q_gap(run)
     if gap is None or len(gap.step) < 2:
-        return ChecklistItem(name, None, "Q(policy) and Q(data) are not both logged")
+        return None, "Q(policy) and Q(data) are not both logged"
     late = float(np.median(gap.ratio[-max(2, len(gap.ratio) // 4) :]))
-    text = (
+    figures = (
         f"{number(float(gap.policy[-1]))} beside {number(float(gap.data[-1]))}: apart by {number(late)} of "
         "Q's scale"
     )
-    return ChecklistItem(name, late < 3, text)
+    return True if late < 3 else None, figures
 
 
-def _q_limits(run: Run) -> ChecklistItem:
-    name = "Q(policy) is within limits"
+def _q_limits(run: Run) -> Figures:
     mean, most = run.policy_q, run.get("policy_q_max")
     if mean is None:
-        return ChecklistItem(name, None, "Q(policy) is not logged")
+        return None, "Q(policy) is not logged"
     top = float(np.abs(mean.value).max())
     peak = float(np.abs(most.value).max()) if most is not None else math.nan
-    figures = f"|mean| at most {number(top)}" + (
-        f", |max| at most {number(peak)}" if most is not None else ""
-    )
+    figures = f"|mean| at most {number(top)}"
+    if most is not None:
+        figures += f", |max| at most {number(peak)}"
     limit = run.q_limit
     if limit is not None:
         within = max(top, peak if math.isfinite(peak) else 0) <= limit[0]
-        return ChecklistItem(name, within, f"{figures}; reward bound {number(limit[0])}")
-    within = top < Q_MEAN and not peak >= Q_MAX
+        return True if within else None, f"{figures}; reward bound {number(limit[0])}"
     # without a reward bound a larger Q may be right for larger rewards
-    return ChecklistItem(name, True if within else None, f"{figures}; no reward bound is known")
+    within = top < Q_MEAN and not peak >= Q_MAX
+    return True if within else None, f"{figures}; no reward bound is known"
 
 
-def _by_finding(
-    run: Run,
-    found: dict[str, Finding],
-    id_: str,
-    name: str,
-    needs: tuple[str, ...],
-    any_tag: str = "",
-) -> ChecklistItem:
-    finding = found.get(id_)
-    if finding is not None and finding.severity > Severity.INFO:
-        return ChecklistItem(name, False, finding.evidence[0].text)
-    tagged = any_tag and any(any_tag in tag for tag in run.series)
-    if not tagged and not any(run.has(n) for n in needs):
-        return ChecklistItem(name, None, f"{' or '.join(run.tags_of(needs[0]))} is not logged")
-    s = run.get(*needs)
-    return ChecklistItem(name, True, f"{s.tag}: median {number(s.median())}" if s is not None else "")
-
-
-def _alerts(run: Run, found: dict[str, Finding]) -> ChecklistItem:
+def _alerts(run: Run) -> Figures:
     alerts = [t for t in run.series if is_alert(t)]
     if not alerts:
-        return ChecklistItem("no alert fired", None, "no alerts are logged")
-    fired = [t for t in alerts if float(np.nanmax(np.abs(run.series[t].value))) > 0]
-    if not fired and "alert-unreachable" in found:
-        return ChecklistItem(
-            "no alert fired", None, f"{len(alerts)} alerts, all silent, which could not fire"
-        )
-    return ChecklistItem(
-        "no alert fired", not fired, ", ".join(fired) if fired else f"{len(alerts)} alerts, all silent"
-    )
+        return None, "no alerts are logged"
+    return True, f"{len(alerts)} alerts, all silent"
 
 
-def _falls(run: Run, found: dict[str, Finding], name: str, title: str) -> ChecklistItem:
-    s = run.get(name)
+def _median(*needs: str) -> Callable[[Run], Figures]:
+    """Passed as soon as one of the series is there."""
+
+    def look(run: Run) -> Figures:
+        s = run.get(*needs)
+        if s is None:
+            return None, f"{' or '.join(run.tags_of(needs[0]))} is not logged"
+        return True, f"{s.tag}: median {number(s.median())}"
+
+    return look
+
+
+def _falls(name: str) -> Callable[[Run], Figures]:
+    def look(run: Run) -> Figures:
+        s = run.get(name)
+        if s is None:
+            return None, f"{run.tags_of(name)[0]} is not logged"
+        if len(s) < 4:
+            return None, f"only {len(s)} points"
+        first, last = s.head(0.25).median(), s.tail(0.25).median()
+        figures = f"{number(first)} -> {number(last)} (medians of the first and the last quarter)"
+        if last <= first:
+            return True, figures
+        return None, f"{figures}; grows no more than the values that it estimates"
+
+    return look
+
+
+def _returns(run: Run) -> Figures:
+    s = run.get("episode_return")
     if s is None:
-        return ChecklistItem(title, None, f"{run.tags_of(name)[0]} is not logged")
-    if len(s) < 4:
-        return ChecklistItem(title, None, f"only {len(s)} points")
-    first, last = s.head(0.25).median(), s.tail(0.25).median()
-    text = f"{number(first)} -> {number(last)} (medians of first and last quarter)"
-    q = run.get("q1_mean") or run.policy_q
-    if last > first and q is not None and len(q) >= 4 and "critic-divergence" not in found:
-        # an error that grows no faster than Q does is that of a critic that starts from 0
-        ratio = abs(q.tail(0.25).median()) / max(abs(q.head(0.25).median()), 1e-12)
-        if last / max(first, 1e-12) <= ratio ** (1 if name == "td_error" else 2):
-            return ChecklistItem(title, None, f"{text}; Q grows as fast")
-    return ChecklistItem(title, last <= first, text)
-
-
-def _returns(run: Run, found: dict[str, Finding]) -> ChecklistItem:
-    s: Series | None = run.get("episode_return")
-    title = "the return rises"
-    if s is None:
-        return ChecklistItem(title, None, f"{run.tags_of('episode_return')[0]} is not logged")
+        return None, f"{run.tags_of('episode_return')[0]} is not logged"
     if len(s) < 8:
-        return ChecklistItem(title, None, f"only {len(s)} returns")
+        return None, f"only {len(s)} returns"
     first, last = s.head(1 / 3).median(), s.tail(1 / 3).median()
-    return ChecklistItem(
-        title,
-        last >= first and "reward-degrading" not in found,
-        f"{number(first)} -> {number(last)} (medians of first and last third)",
-    )
+    figures = f"{number(first)} -> {number(last)} (medians of the first and the last third)"
+    return True if last > first else None, figures
 
 
-def _evaluation(run: Run) -> ChecklistItem:
+def _causes(run: Run) -> Figures:
+    if any("termination_" in tag for tag in run.series):
+        return True, "train/termination_<cause>"
+    return _median("lane_invasions", "collisions")(run)
+
+
+def _evaluation(run: Run) -> Figures:
     s = run.get("eval_return", "eval_success")
     if s is None:
-        return ChecklistItem("the policy was evaluated", False, "no evaluation")
-    return ChecklistItem(
-        "the policy was evaluated",
-        True,
-        f"{s.count} times; {s.tag} {number(s.last.value)} at step {s.last.step:,}",
-    )
+        return None, "no evaluation"
+    return True, f"{s.count} times; {s.tag} {number(s.last.value)} at step {s.last.step:,}"
 
 
-def _complete(run: Run, found: dict[str, Finding]) -> ChecklistItem:
+def _evaluation_agrees(run: Run) -> Figures:
+    training, evaluation = run.get("episode_return"), run.get("eval_return")
+    if training is None or evaluation is None:
+        return None, "returns of training and evaluation are not both logged"
+    late = number(training.tail(0.25).median())
+    return True, f"{evaluation.tag} {number(evaluation.tail(0.25).median())} beside {training.tag} {late}"
+
+
+def _complete(run: Run) -> Figures:
     planned = run.hyper("steps")
-    cut = found.get("run-interrupted")
     if planned is None:
-        return ChecklistItem(
-            "the run is complete", None if cut is None else False, f"{run.last_step:,} steps; plan not known"
-        )
-    return ChecklistItem(
-        "the run is complete", cut is None, f"{run.last_step:,} of {planned.value:,.0f} steps"
-    )
+        return None, f"{run.last_step:,} steps; how many were planned is not known"
+    done = run.last_step >= 0.99 * planned.value
+    return True if done else None, f"{run.last_step:,} of {planned.value:,.0f} steps"
+
+
+_LINES = (
+    _Line("all values are finite", ("nan-or-inf",), _finite),
+    _Line("no gradient through the state input", ("state-gradient-leak",), _state_path, (ACTOR_THROUGH_Q,)),
+    _Line("Q(policy) stays beside Q(data)", ("state-gradient-leak",), _gap, (ACTOR_THROUGH_Q,)),
+    _Line("Q is within limits", ("q-explosion", "q-above-reward-bound"), _q_limits, (Q,)),
+    _Line(
+        "the actor is not saturated",
+        ("actor-saturated",),
+        _median("saturation", "grad_actor_head", "action_1_mean"),
+        (ACTOR_THROUGH_Q,),
+    ),
+    _Line(
+        "the gradient clip holds", ("clip-not-applied",), _median("grad_actor_encoder", "grad_critic_encoder")
+    ),
+    _Line("no alert fired", ("alerts-raised",), _alerts, opened_by=("alert-unreachable",)),
+    _Line("the critic's loss falls", ("critic-divergence",), _falls("critic_loss")),
+    _Line("the TD error falls", ("critic-divergence",), _falls("td_error"), (Q,)),
+    _Line("the return rises", ("reward-degrading", "restart-collapse", "never-learns"), _returns),
+    _Line(
+        "the policy changes", ("policy-frozen", "parameters-frozen"), _median("eval_return", "episode_return")
+    ),
+    _Line("episodes do not collapse", ("episode-collapse",), _median("episode_length")),
+    _Line("episodes end for several reasons", ("single-cause-termination",), _causes),
+    _Line("the policy was evaluated", ("evaluation-missing",), _evaluation),
+    _Line("evaluation agrees with training", ("evaluation-gap",), _evaluation_agrees),
+    _Line("the run is complete", ("run-interrupted", "run-frozen"), _complete),
+)

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from .evidence import everything
 from .measures import q_gap
-from .model import INFO, Finding, Report, lower_first, number
+from .model import INFO, Report, lower_first, number
 from .reference import published
 from .rules import all_rules
 from .run import Run
@@ -80,10 +81,12 @@ def compare(reports: Sequence[Report]) -> Comparison:
             out.rows.append(Row(ref.name, values))
     ids: dict[str, None] = {}
     for r in reports:
-        for f in _all(r.findings):
+        for f in everything(r.findings):
             ids.setdefault(f.id)
     for id_ in ids:
-        cells = tuple(next((str(f.severity) for f in _all(r.findings) if f.id == id_), None) for r in reports)
+        cells = tuple(
+            next((str(f.severity) for f in everything(r.findings) if f.id == id_), None) for r in reports
+        )
         if any(c not in (None, "info") for c in cells):
             out.rows.append(Row(id_, cells))
     out.rows.append(Row("verdict", tuple(r.word.lower() for r in reports)))
@@ -125,17 +128,13 @@ def _gap(run: Run) -> float | None:
     return float(np.median(gap.ratio[-max(1, len(gap.ratio) // 4) :])) if gap is not None else None
 
 
-def _all(findings: Sequence[Finding]) -> list[Finding]:
-    return [g for f in findings for g in (f, *_all(f.symptoms))]
-
-
 def _title(finding_id: str) -> str:
     return lower_first({r.id: r.title for r in all_rules()}.get(finding_id, finding_id))
 
 
 def _sentences(reports: Sequence[Report]) -> list[str]:
     out = []
-    serious = [{f.id: f for f in _all(r.findings) if f.severity > INFO} for r in reports]
+    serious = [{f.id: f for f in everything(r.findings) if f.severity > INFO} for r in reports]
     everywhere = [i for i in serious[0] if all(i in s for s in serious)]
     if everywhere:
         lead = [i for i in everywhere if any(f.id == i for f in reports[0].findings)] or everywhere
@@ -179,7 +178,7 @@ def _changed(a: Report, b: Report) -> list[str]:
 
 def _leak_speeds(reports: Sequence[Report]) -> list[str]:
     """Whether what was changed between leaking runs touched the leak at all."""
-    leaking = [r for r in reports if any(f.id == "state-gradient-leak" for f in _all(r.findings))]
+    leaking = [r for r in reports if any(f.id == "state-gradient-leak" for f in everything(r.findings))]
     if len(leaking) < 2:
         return []
     common = min(r.run.last_step for r in leaking)

@@ -6,6 +6,7 @@ This is the lowest layer. A run (``run.py``) uses it; rules and reports (``model
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -88,6 +89,11 @@ class Finding:
             "onset": self.onset,
             "symptoms": [s.to_json() for s in self.symptoms],
         }
+
+
+def everything(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings and, after each, the symptoms that are reported under it."""
+    return [g for f in findings for g in (f, *everything(f.symptoms))]
 
 
 def number(value: float | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..algorithm import ACTOR_THROUGH_Q
 from ..measures import clips, is_summed
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, number
 from ..run import Run
@@ -64,6 +65,7 @@ RULE = Rule(
         "hundredth of the encoder's norm under an active clip is scaled to nothing."
     ),
     check=check,
+    requires=(ACTOR_THROUGH_Q,),
     needs=("grad_actor_head|grad_actor_head_before", "grad_actor_encoder|grad_actor_encoder_before"),
     how="Log the gradient norms of the actor's encoder and head separately, before the clip.",
     order=22,

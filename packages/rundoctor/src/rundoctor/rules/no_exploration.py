@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..algorithm import ACTION_NOISE
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
 from ..run import Run
 
@@ -77,5 +78,6 @@ RULE = Rule(
         "A deterministic policy explores by noise on its actions alone; TD3 uses 0.1 of the action's range."
     ),
     check=check,
+    requires=(ACTION_NOISE,),
     order=18,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..algorithm import Q
 from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
 from ..run import Run
 from ..series import Series
@@ -94,6 +95,7 @@ RULE = Rule(
         "van Hasselt et al. 2018)."
     ),
     check=check,
+    requires=(Q,),
     explains=("reward-degrading", "episode-collapse"),
     order=12,
     decisive=True,

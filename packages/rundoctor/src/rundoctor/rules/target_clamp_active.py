@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..algorithm import ACTOR_THROUGH_Q
 from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Severity, Skipped, number
 from ..run import Run
 from ..series import Series
@@ -119,6 +120,7 @@ RULE = Rule(
         "A mean or an extreme of Q that repeats one exact value, its limit, row after row is cut by a clamp."
     ),
     check=check,
+    requires=(ACTOR_THROUGH_Q,),
     explains=("head-starved", "actor-saturated", "gradient-missing"),
     order=4,
 )

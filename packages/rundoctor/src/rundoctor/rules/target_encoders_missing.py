@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..algorithm import Q
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
 from ..run import Run
 from ..series import Series
@@ -107,5 +108,6 @@ RULE = Rule(
         "differ at all, or differs by its whole size, is not that network's target copy."
     ),
     check=check,
+    requires=(Q,),
     order=13,
 )

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from ..algorithm import Q
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
 from ..run import Run
 from .single_cause_termination import episode_total
@@ -144,6 +145,7 @@ RULE = Rule(
         "the replay, those cut by a time limit must not."
     ),
     check=check,
+    requires=(Q,),
     needs=("done_ratio", "episode_length"),
     how="Log the share of terminal transitions in each batch (debug/done_ratio) and what ended each episode.",
     order=17,

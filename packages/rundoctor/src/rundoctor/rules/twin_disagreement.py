@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..algorithm import TWINS
 from ..measures import first_crossing
 from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
 from ..run import Run
@@ -81,6 +82,7 @@ RULE = Rule(
         "Both critics fit the same targets on the same data, so they differ by a small part of Q's scale."
     ),
     check=check,
+    requires=(TWINS,),
     explains=(),
     order=16,
 )
