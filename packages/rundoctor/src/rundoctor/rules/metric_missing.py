@@ -62,7 +62,7 @@ def check(run: Run) -> Outcome:
 RULE = Rule(
     id="metric-missing",
     title="Metrics not logged",
-    statement="Each of these metrics answers a question about the training. Without it the question stays open.",
+    statement="Each metric answers a question about the training. Without it the question stays open.",
     check=check,
     order=60,
 )
