@@ -1,8 +1,45 @@
-"""av-td3: end-to-end visual driving with TD3 on CARLA, with training that can be trusted."""
+"""av-td3: end-to-end visual driving with TD3 on CARLA, with training that can be trusted.
 
-import gymnasium
+    import gymnasium, av_td3
+    env = gymnasium.make("av_td3/Driving-v0", preset="quick", map="town", npc=20)
+
+``gymnasium.make("av_td3:av_td3/Driving-v0")`` does the same without the import.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from gymnasium.envs import registration
+
+if TYPE_CHECKING:
+    from av_td3.config import Config, EnvConfig, load_config
+    from av_td3.supervision.supervised import SupervisedEnv
 
 __version__ = "0.1.0"
+__all__ = ["Config", "EnvConfig", "SupervisedEnv", "__version__", "load_config", "register_envs"]
 
-# By name, so that nothing of the environment is imported before somebody makes one.
-gymnasium.register("av_td3/Driving-v0", entry_point="av_td3.supervision.supervised:SupervisedEnv")
+_HOMES = {
+    "Config": "av_td3.config",
+    "EnvConfig": "av_td3.config",
+    "load_config": "av_td3.config",
+    "SupervisedEnv": "av_td3.supervision.supervised",
+}
+
+
+def register_envs() -> None:
+    """Make ``av_td3/Driving-v0`` known to Gymnasium; importing ``av_td3`` has done it already."""
+    if "av_td3/Driving-v0" not in registration.registry:
+        # By name: nothing of the environment is imported before somebody makes one.
+        registration.register("av_td3/Driving-v0", entry_point="av_td3.supervision.supervised:SupervisedEnv")
+
+
+def __getattr__(name: str) -> object:
+    # Imported when they are used: `av-td3 --help` needs none of them.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+register_envs()

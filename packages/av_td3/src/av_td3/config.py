@@ -14,14 +14,35 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 STEP_SECONDS = 0.05
 """Simulated seconds of one environment step: one tick of the synchronous simulator."""
 
 
+Split = Literal["train", "held_out"]
+"""Which of a map's routes: those of training, or those that only evaluation drives."""
+
 REWARD_COMPONENTS = ("progress", "safety", "lane_keeping", "efficiency", "comfort")
 """The names under which a reward's parts are logged; they sum to the reward."""
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """``host:port``, or ``host`` for port 2000, as a pair.
+
+    Raises:
+        ValueError: it is neither; the message says what is allowed.
+    """
+    host, separator, port = address.rpartition(":")
+    if not separator:
+        host, port = address, "2000"
+    # The server's two further ports follow the first.
+    if not host or any(c.isspace() for c in host) or not port.isdecimal() or not 1 <= int(port) <= 65533:
+        raise ValueError(
+            f"{address!r} is not an address: give host:port, port 1 to 65533, such as 127.0.0.1:2000"
+        )
+    return host, int(port)
 
 
 class ConfigError(ValueError):
@@ -39,6 +60,14 @@ class SimulatorConfig(Section):
 
     address: str | None = None
     """``host:port`` of a running CARLA 0.9.16 server; None starts a minicarla for this run."""
+
+    @field_validator("address")
+    @classmethod
+    def _is_an_address(cls, address: str | None) -> str | None:
+        if address is not None:
+            parse_address(address)
+        return address
+
     map: str = "town"
     """Map to load: a bundled minicarla map, an .xodr file, or a CARLA map name such as Town01."""
     npc: int = Field(default=0, ge=0, le=500)
@@ -312,7 +341,7 @@ def config_from_dict(tree: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError("; ".join(_explain(e) for e in error.errors())) from None
+        raise ConfigError(explain(error)) from None
 
 
 def _parse_yaml(text: str, name: str) -> dict[str, Any]:
@@ -349,11 +378,22 @@ def _merge(into: dict[str, Any], tree: Mapping[str, Any]) -> None:
             into[key] = dict(value) if isinstance(value, Mapping) else value
 
 
-def _explain(error: Any) -> str:
-    path = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
+def explain(error: ValidationError, prefix: str = "") -> str:
+    """Every offending key with its value and what is wrong with it, in one line.
+
+    Args:
+        prefix: path of the validated section, such as ``env.``; empty for a whole :class:`Config`.
+    """
+    return "; ".join(_explain_one(details, prefix) for details in error.errors())
+
+
+def _explain_one(details: ErrorDetails, prefix: str) -> str:
+    path = prefix + ".".join(str(part) for part in details["loc"])
+    if details["type"] == "extra_forbidden":
         return f"unknown key {path!r}{_suggest(path, list(_all_keys(Config)))}"
-    return f"{path or 'configuration'} = {error['input']!r}: {error['msg'].lower()}"
+    if details["type"] == "value_error":  # a message of our own
+        return f"{path or 'configuration'}: {details['msg'].removeprefix('Value error, ')}"
+    return f"{path or 'configuration'} = {details['input']!r}: {details['msg'].lower()}"
 
 
 def _all_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:

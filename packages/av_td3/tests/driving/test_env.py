@@ -276,7 +276,7 @@ def test_a_foreign_server_is_left_as_it_was_found(server):
     assert clean[2] == ["spectator"] and clean[0] is False
     with SupervisedEnv(config) as env:
         env.reset(seed=1)
-        env._crew.worker._signal(9)  # its cars and sensors stay behind
+        env._mine.crew.worker._signal(9)  # its cars and sensors stay behind
         assert env.step(np.zeros(2, np.float32))[4]["termination"] == "simulator_fault"
         assert len(look()[2]) > 5
         after = env.reset(seed=1)

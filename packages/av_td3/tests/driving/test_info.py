@@ -33,7 +33,7 @@ def test_the_table_in_the_docs_is_the_one_that_the_code_gives():
 
 
 def test_every_key_of_every_step_is_documented_and_given(meter):
-    assert set(meter.info(no_reward(), 0)) == StepInfo.__required_keys__
+    assert set(meter.info(no_reward(), frame=0, npc=0)) == StepInfo.__required_keys__
     assert StepInfo.__optional_keys__ == {"termination", "fault"}
     assert tuple(get_type_hints(RewardComponents)) == COMPONENTS == tuple(no_reward())
 
@@ -52,7 +52,7 @@ def test_motion_is_measured_between_readings(meter):
     assert second.acceleration == 0.0 and second.jerk == pytest.approx(2.0 / STEP_SECONDS**2)
     assert second.lateral_acceleration == pytest.approx(2.0 * 0.1 / STEP_SECONDS)
     assert second.steer_change == 0.5 and second.heading_error == pytest.approx(0.1)
-    assert meter.info(no_reward(), 2)["distance_m"] == pytest.approx(0.1)
+    assert meter.info(no_reward(), frame=2, npc=0)["distance_m"] == pytest.approx(0.1)
 
 
 def test_a_contact_that_lasts_is_one_collision_and_a_new_one_is_another(meter):
@@ -67,7 +67,7 @@ def test_a_contact_that_lasts_is_one_collision_and_a_new_one_is_another(meter):
 def test_what_happened_before_the_first_observation_does_not_count():
     route = Route(np.array([[0.0, 0.0], [150.0, 0.0]]), 100.0, np.full(2, 3.5), (0, 0, 0, 0))
     meter = EpisodeMeter(CONFIG, route, reading(contacts=(Contact(1, 7),), lane_invasions=2))
-    info = meter.info(no_reward(), 0)
+    info = meter.info(no_reward(), frame=0, npc=0)
     assert info["collisions"] == info["lane_invasions"] == 0
 
 
@@ -82,6 +82,6 @@ def test_standing_counts_only_when_nothing_holds_the_car_up(meter, held_up):
 def test_steps_off_the_road_and_markings_are_totals(meter):
     for k in range(4):
         meter.update(reading(x=float(k), y=3.0, lane_invasions=int(k == 1)), 0.0)
-    info = meter.info(no_reward(), 4)
+    info = meter.info(no_reward(), frame=4, npc=0)
     assert (info["off_road_steps"], info["lane_invasions"]) == (4, 1)
     assert info["lateral_deviation_m"] == pytest.approx(3.0) and math.isinf(info["obstacle_distance_m"])

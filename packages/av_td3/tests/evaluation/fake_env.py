@@ -128,5 +128,6 @@ class FakeDrivingEnv(gymnasium.Env):
             "jerk": acceleration / 10,
             "time_to_collision_s": gap / self.speed if self.speed > 0.1 else math.inf,
             "obstacle_distance_m": gap,
+            "npc": 0,
             "frame": self.steps,
         }

@@ -17,7 +17,7 @@ import pytest
 
 from av_td3.config import EnvConfig
 from av_td3.driving.errors import SetupError
-from av_td3.supervision import supervised
+from av_td3.supervision import crew as crew_module
 from av_td3.supervision.supervised import SupervisedEnv, SupervisionError
 
 ACTION = np.array([0.0, 0.4], np.float32)
@@ -64,7 +64,7 @@ def env(tmp_path_factory):
 
 
 def crew(env):
-    return env._crew.server.process.pid, env._crew.worker.pid
+    return env._mine.crew.server.process.pid, env._mine.crew.worker.pid
 
 
 def drive(env, steps):
@@ -134,7 +134,7 @@ def test_the_learner_may_be_late(env):
 
 
 def test_it_gives_up_after_too_many_failures_in_a_row(tmp_path, monkeypatch):
-    monkeypatch.setattr(supervised, "WORKER", (sys.executable, "-c", "import sys; sys.exit('no luck')"))
+    monkeypatch.setattr(crew_module, "WORKER", (sys.executable, "-c", "import sys; sys.exit('no luck')"))
     before = children()
     with SupervisedEnv(config(max_consecutive_restarts=1), log_dir=tmp_path) as env:
         with pytest.raises(SupervisionError, match=r"2 times in a row.*exit status 1") as error:
@@ -148,7 +148,6 @@ def test_it_gives_up_after_too_many_failures_in_a_row(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("simulator", "says"),
     [
-        ({"map": "atlantis"}, "atlantis"),
         ({"address": "127.0.0.1:1"}, "no CARLA server answers at 127.0.0.1:1"),
     ],
 )
@@ -174,7 +173,7 @@ def test_kill_9_of_the_learner_leaves_no_child(where):
         else:
             begin()
         env.step([0.0, 0.5])
-        print(env._crew.server.process.pid, env._crew.worker.pid, flush=True)
+        print(env._mine.crew.server.process.pid, env._mine.crew.worker.pid, flush=True)
         while True:
             env.step([0.0, 0.0])
     """
@@ -192,7 +191,7 @@ def test_kill_9_of_the_learner_leaves_no_child(where):
 
 def test_a_forgotten_environment_cleans_up_at_the_interpreters_end():
     program = "from av_td3.supervision.supervised import SupervisedEnv as E; e = E(); e.reset(seed=0)\n"
-    program += "print(e._crew.server.process.pid, e._crew.worker.pid, e.log_dir)"
+    program += "print(e._mine.crew.server.process.pid, e._mine.crew.worker.pid, e.log_dir)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     server, worker, folder = run.stdout.split()
     assert run.returncode == 0 and run.stderr == ""

@@ -15,15 +15,16 @@ import gymnasium
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from av_td3.config import STEP_SECONDS, EnvConfig
+from av_td3.config import STEP_SECONDS, EnvConfig, Split
 from av_td3.driving import observation as obs
+from av_td3.driving.checks import check_config, check_options, check_render_mode, check_split
 from av_td3.driving.ego import EgoVehicle
-from av_td3.driving.errors import SetupError, SimulatorFaultError, UsageError
+from av_td3.driving.errors import SetupError, SimulatorFaultError
 from av_td3.driving.info import StepInfo
 from av_td3.driving.meter import EpisodeMeter
 from av_td3.driving.observation import Observation
 from av_td3.driving.reward import no_reward, reward_components, total
-from av_td3.driving.route import Route, RoutePlanner, Split
+from av_td3.driving.route import Route, RoutePlanner
 from av_td3.driving.session import DrivingSession
 from av_td3.driving.termination import TRUNCATIONS, termination
 from av_td3.driving.traffic import NpcTraffic
@@ -64,6 +65,7 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         config: the environment's configuration; ``simulator.address`` must be given.
         split: which routes to drive.
         render_mode: None, or "rgb_array" for a picture from behind the car.
+        own_server: the server was started for this environment: nobody looks for other clients on it.
 
     ``reset(options=...)`` takes ``route`` (index into the split's routes) and ``record``
     (whether ``render`` will be called in this episode; default: whether ``render_mode`` is set).
@@ -77,11 +79,16 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     metadata = {"render_modes": ["rgb_array"], "render_fps": round(1 / STEP_SECONDS)}
 
     def __init__(
-        self, config: EnvConfig | None = None, split: Split = "train", render_mode: str | None = None
+        self,
+        config: EnvConfig | None = None,
+        split: Split = "train",
+        render_mode: str | None = None,
+        *,
+        own_server: bool = False,
     ) -> None:
-        self.config = config or EnvConfig()
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"render_mode {render_mode!r} is not supported; there is rgb_array")
+        self.config = check_config(config)
+        check_split(split)
+        check_render_mode(render_mode)
         simulator = self.config.simulator
         if simulator.address is None:
             raise SetupError("CarlaDrivingEnv starts no server: give simulator.address, or use SupervisedEnv")
@@ -89,7 +96,11 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.observation_space: gymnasium.Space[Any] = obs.observation_space(self.config)
         self.action_space: gymnasium.Space[Any] = obs.action_space()
         self._session = DrivingSession(
-            simulator.address, simulator.map, simulator.client_timeout_s, simulator.start_deadline_s
+            simulator.address,
+            simulator.map,
+            simulator.client_timeout_s,
+            simulator.start_deadline_s,
+            own_server,
         )
         self._planner = RoutePlanner(self._session.map, self.config.route)
         self.routes = self._planner.routes(split)
@@ -138,7 +149,7 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         if self._ego is not None:
             self._ego.destroy()
             self._ego = None
-            self._session.tick()
+            self._session.flush()
         self._session.close()
 
     # ------------------------------------------------------------------ the same without copies
@@ -146,14 +157,7 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     def begin(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> StepInfo:
         """``reset`` without the observation, which :meth:`observe` writes."""
         super().reset(seed=seed)
-        options = dict(options or {})
-        chosen, record = options.pop("route", None), options.pop("record", self.render_mode is not None)
-        if options:
-            raise UsageError(f"unknown reset options {sorted(options)}; there are: route, record")
-        if record and self.render_mode is None:
-            raise UsageError('recording needs render_mode="rgb_array"')
-        if chosen is not None and not 0 <= chosen < len(self.routes):
-            raise UsageError(f"route {chosen} does not exist; the split has 0 .. {len(self.routes) - 1}")
+        chosen, record = check_options(options, self.render_mode, len(self.routes))
         self._running = False
         route = self._choose_route(chosen)
         ego = self._place(route, record)
@@ -161,7 +165,7 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         # The first episode's pictures may take long: a map's geometry is prepared, a GPU warms up.
         self._session.set_timeout(self.config.simulator.client_timeout_s)
         self._running = True
-        return self._episode.meter.info(no_reward(), frame=0)
+        return self._episode.meter.info(no_reward(), frame=0, npc=len(self._traffic.ids))
 
     def drive(self, steer: float, pedal: float) -> Outcome:
         """``step`` without the observation, which :meth:`observe` writes.
@@ -180,7 +184,9 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         state = episode.meter.update(ego.read(), steer)
         ended = termination(state, self.config.termination)
         components = reward_components(state, ended, self.config.reward)
-        info = episode.meter.info(components, frame=self._session.frame - episode.first_frame)
+        info = episode.meter.info(
+            components, frame=self._session.frame - episode.first_frame, npc=len(self._traffic.ids)
+        )
         if ended is not None:
             info["termination"] = ended
             self._running = False

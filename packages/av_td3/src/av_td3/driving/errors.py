@@ -31,5 +31,9 @@ class MapUnavailableError(SetupError):
     """The server does not have the map, or it has no routes of the wanted length."""
 
 
+class ServerTakenError(SetupError):
+    """Another client drives on the server; the message says which."""
+
+
 class SimulatorFaultError(DrivingError):
     """The simulator stopped answering, lost an actor or a picture; a fresh one may work."""

@@ -56,6 +56,10 @@ class _EveryStep(TypedDict):
     obstacle_distance_m: Annotated[
         float, Key("m", "gap to the nearest vehicle or walker straight ahead; `inf` when there is none")
     ]
+    npc: Annotated[
+        int,
+        Key("count", "other vehicles in this episode; `simulator.npc`, or fewer if the map has less room"),
+    ]
     frame: Annotated[int, Key("ticks", "simulator ticks since the episode's first observation")]
 
 

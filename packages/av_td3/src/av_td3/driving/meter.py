@@ -113,8 +113,13 @@ class EpisodeMeter:
             ahead,
         )
 
-    def info(self, components: RewardComponents, frame: int) -> StepInfo:
-        """``info`` of the latest step; ``frame``: ticks since the first observation."""
+    def info(self, components: RewardComponents, *, frame: int, npc: int) -> StepInfo:
+        """``info`` of the latest step.
+
+        Args:
+            frame: ticks since the first observation.
+            npc: other vehicles in this episode.
+        """
         state = self.state
         return {
             "speed_kmh": state.speed * 3.6,
@@ -132,6 +137,7 @@ class EpisodeMeter:
             "jerk": state.jerk,
             "time_to_collision_s": state.time_to_collision,
             "obstacle_distance_m": state.obstacle_distance,
+            "npc": npc,
             "frame": frame,
         }
 

@@ -14,17 +14,16 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from av_td3.config import RouteConfig
+from av_td3.config import RouteConfig, Split
 from av_td3.driving.errors import MapUnavailableError
 
 Array = NDArray[np.float64]
-Split = Literal["train", "held_out"]
 LaneKey = tuple[int, int, int]
 
 SPACING = 1.0

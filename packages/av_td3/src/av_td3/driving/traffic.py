@@ -65,7 +65,7 @@ class NpcTraffic:
         """Remove the vehicles, in the order that the Traffic Manager survives."""
         if self.ids:
             self._destroy()
-            self._session.tick()  # it must see that they are gone before its mode changes
+            self._session.flush()  # it must see that they are gone before its mode changes
         if self._manager is not None:
             self._manager.set_synchronous_mode(False)
 

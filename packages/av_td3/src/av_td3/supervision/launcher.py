@@ -1,14 +1,15 @@
-"""Starting and stopping a minicarla of our own; free ports."""
+"""Starting and stopping a minicarla of our own; its maps; free ports."""
 
 from __future__ import annotations
 
+import difflib
 import re
 import socket
 import sys
 import time
 from pathlib import Path
 
-from av_td3.config import SimulatorConfig
+from av_td3.config import ConfigError, SimulatorConfig
 from av_td3.driving.errors import SetupError
 from av_td3.supervision.process import Child
 
@@ -20,7 +21,17 @@ class LaunchError(RuntimeError):
 
 
 class MinicarlaProcess:
-    """A minicarla that belongs to this process, on ports of its own choice."""
+    """A minicarla that belongs to this process, on ports of its own choice.
+
+    Args:
+        config: map and faults.
+        log: file that its output is appended to.
+        deadline_s: longest time until it takes connections.
+
+    Raises:
+        LaunchError: it ended or did not become ready in time.
+        SetupError: it refused what it was asked for.
+    """
 
     def __init__(self, config: SimulatorConfig, log: Path, deadline_s: float) -> None:
         command = [sys.executable, "-m", "minicarla", "serve", "--port", "0", "--map", config.map]
@@ -51,8 +62,33 @@ class MinicarlaProcess:
             time.sleep(0.01)
 
     def stop(self, grace_s: float = 0.0) -> None:
-        """End it; only it."""
+        """End this server; others are left alone.  ``grace_s``: seconds to obey SIGTERM before SIGKILL."""
         self.process.stop(grace_s)
+
+
+def check_map(config: SimulatorConfig) -> None:
+    """Whether the map can be there, as far as that can be told before a server is asked.
+
+    Raises:
+        ConfigError: there is no such file, or the bundled simulator has no such map.
+    """
+    path = Path(config.map)
+    if path.suffix == ".xodr":
+        if not path.is_file():
+            raise ConfigError(f"env.simulator.map: there is no file {config.map}")
+        return
+    if config.address is not None:
+        return  # only that server knows its maps
+    from minicarla import maps
+
+    names = maps.available()
+    if config.map not in names:
+        close = difflib.get_close_matches(config.map, names, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise ConfigError(
+            f"env.simulator.map: minicarla has no map {config.map!r}{hint}; it has {', '.join(names)}. Or "
+            "give the path of an .xodr file. CARLA's own maps need a CARLA server: give its address"
+        )
 
 
 def last_line(output: str) -> str:

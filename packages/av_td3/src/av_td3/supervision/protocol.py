@@ -6,7 +6,7 @@ so it is gone when the last of the two processes is.
 
 requests   ``{"do": "open" | "reset" | "step" | "close", ...}``
 answers    ``{"ok": True, ...}`` or ``{"ok": False, "kind": K, "text": ...}``, where K is
-           ``unreachable``, ``setup``, ``usage`` or ``fault``
+           ``unreachable``, ``setup``, ``taken``, ``usage`` or ``fault``
 """
 
 from __future__ import annotations

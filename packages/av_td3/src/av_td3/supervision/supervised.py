@@ -7,176 +7,70 @@ replaced and the episode is truncated; the caller goes on with ``reset``.
 
 from __future__ import annotations
 
-import contextlib
-import json
+import os
 import shutil
-import socket
-import sys
 import tempfile
 import time
+import warnings
 import weakref
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection, wait
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import gymnasium
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from av_td3.config import STEP_SECONDS, EnvConfig
+from av_td3.config import STEP_SECONDS, EnvConfig, Split
 from av_td3.driving import observation as obs
-from av_td3.driving.errors import DrivingError, SetupError, SimulatorUnreachableError, UsageError
+from av_td3.driving.checks import (
+    RENDER_MODES,
+    check_options,
+    check_render_mode,
+    check_split,
+    environment_config,
+)
+from av_td3.driving.errors import DrivingError, ServerTakenError, SimulatorUnreachableError
+from av_td3.driving.info import StepInfo
 from av_td3.driving.observation import Observation
 from av_td3.driving.reward import no_reward
 from av_td3.driving.termination import SIMULATOR_FAULT
-from av_td3.supervision import protocol
-from av_td3.supervision.launcher import LaunchError, MinicarlaProcess, free_port
-from av_td3.supervision.process import Child
+from av_td3.supervision import incidents, protocol
+from av_td3.supervision.crew import Crew, CrewFailure
+from av_td3.supervision.incidents import Incident
+from av_td3.supervision.launcher import check_map
 
-WORKER: Sequence[str] = (sys.executable, "-m", "av_td3.supervision.worker")
-CLOSE_DEADLINE = 5.0
-"""Seconds for the worker to clean up when asked to."""
-LONGEST_BACK_OFF = 10.0
-PORT_TAKEN = "port-taken"
+LONGEST_BACK_OFF_S = 10.0
+"""Longest pause before a failed simulator is started again."""
 
 
 class SupervisionError(DrivingError):
     """The simulator failed more often in a row than ``max_consecutive_restarts`` allows."""
 
 
-@dataclass(frozen=True)
-class Incident:
-    """One failure of the simulator or the worker, or a port that had to be changed."""
+class _Belongings:
+    """What an environment has to give back, also when nobody calls ``close``."""
 
-    time: str
-    """UTC, ISO 8601."""
-    during: str
-    """start, reset or step."""
-    kind: str
-    """``worker-died``, ``server-died``, ``deadline`` (no answer in time), ``error`` (the worker's)
-    or ``port-taken``."""
-    text: str
-    action: str
-    """What was done about it."""
-    consecutive: int
-    """Failures in a row, this one included."""
-    output: str = ""
-    """The end of the failed process's log."""
+    def __init__(self, folder: Path | None) -> None:
+        self.crew: Crew | None = None
+        self.folder = folder
+        """A temporary folder; None when there is none to remove."""
+        self._pid = os.getpid()
 
+    @property
+    def are_ours(self) -> bool:
+        """False in a process that was forked from the owner: it has a copy of this object only."""
+        return os.getpid() == self._pid
 
-class _FaultError(Exception):
-    """Internal: the worker or the server failed."""
-
-    def __init__(self, kind: str, text: str, output: str = "") -> None:
-        super().__init__(text)
-        self.kind, self.text, self.output = kind, text, output
-
-
-class _Crew:
-    """A worker, its server if we own one, and the channels to the worker."""
-
-    def __init__(self, config: EnvConfig, split: str, render_mode: str | None, logs: Path, name: str) -> None:
-        self.server: MinicarlaProcess | None = None
-        self.worker: Child | None = None
-        self._connection: Connection | None = None
-        simulator = config.simulator
-        deadline = time.monotonic() + simulator.start_deadline_s
-        try:
-            self._start_worker(config, logs / f"{name}-worker.log")  # it imports while the server starts
-            if simulator.address is None:
-                try:
-                    self.server = MinicarlaProcess(
-                        simulator, logs / f"{name}-server.log", simulator.start_deadline_s
-                    )
-                except LaunchError as error:
-                    raise _FaultError("server-died", str(error)) from None
-                simulator = simulator.model_copy(update={"address": self.server.address})
-            # Evaluation beside training has a Traffic Manager, and so a port, of its own.
-            self.wanted_port = simulator.traffic_manager_port + (split == "held_out")
-            self.port = free_port(self.wanted_port)
-            simulator = simulator.model_copy(update={"traffic_manager_port": self.port})
-            settings = config.model_copy(update={"simulator": simulator}).model_dump(mode="json")
-            self.ask({"do": "open", "config": settings, "split": split, "render_mode": render_mode})
-            self.routes: int = self.answer(deadline)["routes"]
-        except BaseException:
-            self.kill()
-            raise
-
-    def _start_worker(self, config: EnvConfig, log: Path) -> None:
-        self.memory = protocol.ObservationMemory(config)
-        ours, theirs = socket.socketpair()
-        descriptors = (theirs.fileno(), self.memory.fd)
-        try:
-            self.worker = Child([*WORKER, *map(str, descriptors)], log, pass_fds=descriptors)
-        finally:
-            theirs.close()
-            self._connection = Connection(ours.detach())
-            self.memory.close_fd()
-
-    def ask(self, request: dict[str, Any]) -> None:
-        """Send a request; _FaultError when the worker is gone."""
-        assert self._connection is not None
-        try:
-            protocol.send(self._connection, request)
-        except OSError:
-            raise self._death("worker-died") from None
-
-    def answer(self, deadline: float) -> dict[str, Any]:
-        """Wait for the answer; _FaultError on death, deadline or a reported failure."""
-        assert self._connection is not None and self.worker is not None
-        waited: list[Any] = [self._connection, self.worker.sentinel]
-        if self.server is not None:
-            waited.append(self.server.process.sentinel)
-        ready = wait(waited, max(0.0, deadline - time.monotonic()))
-        if not ready:
-            raise _FaultError("deadline", "no answer within the deadline", self.worker.output())
-        if self._connection in ready:
-            try:
-                message = protocol.receive(self._connection)
-            except (EOFError, OSError, ValueError):
-                self.worker.wait(1.0)  # its end closes the pipe a moment before it can be reaped
-                raise self._death("worker-died") from None
-            if message["ok"]:
-                return message
-            if message["kind"] == "unreachable" and self.server is None:
-                raise SimulatorUnreachableError(message["text"])
-            if message["kind"] == "setup":
-                raise SetupError(message["text"])
-            if message["kind"] == "usage":
-                raise UsageError(message["text"])
-            if self.server is not None and self.server.process.wait(0.05):
-                raise self._death("server-died")  # the worker's error is only its consequence
-            raise _FaultError("error", message["text"])
-        raise self._death("worker-died" if self.worker.sentinel in ready else "server-died")
-
-    def _death(self, kind: str) -> _FaultError:
-        child = self.worker if kind == "worker-died" or self.server is None else self.server.process
-        assert child is not None
-        child.wait(1.0)
-        return _FaultError(kind, f"the {kind.split('-')[0]} ended: {child.describe_exit()}", child.output())
-
-    def close(self) -> None:
-        """Let the worker clean up, then end both."""
-        with contextlib.suppress(_FaultError, DrivingError, ValueError):
-            self.ask({"do": "close"})
-            self.answer(time.monotonic() + CLOSE_DEADLINE)
-            if self.worker is not None:
-                self.worker.wait(1.0)
-        if self.server is not None:
-            self.server.stop(grace_s=1.0)
-        self.kill()
-
-    def kill(self) -> None:
-        """End both at once."""
-        if self.worker is not None:
-            self.worker.stop()
-        if self.server is not None:
-            self.server.stop()
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+    def give_back(self) -> None:
+        """End the processes and remove the folder; does nothing in a forked process."""
+        if not self.are_ours:
+            return
+        crew, self.crew = self.crew, None
+        if crew is not None:
+            crew.close()
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
@@ -184,64 +78,70 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     Args:
         config: what to drive; ``simulator.address`` None starts a minicarla for this environment.
-        split: routes for training, or the held-out ones.
-        log_dir: where the processes' output and ``incidents.jsonl`` go; None: a temporary folder
+        split: ``train`` for the routes of training, ``held_out`` for those of evaluation.
+        preset: name of a bundled configuration, in place of ``config``.
+        map, npc, address: change these values of ``env.simulator``.
+        log_dir: where the processes' output and ``incidents.jsonl`` go.  None: a temporary folder
             that ``close`` removes.
         name: prefix of those files.
         render_mode: None or "rgb_array".
 
-    The processes start with the first ``reset``.  ``step`` returns, when the simulator fails,
-    the last observation, reward 0, ``truncated`` and ``info["termination"] ==
-    "simulator_fault"`` with the cause in ``info["fault"]``; the next ``reset`` replaces it.
+    The processes start with the first ``reset``.  When the simulator fails, ``step`` returns the last
+    observation, reward 0, ``truncated`` and ``info["termination"] == "simulator_fault"`` with the
+    cause in ``info["fault"]``; the next ``reset`` replaces it.
 
     Raises:
+        ConfigError, TypeError, ValueError: what was asked for cannot be; nothing was started.
         SetupError: from ``reset``, when the simulator cannot serve this configuration.
+            ``ServerTakenError``, a SetupError: another program drives on the server.
         SupervisionError: from ``reset``, after too many failures in a row.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": round(1 / STEP_SECONDS)}
+    metadata = {"render_modes": list(RENDER_MODES), "render_fps": round(1 / STEP_SECONDS)}
 
     def __init__(
         self,
         config: EnvConfig | None = None,
-        split: Literal["train", "held_out"] = "train",
+        split: Split = "train",
         *,
-        log_dir: Path | None = None,
+        preset: str | None = None,
+        map: str | None = None,
+        npc: int | None = None,
+        address: str | None = None,
+        log_dir: Path | str | None = None,
         name: str | None = None,
         render_mode: str | None = None,
     ) -> None:
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"render_mode {render_mode!r} is not supported; there is rgb_array")
-        self.config = config or EnvConfig()
-        self.split, self.render_mode = split, render_mode
+        self.config = environment_config(config, preset=preset, map=map, npc=npc, address=address)
+        self.split = check_split(split)
+        check_render_mode(render_mode)
+        check_map(self.config.simulator)
+        self.render_mode = render_mode
         self.observation_space: gymnasium.Space[Any] = obs.observation_space(self.config)
         self.action_space: gymnasium.Space[Any] = obs.action_space()
         self.incidents: list[Incident] = []
-        """Everything of the kind since this environment was made."""
+        """All incidents since this environment was made."""
         self.restarts = 0
-        """How often worker and server were replaced."""
-        self._temporary = log_dir is None
-        self.log_dir = Path(tempfile.mkdtemp(prefix="av_td3_")) if log_dir is None else Path(log_dir)
+        """How often worker and server were replaced after a failure."""
+        temporary = Path(tempfile.mkdtemp(prefix="av_td3_")) if log_dir is None else None
+        self.log_dir = temporary or Path(cast("Path | str", log_dir))
         self._name = name or split
-        self._consecutive = 0
-        self._crew: _Crew | None = None
+        self._mine = _Belongings(temporary)
         self._state: Literal["needs reset", "ready", "stepping"] = "needs reset"
-        self._lost: _FaultError | None = None  # a request that could not even be sent
+        self._deadline = 0.0
+        self._failures_in_a_row = 0
+        self._to_be_replaced = False
+        self._lost_request: CrewFailure | None = None
         self._shown: protocol.Slot | None = None
-        self._info: dict[str, Any] = {}
+        self._info: StepInfo | None = None
         self._recording = False
+        self._warned_of_npc = False
         self._routes: int | None = None
         self._closed = False
-        # Also when nobody calls close(): at garbage collection and at the interpreter's end.
-        self._finalizer = weakref.finalize(
-            self, _clean_up, self._holder_of_crew(), self.log_dir if self._temporary else None
-        )
+        # At garbage collection and at the interpreter's end, when nobody calls close().
+        self._finalizer = weakref.finalize(self, self._mine.give_back)
 
-    def _holder_of_crew(self) -> list[_Crew]:
-        self._holder: list[_Crew] = []
-        return self._holder
-
-    # Gymnasium's interface
+    # ------------------------------------------------------------------ Gymnasium's interface
 
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
@@ -250,77 +150,84 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
         Without a seed the episode's is drawn from this environment's generator, so a replaced
         worker does not change which routes follow.
+
+        Args:
+            options: ``route``, the number of a route of the split (default: drawn with the seed);
+                ``record``, whether ``render`` will be called (default: whether there is a render_mode).
         """
+        self._check_usable()
+        route, record = check_options(options, self.render_mode, self._routes)
         super().reset(seed=seed)
-        self._check_open()
         if seed is None:
             seed = int(self.np_random.integers(2**63))
         if self._state == "stepping":
-            self._discard("reset during a step")
+            self._discard()
         self._state = "needs reset"
-        choices = dict(options) if options else None
+        request = {"do": "reset", "seed": seed, "options": {"route": route, "record": record}}
         while True:
             try:
                 crew = self._ensure_crew()
-                crew.ask({"do": "reset", "seed": seed, "options": choices})
+                crew.ask(request)
                 answer = crew.answer(time.monotonic() + self.config.simulator.reset_deadline_s)
                 break
-            except _FaultError as fault:
-                self._record_fault("reset" if self._crew is not None else "start", fault, "replace and retry")
-        self._recording = bool((choices or {}).get("record", self.render_mode is not None))
-        self._shown = crew.memory.slots[answer["slot"]]
-        self._info = answer["info"]
+            except CrewFailure as failure:
+                during = "start" if self._mine.crew is None else "reset"
+                self._record_failure(during, failure, "replace and retry")
+        self._recording = record
+        info = self._take(crew, answer)
         self._state = "ready"
-        return self._observation(), self._info
+        self._warn_of_missing_npc(info)
+        return self._observation(), cast("dict[str, Any]", info)
 
-    def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+    def step(self, action: ArrayLike) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """One environment step; see the class for what happens when the simulator fails."""
         self.send(action)
         return self.receive()
 
-    def send(self, action: Any) -> None:
+    def send(self, action: ArrayLike) -> None:
         """First half of ``step``: hand the action over and return at once.
 
         Raises:
             InvalidActionError: (a ValueError) the action has another shape than (2,), or is not finite.
         """
-        self._check_open()
+        self._check_usable()
         steer, pedal = obs.check_action(action)
-        if self._state != "ready" or self._crew is None:
+        crew = self._mine.crew
+        if self._state != "ready" or crew is None:
             raise gymnasium.error.ResetNeeded(
                 "call reset() before step()" if self._state != "stepping" else "receive() has to come first"
             )
-        self._lost = None
+        self._lost_request = None
         try:
-            self._crew.ask({"do": "step", "steer": float(steer), "pedal": float(pedal)})
-        except _FaultError as fault:
-            self._lost = fault
+            crew.ask({"do": "step", "steer": float(steer), "pedal": float(pedal)})
+        except CrewFailure as failure:
+            self._lost_request = failure  # reported by receive()
         self._deadline = time.monotonic() + self.config.simulator.step_deadline_s
         self._state = "stepping"
 
     def receive(self) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Second half of ``step``: wait for the result.
 
-        The deadline counts from here if the learner came back late: only waiting is judged.
+        A learner that comes back late still waits up to a second: the deadline is for the simulator.
         """
-        if self._state != "stepping" or self._crew is None:
+        self._check_usable()
+        crew = self._mine.crew
+        if self._state != "stepping" or crew is None:
             raise gymnasium.error.ResetNeeded("send() has to come first")
-        crew = self._crew
         try:
-            if self._lost is not None:
-                raise self._lost
+            if self._lost_request is not None:
+                raise self._lost_request
             grace = min(1.0, self.config.simulator.step_deadline_s)
             answer = crew.answer(max(self._deadline, time.monotonic() + grace))
-        except _FaultError as fault:
-            self._record_fault("step", fault, "episode truncated; replaced at the next reset")
+        except CrewFailure as failure:
+            self._record_failure("step", failure, "episode truncated; replaced at the next reset")
             self._state = "needs reset"
-            return self._observation(), 0.0, False, True, self._fault_info(fault)
-        self._consecutive = 0
-        self._shown = crew.memory.slots[answer["slot"]]
-        self._info = answer["info"]
-        ended = answer["terminated"] or answer["truncated"]
-        self._state = "needs reset" if ended else "ready"
-        return self._observation(), answer["reward"], answer["terminated"], answer["truncated"], self._info
+            return self._observation(), 0.0, False, True, self._info_of_failure(failure)
+        self._failures_in_a_row = 0
+        info = self._take(crew, answer)
+        terminated, truncated = answer["terminated"], answer["truncated"]
+        self._state = "needs reset" if terminated or truncated else "ready"
+        return self._observation(), answer["reward"], terminated, truncated, cast("dict[str, Any]", info)
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
         """(270, 480, 3) RGB picture of the present frame; needs render_mode and a recorded episode."""
@@ -332,8 +239,6 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     def close(self) -> None:
         """End worker and server; nothing is left behind.  Closing twice is fine."""
-        if self._closed:
-            return
         self._closed = True
         self._state = "needs reset"
         self._finalizer()
@@ -344,104 +249,159 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         while self._routes is None:
             try:
                 self._ensure_crew()
-            except _FaultError as fault:
-                self._record_fault("start", fault, "replace and retry")
+            except CrewFailure as failure:
+                self._record_failure("start", failure, "replace and retry")
         return self._routes
 
-    # Inside
+    # ------------------------------------------------------------------ the crew
 
-    def _check_open(self) -> None:
+    def _check_usable(self) -> None:
         if self._closed:
             raise gymnasium.error.ClosedEnvironmentError("the environment was closed")
+        if not self._mine.are_ours:
+            raise RuntimeError(
+                "this environment belongs to the process that this one was forked from: make another here"
+            )
 
-    def _ensure_crew(self) -> _Crew:
-        if self._crew is None:
-            if self._consecutive:
-                time.sleep(min(LONGEST_BACK_OFF, 0.25 * 2 ** (self._consecutive - 1)))
-            try:
-                self._crew = _Crew(self.config, self.split, self.render_mode, self.log_dir, self._name)
-            except SimulatorUnreachableError as error:
-                if self._routes is None:
-                    raise
-                raise _FaultError("error", str(error)) from None  # it was there: somebody may restart it
-            self._holder[:] = [self._crew]
-            self._routes = self._crew.routes
-            if any(incident.kind != PORT_TAKEN for incident in self.incidents):
-                self.restarts += 1
-            self._report_port(self._crew)
-        return self._crew
+    def _ensure_crew(self) -> Crew:
+        """The crew that there is, or a new one.
 
-    def _report_port(self, crew: _Crew) -> None:
+        Raises:
+            CrewFailure: it failed to start; another try may succeed.
+        """
+        if self._mine.crew is not None:
+            return self._mine.crew
+        if self._failures_in_a_row:
+            time.sleep(min(LONGEST_BACK_OFF_S, 0.25 * 2 ** (self._failures_in_a_row - 1)))
+        self._take_over_server()
+        try:
+            crew = Crew(self.config, self.split, self.render_mode, self.log_dir, self._name)
+        except SimulatorUnreachableError as error:
+            if self._routes is None:
+                raise
+            raise CrewFailure("error", str(error)) from None  # it was there: somebody may restart it
+        self._mine.crew, self._routes = crew, crew.routes
+        self.restarts += self._to_be_replaced
+        self._to_be_replaced = False
+        _DRIVERS[self.config.simulator.address] = self
+        self._report_port(crew)
+        return crew
+
+    def _take_over_server(self) -> None:
+        """A running server serves one environment at a time: evaluation, say, between two episodes.
+
+        Another environment of this process that uses it and is between episodes gives it up, and
+        starts again at its next reset.
+
+        Raises:
+            ServerTakenError: the other one is in the middle of an episode.
+        """
+        address = self.config.simulator.address
+        other = _DRIVERS.get(address) if address is not None else None
+        if other is None or other is self or other._mine.crew is None or not other._mine.are_ours:
+            return
+        if other._state != "needs reset":
+            raise ServerTakenError(
+                f"another environment of this process is within an episode on the server at {address}"
+                ". One server serves one environment at a time: end that episode, or close that environment"
+            )
+        other._mine.crew.close()
+        other._mine.crew = None
+
+    def _report_port(self, crew: Crew) -> None:
         simulator = self.config.simulator
         if crew.port == crew.wanted_port or not simulator.npc or simulator.traffic != "traffic_manager":
             return
-        self._write_incident(
+        self._report(
             Incident(
-                time=_now(),
                 during="start",
-                kind=PORT_TAKEN,
+                kind="port-taken",
                 text=f"something listens on port {crew.wanted_port}, the Traffic Manager's",
                 action=f"took port {crew.port}",
                 consecutive=0,
             )
         )
 
-    def _write_incident(self, incident: Incident) -> None:
-        self.incidents.append(incident)
-        with contextlib.suppress(OSError):  # a full disk must not end training
-            self.log_dir.mkdir(parents=True, exist_ok=True)
-            with (self.log_dir / "incidents.jsonl").open("a") as file:
-                file.write(json.dumps({"env": self._name, **asdict(incident)}) + "\n")
+    def _discard(self) -> None:
+        crew, self._mine.crew = self._mine.crew, None
+        if crew is not None:
+            crew.kill()
 
-    def _discard(self, reason: str) -> None:
-        if self._crew is not None:
-            self._crew.kill()
-            self._crew = None
-            self._holder.clear()
+    # ------------------------------------------------------------------ failures
 
-    def _record_fault(self, during: str, fault: _FaultError, action: str) -> None:
-        self._discard(fault.text)
-        self._consecutive += 1
-        too_often = self._consecutive > self.config.simulator.max_consecutive_restarts
-        self._write_incident(
+    def _record_failure(self, during: str, failure: CrewFailure, action: str) -> None:
+        """Write the incident down and end what is left of the crew.
+
+        Raises:
+            SupervisionError: there have been too many in a row.
+        """
+        self._discard()
+        self._to_be_replaced = True
+        self._failures_in_a_row += 1
+        too_often = self._failures_in_a_row > self.config.simulator.max_consecutive_restarts
+        self._report(
             Incident(
-                time=_now(),
                 during=during,
-                kind=fault.kind,
-                text=fault.text,
+                kind=failure.kind,
+                text=failure.text,
                 action="give up" if too_often else action,
-                consecutive=self._consecutive,
-                output=fault.output,
+                consecutive=self._failures_in_a_row,
+                output=failure.output,
             )
         )
         if too_often:
+            self._mine.folder = None  # its logs are needed now
             raise SupervisionError(
-                f"the simulator failed {self._consecutive} times in a row, the last time during {during}: "
-                f"{fault.text}. Logs: {self.log_dir}"
+                f"the simulator failed {self._failures_in_a_row} times in a row, the last time during "
+                f"{during}: {failure.text}. {self._advice()} Logs: {self.log_dir}"
             )
 
-    def _fault_info(self, fault: _FaultError) -> dict[str, Any]:
-        return {
-            **self._info,
+    def _advice(self) -> str:
+        address = self.config.simulator.address
+        if address is None:
+            return "The end of the logs says why."
+        return (
+            f"Start the CARLA server at {address} again. A training run then goes on from its last "
+            "checkpoint with: av-td3 train --resume RUN_DIRECTORY."
+        )
+
+    def _report(self, incident: Incident) -> None:
+        self.incidents.append(incident)
+        incidents.append(incident, self.log_dir, self._name)
+
+    def _info_of_failure(self, failure: CrewFailure) -> dict[str, Any]:
+        info: StepInfo = {
+            **cast("StepInfo", self._info),
             "distance_m": 0.0,
             "reward_components": no_reward(),
             "termination": SIMULATOR_FAULT,
-            "fault": fault.text,
+            "fault": failure.text,
         }
+        return cast("dict[str, Any]", info)
+
+    # ------------------------------------------------------------------ observations
+
+    def _take(self, crew: Crew, answer: dict[str, Any]) -> StepInfo:
+        """Note what the worker has answered; returns its ``info``."""
+        self._shown = crew.memory.slots[answer["slot"]]
+        self._info = answer["info"]
+        return answer["info"]  # type: ignore[no-any-return]
 
     def _observation(self) -> Observation:
         """A copy of the last whole observation: the worker goes on writing in the shared memory."""
         assert self._shown is not None
         return {"image": self._shown.image.copy(), "vector": self._shown.vector.copy()}
 
+    def _warn_of_missing_npc(self, info: StepInfo) -> None:
+        wanted = self.config.simulator.npc
+        if info["npc"] < wanted and not self._warned_of_npc:
+            self._warned_of_npc = True
+            warnings.warn(
+                f"the map {self.config.simulator.map} has room for {info['npc']} of the {wanted} other "
+                'vehicles that env.simulator.npc asks for; info["npc"] has the number of each episode',
+                stacklevel=3,
+            )
 
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
-
-def _clean_up(holder: list[_Crew], folder: Path | None) -> None:
-    for crew in holder:
-        crew.close()
-    holder.clear()
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
+_DRIVERS: weakref.WeakValueDictionary[str | None, SupervisedEnv] = weakref.WeakValueDictionary()
+"""The environment of this process that last drove on each running server."""

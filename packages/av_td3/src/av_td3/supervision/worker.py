@@ -18,9 +18,9 @@ import traceback
 from multiprocessing.connection import Connection
 from typing import Any
 
-from av_td3.config import EnvConfig
+from av_td3.config import EnvConfig, Split
 from av_td3.driving.env import CarlaDrivingEnv
-from av_td3.driving.errors import SetupError, SimulatorUnreachableError, UsageError
+from av_td3.driving.errors import ServerTakenError, SetupError, SimulatorUnreachableError, UsageError
 from av_td3.supervision import protocol
 from av_td3.supervision.process import set_process_name
 
@@ -46,6 +46,8 @@ class Worker:
                 answer = getattr(self, f"_do_{action}")(**request)
             except SimulatorUnreachableError as error:
                 answer = {"ok": False, "kind": "unreachable", "text": str(error)}
+            except ServerTakenError as error:
+                answer = {"ok": False, "kind": "taken", "text": str(error)}
             except SetupError as error:
                 answer = {"ok": False, "kind": "setup", "text": str(error)}
             except UsageError as error:
@@ -58,10 +60,12 @@ class Worker:
             if action == "close":
                 return
 
-    def _do_open(self, config: dict[str, Any], split: Any, render_mode: str | None) -> dict[str, Any]:
+    def _do_open(
+        self, config: dict[str, Any], split: Split, render_mode: str | None, own_server: bool
+    ) -> dict[str, Any]:
         parsed = EnvConfig.model_validate(config)
         self._memory = protocol.ObservationMemory(parsed, self._memory_fd)
-        self._env = CarlaDrivingEnv(parsed, split, render_mode)
+        self._env = CarlaDrivingEnv(parsed, split, render_mode, own_server=own_server)
         return {"routes": len(self._env.routes)}
 
     def _do_reset(self, seed: int, options: dict[str, Any] | None) -> dict[str, Any]:

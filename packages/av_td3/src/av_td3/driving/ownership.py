@@ -1,0 +1,109 @@
+"""One owner for one server: who else drives on a CARLA server, and how to tell.
+
+A CARLA server has one clock.  Two clients that both call ``tick`` advance each other's episodes, and
+neither is told.  So each environment takes a server for itself.
+
+* Clients of this software on one machine exclude each other through a socket in Linux's abstract
+  namespace.  Its name holds the server's address, the kernel removes it when its owner dies, and it
+  tells who its owner is.
+* Any other client is noticed by its ticks (:class:`av_td3.driving.session.DrivingSession`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+
+import psutil
+
+from av_td3.driving.errors import ServerTakenError
+
+
+class ServerClaim:
+    """This process's claim on a server; held until :meth:`release` or the end of the process.
+
+    Args:
+        host, port: the server's.
+
+    Raises:
+        ServerTakenError: another environment on this machine holds it; the message names its process.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        name = f"\0av_td3/{_canonical(host)}:{port}"
+        try:
+            self._socket.bind(name)
+            self._socket.listen(1)
+        except OSError:
+            self._socket.close()
+            raise ServerTakenError(
+                f"the CARLA server at {host}:{port} is in use by {_owner(name)}. One server serves one "
+                "environment at a time: end the other program, or start a second server on another port"
+            ) from None
+
+    def release(self) -> None:
+        """Give the server free."""
+        self._socket.close()
+
+
+def other_clients(port: int) -> str:
+    """Who else on this machine is connected to a server's port, as far as one may see; for messages."""
+    found = set()
+    with contextlib.suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections("tcp"):
+            if (
+                connection.raddr
+                and connection.raddr.port == port
+                and connection.pid not in (None, os.getpid())
+            ):
+                found.add(connection.pid)
+    return ", ".join(describe_process(pid) for pid in sorted(found)) or "another client"
+
+
+def describe_process(pid: int) -> str:
+    """``process 4711 (av-td3 train ...)``."""
+    try:
+        process = psutil.Process(pid)
+        command = process.cmdline()
+        if "av_td3.supervision.worker" in command:  # a person knows the command that started it
+            parent = process.parent()
+            if parent is not None:
+                pid, command = parent.pid, parent.cmdline()
+        text = " ".join(command)
+    except psutil.Error:
+        text = ""
+    return f"process {pid} ({text[:120]})" if text else f"process {pid}"
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine runs; a zombie does not."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _owner(name: str) -> str:
+    """The process that listens on an abstract socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(name)
+            credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        except OSError:
+            return "another program"
+    return describe_process(struct.unpack("3i", credentials)[0])
+
+
+def _canonical(host: str) -> str:
+    """One name for all the names and addresses of this machine."""
+    try:
+        address = socket.gethostbyname(host)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))  # works for this machine's own addresses alone
+    except OSError:
+        return host
+    return "localhost"

@@ -1,0 +1,170 @@
+"""A worker process and the server that it drives on: started together, ended together."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from av_td3.config import EnvConfig
+from av_td3.driving.errors import (
+    DrivingError,
+    ServerTakenError,
+    SetupError,
+    SimulatorUnreachableError,
+    UsageError,
+)
+from av_td3.supervision import protocol
+from av_td3.supervision.launcher import LaunchError, MinicarlaProcess, free_port
+from av_td3.supervision.process import Child
+
+WORKER: Sequence[str] = (sys.executable, "-m", "av_td3.supervision.worker")
+CLOSE_DEADLINE_S = 5.0
+"""How long the worker may take to clean up when it is asked to."""
+
+_REFUSALS: dict[str, type[DrivingError]] = {
+    "setup": SetupError,
+    "taken": ServerTakenError,
+    "usage": UsageError,
+}
+
+
+class CrewFailure(Exception):  # noqa: N818 - an outcome that is expected, not a mistake
+    """The worker or the server failed; ``kind`` as in :class:`av_td3.supervision.incidents.Incident`."""
+
+    def __init__(self, kind: str, text: str, output: str = "") -> None:
+        super().__init__(text)
+        self.kind, self.text, self.output = kind, text, output
+
+
+class Crew:
+    """A worker, the server if it was started for it, and the channels to the worker.
+
+    Args:
+        config: of the environment; a ``simulator.address`` of None starts a minicarla.
+        split, render_mode: of the environment.
+        logs: folder for what the two processes write; ``name`` is the prefix of the files.
+
+    Raises:
+        CrewFailure: a process ended, did not answer in time, or reported a failure.
+        SetupError: the simulator cannot serve this configuration.
+    """
+
+    def __init__(self, config: EnvConfig, split: str, render_mode: str | None, logs: Path, name: str) -> None:
+        self.server: MinicarlaProcess | None = None
+        self.worker: Child | None = None
+        self.memory = protocol.ObservationMemory(config)
+        self._connection: Connection | None = None
+        simulator = config.simulator
+        deadline = time.monotonic() + simulator.start_deadline_s
+        # Evaluation beside training has a Traffic Manager, and so a port, of its own.
+        self.wanted_port = simulator.traffic_manager_port + (split == "held_out")
+        try:
+            self._start_worker(logs / f"{name}-worker.log")  # it imports while the server starts
+            own_server = simulator.address is None
+            if own_server:
+                log = logs / f"{name}-server.log"
+                try:
+                    self.server = MinicarlaProcess(simulator, log, simulator.start_deadline_s)
+                except LaunchError as error:
+                    raise CrewFailure("server-died", str(error)) from None
+                simulator = simulator.model_copy(update={"address": self.server.address})
+            self.port = free_port(self.wanted_port)
+            """The Traffic Manager's port; another than ``wanted_port`` when that one was taken."""
+            simulator = simulator.model_copy(update={"traffic_manager_port": self.port})
+            self.ask(
+                {
+                    "do": "open",
+                    "config": config.model_copy(update={"simulator": simulator}).model_dump(mode="json"),
+                    "split": split,
+                    "render_mode": render_mode,
+                    "own_server": own_server,
+                }
+            )
+            self.routes: int = self.answer(deadline)["routes"]
+            """How many routes the split has."""
+        except BaseException:
+            self.kill()
+            raise
+
+    def ask(self, request: dict[str, Any]) -> None:
+        """Send a request; CrewFailure when the worker is gone."""
+        assert self._connection is not None
+        try:
+            protocol.send(self._connection, request)
+        except OSError:
+            raise self._death("worker-died") from None
+
+    def answer(self, deadline: float) -> dict[str, Any]:
+        """Wait for the answer until ``deadline`` (``time.monotonic``).
+
+        Raises:
+            CrewFailure: a process ended, the deadline passed, or the worker reports a failure.
+            SetupError, UsageError: the worker refuses the request.
+        """
+        assert self._connection is not None and self.worker is not None
+        waited: list[Any] = [self._connection, self.worker.sentinel]
+        if self.server is not None:
+            waited.append(self.server.process.sentinel)
+        ready = wait(waited, max(0.0, deadline - time.monotonic()))
+        if not ready:
+            raise CrewFailure("deadline", "no answer within the deadline", self.worker.output())
+        if self._connection not in ready:
+            raise self._death("worker-died" if self.worker.sentinel in ready else "server-died")
+        try:
+            message = protocol.receive(self._connection)
+        except (EOFError, OSError, ValueError):
+            self.worker.wait(1.0)  # its end closes the pipe a moment before it can be reaped
+            raise self._death("worker-died") from None
+        if message["ok"]:
+            return message
+        kind, text = message["kind"], message["text"]
+        if kind == "unreachable" and self.server is None:
+            raise SimulatorUnreachableError(text)
+        if kind in _REFUSALS:
+            raise _REFUSALS[kind](text)
+        if self.server is not None and self.server.process.wait(0.05):
+            raise self._death("server-died")  # the worker's error is only its consequence
+        raise CrewFailure("error", text)
+
+    def close(self) -> None:
+        """Let the worker clean up, then end both."""
+        with contextlib.suppress(CrewFailure, DrivingError, ValueError):
+            self.ask({"do": "close"})
+            self.answer(time.monotonic() + CLOSE_DEADLINE_S)
+            if self.worker is not None:
+                self.worker.wait(1.0)
+        if self.server is not None:
+            self.server.stop(grace_s=1.0)
+        self.kill()
+
+    def kill(self) -> None:
+        """End both at once."""
+        if self.worker is not None:
+            self.worker.stop()
+        if self.server is not None:
+            self.server.stop()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _start_worker(self, log: Path) -> None:
+        ours, theirs = socket.socketpair()
+        descriptors = (theirs.fileno(), self.memory.fd)
+        try:
+            self.worker = Child([*WORKER, *map(str, descriptors)], log, pass_fds=descriptors)
+        finally:
+            theirs.close()
+            self._connection = Connection(ours.detach())
+            self.memory.close_fd()
+
+    def _death(self, kind: str) -> CrewFailure:
+        child = self.worker if kind == "worker-died" or self.server is None else self.server.process
+        assert child is not None
+        child.wait(1.0)
+        return CrewFailure(kind, f"the {kind.split('-')[0]} ended: {child.describe_exit()}", child.output())

@@ -1,0 +1,124 @@
+"""One server serves one environment at a time; whoever comes second is told who is there.
+
+Real clients in processes of their own, on a minicarla that none of them has started.
+"""
+
+import contextlib
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from av_td3.config import EnvConfig
+from av_td3.driving.errors import ServerTakenError
+from av_td3.supervision.supervised import SupervisedEnv
+
+ACTION = np.array([0.0, 0.4], np.float32)
+
+
+def config(address, **simulator):
+    return EnvConfig.model_validate({"simulator": {"address": address, "map": "loop", **simulator}})
+
+
+@contextlib.contextmanager
+def driving(address, split="train", **simulator):
+    with SupervisedEnv(config(address, **simulator), split) as env:
+        env.reset(seed=1)
+        yield env
+
+
+def test_a_step_in_which_somebody_else_ticks_is_an_incident(server, foreign):
+    with driving(server) as env:
+        assert [env.step(ACTION)[4]["frame"] for _ in range(3)] == [1, 2, 3]
+        foreign("tick")
+        _, reward, terminated, truncated, info = env.step(ACTION)
+        assert (reward, terminated, truncated, info["termination"]) == (0.0, False, True, "simulator_fault")
+        assert info["frame"] == 3, "the last whole step's"
+        assert "advances the server" in info["fault"] and f"process {foreign.process.pid} " in info["fault"]
+        assert [incident.kind for incident in env.incidents] == ["error"]
+        env.reset(seed=1)
+        assert env.step(ACTION)[4]["frame"] == 1 and env.restarts == 1
+
+
+def test_somebody_elses_tick_between_two_episodes_is_noticed_as_well(server, foreign):
+    with driving(server) as env:
+        foreign("tick")
+        observation, _ = env.reset(seed=2)
+        assert "advances the server" in env.incidents[0].text and env.restarts == 1
+        again, _ = env.reset(seed=2)
+        assert np.array_equal(observation["vector"], again["vector"])
+
+
+def test_a_second_environment_is_refused_by_name_and_the_first_goes_on(server):
+    """What ``av-td3 evaluate --carla`` is, beside a training."""
+    program = """
+        import sys
+        from av_td3.supervision.supervised import SupervisedEnv
+        from av_td3.driving.errors import ServerTakenError
+        for map in ("loop", "town"):
+            with SupervisedEnv(address=sys.argv[1], map=map, split="held_out") as env:
+                try:
+                    env.reset(seed=0)
+                except ServerTakenError as error:
+                    print(error, len(env.incidents))
+    """
+    with driving(server) as env:
+        env.step(ACTION)
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(program), server.replace("127.0.0.1", "localhost")],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        frames = [env.step(ACTION)[4]["frame"] for _ in range(3)]
+        assert frames == [2, 3, 4] and env.incidents == []
+        lines = done.stdout.splitlines()
+        assert len(lines) == 2, done.stderr
+        for line in lines:
+            assert "is in use by process" in line and "pytest" in line and line.endswith(" 0")
+
+
+def test_a_server_that_a_foreign_client_ticks_is_refused_by_name(server, foreign):
+    foreign("synchronous on")
+    foreign("keep-ticking")
+    with (
+        SupervisedEnv(config(server)) as env,
+        pytest.raises(ServerTakenError, match=f"is ticked by process {foreign.process.pid} "),
+    ):
+        env.reset(seed=0)
+    assert env.incidents == []
+    foreign("synchronous off")
+
+
+def test_a_world_with_foreign_vehicles_is_not_replaced_by_another_map(server, foreign):
+    foreign("spawn")
+    try:
+        with (
+            SupervisedEnv(config(server, map="town")) as env,
+            pytest.raises(ServerTakenError, match=r"map loop with 1 vehicle.*role_name 'hero'"),
+        ):
+            env.reset(seed=0)
+        assert foreign("map").endswith("loop") and foreign("vehicles") == "1"
+    finally:
+        foreign("destroy")
+
+
+def test_two_environments_of_one_process_take_turns_between_episodes(server, foreign):
+    """Training and its evaluation on one server: neither sees the other's cars."""
+    with driving(server, npc=2) as train, SupervisedEnv(config(server, npc=1), "held_out") as held_out:
+        with pytest.raises(ServerTakenError, match="another environment of this process"):
+            held_out.reset(seed=1)
+        before = train.step(ACTION)[0]
+        while not train.step(np.array([1.0, 1.0], np.float32))[2]:
+            pass
+        held_out.reset(seed=1)
+        assert held_out.step(ACTION)[4]["frame"] == 1
+        while not held_out.step(np.array([1.0, 1.0], np.float32))[2]:
+            pass
+        assert foreign("vehicles") == "2", "an ego vehicle and one other"
+        held_out.close()
+        train.reset(seed=1)
+        assert np.array_equal(train.step(ACTION)[0]["vector"], before["vector"])
+        assert train.incidents == held_out.incidents == [] and train.restarts == 0
