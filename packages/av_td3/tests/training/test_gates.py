@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from av_td3.errors import UserError
 from av_td3.training import command, gates
 from av_td3.training.run_directory import RunDirectory
 from av_td3.training.trainer import Trainer
+from rundoctor.signals import conditions
 
 from .fake import FakeEnv, SilentDisplay, small_config
 from .test_trainer import fake_evaluation
@@ -239,14 +241,47 @@ def test_a_failed_gate_stops_and_writes_its_diagnosis(tmp_path, fake_trainers, c
 def test_a_users_file_and_its_mistakes(tmp_path):
     file = tmp_path / "gates.yaml"
     file.write_text(
-        "stages: [5, 10]\nwindow: 1\ncriteria:\n- {name: a, tag: t, figure: max, most: '0.5 bound'}\n"
+        "stages: [5, 10]\nwindow: 1\ncriteria:\n"
+        "- {name: a, tag: debug/q1_max, figure: max, most: '0.5 bound'}\n"
     )
     mine = gates.load_gates(file)
-    assert gates.judge(mine, 10, 5, {"t": (np.array([7.0]), np.array([6.0]))}, 10.0).passed is False
+    series = {"debug/q1_max": (np.array([7.0]), np.array([6.0]))}
+    assert gates.judge(mine, 10, 5, series, 10.0).passed is False
     for text in ("stages: [10, 5]\nwindow: 1\ncriteria: []\n", "nonsense: 1", "stages: [", "- 3"):
         file.write_text(text)
         with pytest.raises(ConfigError):
             gates.load_gates(file)
+
+
+@pytest.mark.parametrize(
+    ("criterion", "said"),
+    [
+        ("tag: debug/q1_mxa, most: 1", "debug/q1_max"),
+        ("tag: alerts/*_catastrophic, most: 1", "no run logs"),
+        ("tag: agent/saturation, judges: actor-sautrated, most: warning", "actor-saturated"),
+        ("tag: agent/saturation, judges: actor-saturated, most: mild", "warning, critical"),
+        ("tag: agent/saturation, most: warning", "neither a number"),
+        ("tag: agent/saturation", "either most or least"),
+        ("tag: agent/saturation, most: 1, least: 0", "either most or least"),
+    ],
+)
+def test_a_misspelt_tag_or_threshold_of_a_gate_is_refused(tmp_path, criterion, said):
+    file = tmp_path / "gates.yaml"
+    file.write_text(f"stages: [5]\nwindow: 1\ncriteria:\n- {{name: a, figure: max, {criterion}}}\n")
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        gates.load_gates(file)
+
+
+def test_a_gate_may_name_a_threshold_of_a_condition(tmp_path):
+    file = tmp_path / "gates.yaml"
+    file.write_text(
+        "stages: [5]\nwindow: 1\ncriteria:\n"
+        "- {name: a, figure: max, tag: debug/td_error_q1, judges: critic-divergence, most: warning}\n"
+        "- {name: b, figure: mean, tag: agent/saturation, judges: actor-saturated, most: critical}\n"
+    )
+    first, second = gates.load_gates(file).criteria
+    assert first.most == f"{conditions.CRITIC_DIVERGENCE.warning:g} bound"
+    assert second.most == conditions.ACTOR_SATURATED.critical
 
 
 def test_a_million_steps_must_be_earned(tmp_path, capsys):

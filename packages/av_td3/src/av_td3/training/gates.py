@@ -1,8 +1,8 @@
-"""Gates: a run earns its next stage.
+"""Gates: a run must pass each stage before the next one begins.
 
-500, 1K, 2K, 5K, 10K and on to 1M steps; each stage continues the last, and ends with the
-criteria of ``gates.yaml`` on the run's own event files.  A million steps are days; a run
-that is wrong shows it within the first thousands.
+The stages end at 500, 1,000, 2,000, 5,000 and 10,000 steps, and on to a million.  Each continues the last one
+and ends with the criteria of ``gates.yaml``, judged on the run's own event files.  A million steps take
+days; a run that is wrong shows it within the first thousands.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import fnmatch
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -22,12 +23,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from av_td3.config import Config, ConfigError
 from av_td3.training.run_directory import RunDirectory, write_atomically
+from rundoctor.signals import OWN, alerts, evaluation
+from rundoctor.signals.conditions import BY_ID
 
 Series = tuple[NDArray[np.float64], NDArray[np.float64]]  # steps, values
 REQUIRED_FOR_LONG_RUNS = 10_000
 LONG_RUN = 1_000_000
 MAY_BE_MISSING = 1_000
 """Steps up to which a figure need not be there: learning begins about then."""
+_ALWAYS_THERE = tuple(signal.tag.split("<")[0] for signal in (alerts.WARNING, evaluation.FIGURE))
+"""Prefixes of tags that must be there at every stage."""
 
 
 class Criterion(BaseModel):
@@ -36,6 +41,8 @@ class Criterion(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
+    judges: str | None = None
+    """Id of a condition of :mod:`rundoctor.signals`; ``most`` or ``least`` may name one of its thresholds."""
     tag: str
     except_: tuple[str, ...] = Field(default=(), alias="except")
     """Parts of tags that a * in ``tag`` shall not stand for."""
@@ -91,15 +98,56 @@ def load_gates(path: Path | None = None) -> Gates:
     try:
         text = path.read_text() if path else (resources.files("av_td3.training") / "gates.yaml").read_text()
         gates = Gates.model_validate(yaml.safe_load(text))
+        gates = gates.model_copy(update={"criteria": tuple(map(_resolved, gates.criteria))})
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
         raise ConfigError(f"cannot use the gates {path or 'gates.yaml'}: {error}") from None
     if list(gates.stages) != sorted(set(gates.stages)) or not gates.stages or gates.stages[0] < 1:
         raise ConfigError("the stages of the gates must rise")
     for criterion in gates.criteria:
-        if (criterion.most is None) == (criterion.least is None):
-            raise ConfigError(f"gate {criterion.name!r}: give either most or least")
         _limit(criterion, 1.0)
     return gates
+
+
+def _resolved(criterion: Criterion) -> Criterion:
+    """With figures in place of names of thresholds.
+
+    Raises:
+        ConfigError: no such condition or threshold; a tag that no run logs.
+    """
+    where = f"gate {criterion.name!r}"
+    if (criterion.most is None) == (criterion.least is None):
+        raise ConfigError(f"{where}: give either most or least")
+    if not fnmatch.filter(_LOGGED, criterion.tag):
+        near = get_close_matches(criterion.tag, _LOGGED, 1)
+        hint = f"; did you mean {near[0]}?" if near else "; docs/metrics.md lists the tags"
+        raise ConfigError(f"{where}: no run logs a tag {criterion.tag!r}{hint}")
+    if criterion.judges is None:
+        return criterion
+    condition = BY_ID.get(criterion.judges)
+    if condition is None:
+        raise ConfigError(f"{where}: {criterion.judges!r} is no condition; there are {', '.join(BY_ID)}")
+    side = "most" if criterion.most is not None else "least"
+    wanted = criterion.most if side == "most" else criterion.least
+    if not isinstance(wanted, str) or wanted.endswith("bound"):
+        return criterion
+    thresholds = condition.thresholds
+    name = wanted.removeprefix("-")
+    if name not in thresholds:
+        known = ", ".join(thresholds)
+        raise ConfigError(
+            f"{where}: {condition.id} has no threshold {name!r}; give a number or one of {known}"
+        )
+    figure = -thresholds[name] if wanted.startswith("-") else thresholds[name]
+    in_bounds = condition.unit == "q_bound" and name in ("warning", "critical")
+    return criterion.model_copy(update={side: f"{figure:g} bound" if in_bounds else figure})
+
+
+def _logged() -> list[str]:
+    """Every tag that av-td3 logs; those with a placeholder once for each thing that it stands for."""
+    return [tag for s in OWN for tag in (*map(s.of, s.choices or ("",)), *s.also)]
+
+
+_LOGGED = _logged()
 
 
 def judge(gates: Gates, steps: int, previous: int, series: dict[str, Series], bound: float) -> Stage:
@@ -124,7 +172,7 @@ def judge(gates: Gates, steps: int, previous: int, series: dict[str, Series], bo
             # A trend takes three rows: a stage of a few long episodes has none to fail by.
             few = any(_inside(series[tag], previous, steps) for tag in tags)
             # Nothing to judge is a failure only where the run must have logged it by now.
-            early = not criterion.tag.startswith(("alerts/", "eval/")) and steps <= MAY_BE_MISSING
+            early = not criterion.tag.startswith(_ALWAYS_THERE) and steps <= MAY_BE_MISSING
             note = "too few rows" if few else "not logged"
             checks.append(Check(criterion.name, criterion.tag, None, comparison, few or early, note))
             continue
@@ -242,7 +290,7 @@ def _settings(config: Config) -> dict[str, Any]:
 
 
 def _limit(criterion: Criterion, bound: float) -> float:
-    """``most`` or ``least`` as a number: 3, "bound", "2 bound"."""
+    """``most`` or ``least`` as a number: 3, "bound" or "2 bound", the bound being that of Q."""
     value = criterion.most if criterion.most is not None else criterion.least
     try:
         if isinstance(value, str) and value.endswith("bound"):

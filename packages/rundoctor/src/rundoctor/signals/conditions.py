@@ -65,6 +65,13 @@ class Condition:
         """Name of av-td3's alert, as in ``alerts/<name>_warning``."""
         return self.id.replace("-", "_")
 
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Every threshold by its name: warning, critical, and those of ``more``."""
+        levels = {"warning": self.warning, "critical": self.critical}
+        named = {name: value for name, value in levels.items() if value is not None}
+        return named | {name: threshold.value for name, threshold in self.more.items()}
+
     def level(self, value: float, scale: float = 1.0) -> Level:
         """How bad a figure is; ``scale`` is what the thresholds are multiples of."""
         for name, threshold in (("critical", self.critical), ("warning", self.warning)):
