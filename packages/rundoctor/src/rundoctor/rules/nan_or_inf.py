@@ -13,6 +13,11 @@ from ..series import Series
 
 # Statistics of finished episodes and evaluations are NaN before there are any: padding.
 _PADDED = ("rollout/", "eval", "charts/episodic", "train/episode", "episode", "time/", "test")
+# Ratios that can be 0 / 0, and figures of the machine: nothing is computed with them.
+_RATIOS = {
+    *("explained_variance", "fps", "updates_per_s", "rss", "gpu", "success", "alert_value", "alert_limit"),
+    *("encoder_share_actor", "encoder_share_critic", "clip_ratio_actor", "clip_ratio_critic"),
+}
 # Quantities that hold NaN once weights, targets or observations do.
 _TRAINED = re.compile(
     r"loss|grad|(^|[/_ ])(q|qf|td|value|reward|return|action|weight|param|target|log_?p(i|is|rob)?)\d?"
@@ -77,8 +82,10 @@ def _evidence(sick: list[Series]) -> list[Evidence]:
 
 def _is_core(run: Run, s: Series) -> bool:
     """Whether it is a quantity that training computes with, rather than a figure beside it."""
-    known = any(m.tag == s.tag and not m.guessed for found in run.matches.values() for m in found)
-    return known or bool(_TRAINED.search(s.tag))
+    names = {name for name, found in run.matches.items() for m in found if m.tag == s.tag and not m.guessed}
+    if names & _RATIOS:
+        return False
+    return bool(names) or bool(_TRAINED.search(s.tag))
 
 
 def _rest_is_sound(run: Run, sick: list[Series]) -> bool:
