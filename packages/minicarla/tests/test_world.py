@@ -559,3 +559,33 @@ def test_settings_that_are_no_time_are_refused() -> None:
             world.configure(structs.EpisodeSettings(fixed_delta_seconds=delta))
     world.configure(structs.EpisodeSettings(fixed_delta_seconds=0.0))
     assert world.delta == 0.05
+
+
+# ---------------------------------------------------------------------- props and walkers
+
+
+def test_the_props_are_carlas_and_have_their_sizes() -> None:
+    ids = {definition.id for definition in blueprints.definitions()}
+    asked_for = "advertisement busstoplb dirtdebris01 dirtdebris02 foodcart haybalelb warningaccident"
+    assert ids >= {f"static.prop.{name}" for name in asked_for.split()}
+    assert len([name for name in ids if name.startswith("static.prop.")]) == 98
+    assert len([name for name in ids if name.startswith("walker.pedestrian.")]) == 52
+    world = make()
+    bus_stop = world.spawn(blueprints.describe("static.prop.busstoplb"), Transform(x=900.0))
+    assert [2.0 * half for half in bus_stop.box.extent] == pytest.approx([1.89, 3.88, 2.74])
+    assert bus_stop.attributes["size"] == "big"
+
+
+@pytest.mark.parametrize(("prop", "passes"), [("dirtdebris01", True), ("streetbarrier", False)])
+def test_a_car_drives_over_what_is_lower_than_its_floor(prop: str, passes: bool) -> None:
+    world = make("town")
+    vehicle = car(world)
+    pose = world.actors.pose(vehicle)
+    turn = math.radians(pose.yaw)
+    place = Transform(pose.x + 15.0 * math.cos(turn), pose.y + 15.0 * math.sin(turn), 0.0, yaw=pose.yaw)
+    world.spawn(blueprints.describe(f"static.prop.{prop}"), place)
+    world.episode.vehicles.apply(vehicle.id, structs.VehicleControl(throttle=0.6))
+    for _ in range(100):
+        world.tick()
+    driven = math.dist(world.actors.pose(vehicle)[:2], pose[:2])
+    assert (driven > 20.0) is passes

@@ -19,19 +19,8 @@ LIGHT_EXTENT = (0.22, 0.22, 1.8)
 LIGHT_HEAD = 0.34
 """Share of the half height, from the middle up, from which on it is the head."""
 
-# Colour (r, g, b) of props by a part of their kind; others are grey.
-_PROP_COLOURS = (
-    ("cone", (226, 96, 28)),
-    ("warning", (230, 170, 40)),
-    ("barrier", (214, 80, 50)),
-    ("barrel", (200, 110, 50)),
-    ("bin", (52, 92, 60)),
-    ("mailbox", (190, 160, 40)),
-    ("bench", (128, 92, 60)),
-    ("vending", (160, 50, 56)),
-    ("box", (170, 130, 88)),
-    ("container", (70, 100, 128)),
-)
+LIGHT_COLOUR = (44, 46, 44)
+"""Colour (r, g, b) of a traffic light's housing."""
 
 
 class Things:
@@ -82,13 +71,9 @@ def _columns(fixtures: tuple[Fixture, ...]) -> dict[str, Any]:
         "rotation": np.array([f.pose[3:] for f in fixtures], np.float64),
         "extent": extent,
         "centre": centre,
-        "colour": np.array([_colour(f.kind) for f in fixtures], np.uint8),
+        "colour": np.array(
+            [LIGHT_COLOUR if light else f.colour for f, light in zip(fixtures, lights, strict=True)], np.uint8
+        ),
         "tag": np.array([Tag.TRAFFIC_LIGHT if light else Tag.STATIC for light in lights], np.uint8),
         "look": np.array([f.state for f in fixtures], np.int64),
     }
-
-
-def _colour(kind: str) -> tuple[int, int, int]:
-    if kind == "traffic_light":
-        return (44, 46, 44)
-    return next((colour for part, colour in _PROP_COLOURS if part in kind), (140, 140, 140))

@@ -75,6 +75,7 @@ class Fixture(NamedTuple):
 
     kind: "traffic_light", or the prop's id.  pose: of its foot; a light faces the traffic that it
     stops.  extent: half sizes, None for a light.  state: of a light, ``carla.TrafficLightState``.
+    colour: (r, g, b) of a prop.
     """
 
     actor_id: int
@@ -82,6 +83,7 @@ class Fixture(NamedTuple):
     pose: Transform
     extent: tuple[float, float, float] | None = None
     state: int = 0
+    colour: tuple[int, int, int] = (140, 140, 140)
 
 
 class WorldView(Protocol):

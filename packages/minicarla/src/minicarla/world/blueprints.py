@@ -28,6 +28,7 @@ from minicarla.wire.structs import (
     VehiclePhysicsControl,
     WheelPhysicsControl,
 )
+from minicarla.world.props import PROPS
 
 BOOL, INT, FLOAT, STRING, COLOUR = (
     AttributeType.BOOL,
@@ -108,61 +109,22 @@ VEHICLES: tuple[VehicleBlueprint, ...] = tuple(
 )
 VEHICLE_BY_ID = {vehicle.id: vehicle for vehicle in VEHICLES}
 
-# (number, gender, age, generation, running speed m/s)
+_CHILDREN = {*range(9, 15), 48, 49}
+# (id, gender, age, generation)
 _WALKERS = tuple(
     (
         f"walker.pedestrian.{number:04d}",
         "male" if number % 2 else "female",
-        "child" if 9 <= number <= 14 else "adult",
+        "child" if number in _CHILDREN else "adult",
         1 if number <= 14 else 2,
     )
-    for number in (*range(1, 15), *range(15, 31))
+    for number in range(1, 53)
 )
 WALKERS = tuple(name for name, *_ in _WALKERS)
 WALKER_EXTENT = {"adult": (0.1877, 0.1877, 0.93), "child": (0.25, 0.25, 0.55)}
 WALKER_MASS = {"adult": 75.0, "child": 35.0}
 
-# id, size class, half sizes in metres
 FRICTION_TRIGGER = "static.trigger.friction"
-
-PROPS: tuple[tuple[str, str, tuple[float, float, float]], ...] = (
-    ("static.prop.barrel", "small", (0.30, 0.30, 0.45)),
-    ("static.prop.bench01", "medium", (0.80, 0.35, 0.45)),
-    ("static.prop.bin", "small", (0.35, 0.35, 0.55)),
-    ("static.prop.box01", "small", (0.30, 0.30, 0.30)),
-    ("static.prop.busstop", "big", (1.90, 0.85, 1.45)),
-    ("static.prop.chainbarrier", "small", (0.75, 0.10, 0.40)),
-    ("static.prop.constructioncone", "tiny", (0.17, 0.17, 0.29)),
-    ("static.prop.container", "big", (1.05, 0.95, 1.05)),
-    ("static.prop.mailbox", "small", (0.28, 0.28, 0.60)),
-    ("static.prop.streetbarrier", "medium", (0.61, 0.19, 0.52)),
-    ("static.prop.trafficcone01", "tiny", (0.22, 0.22, 0.43)),
-    ("static.prop.trafficcone02", "tiny", (0.17, 0.17, 0.29)),
-    ("static.prop.trafficwarning", "medium", (1.18, 0.99, 1.71)),
-    ("static.prop.vendingmachine", "medium", (0.55, 0.43, 0.93)),
-    ("static.prop.warningconstruction", "small", (0.53, 0.21, 0.65)),
-)
-# Colour (r, g, b) of props by a part of their name; the others are grey.
-_PROP_COLOURS = (
-    ("cone", (226, 96, 28)),
-    ("warning", (230, 170, 40)),
-    ("barrier", (214, 80, 50)),
-    ("barrel", (200, 110, 50)),
-    ("mailbox", (190, 160, 40)),
-    ("bench", (128, 92, 60)),
-    ("vending", (160, 50, 56)),
-    ("box", (170, 130, 88)),
-    ("container", (70, 100, 128)),
-    ("bin", (52, 92, 60)),
-)
-
-
-def prop_colour(type_id: str) -> tuple[int, int, int]:
-    """(r, g, b) of a prop."""
-    return next((colour for part, colour in _PROP_COLOURS if part in type_id), (140, 140, 140))
-
-
-PROP_EXTENT = {name: extent for name, _, extent in PROPS}
 
 
 def attribute(
@@ -276,10 +238,10 @@ def definitions() -> tuple[ActorDefinition, ...]:
             name,
             [
                 attribute("role_name", STRING, "prop", ("prop",)),
-                _fixed("size", STRING, size),
+                _fixed("size", STRING, prop.size),
             ],
         )
-        for name, size, _ in PROPS
+        for name, prop in PROPS.items()
     ]
     rows.append((FRICTION_TRIGGER, _friction_trigger()))
     return tuple(

@@ -27,6 +27,7 @@ from minicarla.world.blueprints import AUTOPILOT_ROLE
 from minicarla.world.friction import FrictionTrigger
 from minicarla.world.outlet import CarlaError
 from minicarla.world.placement import Room
+from minicarla.world.props import PROPS
 from minicarla.world.sane import colour, sane_pose
 from minicarla.world.table import MAX_ACTORS, ActorTable
 from minicarla.world.vehicles import VehicleControls
@@ -195,8 +196,9 @@ class Spawner:
         return self._enter(sensor)
 
     def _prop(self, order: _Order) -> Actor:
+        blueprint = PROPS[order.description.id]
+        extent = blueprint.extent
         prop = Prop(self.actors.new_id(), *order[:4])
-        extent = blueprints.PROP_EXTENT[prop.type_id]
         prop.box = structs.BoundingBox(
             structs.Vector3D(0.0, 0.0, extent[2]), structs.Vector3D(*extent), actor_id=prop.id
         )
@@ -210,8 +212,9 @@ class Spawner:
                 extent=extent,
                 centre=(0.0, 0.0, extent[2]),
                 simulate_physics=False,
+                intangible=not blueprint.solid,
                 tag=blueprints.STATIC,
-                colour=blueprints.prop_colour(prop.type_id),
+                colour=blueprint.colour,
             )
         return self._enter(prop)
 

@@ -9,6 +9,7 @@ from minicarla.physics import Contact
 from minicarla.sensors.view import Fixture
 from minicarla.wire import structs
 from minicarla.world.actors import Prop, TrafficLight
+from minicarla.world.props import PROPS
 from minicarla.world.table import ActorTable
 
 
@@ -49,7 +50,13 @@ class View:
             now = tuple(
                 Fixture(actor.id, "traffic_light", actor.facing, None, actor.light.state)
                 if isinstance(actor, TrafficLight)
-                else Fixture(actor.id, actor.type_id, actor.pose, actor.box.extent)
+                else Fixture(
+                    actor.id,
+                    actor.type_id,
+                    actor.pose,
+                    actor.box.extent,
+                    colour=PROPS[actor.type_id].colour,
+                )
                 for actor in self._actors.values()
                 if isinstance(actor, TrafficLight) or (isinstance(actor, Prop) and not actor.embodied)
             )
