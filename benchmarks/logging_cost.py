@@ -26,9 +26,11 @@ from av_td3.config import load_config
 from av_td3.health import guards, metrics
 from av_td3.supervision.supervised import SupervisedEnv
 from av_td3.training import provenance
+from av_td3.training.logger import Progress, RunLogger
 from av_td3.training.memory import tune_allocator
 from av_td3.training.run_directory import RunDirectory
-from av_td3.training.trainer import Progress, Trainer
+from av_td3.training.trainer import Trainer
+from av_td3.training.watch import Watch
 
 
 class Stopwatch:
@@ -101,7 +103,7 @@ def main() -> None:
             Silent(),
         )
         began = [0.0]
-        update = trainer.agent.update
+        update = trainer.state.agent.update
 
         def first_update(batch: Any) -> Any:
             if not began[0]:
@@ -109,17 +111,19 @@ def main() -> None:
                 watch.seconds.clear()
             return update(batch)
 
-        trainer.agent.update = first_update  # type: ignore[method-assign]
+        trainer.state.agent.update = first_update  # type: ignore[method-assign]
         patches = [mock.patch.object(td3, "clip_gradients", compared)]
         for module in (metrics, guards):
             names = [n for n in vars(module) if n.endswith("_scalars") or n.startswith("check_")]
             patches += [mock.patch.object(module, n, watch.wrap(n, getattr(module, n))) for n in names]
-        for name in ("_log", "_log_episode", "_add", "_compare_code", "_probe_due"):
-            patches.append(mock.patch.object(trainer, name, watch.wrap(name, getattr(trainer, name))))
-        probe = metrics.UpdateToWeight
-        for name in ("__init__", "scalars"):
-            label = f"UpdateToWeight.{name}"
-            patches.append(mock.patch.object(probe, name, watch.wrap(label, getattr(probe, name))))
+        calls_of: list[tuple[type, tuple[str, ...]]] = [
+            (RunLogger, ("environment_step", "before_update", "after_update", "row", "episode")),
+            (Watch, ("compare_code",)),
+        ]
+        for owner, names in calls_of:
+            for name in names:
+                label = f"{owner.__name__}.{name}"
+                patches.append(mock.patch.object(owner, name, watch.wrap(label, getattr(owner, name))))
         for patch in patches:
             patch.start()
         trainer.train()
@@ -128,7 +132,7 @@ def main() -> None:
         wall = time.perf_counter() - began[0] - clip["torch"]
     norms = max(0.0, clip["ours"] - clip["torch"])
     total = sum(watch.seconds.values()) + norms
-    print(f"{trainer.agent.updates} updates in {wall:.1f} s")
+    print(f"{trainer.state.agent.updates} updates in {wall:.1f} s")
     for name, seconds in [*watch.seconds.most_common(), ("norms beyond torch's clip", norms)]:
         if seconds > 1e-4 * wall:
             print(f"  {name:28} {seconds:7.2f} s  {100 * seconds / wall:5.2f} %")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from av_td3.health.catalogue import FAULTS, Fault
+from av_td3.training.fault_catalogue import FAULTS, InjectedFault
 
 AV_TD3 = [sys.executable, "-m", "av_td3"]
 SPEED_UP = (
@@ -31,7 +31,7 @@ SPEED_UP = (
 class Row:
     """One run, and what was said of it."""
 
-    fault: Fault | None
+    fault: InjectedFault | None
     seed: int
     alerts: list[tuple[str, str, int]]  # name, level, step, in the order in which they were raised
     found: list[str]  # ids of findings above info, most severe first
@@ -90,7 +90,7 @@ def train(run: Path, steps: int, *more: str) -> None:
         subprocess.run([*command, *SPEED_UP, *more], stdout=file, stderr=subprocess.STDOUT, check=False)
 
 
-def observe(out: Path, steps: int, fault: Fault | None, seed: int = 0) -> Row:
+def observe(out: Path, steps: int, fault: InjectedFault | None, seed: int = 0) -> Row:
     """Train one run, unless it is there already, and say what was said of it."""
     run = out / (fault.id if fault else f"healthy-{seed}")
     if not run.exists():

@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+PYTEST = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
 MUTANTS = [
     (
         "td3",
@@ -107,22 +108,13 @@ def main() -> int:
         shutil.copy(ROOT / "pyproject.toml", copy)
         environment = os.environ | {"PYTHONPATH": str(copy / package / "src"), "OMP_NUM_THREADS": "1"}
         for file, what, text, fault in MUTANTS:
-            path = copy / "src" / "av_td3" / "agent" / f"{file}.py"
+            path = copy / package / "src" / "av_td3" / "agent" / f"{file}.py"
             sound = path.read_text()
             if text not in sound:
                 raise SystemExit(f"{what}: the code has changed, {text!r} is not in {file}.py")
             path.write_text(sound.replace(text, fault, 1))
             done = subprocess.run(
-                [
-                    sys.executable,
-                    "-m",
-                    "pytest",
-                    "-x",
-                    "-q",
-                    f"{package}/tests/agent",
-                    "-p",
-                    "no:cacheprovider",
-                ],
+                [*PYTEST, f"{package}/tests/agent"],
                 env=environment,
                 capture_output=True,
                 text=True,

@@ -134,7 +134,7 @@ def train(
         _fail("--resume goes on with the configuration of the run: give no other options with it")
     with _errors():
         settings = load_config(preset, config, overrides)
-        from av_td3.training import command  # torch: only when the input is good
+        from av_td3.commands import train as command  # torch: only when the input is good
 
         if not resume and not ungated:
             command.check_earned(settings, validated)
@@ -177,12 +177,12 @@ def validate(
         _fail("--resume goes on with the configuration of the run: give only --until and --gates with it")
     with _errors():
         settings = load_config(preset, config, overrides)
-        from av_td3.training import command
+        from av_td3.commands import validate as command
 
         if resume is not None:
-            status = command.resume_validation(resume, until, gates)
+            status = command.resume(resume, until, gates)
         else:
-            status = command.validate(settings, preset, run_dir, until, gates)
+            status = command.start(settings, preset, run_dir, until, gates)
     raise typer.Exit(status)
 
 
@@ -201,7 +201,7 @@ def list_faults() -> None:
     """List it: id, what happens, the alert and the finding that must name it."""
     from rich.table import Table
 
-    from av_td3.health.catalogue import FAULTS
+    from av_td3.training.fault_catalogue import FAULTS
 
     table = Table(title="Fault catalogue", title_justify="left", pad_edge=False)
     table.add_column("fault", no_wrap=True)
@@ -226,7 +226,7 @@ def evaluate(
 ) -> None:
     """Drive a trained agent on held-out routes and say how well, with confidence intervals."""
     with _errors():
-        from av_td3.training import command
+        from av_td3.commands import evaluate as command
 
         status = command.evaluate(
             run,

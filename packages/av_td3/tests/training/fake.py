@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from av_td3.agent.td3 import TD3
 from av_td3.config import REWARD_COMPONENTS, Config, config_from_dict
 
 SIZE = 36
@@ -100,6 +101,17 @@ class FakeEnv:
             "lane_invasions": 0,
             "route_completion": min(1.0, max(0.0, self.x / 10)),
         }
+
+
+def fake_evaluation(agent: TD3, step: int) -> dict[str, float]:
+    return {
+        "eval/mean_reward": 1.0,
+        "eval/success_rate": 0.5,
+        "eval/avg_collisions": 0.0,
+        "eval/avg_episode_length": 10.0,
+        "eval/avg_lane_invasions": 0.0,
+        "eval/route_completion": 0.5,
+    }
 
 
 class SilentDisplay:

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 import re
 
 import numpy as np
 import pytest
 
 from av_td3.config import Config, ConfigError, load_config
-from av_td3.errors import UserError
-from av_td3.training import command, gates
-from av_td3.training.run_directory import RunDirectory
-from av_td3.training.trainer import Trainer
+from av_td3.training import gates
 from rundoctor.signals import conditions
-
-from .fake import FakeEnv, SilentDisplay, small_config
-from .test_trainer import fake_evaluation
 
 BOUND = 110.0
 
@@ -149,95 +142,6 @@ def test_every_preset_learns_before_the_gates_that_ask_for_it(preset):
     gates.check_judgeable(gates.load_gates(), load_config(preset), 10_000)
 
 
-def test_gates_that_no_run_could_pass_are_refused_before_it_trains():
-    late = load_config("paper", overrides=["train.learning_starts=25000"])
-    with pytest.raises(ConfigError, match=r"first update comes at step 25,600.*learning_starts=1000"):
-        command.validate(late, "paper", None, 10_000, None)
-    gates.check_judgeable(gates.load_gates(), late, 1000)  # no gate asks for learning yet
-
-
-def test_a_stage_that_training_did_not_finish_is_not_passed(tmp_path, fake_trainers, monkeypatch):
-    """Figures from before the failure must not earn anything."""
-    file, run = tmp_path / "gates.yaml", tmp_path / "run"
-    file.write_text(LENIENT)
-    receive = FakeEnv.receive
-
-    def poisoned(self):
-        self.poison = {35: "reward"} if self.config.train.steps == 120 else {}
-        return receive(self)
-
-    monkeypatch.setattr(FakeEnv, "receive", poisoned)
-    assert command.validate(small_config(), "debug", run, 120, file) == command.FAILED
-    stages = json.loads((run / "gates.json").read_text())
-    assert [s["passed"] for s in stages] == [True, True, False]
-    assert stages[-1]["checks"][0]["note"] == "failed"
-
-
-def test_what_a_first_step_that_failed_says_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(FakeEnv, "_observation", lambda self: {"vector": np.array([np.nan])})
-
-    def make(run, config, display):
-        return Trainer(config, run, lambda: FakeEnv(config), fake_evaluation, SilentDisplay())
-
-    monkeypatch.setattr(command, "_make_trainer", make)
-    assert command.start(small_config(), "debug", tmp_path / "run") == command.FAILED
-    assert "nan_or_inf" in (tmp_path / "run" / "alerts.jsonl").read_text()
-    assert "observation" in json.loads((tmp_path / "run" / "status.json").read_text())["reason"]
-
-
-def test_a_run_with_a_fault_says_how_it_ended(tmp_path, fake_trainers, capfd):
-    config = small_config(stop_on="critical")
-    fault = command.find_fault("state-gradient-leak")
-    assert command.start(config, "debug", tmp_path / "run", fault) == command.FAILED
-    said = capfd.readouterr().out
-    assert "stopped after" in said and "state_gradient_leak" in said and "av-td3 diagnose" in said
-
-
-LENIENT = (
-    "stages: [40, 80]\nwindow: 1\ncriteria:\n"
-    "- {name: rewards, tag: debug/reward_max, figure: max, most: 1000, from: 80}\n"
-)
-
-
-@pytest.fixture
-def fake_trainers(monkeypatch):
-    """Stages train on the fake environment; returns the highest step of each trainer made."""
-    made = []
-
-    def make(run, config, display):
-        made.append(config.train.steps)
-        return Trainer(config, run, lambda: FakeEnv(config), fake_evaluation, SilentDisplay())
-
-    monkeypatch.setattr(command, "_make_trainer", make)
-    return made
-
-
-def test_validation_goes_on_where_it_stopped(tmp_path, fake_trainers):
-    file, run = tmp_path / "gates.yaml", tmp_path / "run"
-    file.write_text(LENIENT)
-    assert command.validate(small_config(), "debug", run, 80, file) == command.OK
-    assert [stage["steps"] for stage in json.loads((run / "gates.json").read_text())] == [40, 80]
-    with pytest.raises(UserError, match="larger --until"):
-        command.resume_validation(run, 80, file)
-    assert command.resume_validation(run, 120, file) == command.OK
-    assert fake_trainers == [40, 80, 120]
-    assert [stage["steps"] for stage in json.loads((run / "gates.json").read_text())] == [40, 80, 120]
-    status = json.loads((run / "status.json").read_text())
-    assert status["step"] == 120 and status["updates"] == 100  # the third stage began at 80, not anew
-
-
-def test_a_failed_gate_stops_and_writes_its_diagnosis(tmp_path, fake_trainers, capfd):
-    file, run = tmp_path / "gates.yaml", tmp_path / "run"
-    file.write_text(LENIENT.replace("most: 1000", "most: -5"))
-    assert command.validate(small_config(), "debug", run, 120, file) == command.FAILED
-    assert fake_trainers == [40, 80]
-    assert (run / "diagnosis.html").exists()
-    assert "the gate at 80 steps was not passed" in capfd.readouterr().out
-    # With other gates the same training may go on.
-    file.write_text(LENIENT)
-    assert command.resume_validation(run, 120, file) == command.OK
-
-
 def test_a_users_file_and_its_mistakes(tmp_path):
     file = tmp_path / "gates.yaml"
     file.write_text(
@@ -282,40 +186,6 @@ def test_a_gate_may_name_a_threshold_of_a_condition(tmp_path):
     first, second = gates.load_gates(file).criteria
     assert first.most == f"{conditions.CRITIC_DIVERGENCE.warning:g} bound"
     assert second.most == conditions.ACTOR_SATURATED.critical
-
-
-def test_a_million_steps_must_be_earned(tmp_path, capsys):
-    config = load_config("paper")
-    with pytest.raises(UserError, match="validate"):
-        command.check_earned(config, None)
-    command.check_earned(load_config("quick"), None)
-
-    run = RunDirectory.create(tmp_path / "run", config, {})
-    with pytest.raises(UserError, match=r"gates\.json"):
-        command.check_earned(config, run.path)
-    passed = gates.Stage(10_000, (gates.Check("a", "t", 1.0, "<= 2", True),))
-    failed = gates.Stage(10_000, (gates.Check("a", "t", 3.0, "<= 2", False),))
-    bundled = gates.load_gates()
-    gates.record(run, [failed], bundled)
-    with pytest.raises(UserError, match="did not pass"):
-        command.check_earned(config, run.path)
-    gates.record(run, [passed], bundled)
-    command.check_earned(config, run.path)
-    assert capsys.readouterr().out == ""
-    command.check_earned(load_config("paper", overrides=["train.seed=3", "train.steps=2000000"]), run.path)
-    faster = load_config("paper", overrides=["train.updates_per_step=4"])
-    with pytest.raises(UserError, match=r"train\.updates_per_step"):
-        command.check_earned(faster, run.path)
-    other = load_config("paper", overrides=["agent.gamma=0.9"])
-    with pytest.raises(UserError, match=r"agent\.gamma \(0\.99 there, 0\.9 here\)"):
-        command.check_earned(other, run.path)
-    assert json.loads((run.path / "gates.json").read_text())[0]["passed"] is True
-
-    lax = bundled.model_copy(update={"criteria": bundled.criteria[:1]})
-    gates.record(run, [passed], lax)
-    assert gates.load_gates(run.path / "gates.yaml") == lax
-    command.check_earned(config, run.path)
-    assert "criteria of its own" in capsys.readouterr().out
 
 
 def test_the_bundled_gates_name_tags_that_runs_log():

@@ -15,10 +15,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from av_td3.agent.td3 import TD3
 from av_td3.health import metrics
 from av_td3.training import checkpoint
+from av_td3.training.agents import make_agent
+from av_td3.training.loop import episode_seed
 from av_td3.training.run_directory import RunDirectory
-from av_td3.training.trainer import Trainer, episode_seed, make_agent
+from av_td3.training.trainer import Trainer
 
-from .fake import FakeEnv, SilentDisplay, small_config
+from .fake import FakeEnv, SilentDisplay, fake_evaluation, small_config
 
 # What the recorded runs logged, by group: a run of this software must log at least these.
 RECORDED = {
@@ -56,17 +58,6 @@ RECORDED = {
         exploration_noise lane_invasions_per_episode q1_value q2_value
     """,
 }
-
-
-def fake_evaluation(agent: TD3, step: int) -> dict[str, float]:
-    return {
-        "eval/mean_reward": 1.0,
-        "eval/success_rate": 0.5,
-        "eval/avg_collisions": 0.0,
-        "eval/avg_episode_length": 10.0,
-        "eval/avg_lane_invasions": 0.0,
-        "eval/route_completion": 0.5,
-    }
 
 
 def trainer(path: Path, env: FakeEnv | None = None, **train) -> tuple[Trainer, FakeEnv]:
@@ -114,7 +105,7 @@ def test_a_run_finishes_with_everything_on_the_step_axis(tmp_path):
 def test_resuming_equals_never_having_stopped(tmp_path):
     whole, _ = trainer(tmp_path / "a")
     whole.train()
-    expected = weights(whole.agent)
+    expected = weights(whole.state.agent)
 
     first, env = trainer(tmp_path / "b")
     env.fault_at = set()
@@ -133,10 +124,10 @@ def test_resuming_equals_never_having_stopped(tmp_path):
         first.train()
     second, _ = trainer(tmp_path / "b")
     second.restore()
-    assert 40 <= second.step < killed_after
+    assert 40 <= second.state.step < killed_after
     second.train()
-    assert second.step == whole.step and second.agent.updates == whole.agent.updates
-    for name, tensor in weights(second.agent).items():
+    assert second.state.step == whole.state.step and second.state.agent.updates == whole.state.agent.updates
+    for name, tensor in weights(second.state.agent).items():
         assert torch.equal(tensor, expected[name]), name
     # and TensorBoard shows one history, not two
     steps = [s for s, _ in scalars(tmp_path / "b")["train/critic_loss"]]
@@ -147,13 +138,13 @@ def test_a_simulator_fault_ends_the_episode_without_a_transition(tmp_path):
     t, env = trainer(tmp_path / "run", steps=30, learning_starts=1000)
     env.fault_at = {8}
     t.train()
-    assert t.step == 30  # a step that failed is none
-    assert t.replay.transitions == 30
-    sample = t.replay.at(
+    assert t.state.step == 30  # a step that failed is none
+    assert t.state.replay.transitions == 30
+    sample = t.state.replay.at(
         np.array([6])
     )  # the last good one before the fault: slots 0..6, then 7 has no action
     assert sample.discount[0] == pytest.approx(0.99)
-    assert not t.replay.has_action[7]
+    assert not t.state.replay.has_action[7]
     assert any("the server died" in m for m in t.display.messages)
 
 
@@ -164,9 +155,9 @@ def test_nan_stops_with_the_last_good_state(tmp_path, kind):
     outcome = t.train()
     assert outcome.state == "failed"
     assert kind in outcome.reason and "step" in outcome.reason
-    assert np.isfinite(t.replay.reward).all() and np.isfinite(t.replay.vector).all()
+    assert np.isfinite(t.state.replay.reward).all() and np.isfinite(t.state.replay.vector).all()
     path, state, _ = checkpoint.newest_good(tmp_path / "run" / "checkpoints")
-    assert state["step"] == t.step
+    assert state["step"] == t.state.step
     again = make_agent(t.config)
     checkpoint.load_agent(path, again)
     assert all(torch.isfinite(v).all() for v in weights(again).values())
@@ -178,7 +169,7 @@ def test_nan_weights_never_reach_the_simulator_nor_a_checkpoint(tmp_path):
 
     def receive():
         if env.total_steps == 60:
-            next(t.agent.actor.parameters()).data.fill_(float("nan"))
+            next(t.state.agent.actor.parameters()).data.fill_(float("nan"))
         return original()
 
     env.receive = receive
@@ -198,7 +189,7 @@ def test_nan_weights_are_found_before_they_are_saved(tmp_path):
 
     def receive():
         if env.total_steps == 44:  # the last step of the third episode; the critic chooses no action
-            next(t.agent.critic.parameters()).data.fill_(float("nan"))
+            next(t.state.agent.critic.parameters()).data.fill_(float("nan"))
         return original()
 
     env.receive = receive
@@ -211,12 +202,12 @@ def test_nan_weights_are_found_before_they_are_saved(tmp_path):
 def test_a_nan_gradient_stops_before_the_weights_have_used_it(tmp_path, network):
     """The last good state is then this one, not that of a checkpoint thousands of steps ago."""
     t, _ = trainer(tmp_path / "run", checkpoint_interval=10_000)
-    parameter = next(getattr(t.agent, network).parameters())
+    parameter = next(getattr(t.state.agent, network).parameters())
     if network == "critic":
-        parameter.register_hook(lambda g: g * float("nan") if t.step >= 90 else g)
+        parameter.register_hook(lambda g: g * float("nan") if t.state.step >= 90 else g)
     else:
-        value = t.agent.policy_value
-        t.agent.policy_value = lambda *a: value(*a) * (float("nan") if t.step >= 90 else 1.0)
+        value = t.state.agent.policy_value
+        t.state.agent.policy_value = lambda *a: value(*a) * (float("nan") if t.state.step >= 90 else 1.0)
     outcome = t.train()
     assert outcome.state == "failed" and outcome.step in (90, 91)
     assert "non-finite gradient" in outcome.reason and f"{network}_head" in outcome.reason
@@ -233,7 +224,7 @@ def test_a_figure_that_is_not_finite_ends_training_in_words(tmp_path, monkeypatc
     t, _ = trainer(tmp_path / "run")
     probe = metrics.probe_scalars
     bad = {"gradients/actor_state_path_norm": value}
-    monkeypatch.setattr(metrics, "probe_scalars", lambda *a: probe(*a) | (bad if t.step >= 60 else {}))
+    monkeypatch.setattr(metrics, "probe_scalars", lambda *a: probe(*a) | (bad if t.state.step >= 60 else {}))
     outcome = t.train()
     assert (outcome.state, outcome.step) == ("failed", 60)
     assert "gradients/actor_state_path_norm" in outcome.reason
@@ -274,7 +265,7 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
     (newest / "agent.safetensors").write_bytes(data)
     resumed, _ = trainer(tmp_path / "run")
     resumed.restore()
-    assert f"step_{resumed.step:09d}" == older.name
+    assert f"step_{resumed.state.step:09d}" == older.name
     assert any("damaged" in m for m in resumed.display.messages)
     for path in checkpoint.available(t.run.checkpoints):
         (path / "state.json").write_text("{")
@@ -292,7 +283,7 @@ def test_a_full_disk_leaves_no_half_checkpoint(tmp_path, monkeypatch):
 
     monkeypatch.setattr(checkpoint.safetensors.numpy, "save_file", full)
     with pytest.raises(checkpoint.CheckpointError, match="No space left"):
-        t.save()
+        t.state.save(t.run.checkpoints)
     assert checkpoint.available(t.run.checkpoints) == before
     assert not list(t.run.checkpoints.glob(".*"))
 
@@ -314,9 +305,9 @@ def test_episode_seeds_are_reproducible_and_below_evaluations():
 def test_stop_on_critical_keeps_the_checkpoint_from_before_the_trouble(tmp_path):
     t, _ = trainer(tmp_path / "run", stop_on="critical", steps=400)
     leak_from = 90
-    original = t.agent.critic_state
-    t.agent.critic_state = lambda batch, features: (
-        features if t.step >= leak_from else original(batch, features)
+    original = t.state.agent.critic_state
+    t.state.agent.critic_state = lambda batch, features: (
+        features if t.state.step >= leak_from else original(batch, features)
     )
     outcome = t.train()
     assert outcome.state == "stopped" and "state_gradient_leak" in outcome.reason
@@ -329,7 +320,7 @@ def test_stop_on_critical_keeps_the_checkpoint_from_before_the_trouble(tmp_path)
 def test_there_is_a_way_back_from_the_first_update_on(tmp_path):
     """A leak that is there from the first update is noticed long before a checkpoint is due."""
     t, _ = trainer(tmp_path / "run", stop_on="critical", checkpoint_interval=10_000)
-    t.agent.critic_state = lambda batch, features: features
+    t.state.agent.critic_state = lambda batch, features: features
     outcome = t.train()
     assert outcome.state == "stopped" and outcome.step < 40
     state = checkpoint.newest_good(t.run.checkpoints)[1]
@@ -339,13 +330,13 @@ def test_there_is_a_way_back_from_the_first_update_on(tmp_path):
 def test_no_checkpoint_of_trouble_that_an_alert_is_about_to_stop(tmp_path):
     t, _ = trainer(tmp_path / "run", stop_on="critical", checkpoint_interval=15, log_interval=10)
     saturated_from = 61
-    choose = t.agent.actor.forward
+    choose = t.state.agent.actor.forward
 
     def forward(*arguments):
         action, pre = choose(*arguments)
-        return (action * 0 + 1.0, pre) if t.step >= saturated_from else (action, pre)
+        return (action * 0 + 1.0, pre) if t.state.step >= saturated_from else (action, pre)
 
-    t.agent.actor.forward = forward
+    t.state.agent.actor.forward = forward
     outcome = t.train()
     assert outcome.state == "stopped" and "actor_saturated" in outcome.reason
     # two rows with the figure and no alert yet: the episode that ended between them left none
@@ -356,11 +347,11 @@ def test_a_resumed_run_remembers_what_its_alerts_had_seen(tmp_path):
     t, env = trainer(tmp_path / "run", steps=45, learning_starts=1000)
     env.fault_at = {8}
     t.train()
-    assert t.alerts.levels["simulator_incidents"] == "warning" and len(t._ends) == 2
+    assert t.state.watch.alerts.levels["simulator_incidents"] == "warning" and len(t.state.watch.ends) == 2
     resumed, _ = trainer(tmp_path / "run", steps=60, learning_starts=1000)
     resumed.restore()
-    assert resumed.alerts.active == t.alerts.active
-    assert list(resumed._ends) == list(t._ends)
+    assert resumed.state.watch.alerts.active == t.state.watch.alerts.active
+    assert list(resumed.state.watch.ends) == list(t.state.watch.ends)
     resumed.train()
     # the failure was within the last 1,000 steps: it still counts, and is announced once
     assert scalars(tmp_path / "run")["system/incidents_recent"][-1] == (60, 1.0)

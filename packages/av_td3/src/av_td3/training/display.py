@@ -12,7 +12,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from av_td3.training.trainer import Progress
+from av_td3.training.logger import Progress
 
 PLAIN_EVERY_S = 15.0
 

@@ -91,12 +91,6 @@ class RunDirectory:
         except (OSError, ValueError):
             return {}
 
-    def overwrite_provenance(self, fields: Mapping[str, Any]) -> None:
-        """Change fields of ``provenance.json``."""
-        file = self.path / "provenance.json"
-        document = json.loads(file.read_text()) | dict(fields)
-        write_atomically(file, json.dumps(document, indent=1))
-
     def code_sha256(self) -> str | None:
         """Hash of the code that runs, or ran last; None where it was not recorded."""
         try:

@@ -11,14 +11,14 @@ import torch
 from av_td3.agent import td3
 from av_td3.config import config_from_dict
 from av_td3.health.alerts import EVENTS, RULES
-from av_td3.health.catalogue import FAULTS, injected
+from av_td3.training.fault_catalogue import FAULTS, injected
 from av_td3.training.run_directory import RunDirectory
 from av_td3.training.trainer import Trainer
 from rundoctor.code import code_state, installed
 from rundoctor.signals import gradients
 
-from ..training.fake import FakeEnv, SilentDisplay, small_config
-from ..training.test_trainer import fake_evaluation, scalars
+from .fake import FakeEnv, SilentDisplay, fake_evaluation, small_config
+from .test_trainer import scalars
 
 PATCHED = [name for name, fault in FAULTS.items() if fault.patch is not None]
 
@@ -137,14 +137,14 @@ def test_norm_after_zeroing(tmp_path):
 
 def test_reward_scale(tmp_path):
     trainer, _, _ = run_with("reward-100x", tmp_path)
-    assert abs(trainer.replay.reward).max() > 10
+    assert abs(trainer.state.replay.reward).max() > 10
 
 
 def test_ends_are_swapped(tmp_path):
     trainer, _, _ = run_with("terminated-as-truncated", tmp_path)
-    assert not trainer.replay.terminated.any()
+    assert not trainer.state.replay.terminated.any()
     other, _, _ = run_with("truncated-as-terminated", tmp_path / "b")
-    replay = other.replay
+    replay = other.state.replay
     used = slice(0, len(replay))
     ends = ~replay.has_action[used]
     before_ends = [i - 1 for i in range(1, len(replay)) if ends[i]]
@@ -154,7 +154,7 @@ def test_ends_are_swapped(tmp_path):
 def test_dead_alerts_are_silent_where_the_real_ones_speak(tmp_path):
     trainer, _, _ = run_with("dead-alerts", tmp_path)
     row = {"gradients/critic_cnn_norm": 10.0, "gradients/critic_clip_ratio": 1e6}
-    assert [trainer.alerts.observe(s, row) for s in range(5)] == [[]] * 5
+    assert [trainer.state.watch.alerts.observe(s, row) for s in range(5)] == [[]] * 5
 
 
 def test_nan_action_is_stopped_by_the_guard(tmp_path):

@@ -1,0 +1,114 @@
+"""``av-td3 validate``: train stage by stage, each continuing the last, as long as the gates are passed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from av_td3.commands import common
+from av_td3.commands.common import BAD_INPUT, FAILED, INTERRUPTED, OK, say
+from av_td3.config import Config, TrainConfig
+from av_td3.errors import UserError
+from av_td3.training import checkpoint, gates, provenance
+from av_td3.training.display import TerminalDisplay
+from av_td3.training.memory import tune_allocator
+from av_td3.training.run_directory import RunDirectory, default_path
+from av_td3.training.signals import raise_if_received, terminable
+
+
+def start(config: Config, preset: str, path: Path | None, until: int, gates_file: Path | None) -> int:
+    """A new validation up to ``until`` steps; returns the exit status."""
+    with common.one_line_errors(), terminable():
+        rules = gates.load_gates(gates_file)
+        gates.check_judgeable(rules, config, until)
+        config = config.model_copy(update={"train": _until(config, until)})
+        path = path or default_path(f"validate-{preset}", config.train.seed)
+        with common.new_run(path, config) as run:
+            return _validate(run, config, rules, until, [])
+
+
+def resume(path: Path, until: int, gates_file: Path | None) -> int:
+    """Go on with a validation that was interrupted, or beyond the stages that it has passed."""
+    with common.one_line_errors(), terminable():
+        rules = gates.load_gates(gates_file)
+        run = RunDirectory.open(path)
+        done = [stage for stage in gates.recorded(run) if stage.passed]
+        if done and done[-1].steps >= until:
+            raise UserError(
+                f"{path} has passed {done[-1].steps:,} steps already: give a larger --until", BAD_INPUT
+            )
+        config = run.config()
+        gates.check_judgeable(rules, config, until)
+        run.append_provenance(provenance.collect())
+        return _validate(run, config, rules, until, done)
+
+
+def _validate(
+    run: RunDirectory, config: Config, rules: gates.Gates, until: int, done: list[gates.Stage]
+) -> int:
+    tune_allocator()
+    console = Console()
+    say(console, f"run directory: {run.path}")
+    previous = done[-1].steps if done else 0
+    for steps in [s for s in rules.stages if previous < s < until] + [until]:
+        # The stages of 5K and 10K steps must have seen an evaluation, longer ones the preset's own.
+        interval = min(config.evaluation.interval, max(2_000, steps // 5))
+        evaluation = config.evaluation.model_copy(update={"interval": interval})
+        staged = config.model_copy(update={"train": _until(config, steps), "evaluation": evaluation})
+        display = TerminalDisplay(console, steps, None, previous)
+        trainer = common.make_trainer(run, staged, display)
+        if checkpoint.available(run.checkpoints):
+            trainer.restore()
+        raise_if_received()
+        with display:
+            outcome = trainer.train()
+        if outcome.state == "interrupted":
+            say(console, f"interrupted; go on with: av-td3 validate --resume {run.path} --until {until}")
+            return INTERRUPTED
+        bound = trainer.state.watch.bounds.q
+        stage = gates.judge(rules, steps, previous, gates.read_series(run), bound)
+        if outcome.state != "finished":
+            stage = gates.unfinished(stage, outcome.step, outcome.state)
+        done.append(stage)
+        gates.record(run, done, rules)
+        _show_stage(console, stage)
+        if not stage.passed:
+            why = f" ({outcome.state}: {outcome.reason})" if outcome.reason else ""
+            say(console, f"the gate at {steps:,} steps was not passed{why}", style="bold red")
+            _write_diagnosis(run, console)
+            return FAILED
+        previous = steps
+    say(console, f"all gates up to {previous:,} steps passed", style="bold green")
+    return OK
+
+
+def _until(config: Config, steps: int) -> TrainConfig:
+    return config.train.model_copy(update={"steps": steps, "max_minutes": None})
+
+
+def _show_stage(console: Console, stage: gates.Stage) -> None:
+    table = Table(
+        title=f"gate at {stage.steps:,} steps: {'passed' if stage.passed else 'FAILED'}",
+        title_justify="left",
+        pad_edge=False,
+    )
+    table.add_column("criterion", overflow="fold")
+    for column in ("found", "wanted", ""):
+        table.add_column(column, justify="right", no_wrap=True)
+    for check in stage.checks:
+        found = check.note if check.value is None else f"{check.value:.4g}"
+        table.add_row(check.name, found, check.limit, "ok" if check.passed else "[red]fails[/red]")
+    console.print(table)
+
+
+def _write_diagnosis(run: RunDirectory, console: Console) -> None:
+    """Write the diagnosis of a run that failed its gate into the run directory."""
+    files = {"--markdown": run.path / "diagnosis.md", "--html": run.path / "diagnosis.html"}
+    options = [str(part) for option in files.items() for part in option]
+    done = subprocess.run([sys.executable, "-m", "rundoctor", str(run.path), *options], check=False)
+    if done.returncode <= 2:
+        say(console, f"diagnosis: {files['--html']}")

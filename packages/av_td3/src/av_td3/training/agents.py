@@ -1,0 +1,57 @@
+"""From a configuration to an agent, and from an agent to a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from av_td3.agent.td3 import TD3
+from av_td3.config import Config
+
+ACTION_SIZE = 2
+"""Steering, and throttle or brake."""
+
+Observation = Mapping[str, NDArray[Any]]
+"""``{"image": uint8 (K, H, W), "vector": float32 (V,)}``."""
+Action = NDArray[np.float32]
+"""``(2,)``, each in [-1, 1]."""
+
+
+def make_agent(config: Config) -> TD3:
+    """A fresh agent.  The same seed gives the same weights."""
+    torch.manual_seed(config.train.seed)
+    return TD3(
+        config.agent,
+        image_shape(config),
+        config.env.vector_size,
+        ACTION_SIZE,
+        resolve_device(config.train.device),
+    )
+
+
+def image_shape(config: Config) -> tuple[int, int, int]:
+    """Shape of the stacked pictures in an observation: (frames, height, width)."""
+    camera = config.env.camera
+    return camera.frame_stack, camera.size, camera.size
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of that name; ``auto`` is the GPU where torch sees one, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def policy_of(agent: TD3) -> Callable[[Observation], Action]:
+    """The agent's deterministic policy, for one observation at a time."""
+
+    def policy(observation: Observation) -> Action:
+        image = torch.from_numpy(observation["image"])[None].to(agent.device)
+        vector = torch.from_numpy(observation["vector"])[None].to(agent.device)
+        return agent.act(image, vector)[0].cpu().numpy()
+
+    return policy

@@ -1,0 +1,202 @@
+"""What a run writes down: event files for TensorBoard, its status file, and the progress on the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch.utils.tensorboard import SummaryWriter
+
+from av_td3.agent.td3 import ActorStep, Batch, CriticStep
+from av_td3.config import Config
+from av_td3.health import guards, metrics
+from av_td3.health.alerts import Alert
+from av_td3.health.metrics import Scalars
+from av_td3.training.agents import Action
+from av_td3.training.run_directory import RunDirectory
+from av_td3.training.state import TrainingState
+
+DETAIL_EVERY = 10
+"""Of so many updates one is logged in full; gradient norms are logged for every update."""
+
+
+@dataclass
+class Progress:
+    """The few figures that matter, for the progress line."""
+
+    step: int = 0
+    episode: int = 0
+    steps_per_s: float = 0.0
+    updates_per_s: float = 0.0
+    episode_return: float = float("nan")
+    episode_length: int = 0
+    route_completion: float = float("nan")
+    q: float = float("nan")
+    alerts: int = 0
+    restarts: int = 0
+
+
+class Display(Protocol):
+    """Whoever shows the progress."""
+
+    def update(self, progress: Progress) -> None: ...
+
+    def message(self, text: str) -> None: ...
+
+
+class RunLogger:
+    """Collects what happens between two rows of scalars, and writes the rows."""
+
+    def __init__(self, config: Config, run: RunDirectory, display: Display, step: int) -> None:
+        """``step`` is where the run stands: TensorBoard drops what an earlier process logged beyond it."""
+        self.config, self.run, self.display = config, run, display
+        self.writer = SummaryWriter(str(run.tensorboard), purge_step=step + 1)
+        self._interval = metrics.Interval()
+        self._progress = Progress()
+        self._return = 0.0
+        self._batch: Batch | None = None  # the last one, which a row's probes are measured on
+        self._weights: metrics.UpdateToWeight | None = None
+        self._probed_at = 0  # step of the last update-to-weight measurement
+
+    def close(self) -> None:
+        """Complete the event file."""
+        self.writer.close()
+
+    # ------------------------------------------------------------------ collecting
+
+    def begin_episode(self) -> None:
+        self._return, self._progress.episode_length = 0.0, 0
+
+    def environment_step(self, info: Mapping[str, Any], reward: float, action: Action) -> None:
+        """One step of the environment."""
+        self._interval.steps += 1
+        self._return += reward
+        self._progress.episode_length += 1
+        self._add(metrics.step_scalars(info, reward, action))
+
+    def before_update(self, state: TrainingState) -> None:
+        """Once per row, on an update that moves both networks, remember the weights that it starts from."""
+        update, agent = state.agent.updates + 1, self.config.agent
+        both_move = update % agent.policy_delay == 0 and update > agent.critic_warmup
+        due = both_move and state.step - self._probed_at >= self.config.train.log_interval
+        self._weights = metrics.UpdateToWeight(state.agent) if due else None
+
+    def after_update(
+        self, state: TrainingState, batch: Batch, critic: CriticStep, actor: ActorStep | None
+    ) -> None:
+        """What an update did: gradient norms of each, the rest of every tenth.
+
+        Raises:
+            NonFiniteError: one of the figures is not finite.
+        """
+        self._interval.updates += 1
+        self._batch = batch
+        row: Scalars = {}
+        if self._weights is not None and actor is not None:
+            row |= self._weights.scalars()
+            self._probed_at = state.step
+        row |= metrics.gradient_scalars("critic", critic)
+        if actor is not None:
+            row |= metrics.gradient_scalars("actor", actor)
+        if state.agent.updates % DETAIL_EVERY < self.config.agent.policy_delay:
+            row |= metrics.critic_scalars(critic, batch)
+            if actor is not None:
+                row |= metrics.actor_scalars(actor)
+        guards.check_scalars(row)
+        self._add(row)
+
+    def _add(self, row: Scalars) -> None:
+        for tag, value in row.items():
+            self._interval.add(tag, value)
+
+    # ------------------------------------------------------------------ writing
+
+    def row(self, state: TrainingState, restarts: int, incidents: int) -> None:
+        """Write a row of scalars: means since the last one, and what is measured once per row.
+
+        ``restarts`` and ``incidents`` are the environment's counts so far.
+
+        Raises:
+            NonFiniteError: a figure or a weight is not finite.
+        """
+        row = self._interval.drain() | self._situation(state)
+        row |= metrics.system_scalars(state.agent.device, restarts)
+        row |= state.watch.scalars(state.step, incidents)
+        row |= metrics.parameter_scalars(state.agent)
+        if self._batch is not None:
+            guards.check_weights(state.agent.networks())
+            row |= metrics.probe_scalars(state.agent, self._batch)
+        guards.check_scalars(row)  # alerts compare numbers
+        for alert in state.watch.judge(state.step, row):
+            self.alert(alert)
+        self._write(state.step, row | state.watch.alerts.scalars())
+        progress = self._progress
+        progress.step, progress.episode, progress.restarts = state.step, state.episode, restarts
+        progress.steps_per_s = row["system/steps_per_s"]
+        progress.updates_per_s = row["system/updates_per_s"]
+        progress.q = row.get("train/q1_value", progress.q)
+        progress.alerts = len(state.watch.alerts.active)
+        self.display.update(progress)
+        self.run.write_status("running", step=state.step, updates=state.agent.updates, minutes=state.minutes)
+
+    def _situation(self, state: TrainingState) -> Scalars:
+        exploration = self.config.exploration
+        warming_up = state.step < exploration.warmup_steps
+        noise = exploration.warmup_noise if warming_up else state.explorer.noise_scale(state.step)
+        return {
+            "train/exploration_noise": noise,
+            "progress/buffer_size": float(len(state.replay)),
+            "progress/episode_steps": float(self._progress.episode_length),
+            "agent/buffer_utilization": len(state.replay) / self.config.replay.capacity,
+            "agent/is_training": float(state.agent.updates > 0),
+            "debug/q_bound": state.watch.bounds.q,
+        }
+
+    def episode(self, state: TrainingState, info: Mapping[str, Any], flag_is_wrong: bool) -> None:
+        """An episode's end; ``flag_is_wrong``: terminated and truncated were mixed up."""
+        self._interval.add("debug/terminal_flag_mismatch", float(flag_is_wrong))
+        row = metrics.episode_scalars(
+            {
+                "return": self._return,
+                "length": self._progress.episode_length,
+                "collisions": info["collisions"],
+                "lane_invasions": info["lane_invasions"],
+                "route_completion": info["route_completion"],
+            }
+        )
+        row[f"train/termination_{info['termination']}"] = 1.0
+        self._write(state.step, row)
+        self._progress.episode_return = self._return
+        self._progress.route_completion = info["route_completion"]
+
+    def evaluation(self, step: int, row: Scalars) -> None:
+        """The figures of an evaluation on held-out routes."""
+        self._write(step, {tag: value for tag, value in row.items() if tag.startswith("eval/")})
+        (self.run.evaluations / f"step_{step:09d}.json").write_text(json.dumps(row, indent=1))
+        completion = row.get("eval/route_completion", float("nan"))
+        self.message(
+            f"step {step}: evaluation on held-out routes: route completion {100 * completion:.0f} %, "
+            f"return {row['eval/mean_reward']:.1f}"
+        )
+
+    def alert(self, alert: Alert) -> None:
+        """Tell of an alert whose level has changed."""
+        self.message(f"step {alert.step}: {alert.level}: {alert.name}: {alert.text}")
+        self.writer.add_text("alerts", f"{alert.level}: {alert.name}: {alert.text}", alert.step)
+
+    def event(self, state: TrainingState, alert: Alert) -> None:
+        """Tell of an alert that no row of scalars shows, and write its level at once."""
+        self.alert(alert)
+        self._progress.alerts = len(state.watch.alerts.active)
+        self._write(state.step, state.watch.alerts.scalars())
+
+    def message(self, text: str) -> None:
+        """A line for the user."""
+        self.display.message(text)
+
+    def _write(self, step: int, row: Scalars) -> None:
+        guards.check_scalars(row)
+        for tag, value in row.items():
+            self.writer.add_scalar(tag, value, step)

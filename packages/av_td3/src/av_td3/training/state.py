@@ -1,0 +1,145 @@
+"""The state of a training run: everything that a checkpoint holds, saved and restored as a whole."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from av_td3.agent.exploration import Explorer
+from av_td3.agent.replay import Replay
+from av_td3.config import Config
+from av_td3.health.alerts import Bounds
+from av_td3.training import checkpoint
+from av_td3.training.agents import ACTION_SIZE, image_shape, make_agent
+from av_td3.training.watch import Watch
+
+
+class TrainingState:
+    """Agent, replay, random generators, counters, and what the watch remembers.
+
+    A run that is restored from a checkpoint written between two episodes goes on exactly as if it
+    had never stopped: the same weights, bit for bit.
+    """
+
+    def __init__(self, config: Config, alert_log: Path | None = None) -> None:
+        """A run before its first step.
+
+        Raises:
+            ReplayMemoryError: the replay does not fit into memory.
+        """
+        self.config = config
+        self.agent = make_agent(config)
+        self.replay = Replay(
+            config.replay.capacity,
+            image_shape(config),
+            config.env.vector_size,
+            ACTION_SIZE,
+            config.agent.gamma,
+            config.replay.n_step,
+        )
+        seeds = np.random.SeedSequence(config.train.seed).spawn(2)
+        self.replay_rng, explore_rng = (np.random.default_rng(s) for s in seeds)
+        self.explorer = Explorer(config.exploration, ACTION_SIZE, explore_rng)
+        self.watch = Watch(Bounds.of(config), alert_log, config.train.stop_on)
+
+        self.step = 0
+        """Environment steps so far."""
+        self.episode = 0
+        self.update_credit = 0.0
+        """Updates that are due; a fraction is carried over to the next step."""
+        self.last_evaluation = 0
+        """Step of the last evaluation."""
+        self.evaluations: list[dict[str, Any]] = []
+        self.checkpoint: Path | None = None
+        """The newest checkpoint, and the step it was written at."""
+        self.last_checkpoint = 0
+        self._minutes_before = 0.0
+        self._started = time.monotonic()
+
+    @property
+    def minutes(self) -> float:
+        """Minutes of training so far, those before a resume included."""
+        return self._minutes_before + (time.monotonic() - self._started) / 60
+
+    def start_clock(self) -> None:
+        """Training begins now: what came before is not counted as time trained."""
+        self._started = time.monotonic()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the configured number of steps or minutes has been reached."""
+        train = self.config.train
+        out_of_time = train.max_minutes is not None and self.minutes >= train.max_minutes
+        return self.step >= train.steps or out_of_time
+
+    @property
+    def evaluation_due(self) -> bool:
+        """Whether it is time to drive held-out routes."""
+        return self.step - self.last_evaluation >= self.config.evaluation.interval and not self.finished
+
+    @property
+    def checkpoint_due(self) -> bool:
+        """Whether it is time for a checkpoint.
+
+        The first one is due at once: whatever goes wrong when learning begins, there is a way back.
+        None is due while an alert is about to end training: the checkpoint to go back to must be one
+        from before the trouble.
+        """
+        since = self.step - self.last_checkpoint
+        if self.checkpoint is not None and since < self.config.train.checkpoint_interval:
+            return False
+        return not self.watch.about_to_stop
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint of this moment and delete the oldest ones.
+
+        Raises:
+            CheckpointError: the disk is full or not writable; nothing half-written remains.
+        """
+        state = {
+            "episode": self.episode,
+            "update_credit": self.update_credit,
+            "minutes": self.minutes,
+            "last_evaluation": self.last_evaluation,
+            "evaluations": self.evaluations,
+            "explorer": self.explorer.state(),
+            "rng": {
+                "explore": checkpoint.generator_state(self.explorer.rng),
+                "replay": checkpoint.generator_state(self.replay_rng),
+                "torch": checkpoint.torch_rng_state(),
+            },
+            "watch": self.watch.state(),
+        }
+        train = self.config.train
+        replay = self.replay if train.checkpoint_replay else None
+        self.checkpoint = checkpoint.save(folder, self.step, self.agent, replay, state)
+        self.last_checkpoint = self.step
+        checkpoint.prune(folder, train.keep_checkpoints)
+
+    def restore(self, folder: Path) -> list[str]:
+        """Take over the newest whole checkpoint in ``folder``; returns what there is to tell about it.
+
+        Raises:
+            CheckpointError: there is none that fits.
+        """
+        path, state, problems = checkpoint.newest_good(folder)
+        notes = [f"skipped a checkpoint: {problem}" for problem in problems]
+        checkpoint.load_agent(path, self.agent)
+        if not checkpoint.load_replay(path, self.replay):
+            notes.append("the checkpoint holds no replay: it is collected anew")
+        self.step, self.episode = state["step"], state["episode"]
+        self.update_credit = state["update_credit"]
+        self._minutes_before = state["minutes"]
+        self.last_evaluation = state["last_evaluation"]
+        self.evaluations = state["evaluations"]
+        self.explorer.restore(state["explorer"])
+        checkpoint.restore_generator(self.explorer.rng, state["rng"]["explore"])
+        checkpoint.restore_generator(self.replay_rng, state["rng"]["replay"])
+        checkpoint.restore_torch_rng(state["rng"]["torch"])
+        if "watch" in state:  # checkpoints of earlier versions have none
+            self.watch.restore(state["watch"])
+        self.checkpoint, self.last_checkpoint = path, self.step
+        return [*notes, f"resumed from {path.name}: step {self.step}, {self.agent.updates} updates"]
