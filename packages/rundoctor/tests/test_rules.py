@@ -348,6 +348,25 @@ def test_an_evaluation_is_no_stall(tmp_path: Path) -> None:
     assert above_info(judge(tmp_path, made)) == []
 
 
+def test_a_finished_run_that_drives_nowhere_is_not_healthy(tmp_path: Path) -> None:
+    """2.4 % of the route, and a return that falls a little: the verdict says what the check-list says."""
+    made = healthy(0)
+    episodes = made.points["train/episode_reward"]
+    n = len(episodes)
+    made.drop("eval/", "train/termination")
+    made.points["train/episode_reward"] = [
+        (s, w, 20 - 4 * i / n + 6 * float(made.rng.normal())) for i, (s, w, _) in enumerate(episodes)
+    ]
+    made.points["eval/route_completion"] = [(s, made.wall(s), 0.024) for s in (made.steps // 2, made.steps)]
+    made.points["eval/success_rate"] = [(s, made.wall(s), 0.0) for s in (made.steps // 2, made.steps)]
+    (tmp_path / "status.json").write_text('{"state": "finished"}')
+    made.config = f"train:\n  steps: {made.steps}\n"
+    report = judge(tmp_path, made)
+    assert report.word == "WARNING" and "2.4%" in report.verdict.sentence
+    assert report.findings[0].id == "never-learns"
+    assert [c.name for c in report.checklist if c.passed is False] == ["the return rises"]
+
+
 def test_an_unfinished_run_without_a_plan_is_a_note_and_with_one_a_warning(tmp_path: Path) -> None:
     made = healthy(0)
     made.points = {t: [x for x in p if x[0] <= 17 * made.row] for t, p in made.points.items()}

@@ -17,6 +17,8 @@ LEAST_EVALUATIONS = 8
 EARLY = 10_000
 """Environment steps that hardly any task is learned in; a run that ended on purpose is judged sooner."""
 EARLY_FINISHED = 3_000
+SHORT = 50_000
+"""Environment steps up to which a run may simply have been too short."""
 CHANGE = 0.05
 """Change of the level, as a share of it, below which a trend does not count as learning."""
 STEADY = 0.03
@@ -51,13 +53,13 @@ def check(run: Run) -> Outcome:
         return Clear(
             f"{s.tag} begins at step {first_step:,.0f}: the beginning of training is not in the file"
         )
-    too_early = _too_early(run)
-    if too_early:
-        return Clear(too_early)
     how = learned(s)
     nothing = achieved is not None and achieved.value < NOTHING and not _rises(achieved.series)
-    if how and not (nothing and _ended(run)):
-        return Clear(how)
+    ended_with_nothing = nothing and _ended(run) and len(s) >= LEAST
+    if not ended_with_nothing:
+        too_early = _too_early(run)
+        if too_early or how:
+            return Clear(too_early or how)
     return _finding(run, s, achieved)
 
 
@@ -148,23 +150,19 @@ def _finding(run: Run, s: Series, achieved: _Level | None) -> Finding:
     else:
         text = (
             f"{s.tag}: medians of the thirds {', '.join(number(x) for x in thirds)} over {len(v)} values up "
-            f"to {unit} {int(s.step[-1]):,}; no later part is better than the first"
+            f"to {unit} {int(s.step[-1]):,}"
         )
     evidence = [Evidence(s.tag, s.last.step, s.last.value, text)]
     if achieved is not None:
-        evidence.append(
-            Evidence(
-                achieved.series.tag,
-                achieved.series.last.step,
-                achieved.series.last.value,
-                f"{achieved.series.tag} ends at {percent(achieved.value)}",
-            )
-        )
+        last = achieved.series.last
+        reached = f"{achieved.series.tag} ends at {achieved.value:.1%}"
+        evidence.append(Evidence(achieved.series.tag, last.step, last.value, reached))
+        text = f"{reached}; {text}"
     steady = spread(v) < STEADY * abs(thirds[2]) and not constant and thirds[2] > 0
     if steady and achieved is None:
         severity, confidence = INFO, 0.5
     zero = constant and v[0] == 0
-    title = "The agent never met a reward" if zero else "The agent does not learn: the return does not rise"
+    title = "The agent never met a reward" if zero else "The agent does not learn"
     if steady:
         title = "The return is the same from start to end"
         cause = (
