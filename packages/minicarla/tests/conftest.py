@@ -16,6 +16,9 @@ import pytest
 from minicarla.server import CarlaServer
 from minicarla.wire import stream
 
+PATIENCE = 30.0
+"""Seconds that a test waits at most for what has to happen; how long it takes is never asserted."""
+
 _PRELUDE = """
 import os, queue, sys, time
 import carla
@@ -28,7 +31,7 @@ def synchronous(dt=0.05):
     settings.synchronous_mode, settings.fixed_delta_seconds = True, dt
     world.apply_settings(settings)
     return world
-def message(queue_, frame, seconds=5.0):
+def message(queue_, frame, seconds=30.0):
     while True:
         data = queue_.get(timeout=seconds)
         if data.frame >= frame:
@@ -44,7 +47,7 @@ os._exit(0)
 """
 
 
-def run_client(port: int, script: str, *, timeout: float = 5.0, limit: float = 60.0) -> str:
+def run_client(port: int, script: str, *, timeout: float = PATIENCE, limit: float = 60.0) -> str:
     """Run a script with the real client in a child process, which malformed data would abort.
 
     ``client``, ``synchronous()`` and ``message(queue, frame)`` are at hand.  Returns what it
@@ -65,7 +68,7 @@ class Wire:
 
     def __init__(self, port: int) -> None:
         self.port = port
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=5.0)
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._unpacker = msgpack.Unpacker(max_buffer_size=1 << 28)
         self._id = 0
@@ -113,10 +116,10 @@ class Messages:
     """One stream's messages."""
 
     def __init__(self, port: int, stream_id: int) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=5.0)
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         self.sock.sendall(stream.SUBSCRIPTION.pack(stream_id))
 
-    def next(self, timeout: float = 5.0) -> bytes:
+    def next(self, timeout: float = PATIENCE) -> bytes:
         """Next message without its length; TimeoutError, ConnectionError."""
         self.sock.settimeout(timeout)
         (size,) = stream.LENGTH.unpack(self._exactly(4))
@@ -158,7 +161,7 @@ class Running:
         for wire in self._wires:
             wire.close()
         self.server.stop()
-        self.thread.join(10.0)
+        self.thread.join(PATIENCE)
         assert not self.thread.is_alive(), "the server does not stop"
 
 
@@ -176,7 +179,7 @@ def serve() -> Iterator[Callable[..., Running]]:
         server.stop()
 
 
-def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Wait for something that another thread brings about; fails when it does not come."""
     deadline = time.monotonic() + seconds
     while not condition():

