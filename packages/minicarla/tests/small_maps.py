@@ -114,18 +114,28 @@ def signal(
     )
 
 
+def height(a: float, slope: float = 0.0, s: float = 0.0) -> str:
+    """The elevation from ``s`` on: ``a`` metres, and rising by ``slope`` metres a metre."""
+    return f'<elevation s="{s}" a="{a}" b="{slope}" c="0" d="0"/>'
+
+
 def straight(
-    side: Profile = ONE_LANE, length: float = 80.0, elevation: str = "", across: Profile | None = None
+    side: Profile = ONE_LANE,
+    length: float = 80.0,
+    elevation: str = "",
+    across: Profile | None = None,
+    above: float = 0.0,
 ) -> str:
     """One straight road with these lanes on each side, which begins and ends nowhere.
 
-    across: lanes on each side of a second one, that crosses it in its middle without a junction, at
-        the height 0.
+    across: lanes on each side of a second one that crosses it in its middle, without a junction,
+        ``above`` metres higher.
     """
     roads = [road(1, length, section(side, side, links=False), elevation=elevation)]
     if across is not None:
         plan = geometry(length, 0.5 * length, -0.5 * length, 0.5 * math.pi)
-        roads.append(road(2, length, section(across, across, links=False), plan=plan))
+        lanes = section(across, across, links=False)
+        roads.append(road(2, length, lanes, plan=plan, elevation=height(above)))
     return document(*roads)
 
 
@@ -206,9 +216,7 @@ def curves() -> str:
         '<poly3 a="0" b="0" c="0.004" d="-0.00003"/>',
         '<paramPoly3 pRange="normalized" aU="0" bU="60" cU="1" dU="0" aV="0" bV="0" cV="20" dV="-9"/>',
     )
-    hill = (
-        '<elevation s="0" a="1.5" b="0.03" c="0" d="0"/><elevation s="30" a="2.4" b="0.03" c="-0.001" d="0"/>'
-    )
+    hill = height(1.5, 0.03) + height(2.4, 0.03, s=30.0).replace('c="0"', 'c="-0.001"')
     offset = '<laneOffset s="0" a="0.5" b="0.01" c="0" d="0"/>'
     widening = section(STREET, STREET, s=25.0).replace('b="0"', 'b="0.02"', 1)
     lanes = offset + section(STREET, STREET, centre=mark(kind="broken") + mark(10.0)) + widening

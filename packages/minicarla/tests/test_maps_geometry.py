@@ -17,6 +17,8 @@ from minicarla import maps
 from minicarla.maps import opendrive as od
 from minicarla.maps.roadmap import REACH, RoadMap
 
+from .small_maps import document
+
 # Each road starts in a place and direction of its own, and carries one kind of geometry.
 SHAPES = {
     "line": "<line/>",
@@ -63,19 +65,13 @@ def road(number: int, shape: str) -> str:
     )
 
 
-def document(shapes: list[str]) -> str:
-    return (
-        '<?xml version="1.0"?><OpenDRIVE><header revMajor="1" revMinor="4" name="g" version="1" date="2026"'
-        ' north="0" south="0" east="0" west="0"><geoReference><![CDATA[+proj=tmerc +lat_0=0 +lon_0=0]]>'
-        "</geoReference></header>"
-        + "".join(road(n, shape) for n, shape in enumerate(shapes))
-        + "</OpenDRIVE>"
-    )
+def document_of(shapes: list[str]) -> str:
+    return document(*(road(n, shape) for n, shape in enumerate(shapes)))
 
 
 @pytest.fixture(scope="module")
 def roadmap() -> RoadMap:
-    text = document(list(SHAPES.values()))
+    text = document_of(list(SHAPES.values()))
     return RoadMap("geometry", text, od.parse(text))
 
 
@@ -164,7 +160,7 @@ def test_poly3_is_walked_by_its_arc_length():
 
 
 def test_left_hand_traffic_drives_on_the_other_side():
-    text = document([SHAPES["line"]])
+    text = document_of([SHAPES["line"]])
     left = RoadMap("l", text, od.parse(text.replace('junction="-1"', 'junction="-1" rule="LHT"', 1)))
     right = RoadMap("r", text, od.parse(text))
     for a, b in zip(left.lanes, right.lanes, strict=True):

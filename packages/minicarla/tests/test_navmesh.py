@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
+
 import numpy as np
 import pytest
-from scenariogeneration import xodr
 
 from minicarla import maps
 from minicarla.maps import navmesh, navmesh_file
 from minicarla.maps.navmesh import Area
 from minicarla.traffic.walkers import places
-from tools.maps import build as maps_build
+
+from .small_maps import height, straight
 
 WALKED = (Area.SIDEWALK, Area.CROSSWALK)
 
@@ -125,41 +127,21 @@ def test_a_damaged_file_is_told():
             navmesh_file.unpack(damaged)
 
 
-def _road(lanes, length: float = 80.0, elevation: float = 0.0, across=None, above: float = 0.0):
-    """A map of one straight road with these lanes on each side.
-
-    across: lanes on each side of a second one, which crosses it in its middle, ``above`` metres higher.
-    """
-    document = xodr.OpenDrive("road")
-    for number, profile in enumerate([lanes] if across is None else [lanes, across]):
-        section = xodr.LaneSection(0, xodr.Lane(lane_type=xodr.LaneType.none))
-        for make in (section.add_left_lane, section.add_right_lane):
-            for kind, width in profile:
-                make(xodr.Lane(kind, a=width))
-        plan = xodr.PlanView()
-        start = (0.5 * length, -0.5 * length, 0.5 * np.pi) if number else (0.0, 0.0, 0.0)
-        plan.add_fixed_geometry(xodr.Line(length), *start)
-        road = xodr.Road(number + 1, plan, xodr.Lanes().add_lanesection(section))
-        if elevation or number:
-            road.add_elevation(0, above if number else 3.0, elevation, 0, 0)
-        document.add_road(road)
-    return maps.parse(maps_build.ET.tostring(document.get_element(), encoding="unicode"), "road")
-
-
-DRIVING, SHOULDER, SIDEWALK = xodr.LaneType.driving, xodr.LaneType.shoulder, xodr.LaneType.sidewalk
+def _road(text: str):
+    return maps.parse(text, "road")
 
 
 @pytest.mark.parametrize(
     ("lanes", "inner", "outer"),
     [
-        ([(DRIVING, 3.5)], 3.5, 3.5 + navmesh.STRIP_WIDTH),  # a strip beside the road
-        ([(DRIVING, 3.5), (SHOULDER, 2.0)], 3.5, 5.5),  # the shoulder
-        ([(DRIVING, 3.5), (SHOULDER, 0.5)], 4.0, 4.0 + navmesh.STRIP_WIDTH),  # too narrow a shoulder
-        ([(DRIVING, 3.5), (SHOULDER, 1.0), (SIDEWALK, 2.0)], 4.5, 6.5),
+        ([("driving", 3.5)], 3.5, 3.5 + navmesh.STRIP_WIDTH),  # a strip beside the road
+        ([("driving", 3.5), ("shoulder", 2.0)], 3.5, 5.5),  # the shoulder
+        ([("driving", 3.5), ("shoulder", 0.5)], 4.0, 4.0 + navmesh.STRIP_WIDTH),  # too narrow a shoulder
+        ([("driving", 3.5), ("shoulder", 1.0), ("sidewalk", 2.0)], 4.5, 6.5),
     ],
 )
 def test_where_one_walks_along_a_road(lanes, inner, outer):
-    mesh = navmesh.build(_road(lanes))
+    mesh = navmesh.build(_road(straight(lanes)))
     for side in (-1.0, 1.0):
         for y, expected in (
             (0.5 * (inner + outer), Area.SIDEWALK),
@@ -174,9 +156,9 @@ def test_where_one_walks_along_a_road(lanes, inner, outer):
 
 
 def test_no_sidewalk_lies_on_a_road_that_crosses_it():
-    walked = [(DRIVING, 3.5), (SIDEWALK, 2.0)]
+    walked = [("driving", 3.5), ("sidewalk", 2.0)]
     for above, expected in ((0.0, False), (6.0, True)):
-        mesh = navmesh.build(_road(walked, across=[(DRIVING, 3.0)], above=above))
+        mesh = navmesh.build(_road(straight(walked, across=[("driving", 3.0)], above=above)))
 
         def on_sidewalk(x: float, mesh=mesh) -> bool:
             polygon = mesh.find(x, 4.5)
@@ -187,7 +169,7 @@ def test_no_sidewalk_lies_on_a_road_that_crosses_it():
 
 
 def test_the_mesh_lies_on_the_ground_of_a_hill():
-    roadmap = _road([(DRIVING, 3.5), (SIDEWALK, 2.0)], elevation=0.05)
+    roadmap = _road(straight([("driving", 3.5), ("sidewalk", 2.0)], elevation=height(3.0, 0.05)))
     mesh = navmesh.build(roadmap)
     assert np.allclose(mesh.vertices[:, 2], 3.0 + 0.05 * mesh.vertices[:, 0], atol=1e-6)
     for x, _, z in places(mesh, 50, seed=0):
@@ -196,12 +178,11 @@ def test_the_mesh_lies_on_the_ground_of_a_hill():
 
 def test_corners_of_a_junction_without_sidewalks_are_joined():
     """A junction whose own roads have none: strips lead around its corners."""
-    text = maps_build.text("grid")
-    root = maps_build.ET.fromstring(text.split("\n", 1)[1])
+    root = ET.fromstring(maps.load("grid").opendrive)
     for road in root.findall("road"):
         if road.get("junction") != "-1":
             for side in road.iter("right"):
                 for lane in [lane for lane in side.findall("lane") if lane.get("type") == "sidewalk"]:
                     side.remove(lane)
-    mesh = navmesh.build(maps.parse(maps_build.ET.tostring(root, encoding="unicode"), "bare"))
+    mesh = navmesh.build(maps.parse(ET.tostring(root, encoding="unicode"), "bare"))
     assert len({int(p) for p, a in zip(mesh.components, mesh.areas, strict=True) if a in WALKED}) == 1

@@ -1,0 +1,20 @@
+"""The maps in the package are the ones that the script writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from minicarla import maps
+from tools.maps import build
+
+
+@pytest.mark.parametrize("name", build.MAPS)
+def test_the_bundled_files_are_what_the_script_makes(name: str) -> None:
+    path = Path(maps.__file__).parent / "data" / f"{name}.xodr"
+    assert path.read_text() == build.text(name), "run: python -m tools.maps.build"
+
+
+def test_every_bundled_map_has_its_source() -> None:
+    assert sorted(build.MAPS) == maps.available()
