@@ -36,11 +36,16 @@ class Run:
     """Drivers on a map, with what was seen of them."""
 
     def __init__(
-        self, roadmap, count: int, seed: int = 0, models: tuple[str, ...] = ("vehicle.tesla.model3",)
+        self,
+        roadmap,
+        count: int,
+        seed: int = 0,
+        models: tuple[str, ...] = ("vehicle.tesla.model3",),
+        physics: Physics | None = None,
     ):
         self.roadmap = roadmap
         self.bodies = Bodies()
-        self.physics, self.traffic = Physics(roadmap), Traffic(roadmap, seed)
+        self.physics, self.traffic = physics or Physics(roadmap), Traffic(roadmap, seed)
         self.junction = np.array([lane.junction for lane in roadmap.lanes])
         self.contacts: list[object] = []
         self.speeds: list[np.ndarray] = []
@@ -61,8 +66,7 @@ class Run:
 
     def drive(self, ticks: int, watch: Callable[[int], None] | None = None) -> None:
         for tick in range(ticks):
-            if self.traffic.lights is not None:
-                self.traffic.lights.step(DT)
+            self.traffic.lights.step(DT)
             self.traffic.decide(self.bodies, DT)
             self.contacts += self.physics.step(self.bodies, DT)
             self.speeds.append(np.hypot(*self.bodies.velocity[:, :2].T))
@@ -93,7 +97,7 @@ def test_twenty_drivers_in_town_keep_lane_distance_and_pace(town):
     assert max(worst) < 0.8
     assert np.mean(run.speeds) > 4.0
     assert run.longest_wait() < 60.0
-    lanes = {lane for d in run.traffic._drivers for lane, _, _ in d.lanes}
+    lanes = {lane for d in run.traffic.table.drivers for lane, _, _ in d.lanes}
     assert len(lanes) > 30, "they spread over the town"
 
 
@@ -168,16 +172,16 @@ def test_they_do_not_mind_who_drives_on_the_other_lane(loop):
 def test_nobody_enters_on_red(grid):
     run = Run(grid, 25, seed=1)
     lights = run.traffic.lights
-    assert lights is not None and lights.lights
+    assert lights.lights
     of_lane = {lane: light for light in lights.lights for lane in light.lanes}
     before: dict[int, int] = {}
     entered = []
 
     def watch(tick: int) -> None:
-        for driver in run.traffic._drivers:
+        for driver in run.traffic.table.drivers:
             row = run.bodies.row(driver.actor_id)
-            k = run.traffic._drivers.index(driver)
-            s = run.traffic._s[k, run.traffic._at[k]] + run.bodies.extent[row, 0]
+            k = run.traffic.table.drivers.index(driver)
+            s = run.traffic.table.s[k, run.traffic.table.at[k]] + run.bodies.extent[row, 0]
             lane = next((i for i, a, b in driver.lanes if a + 0.5 <= s < b), -1)
             if lane in of_lane and before.get(driver.actor_id) != lane:
                 entered.append(of_lane[lane].state)
@@ -213,9 +217,8 @@ def test_a_client_crossing_a_junction_is_let_through(town):
     entry = town.lanes[lane.predecessors[0]]
     (x, y, z), yaw = entry.at(entry.length - 25.0)
     add_vehicle(run.bodies, 2, x, y, yaw=yaw)
-    run.traffic._admit(1)
-    run.traffic._new.clear()
-    run.traffic._drivers[0].random = Choice()
+    run.traffic.admit()
+    run.traffic.table.drivers[0].random = Choice()
     velocity = 8.0 * np.cos(np.radians(yaw)), 8.0 * np.sin(np.radians(yaw)), 0.0
 
     def hold(tick: int) -> None:
@@ -268,16 +271,16 @@ def test_whichever_way_clients_come_through_a_junction_drivers_let_them(town):
         )
     ]
     moved = []
+    physics = Physics(town)
     for trial in range(40):
         mine, theirs = pairs[int(rng.integers(len(pairs)))]
-        run = Run(town, 0, seed=trial)
+        run = Run(town, 0, seed=trial, physics=physics)
         before = network.tracks[network.tracks[mine].predecessors[0]]
         (x, y, z), yaw = town.lanes[before.id].at(before.length - rng.uniform(25.0, 40.0))
         run.add(1, type(town.spawn_points[0])(x, y, z, 0.0, yaw, 0.0))
         run.bodies.velocity[0, :2] = 7.0 * np.cos(np.radians(yaw)), 7.0 * np.sin(np.radians(yaw))
-        run.traffic._admit(1)
-        run.traffic._new.clear()
-        run.traffic._drivers[0].random = _Turns([mine])
+        run.traffic.admit()
+        run.traffic.table.drivers[0].random = _Turns([mine])
         way = [network.tracks[theirs].predecessors[0], theirs, network.tracks[theirs].successors[0]]
         start = network.tracks[way[0]].length - rng.uniform(15.0, 43.0)
         fast, when = rng.uniform(4.0, 10.0), rng.uniform(1.0, 3.0)
@@ -325,11 +328,10 @@ def test_a_driver_backs_up_from_a_client_that_stands_before_it_in_a_junction(tow
     run = Run(town, 0)
     (x, y, z), yaw = town.lanes[track.predecessors[0]].at(network.tracks[track.predecessors[0]].length - 20.0)
     run.add(1, type(town.spawn_points[0])(x, y, z, 0.0, yaw, 0.0))
-    run.traffic._admit(1)
-    run.traffic._new.clear()
-    run.traffic._drivers[0].random = _Turns([lane])
+    run.traffic.admit()
+    run.traffic.table.drivers[0].random = _Turns([lane])
     run.drive(90)  # on its way in
-    assert run.traffic._drivers[0].held
+    assert run.traffic.table.drivers[0].held
     add_vehicle(run.bodies, 2, float(track.x[-1]), float(track.y[-1]), np.degrees(track.yaw[-1]) + 180.0)
     run.bodies.brake[1] = 1.0
     nose = []
@@ -368,7 +370,7 @@ def test_drivers_come_and_go(town):
         run.traffic.remove(actor_id)
         run.bodies.remove(actor_id)
     assert len(run.traffic) == 0
-    assert not any(abs(metres) > 1e-9 for metres in run.traffic._taken.values()), "no room stays taken"
+    assert not any(abs(metres) > 1e-9 for metres in run.traffic.room.taken.values()), "no room stays taken"
     run.drive(2)
 
 

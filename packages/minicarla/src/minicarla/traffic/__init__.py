@@ -1,4 +1,4 @@
-"""Drivers that need no Traffic Manager; traffic lights."""
+"""The server's own traffic: vehicles that need no Traffic Manager, pedestrians, traffic lights."""
 
 from minicarla.traffic.drivers import Traffic
 

@@ -1,13 +1,14 @@
-"""What drivers know of the roads: lanes as points a metre apart, and which lanes conflict."""
+"""What drivers know of the roads: lanes as points a metre apart, and which lanes of a junction conflict."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from minicarla.maps import Lane, RoadMap
+
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 SPACING = 1.0  # metres
 FAR = 30.0
@@ -15,18 +16,18 @@ FAR = 30.0
 CLEARANCE = 3.0
 """Metres: junction lanes whose centres come closer than this are not driven at the same time."""
 SWEEP = 3.6
-"""Metres: of two such lanes, what of them is closer than this a car on the other may come to touch."""
+"""Metres: the parts of two such lanes that are closer than this are where two cars could touch."""
 BESIDE = 2.5
-"""Metres from a lane's centre within which somebody follows it who goes its way."""
+"""Metres from a lane's centre within which a vehicle that heads the lane's way is taken to follow it."""
 ALONG = 0.7
-"""Least cosine of the angle to a lane of somebody who goes its way."""
+"""Cosine of the angle to a lane from which a vehicle counts as heading the lane's way."""
 _CELL = 8.0  # metres
 
 
 class Track:
     """One lane, sampled at about ``SPACING``; its end is the first point of what follows."""
 
-    def __init__(self, lane: Any) -> None:
+    def __init__(self, lane: Lane) -> None:
         self.id: int = lane.id
         self.length = float(lane.s[-1])
         self.junction: int = lane.junction
@@ -46,7 +47,7 @@ class Track:
 class Network:
     """All driving lanes of a map, and the conflicts between those of its junctions."""
 
-    def __init__(self, roadmap: Any) -> None:
+    def __init__(self, roadmap: RoadMap) -> None:
         self.tracks: dict[int, Track] = {
             lane.id: Track(lane)
             for lane in roadmap.lanes
@@ -57,16 +58,16 @@ class Network:
         self.conflicts = self._conflicts()
         self.stretch, self.room = self._stretches()
         self._meetings: dict[tuple[int, int], tuple[float, float, float, float]] = {}
-        self._cells: dict[tuple[int, int], tuple[Any, ...]] = {}
+        self._cells: dict[tuple[int, int], tuple[Floats, Floats, Floats, Floats, Floats, Ints]] = {}
         tracks = list(self.tracks.values())
         names = ("x", "y", "tx", "ty", "s")
         self._points = [np.concatenate([getattr(t, name) for t in tracks] or [[]]) for name in names]
         self._of = np.repeat([t.id for t in tracks], [len(t.s) for t in tracks])
 
     def _conflicts(self) -> dict[int, frozenset[int]]:
-        """For each junction lane the others of the junction that cross it or join it.
+        """For each junction lane the other lanes of the junction that cross it or join it.
 
-        Lanes that leave the same lane do not conflict: cars on them follow one another.
+        Lanes that begin at the same lane do not conflict: cars on them follow one another.
         """
         junctions: dict[int, list[Track]] = {}
         for track in self.tracks.values():
@@ -87,9 +88,9 @@ class Network:
         return {lane: frozenset(others) for lane, others in found.items()}
 
     def _stretches(self) -> tuple[dict[int, int], dict[int, float]]:
-        """Stretches between junctions: (first lane of each lane's stretch, metres of each stretch).
+        """Stretches between junctions: (first lane of each lane's stretch, length of each stretch in metres).
 
-        Lanes belong together while there is one way on and one way in.
+        Consecutive lanes form one stretch while there is one way on and one way in.
         """
         tracks = self.tracks
         first: dict[int, int] = {}
@@ -104,7 +105,7 @@ class Network:
 
         follows = {onward(t) for t in outside}
         heads = [t for t in outside if t.id not in follows]
-        for head in [*heads, *outside]:  # the latter for rings, which have no head
+        for head in [*heads, *outside]:  # a ring has no head: any of its lanes will do
             lane: int | None = head.id
             while lane is not None and lane not in first:
                 first[lane] = head.id
@@ -113,7 +114,10 @@ class Network:
         return first, room
 
     def meeting(self, a: int, b: int) -> tuple[float, float, float, float]:
-        """Where two junction lanes that conflict are too close: metres from, to along a, and along b."""
+        """The part of each of two conflicting lanes that is too close to the other.
+
+        Returns: metres along ``a`` where it begins and ends, and the same along ``b``.
+        """
         found = self._meetings.get((a, b))
         if found is None:
             one, other = self.tracks[a], self.tracks[b]
@@ -128,14 +132,15 @@ class Network:
         return found
 
     def lanes_along(self, x: float, y: float, dx: float, dy: float) -> list[tuple[int, float]]:
-        """(lane id, metres along it) of every lane that somebody here who heads for (dx, dy) may follow."""
+        """(lane id, metres along it) of every lane that a vehicle here, heading (dx, dy), may follow."""
         cell = int(x // _CELL), int(y // _CELL)
         points = self._cells.get(cell)
         if points is None:
             px, py = self._points[:2]
             middle, reach = (np.array(cell) + 0.5) * _CELL, 0.5 * _CELL + BESIDE
             near = np.flatnonzero((np.abs(px - middle[0]) < reach) & (np.abs(py - middle[1]) < reach))
-            points = self._cells[cell] = (*(column[near] for column in self._points), self._of[near])
+            px, py, tx, ty, s = (column[near] for column in self._points)
+            points = self._cells[cell] = px, py, tx, ty, s, self._of[near]
         px, py, tx, ty, s, lane = points
         away = (px - x) ** 2 + (py - y) ** 2
         near = np.flatnonzero((away < BESIDE**2) & (tx * dx + ty * dy > ALONG))
@@ -148,9 +153,9 @@ class Network:
         return [(i, along) for i, (_, along) in found.items()]
 
     def place(self, x: float, y: float, yaw: float) -> tuple[int, float] | None:
-        """(lane id, metres along it) of the driving lane here that leads most nearly along ``yaw`` (degrees).
+        """(lane id, metres along it) of the nearest driving lane that leads along ``yaw`` (degrees).
 
-        None further than ``FAR`` from all lanes.
+        None if all lanes are further than ``FAR`` away.
         """
         best: tuple[float, int, float] | None = None
         heading = np.radians(yaw)

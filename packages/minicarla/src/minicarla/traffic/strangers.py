@@ -1,13 +1,14 @@
-"""Vehicles that nobody here drives, as they come through junctions: clients' and Traffic Managers'.
+"""Strangers: vehicles that the server does not drive, as they come through junctions.
 
-The server's drivers settle among themselves who goes first.  A stranger takes no part in that, so it
-has the right of way: whoever would meet it waits outside, or stops short of where their ways meet.
-Nobody knows where it will turn, hence it is expected on every way that it may take.
+A client or its Traffic Manager drives them.  The server's drivers settle among themselves who goes
+first.  A stranger takes no part in that, so it has the right of way: a driver that would meet it waits
+outside the junction, or stops short of where their ways meet.  Nobody knows where a stranger will turn,
+so it is expected on every way that it may take.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,20 +20,20 @@ Ints = NDArray[np.int64]
 
 FORESIGHT = 5.0  # s before it enters a junction from which a stranger counts
 NEAR = 5.0  # m before a junction at which it counts however slow it is
-STANDING = 0.3  # m/s; who stands outside is taken to wait
+STANDING = 0.3  # m/s below which a stranger outside a junction is taken to wait there
 READY = 1.0  # m/s by which it may soon be faster
 STOPS = 5.0  # m/s^2 with which a stranger is trusted to stop at a closed light
 
 
 class Stranger(NamedTuple):
-    """A stranger on a lane of a junction: metres along it of its nose and its tail, and m/s."""
+    """A stranger on a lane of a junction: where along it its front and its rear are, and its speed in m/s."""
 
     nose: float
     tail: float
     speed: float
 
     def arrival(self, start: float, end: float) -> float:
-        """Seconds until it comes to the stretch from ``start`` to ``end`` of the lane; inf: never."""
+        """Seconds until it comes to the part from ``start`` to ``end`` of the lane; inf if it never does."""
         if self.tail > end:
             return np.inf
         away = start - self.nose
@@ -44,9 +45,9 @@ class Stranger(NamedTuple):
 class Strangers:
     """All strangers near junctions.
 
-    rows: in ``bodies``, of the vehicles that are strangers.  closed: lanes whose lights are not open.
+    rows: of the strangers in ``bodies``.  closed: junction lanes whose light is not green.
 
-    ``on`` has them by lane.  ``astray`` are the rows of those that follow no lane where they are.
+    ``on`` has the strangers on each lane.  ``astray`` are the rows of those that follow no lane.
     """
 
     def __init__(self, network: Network, bodies: Bodies, rows: Ints, closed: dict[int, int]) -> None:
@@ -73,12 +74,12 @@ class Strangers:
         self, network: Network, closed: dict[int, int], lane: int, s: float, half: float, speed: float
     ) -> None:
         tracks = network.tracks
-        if s < half and tracks[lane].junction < 0:  # its tail is still in there
+        if s < half and tracks[lane].junction < 0:  # its rear is still in the junction behind
             for before in tracks[lane].predecessors:
                 if before in tracks and tracks[before].junction >= 0:
                     self._enter(before, s + tracks[before].length, half, speed)
         reach = speed * FORESIGHT + NEAR + half
-        ways: list[tuple[int, Any]] = [(lane, s)]
+        ways = [(lane, s)]
         while ways:
             lane, s = ways.pop()
             track = tracks[lane]

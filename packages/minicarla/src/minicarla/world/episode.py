@@ -6,7 +6,6 @@ from minicarla.geometry import Transform
 from minicarla.maps import RoadMap, traffic_signs
 from minicarla.physics import Physics
 from minicarla.traffic import Traffic
-from minicarla.traffic.lights import TrafficLights
 from minicarla.wire import structs
 from minicarla.world.actors import Actor, Spectator, TrafficLight, TrafficSign
 from minicarla.world.drawings import Drawings
@@ -45,7 +44,7 @@ class Episode:
         # First all that may fail because of the map: then the episode before goes on.
         self.physics = Physics(roadmap)
         self.traffic = Traffic(roadmap, seed)
-        self.lights = self.traffic.lights or TrafficLights(roadmap)
+        self.lights = self.traffic.lights
         description = structs.ActorDescription(0, "spectator", [])
         spectator = Spectator(actors.new_id(), description, Transform(z=10.0))
         lights = [TrafficLight(actors.new_id(), light, roadmap) for light in self.lights.lights]

@@ -163,8 +163,7 @@ class World:
         episode.vehicles.release()
         self.recorder.replay(dt)
         episode.vehicles.drive(dt)
-        if episode.traffic.lights is not None:
-            episode.traffic.lights.step(dt)
+        episode.lights.step(dt)
         contacts = episode.physics.step(bodies, dt)
         episode.walkers.report_velocities()
 
