@@ -31,7 +31,7 @@ REQUIRED_FOR_LONG_RUNS = 10_000
 LONG_RUN = 1_000_000
 MAY_BE_MISSING = 1_000
 """Steps up to which a figure need not be there: learning begins about then."""
-_ALWAYS_THERE = tuple(signal.tag.split("<")[0] for signal in (alerts.WARNING, evaluation.FIGURE))
+_ALWAYS_THERE = (alerts.PREFIX, evaluation.PREFIX)
 """Prefixes of tags that must be there at every stage."""
 
 

@@ -17,6 +17,7 @@ from av_td3.health.metrics import Scalars
 from av_td3.training.agents import Action
 from av_td3.training.run_directory import RunDirectory
 from av_td3.training.state import TrainingState
+from rundoctor.signals import actor, critic, episodes, evaluation, machine, networks, replay
 
 DETAIL_EVERY = 10
 """Of so many updates one is logged in full; gradient norms are logged for every update."""
@@ -134,9 +135,9 @@ class RunLogger:
         self._write(state.step, row | state.watch.alerts.scalars())
         progress = self._progress
         progress.step, progress.episode, progress.restarts = state.step, state.episode, restarts
-        progress.steps_per_s = row["system/steps_per_s"]
-        progress.updates_per_s = row["system/updates_per_s"]
-        progress.q = row.get("train/q1_value", progress.q)
+        progress.steps_per_s = row[machine.STEPS_PER_S.tag]
+        progress.updates_per_s = row[machine.UPDATES_PER_S.tag]
+        progress.q = row.get(critic.Q1.mean.tag, progress.q)
         progress.alerts = len(state.watch.alerts.active)
         self.display.update(progress)
         self.run.write_status("running", step=state.step, updates=state.agent.updates, minutes=state.minutes)
@@ -146,17 +147,17 @@ class RunLogger:
         warming_up = state.step < exploration.warmup_steps
         noise = exploration.warmup_noise if warming_up else state.explorer.noise_scale(state.step)
         return {
-            "train/exploration_noise": noise,
-            "progress/buffer_size": float(len(state.replay)),
-            "progress/episode_steps": float(self._progress.episode_length),
-            "agent/buffer_utilization": len(state.replay) / self.config.replay.capacity,
-            "agent/is_training": float(state.agent.updates > 0),
-            "debug/q_bound": state.watch.bounds.q,
+            actor.NOISE.tag: noise,
+            replay.SIZE.tag: float(len(state.replay)),
+            episodes.STEPS.tag: float(self._progress.episode_length),
+            replay.UTILIZATION.tag: len(state.replay) / self.config.replay.capacity,
+            networks.IS_TRAINING.tag: float(state.agent.updates > 0),
+            critic.Q_BOUND.tag: state.watch.bounds.q,
         }
 
     def episode(self, state: TrainingState, info: Mapping[str, Any], flag_is_wrong: bool) -> None:
         """An episode's end; ``flag_is_wrong``: terminated and truncated were mixed up."""
-        self._interval.add("debug/terminal_flag_mismatch", float(flag_is_wrong))
+        self._interval.add(replay.TERMINAL_FLAG_MISMATCH.tag, float(flag_is_wrong))
         row = metrics.episode_scalars(
             {
                 "return": self._return,
@@ -166,19 +167,19 @@ class RunLogger:
                 "route_completion": info["route_completion"],
             }
         )
-        row[f"train/termination_{info['termination']}"] = 1.0
+        row[episodes.TERMINATION.of(info["termination"])] = 1.0
         self._write(state.step, row)
         self._progress.episode_return = self._return
         self._progress.route_completion = info["route_completion"]
 
     def evaluation(self, step: int, row: Scalars) -> None:
         """The figures of an evaluation on held-out routes."""
-        self._write(step, {tag: value for tag, value in row.items() if tag.startswith("eval/")})
+        self._write(step, {tag: value for tag, value in row.items() if tag.startswith(evaluation.PREFIX)})
         (self.run.evaluations / f"step_{step:09d}.json").write_text(json.dumps(row, indent=1))
-        completion = row.get("eval/route_completion", float("nan"))
+        completion = row.get(evaluation.ROUTE_COMPLETION.tag, float("nan"))
         self.message(
             f"step {step}: evaluation on held-out routes: route completion {100 * completion:.0f} %, "
-            f"return {row['eval/mean_reward']:.1f}"
+            f"return {row[evaluation.RETURN.tag]:.1f}"
         )
 
     def alert(self, alert: Alert) -> None:

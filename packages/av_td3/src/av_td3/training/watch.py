@@ -10,7 +10,7 @@ from typing import Any, Literal
 from av_td3.health.alerts import Alert, AlertMonitor, Bounds
 from av_td3.health.metrics import Scalars
 from rundoctor.code import code_state, installed
-from rundoctor.signals import conditions
+from rundoctor.signals import conditions, episodes, machine
 
 StopOn = Literal["never", "warning", "critical"]
 
@@ -60,11 +60,11 @@ class Watch:
         self._incidents_seen = incidents
         while self._incident_steps and self._incident_steps[0] <= step - RECENT_STEPS:
             self._incident_steps.popleft()
-        row = {"system/incidents_recent": float(len(self._incident_steps))}
+        row = {machine.INCIDENTS.tag: float(len(self._incident_steps))}
         if len(self.ends) == EPISODES:
-            row["progress/rule_ended_share"] = self.ends.count("lane_invasion") / EPISODES
+            row[episodes.RULE_ENDED_SHARE.tag] = self.ends.count("lane_invasion") / EPISODES
         if self._code_changed is not None:
-            row["system/code_changed"] = float(self._code_changed)
+            row[machine.CODE_CHANGED.tag] = float(self._code_changed)
         return row
 
     def judge(self, step: int, row: Mapping[str, float]) -> list[Alert]:

@@ -14,7 +14,7 @@ The signals stand in one module a family::
     run.get(critic.LOSS)                     # the series, under whatever tag the run's system has
 
 To add a signal, add it to its family; to teach rundoctor another system's tag, add it to the signal's
-``aliases``.  Then run ``python -m rundoctor.signals docs/metrics.md``.
+``aliases``.  Then run ``python -m tools.metrics_page``, which makes docs/metrics.md from the table.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ from __future__ import annotations
 from .conditions import ALERTS
 from .model import Signal
 
+PREFIX = "alerts/"
+"""What the tag of every alert begins with."""
 NAMES = tuple(condition.alert for condition in ALERTS)
 """Names of av-td3's alerts."""
 
@@ -47,4 +49,4 @@ LIMIT = Signal(
 
 def is_alert(tag: str) -> bool:
     """Whether a series is an alert itself, 0 or 1, and not its figure or its limit."""
-    return tag.startswith("alerts/") and not tag.endswith(("_threshold", "_limit", "_value"))
+    return tag.startswith(PREFIX) and not tag.endswith(("_threshold", "_limit", "_value"))

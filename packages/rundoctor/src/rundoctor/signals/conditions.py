@@ -225,7 +225,7 @@ TWIN_DISAGREEMENT = Condition(
 CRITIC_NOT_LEARNING = Condition(
     "critic-not-learning",
     "the critic does not explain its targets",
-    (critic.TD_ERROR_RELATIVE,),
+    (critic.TD_ERROR_RELATIVE, critic.EXPLAINED_VARIANCE),
     "TD error, divided by the standard deviation of the targets",
     warning=0.4,
     reason=(

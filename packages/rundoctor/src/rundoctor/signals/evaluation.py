@@ -5,6 +5,8 @@ from __future__ import annotations
 from .model import Alias, Signal, aliases
 
 _EPOCH = "a mean over the evaluation episodes of one epoch"
+PREFIX = "eval/"
+"""What the tag of every evaluation signal begins with."""
 FIGURES = (
     "collisions_per_km",
     "lane_invasions_per_km",
