@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from minicarla.geometry import Transform, compose, rotation_matrix, wrap_degrees
 from minicarla.maps import RoadMap, Sign
 from minicarla.sensors import Sensor
+from minicarla.sensors.things import LIGHT_EXTENT, LIGHT_HEAD
 from minicarla.traffic.lights import Light
 from minicarla.wire import structs
 from minicarla.wire.structs import AttachmentType
@@ -189,6 +190,14 @@ class TrafficLight(Actor):
             self.box = structs.BoundingBox(
                 structs.Vector3D(*centre.tolist()), structs.Vector3D(*extent.tolist()), actor_id=actor_id
             )
+
+    def head_box(self) -> structs.BoundingBox:
+        """Box of its head in the world frame; every light has one head."""
+        half_x, half_y, half = LIGHT_EXTENT
+        low, high = (1.0 + LIGHT_HEAD) * half, 2.0 * half
+        head = structs.transform(compose(self.facing, Transform(z=0.5 * (low + high))))
+        extent = structs.Vector3D(half_x, half_y, 0.5 * (high - low))
+        return structs.BoundingBox(head.location, extent, head.rotation, self.id)
 
 
 class TrafficSign(Actor):

@@ -127,9 +127,16 @@ class VehicleControls:
         return control._replace(wheels=wheels)
 
     def set_physics_control(self, actor_id: int, control: structs.VehiclePhysicsControl) -> None:
-        """Change how a vehicle handles; CarlaError for a control with which no vehicle can move."""
+        """Change how a vehicle handles; CarlaError for a control with which no vehicle can move.
+
+        A client's ``carla.VehiclePhysicsControl()`` has neither gears nor wheels.  Then the vehicle
+        keeps those that it has.
+        """
         vehicle = self._actors.find_vehicle(actor_id)
         usual = blueprints.physics_control(vehicle.type_id)
+        if not control.forward_gears and not control.wheels:
+            own = vehicle.physics_control or usual
+            control = control._replace(forward_gears=own.forward_gears, wheels=own.wheels)
         row = self._bodies.row(actor_id)
         try:
             handling = Handling(int(self._bodies.model[row]), control, usual)

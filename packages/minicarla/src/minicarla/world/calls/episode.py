@@ -148,14 +148,14 @@ def draw_debug_shape(call: Call, shape: Any) -> None:
         raise CarlaError(f"draw_debug_shape: {error}") from None
 
 
-@procedure(PARTIAL, "the static boxes of the map")
+@procedure(PARTIAL, "static boxes, heads of traffic lights, surfaces and markings of the roads")
 def get_environment_objects(call: Call, tag: int) -> list[structs.EnvironmentObject]:
-    return survey.environment_objects(call.world.roadmap, tag)
+    return survey.environment_objects(call.world.roadmap, call.actors, tag)
 
 
-@procedure(PARTIAL, "the static boxes of the map, and no actors")
+@procedure(PARTIAL, "the environment objects, and the vehicles, walkers and props that there are")
 def get_all_level_BBs(call: Call, tag: int) -> list[structs.BoundingBox]:  # noqa: N802
-    return [thing.bounding_box for thing in survey.environment_objects(call.world.roadmap, tag)]
+    return survey.level_boxes(call.world.roadmap, call.actors, tag)
 
 
 @procedure(PARTIAL, "accepted, without effect")
@@ -165,7 +165,7 @@ def enable_environment_objects(call: Call, ids: list[int], enable: bool) -> None
 
 @procedure()
 def get_names_of_all_objects(call: Call) -> list[str]:
-    return [thing.name for thing in survey.environment_objects(call.world.roadmap, 255)]
+    return [thing.name for thing in survey.environment_objects(call.world.roadmap, call.actors)]
 
 
 @procedure()

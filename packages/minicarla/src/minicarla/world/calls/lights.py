@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from minicarla.geometry import Transform, compose
-from minicarla.sensors.things import LIGHT_EXTENT, LIGHT_HEAD
 from minicarla.wire import structs
 from minicarla.world.calls.registry import PARTIAL, Call, absent, procedure
 from minicarla.world.outlet import CarlaError
@@ -69,13 +67,8 @@ def get_group_traffic_lights(call: Call, actor_id: int) -> list[int]:
 
 @procedure()
 def get_light_boxes(call: Call, actor_id: int) -> list[structs.BoundingBox]:
-    """The box of each head, world frame; lights here have one."""
-    facing = call.actors.find_light(actor_id).facing
-    half_x, half_y, half = LIGHT_EXTENT
-    low, high = (1.0 + LIGHT_HEAD) * half, 2.0 * half
-    head = structs.transform(compose(facing, Transform(z=0.5 * (low + high))))
-    extent = structs.Vector3D(half_x, half_y, 0.5 * (high - low))
-    return [structs.BoundingBox(head.location, extent, head.rotation, actor_id)]
+    """The box of each head, in the world frame; lights here have one head."""
+    return [call.actors.find_light(actor_id).head_box()]
 
 
 @procedure(PARTIAL, "empty: there are no street lights")
