@@ -149,12 +149,22 @@ def test_a_parked_car_ahead_is_seen_and_hitting_it_is_a_collision(server):
     assert rewards[-1] < -9.0
 
 
-@pytest.mark.filterwarnings("ignore:.*not within the observation space.*:UserWarning")
-def test_gymnasiums_and_stable_baselines_checks_pass(env):
-    made = gymnasium.make("av_td3/Driving-v0", config=env.config, render_mode="rgb_array")
-    check_env(made.unwrapped, skip_render_check=False)
+@pytest.mark.filterwarnings("error")
+def test_the_checks_of_gymnasium_and_stable_baselines_pass_without_a_warning(env):
+    check_env(env, skip_render_check=False)
+    sb3_check_env(env, warn=True)
+
+
+@pytest.mark.filterwarnings("error")
+def test_gymnasiums_passive_checker_has_nothing_to_say():
+    made = gymnasium.make("av_td3/Driving-v0", preset="debug", render_mode="rgb_array")
+    made.reset(seed=0)
+    ended = False
+    while not ended:
+        _, _, terminated, truncated, _ = made.step(np.array([0.5, 1.0], np.float32))
+        ended = terminated or truncated
+        made.render()
     made.close()
-    sb3_check_env(env, warn=False)
 
 
 def test_the_client_side_environment_passes_the_check_too(server):
@@ -170,7 +180,14 @@ def test_the_client_side_environment_passes_the_check_too(server):
         os._exit(0)
     """
     child = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program), make_config(server).model_dump_json()],
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-c",
+            textwrap.dedent(program),
+            make_config(server).model_dump_json(),
+        ],
         capture_output=True,
         text=True,
         timeout=60,

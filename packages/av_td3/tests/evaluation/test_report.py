@@ -101,6 +101,18 @@ def shown(comparison) -> str:
     return out.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("faults", "missing", "says"),
+    [(1, 0, "failed once during"), (3, 2, "2 episodes are missing"), (3, 1, "1 episode is missing")],
+)
+def test_failures_are_told_in_whole_sentences(results, faults, missing, says):
+    faulty = dataclasses.replace(
+        results["smooth"], simulator_faults=faults, abandoned_seeds=tuple(range(missing))
+    )
+    assert says in report.verdicts(compare({"smooth": faulty}))[-1]
+    assert not any("simulator" in line for line in report.verdicts(compare({"smooth": results["smooth"]})))
+
+
 def test_the_table_fits_a_terminal(results):
     faulty = dataclasses.replace(results["smooth"], simulator_faults=2, abandoned_seeds=(55,))
     text = shown(compare({**results, "smooth": faulty}))
@@ -110,7 +122,11 @@ def test_the_table_fits_a_terminal(results):
         assert name in text
     words = " ".join(text.split())
     assert "smooth ended by: off_road 8" in words
-    assert "smooth: the simulator broke off 2 drives; they were repeated, 1 episodes are missing." in words
+    again = "during an episode, and the episode was driven again"
+    assert (
+        f"smooth: the simulator failed 2 times {again}; 1 episode is missing because every try failed."
+        in words
+    )
 
 
 def test_wide_figures_still_fit(results):

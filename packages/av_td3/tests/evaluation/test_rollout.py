@@ -164,7 +164,7 @@ def test_policies_are_told_of_episodes_and_info():
 def test_a_recorder_learns_which_drives_count():
     class Recorder:
         def __init__(self):
-            self.log = []
+            self.log, self.again = [], None
 
         def wants(self, index):
             return index == 1
@@ -178,6 +178,9 @@ def test_a_recorder_learns_which_drives_count():
         def end(self, record):
             self.log.append(("end", None if record is None else record.seed))
 
+        def wants_again(self, episodes):
+            return self.again
+
     env, recorder = FakeDrivingEnv(), Recorder()
     env.faults = {11: 1}
     evaluate(env, straight, 2, 10, record=recorder)
@@ -187,6 +190,11 @@ def test_a_recorder_learns_which_drives_count():
         *(("begin", 1), ("end", 11)),
     ]
     assert env.recorded == [False, True, True]  # pictures are asked for only where they are wanted
+
+    recorder.log, recorder.again, env.faults = [], 0, {}
+    again = evaluate(env, straight, 2, 10, record=recorder)
+    assert [entry for entry in recorder.log if entry[0] == "end"] == [("end", 10), ("end", 11), ("end", 10)]
+    assert [episode.seed for episode in again.episodes] == [10, 11], "driven again, not scored again"
 
     def broken(observation):
         raise RuntimeError("policy")

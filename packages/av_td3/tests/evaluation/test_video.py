@@ -8,7 +8,7 @@ import pytest
 
 from av_td3.evaluation.baselines import SmoothRandom
 from av_td3.evaluation.rollout import evaluate
-from av_td3.evaluation.video import PANEL, WIDTH, VideoError, VideoRecorder, VideoWriter, compose
+from av_td3.evaluation.video import FPS, PANEL, WIDTH, VideoError, VideoRecorder, VideoWriter, compose
 
 from .fake_env import FakeDrivingEnv
 
@@ -110,11 +110,46 @@ def test_a_composed_frame_shows_picture_view_and_bars():
 def test_only_the_episodes_that_count_are_filmed(tmp_path):
     env = FakeDrivingEnv()
     env.max_steps, env.faults = 25, {2: 1}
-    recorder = VideoRecorder(tmp_path / "episode-{episode}.mp4", episodes={0, 1}, title="smooth")
+    recorder = VideoRecorder(tmp_path / "episode-{episode}.mp4", episodes={0, 1}, title="smooth", worst=False)
     result = evaluate(env, SmoothRandom(), 3, 1, record=recorder)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["episode-0.mp4", "episode-1.mp4"]
     for path, episode in zip(recorder.files, result.episodes, strict=False):
-        assert len(iio.imread(path, plugin="FFMPEG")) == episode.steps
+        frames = iio.imread(path, plugin="FFMPEG")
+        assert len(frames) == episode.steps + FPS, "the last picture stands for a second"
+        changes = np.abs(np.diff(frames.astype(int), axis=0)).mean(axis=(1, 2, 3))
+        assert changes[1 - FPS :].max() < 0.3 < changes[: -FPS - 1].mean()
+
+
+def test_the_worst_episode_is_driven_again_and_filmed(tmp_path):
+    env, said = FakeDrivingEnv(), []
+    env.max_steps = 120
+    recorder = VideoRecorder(tmp_path / "final.mp4", title="smooth", on_error=said.append)
+    result = evaluate(env, SmoothRandom(), 5, 1, record=recorder)
+    worst = min(result.episodes, key=lambda e: (e.route_completion, e.episode_return))
+    assert worst is not result.episodes[0], "or this test shows nothing"
+    assert env.seeds == [1, 2, 3, 4, 5, worst.seed] and env.recorded == [True, *[False] * 4, True]
+    assert [p.name for p in recorder.files] == ["final.mp4", "final-worst.mp4"] and said == []
+    assert len(iio.imread(recorder.files[1], plugin="FFMPEG")) == worst.steps + FPS
+
+
+def test_a_first_episode_that_is_the_worst_is_not_filmed_twice(tmp_path):
+    env = FakeDrivingEnv()
+    env.max_steps = 5
+    recorder = VideoRecorder(tmp_path / "final.mp4")
+    evaluate(env, SmoothRandom(), 1, 1, record=recorder)
+    assert recorder.files == [tmp_path / "final.mp4"] and env.seeds == [1]
+
+
+def test_a_simulator_that_does_not_repeat_an_episode_is_said(tmp_path):
+    class Moody(FakeDrivingEnv):
+        def reset(self, *, seed=None, options=None):
+            self.max_steps = 30 - len(self.seeds)
+            return super().reset(seed=seed, options=options)
+
+    said = []
+    recorder = VideoRecorder(tmp_path / "final.mp4", on_error=said.append)
+    evaluate(Moody(), SmoothRandom(), 3, 1, record=recorder)
+    assert len(recorder.files) == 2 and len(said) == 1 and "does not repeat" in said[0]
 
 
 def test_a_film_that_fails_need_not_end_the_evaluation(tmp_path):

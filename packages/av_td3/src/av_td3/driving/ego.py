@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from av_td3.config import CameraConfig, EnvConfig
+from av_td3.driving import chase_camera
 from av_td3.driving.errors import SetupError, SimulatorFaultError
 from av_td3.driving.meter import Contact, Reading
-from av_td3.driving.observation import VIDEO_SIZE
 from av_td3.driving.session import CameraStream, DrivingSession, EventStream
 
 OBSTACLE_RANGE = 40.0
@@ -88,10 +88,14 @@ class EgoVehicle:
         if not wanted:
             return
         if self._video_sensor is None:
-            width, height = VIDEO_SIZE
-            pose = carla.Transform(carla.Location(x=-6.5, z=3.2), carla.Rotation(pitch=-14.0))
+            width, height = chase_camera.VIDEO_SIZE
+            x, z, pitch = chase_camera.POSE
             self._video_sensor = self._attach(
-                "sensor.camera.rgb", pose, image_size_x=width, image_size_y=height, fov=90
+                "sensor.camera.rgb",
+                carla.Transform(carla.Location(x=x, z=z), carla.Rotation(pitch=pitch)),
+                image_size_x=width,
+                image_size_y=height,
+                fov=chase_camera.FOV,
             )
         self._video = CameraStream(self._video_sensor)
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from av_td3.config import STEP_SECONDS, EnvConfig, Split
+from av_td3.driving import chase_camera
 from av_td3.driving import observation as obs
 from av_td3.driving.checks import check_config, check_options, check_render_mode, check_split
 from av_td3.driving.ego import EgoVehicle
@@ -56,6 +57,12 @@ class _Episode:
         self.frames = obs.FrameStack(config.camera.frame_stack, config.camera.size)
         self.frames.reset(obs.grayscale(ego.picture(), config.camera.size))
         self.meter = EpisodeMeter(config, route, ego.read())
+        self.draw_route(ego)
+
+    def draw_route(self, ego: EgoVehicle) -> None:
+        """Show the planned route in the picture that is being recorded, if one is."""
+        if ego.video_frame is not None:
+            chase_camera.draw_route(ego.video_frame, self.meter.path_ahead(chase_camera.LAST))
 
 
 class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
@@ -132,7 +139,7 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         return self._new_observation(), done.reward, done.terminated, done.truncated, info
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
-        """(270, 480, 3) RGB picture of the present frame, from behind and above the car."""
+        """(270, 480, 3) RGB picture of the present frame: the car from behind, and the planned route."""
         if self.render_mode is None:
             return None
         if self.recorded_frame is None:
@@ -182,6 +189,7 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self._session.tick()
         episode.frames.push(obs.grayscale(ego.picture(), self.config.camera.size))
         state = episode.meter.update(ego.read(), steer)
+        episode.draw_route(ego)
         ended = termination(state, self.config.termination)
         components = reward_components(state, ended, self.config.reward)
         info = episode.meter.info(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from av_td3.config import STEP_SECONDS, EnvConfig
 from av_td3.driving import observation as obs
 from av_td3.driving.info import RewardComponents, StepInfo
-from av_td3.driving.route import Route, RouteTracker, wrap
+from av_td3.driving.route import SPACING, Route, RouteTracker, wrap
 from av_td3.driving.state import StepState
 from av_td3.driving.termination import STUCK_SPEED, is_off_road
 
@@ -111,6 +111,16 @@ class EpisodeMeter:
             (reading.x, reading.y),
             reading.yaw,
             ahead,
+        )
+
+    def path_ahead(self, metres: float) -> NDArray[np.float64]:
+        """(n, 2) points of the route from here to its goal, or so far: metres ahead and right of the car."""
+        reading, s = self._reading, self._tracker.s
+        count = int(max(0.0, min(metres, self.route.length - s)) / SPACING)
+        offset = self.route.ahead(s, count, SPACING) - (reading.x, reading.y)
+        cos, sin = math.cos(reading.yaw), math.sin(reading.yaw)
+        return np.stack(
+            [cos * offset[:, 0] + sin * offset[:, 1], cos * offset[:, 1] - sin * offset[:, 0]], axis=1
         )
 
     def info(self, components: RewardComponents, *, frame: int, npc: int) -> StepInfo:

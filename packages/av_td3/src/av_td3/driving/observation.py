@@ -32,8 +32,6 @@ from av_td3.driving.errors import InvalidActionError
 
 SPEED_SCALE = 15.0
 """m/s that read 1.0 in the vector."""
-VIDEO_SIZE = (480, 270)
-"""Width and height in pixels of the picture that ``render`` returns."""
 LIMIT = 2.0
 """Every entry of the vector is clipped to +-this."""
 

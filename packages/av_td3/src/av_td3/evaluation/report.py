@@ -78,15 +78,19 @@ def verdicts(comparison: Comparison) -> list[str]:
         lines.append(f"Fewer than {_FEW} episodes: the intervals are narrower than they ought to be.")
     for name, evaluation in comparison.evaluations.items():
         if evaluation.simulator_faults:
-            lines.append(
-                f"{name}: the simulator broke off {evaluation.simulator_faults} drives; they were repeated"
-                + (
-                    f", {len(evaluation.abandoned_seeds)} episodes are missing."
-                    if evaluation.abandoned_seeds
-                    else "."
-                )
-            )
+            lines.append(f"{name}: {_failures(evaluation)}")
     return lines
+
+
+def _failures(evaluation: Evaluation) -> str:
+    """What the simulator's failures did to an evaluation, as a sentence."""
+    times = "once" if evaluation.simulator_faults == 1 else f"{evaluation.simulator_faults} times"
+    text = f"the simulator failed {times} during an episode, and the episode was driven again"
+    missing = len(evaluation.abandoned_seeds)
+    if missing:
+        which = "1 episode is" if missing == 1 else f"{missing} episodes are"
+        text += f"; {which} missing because every try failed"
+    return text + "."
 
 
 def markdown_header() -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol
 
@@ -126,7 +126,12 @@ class EpisodeRecorder(Protocol):
     ) -> None: ...
 
     def end(self, record: EpisodeRecord | None) -> None:
-        """``record`` is None when the episode is thrown away."""
+        """The episode is over; ``record`` is None when the simulator broke it off."""
+        ...
+
+    def wants_again(self, episodes: Sequence[EpisodeRecord]) -> int | None:
+        """After the evaluation: index of an episode to drive once more for the recorder alone."""
+        ...
 
 
 def evaluate(
@@ -175,7 +180,21 @@ def evaluate(
         raise EvaluationError(
             f"the simulator failed in all {faults} attempts at {episodes} episodes: nothing was measured"
         )
+    if record is not None:
+        _repeat(env, policy, max_attempts, record, done)
     return Evaluation(name, seed, tuple(done), faults, tuple(abandoned), time.monotonic() - started)
+
+
+def _repeat(
+    env: Any, policy: Policy, attempts: int, record: EpisodeRecorder, done: Sequence[EpisodeRecord]
+) -> None:
+    """Drive the episode that the recorder asks for again, if it does; it is not scored a second time."""
+    index = record.wants_again(done)
+    if index is None:
+        return
+    for attempt in range(attempts):
+        if _drive(env, policy, index, done[index].seed, attempt + 1, record) is not None:
+            return
 
 
 def _drive(

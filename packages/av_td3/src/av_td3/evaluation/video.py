@@ -10,10 +10,11 @@ import contextlib
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import cv2
 import imageio_ffmpeg
@@ -28,9 +29,18 @@ Frame = NDArray[np.uint8]
 FPS = round(1 / STEP_SECONDS)
 WIDTH, PANEL = 640, 72
 """Width of a film in pixels, and the height of the panel of figures under the picture."""
+HOLD_S = 1.0
+"""Seconds for which the last picture stands."""
 _WHITE, _GRAY, _BACK = (235, 235, 235), (120, 120, 120), (24, 24, 28)
 _GREEN, _RED, _BLUE = (90, 200, 110), (225, 80, 70), (90, 160, 235)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+class FilmedEnv(Protocol):
+    """What is needed of an environment."""
+
+    def render(self) -> Frame | None:
+        """The present RGB picture."""
 
 
 class VideoError(RuntimeError):
@@ -161,13 +171,18 @@ def _ffmpeg() -> str:
 
 
 class VideoRecorder:
-    """Films chosen episodes of :func:`rollout.evaluate`; pass it as ``record``.
+    """Films episodes of :func:`rollout.evaluate`; pass it as ``record``.
 
     Args:
-        path: the file of one episode; a name with ``{episode}`` makes one file each.
-        episodes: indices to film; the first by default.
-        title: shown in the panel, the agent's name.
-        on_error: takes the message when the film fails; evaluation goes on without it.  None: raise.
+        path: the film of one episode; a name with ``{episode}`` makes one file each.
+        episodes: indices of the episodes to film; the first by default.
+        worst: also film the worst episode, as ``NAME-worst.mp4``.  Which one that is, is known at the
+            end only, so it is driven again.  On minicarla the same seed gives the same episode.
+        title: the agent's name, shown in the panel.
+        on_error: takes a message when a film fails, and the evaluation goes on without it.  None: raise.
+
+    Raises:
+        VideoError: from the methods, when a film fails and there is no ``on_error``.
     """
 
     def __init__(
@@ -176,42 +191,54 @@ class VideoRecorder:
         episodes: Container[int] = (0,),
         title: str = "",
         on_error: Callable[[str], None] | None = None,
+        worst: bool = True,
     ) -> None:
         self._path, self._episodes, self._title, self._on_error = path, episodes, title, on_error
+        self._film_worst = worst
+        self._again: EpisodeRecord | None = None
         self._writer: VideoWriter | None = None
-        self._total = 0.0
+        self._frame: Frame | None = None
+        self._return = 0.0
         self.files: list[Path] = []
         """Films that were completed."""
 
     def wants(self, index: int) -> bool:
         """Whether this episode is filmed."""
-        return index in self._episodes
+        return self._again is not None or index in self._episodes
 
-    def begin(self, index: int, env: Any, observation: Observation) -> None:
+    def wants_again(self, episodes: Sequence[EpisodeRecord]) -> int | None:
+        """The index of the worst episode, to be driven and filmed again; None when there is no need to."""
+        index = min(range(len(episodes)), key=lambda k: _quality(episodes[k]))
+        if not self._film_worst or index in self._episodes:
+            return None
+        self._again = episodes[index]
+        return index
+
+    def begin(self, index: int, env: FilmedEnv, observation: Observation) -> None:
         """An episode starts."""
-        self._writer, self._total = None, 0.0
+        self._writer, self._frame, self._return = None, None, 0.0
         if self.wants(index):
-            name = self._path.name.replace("{episode}", str(index))
-            self._writer = VideoWriter(self._path.with_name(name))
+            self._writer = VideoWriter(self._file(index))
 
     def step(
-        self, env: Any, observation: Observation, action: Action, reward: float, info: Mapping[str, Any]
+        self, env: FilmedEnv, observation: Observation, action: Action, reward: float, info: Mapping[str, Any]
     ) -> None:
-        """A step was made; ``env.render()`` must give an RGB picture."""
-        self._total += reward
+        """A step was made; ``env.render()`` must return an RGB picture."""
+        self._return += reward
         if self._writer is None:
             return
         picture = env.render()
         if picture is None:
             self._fail('the environment renders nothing: make it with render_mode="rgb_array"')
             return
+        self._frame = compose(picture, observation, action, reward, self._return, info, self._title)
         try:
-            self._writer.add(compose(picture, observation, action, reward, self._total, info, self._title))
+            self._writer.add(self._frame)
         except VideoError as error:
             self._fail(str(error))
 
     def end(self, record: EpisodeRecord | None) -> None:
-        """The episode is over, or thrown away."""
+        """The episode is over; None: the simulator broke it off, and its film is discarded."""
         writer, self._writer = self._writer, None
         if writer is None:
             return
@@ -219,12 +246,28 @@ class VideoRecorder:
             writer.discard()
             return
         try:
+            if self._frame is not None:
+                for _ in range(round(HOLD_S * FPS)):  # time to see how it ended
+                    writer.add(self._frame)
             path = writer.close()
         except VideoError as error:
             self._fail(str(error))
-        else:
-            if path is not None:
-                self.files.append(path)
+            return
+        if path is not None:
+            self.files.append(path)
+        if self._again is not None and not _same_drive(self._again, record) and self._on_error is not None:
+            self._on_error(
+                f"{path} shows another drive of the worst episode's route: this simulator does not repeat an "
+                f"episode exactly (it had ended by {self._again.termination}, now by {record.termination})"
+            )
+
+    def _file(self, index: int) -> Path:
+        name = self._path.name
+        if self._again is None:
+            return self._path.with_name(name.replace("{episode}", str(index)))
+        if "{episode}" in name:
+            return self._path.with_name(name.replace("{episode}", "worst"))
+        return self._path.with_name(f"{self._path.stem}-worst{self._path.suffix}")
 
     def _fail(self, message: str) -> None:
         if self._writer is not None:
@@ -233,6 +276,14 @@ class VideoRecorder:
         if self._on_error is None:
             raise VideoError(message)
         self._on_error(message)
+
+
+def _quality(record: EpisodeRecord) -> tuple[float, float]:
+    return record.route_completion, record.episode_return
+
+
+def _same_drive(a: EpisodeRecord, b: EpisodeRecord) -> bool:
+    return replace(a, attempts=1) == replace(b, attempts=1)
 
 
 def compose(

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from av_td3.config import EnvConfig
-from av_td3.driving.observation import VIDEO_SIZE
+from av_td3.driving.chase_camera import VIDEO_SIZE
 
 
 def send(connection: Connection, message: dict[str, Any]) -> None:

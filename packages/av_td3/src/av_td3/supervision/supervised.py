@@ -230,7 +230,10 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         return self._observation(), answer["reward"], terminated, truncated, cast("dict[str, Any]", info)
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
-        """(270, 480, 3) RGB picture of the present frame; needs render_mode and a recorded episode."""
+        """(270, 480, 3) RGB picture of the present frame: the car from behind, and the planned route.
+
+        It needs a ``render_mode`` and an episode that is recorded.
+        """
         if self.render_mode is None:
             return None
         if not self._recording or self._shown is None:
