@@ -151,7 +151,9 @@ def test_a_parked_car_ahead_is_seen_and_hitting_it_is_a_collision(server):
 
 @pytest.mark.filterwarnings("error")
 def test_the_checks_of_gymnasium_and_stable_baselines_pass_without_a_warning(env):
-    check_env(env, skip_render_check=False)
+    made = gymnasium.make("av_td3/Driving-v0", config=env.config, render_mode="rgb_array")
+    check_env(made.unwrapped, skip_render_check=False)
+    made.close()
     sb3_check_env(env, warn=True)
 
 
