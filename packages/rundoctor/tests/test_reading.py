@@ -386,15 +386,6 @@ def test_the_folder_of_add_hparams_is_no_run(tmp_path: Path) -> None:
     assert [r.name for r in load([tmp_path]).runs] == ["run"]
 
 
-def test_two_runs_in_one_folder_are_said_and_the_later_is_judged(tmp_path: Path) -> None:
-    for k, at in enumerate((0, 9000)):
-        points = {"train/critic_loss": [(s, START + at + s, float(k)) for s in range(0, 500 - 200 * k, 10)]}
-        write_events(tmp_path / f"events.out.tfevents.{int(START) + at}.h.1.0", points)
-    run = load([tmp_path]).runs[0]
-    assert set(run.series["train/critic_loss"].value) == {1.0}
-    assert any("two runs share the folder" in n for n in run.notes)
-
-
 def test_runs_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
     for seed in ("s0", "s1"):
         write_run(tmp_path / seed / "TD3_1", healthy(1))

@@ -254,7 +254,7 @@ def _check_names_used(stated: dict[str, str], loaded: Loaded) -> None:
 
 
 def _assumptions(items: list[str]) -> dict[str, float]:
-    from .load import NAMES
+    from .sidefiles import NAMES
 
     out = {}
     for item in items:

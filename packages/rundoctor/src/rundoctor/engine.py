@@ -156,11 +156,11 @@ def _verdict(run: Run, findings: list[Finding], missing: list[Missing], decisive
             what = _join([lower_first(m.title) for m in blind])
             return Verdict(
                 INFO,
-                f"Nothing wrong was found in {run.last_step:,} steps, but the logs cannot show everything: "
+                f"Nothing wrong was found in {run.extent}, but the logs cannot show everything: "
                 f"{what} could not be judged.",
                 blind[0].how or "Log what is listed under 'could not be judged'.",
             )
-        return Verdict(INFO, f"Nothing wrong was found in {run.last_step:,} steps.", "Go on.")
+        return Verdict(INFO, f"Nothing wrong was found in {run.extent}.", "Go on.")
     lead = serious[0]
     sentence = lead.sentence
     explained = [lower_first(f.title) for f in lead.symptoms]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .algorithm import Algorithm, recognise
-from .aliases import Match, guesses, resolve, tags_for
+from .aliases import Match, guesses, tags_for
 from .evidence import Evidence, number
-from .series import Series, finish
-from .signals import BY_NAME, Signal, system_of
-from .store import Builder, Point, Store
+from .series import Series
+from .signals import BY_NAME, Signal
+from .store import Point
 
 Floats = npt.NDArray[np.float64]
 
@@ -43,15 +42,6 @@ CORE: dict[str, tuple[str, ...]] = {
 LEAST_POINTS = 3
 """With fewer points nothing can be said about how a quantity develops."""
 
-_EPISODIC = (
-    "episode_return",
-    "episode_length",
-    "collisions",
-    "lane_invasions",
-    "route_completion",
-)
-
-
 Need = str | Signal | tuple[Signal, ...]
 """What a rule needs: one signal, or any one of several."""
 
@@ -61,6 +51,22 @@ def alternatives(need: Need) -> tuple[str | Signal, ...]:
     if isinstance(need, str):
         return tuple(need.split("|"))
     return need if isinstance(need, tuple) else (need,)
+
+
+@dataclass(frozen=True)
+class Pause:
+    """The time between the end of one file of a run and the beginning of the next."""
+
+    before: int
+    after: int
+    """Last step before it and first step after it."""
+    began: float
+    ended: float
+    """Seconds since the epoch; NaN without a clock."""
+
+    @property
+    def seconds(self) -> float:
+        return self.ended - self.began
 
 
 @dataclass
@@ -84,7 +90,11 @@ class Run:
     incidents: list[dict[str, Any]] = field(default_factory=list)
     alerts: list[dict[str, Any]] = field(default_factory=list)
     resumed_at: list[tuple[int, int]] = field(default_factory=list)
-    """(last step before, first step after) of every continuation that overlaps."""
+    """(last step before, first step after) of every continuation that logged some steps again."""
+    pauses: list[Pause] = field(default_factory=list)
+    """When no process wrote: between two files of the run."""
+    axis: str = "step"
+    """What the x-axis of most of its series counts: step, update, episode, epoch, or row of a table."""
     axis_columns: tuple[str, ...] = ()
     """Columns of its tables that say where a row stands or when it was written, and are no series."""
     tree: Path | None = None
@@ -210,11 +220,12 @@ class Run:
             return last - first
         first, last = self.wall_span
         back = -float(np.minimum(np.diff(wall[np.isfinite(wall)]), 0).sum())
-        return last - first + back
+        paused = sum(p.seconds for p in self.pauses if p.seconds > 0)
+        return last - first + back - paused
 
     @property
     def steps_per_second(self) -> float:
-        """From the first to the last row of the step axis."""
+        """From the first to the last row of the step axis; pauses between two files are left out."""
         step, wall = self.timeline
         keep = np.isfinite(wall)
         step, wall = step[keep], wall[keep]
@@ -222,9 +233,28 @@ class Run:
             return math.nan
         dt = np.diff(wall)
         ds = np.diff(step)
-        good = dt > 0
+        good = (dt > 0) & ~self.paused(wall)
         spent = float(dt[good].sum())
         return float(ds[good].sum()) / spent if spent > 0 else math.nan
+
+    def paused(self, wall: Floats) -> npt.NDArray[np.bool_]:
+        """For each interval between neighbouring times, whether a pause between two files lies in it."""
+        held = np.zeros(max(len(wall) - 1, 0), bool)
+        for pause in self.pauses:
+            held |= (wall[:-1] <= pause.ended) & (wall[1:] >= pause.began)
+        return held
+
+    @property
+    def extent(self) -> str:
+        """How long the run is, in words: ``"300,000 steps"``, else what its files count instead."""
+        if self.axis == "step":
+            return f"{self.last_step:,} steps"
+        longest = max((s for s in self.series.values()), key=len, default=None)
+        if longest is None:
+            return "no rows"
+        if self.axis in ("episode", "epoch", "update"):
+            return f"{int(longest.last.step):,} {self.axis}s (no steps are logged)"
+        return f"{longest.count:,} rows (no steps are logged)"
 
     @cached_property
     def row_interval(self) -> float:
@@ -368,7 +398,8 @@ class Run:
             "path": str(self.path),
             "system": self.system,
             "algorithm": self.algorithm.name,
-            "steps": self.last_step,
+            "steps": self.last_step if self.axis == "step" else None,
+            "extent": self.extent,
             "episodes": self.episodes,
             "seconds": round(self.seconds, 1) if math.isfinite(self.seconds) else None,
             "steps_per_second": round(rate, 3) if math.isfinite(rate) else None,
@@ -391,130 +422,6 @@ class Run:
             },
             "status": self.status.get("state"),
         }
-
-
-def build(name: str, path: Path, store: Store, names: Mapping[str, str] | None = None, **rest: Any) -> Run:
-    """Order the points of a store into a run: axes, continuations, canonical names.
-
-    Args:
-        names: canonical name by tag, as the user states it; outweighs what the tag is known as.
-    """
-    matches, unmapped = resolve(store.series, names)
-    run = Run(name, path, {}, matches, unmapped, system_of(store.series), **rest)
-    restarting = {tag for tag, b in store.series.items() if _restarts(b)}
-    for tag, builder in store.series.items():
-        run.series[tag] = finish(builder, monotone=tag not in restarting)
-    _assign_axes(run, restarting)
-    _note_continuations(run, store, restarting)
-    _note_clock(run)
-    if store.dropped_tags:
-        run.notes.append(f"more tags than are kept: points of {store.dropped_tags} batches were left out")
-    folded = [s for s in run.series.values() if s.folded]
-    if folded:
-        run.notes.append(
-            f"{len(folded)} series were folded into buckets (mean, minimum, maximum) to bound memory; "
-            "first, last and extreme points are exact"
-        )
-    return run
-
-
-def _restarts(builder: Builder) -> bool:
-    """Whether the steps jump back so often that the axis itself restarts (steps within an episode)."""
-    return builder.rewind_count > 8 and builder.rewind_count > 0.01 * builder.count
-
-
-def _assign_axes(run: Run, restarting: set[str]) -> None:
-    """Tell series on the environment-step axis from those indexed by episode or otherwise.
-
-    The longest axis is the step axis.  Another series is on it when, at the wall time of its
-    points, the step axis stands where the point's own step says.
-    """
-    plain = {t: s for t, s in run.series.items() if t not in restarting and len(s)}
-    for tag in restarting:
-        run.series[tag].axis = "unknown"
-    if not plain:
-        return
-    size = run.get("buffer_size")
-    if size is not None and len(size) > 2 and size.tag in plain:
-        reference = size.last.step
-    else:
-        reference = max(s.last.step for s in plain.values())
-    # The most densely logged of those that reach furthest carries the clock.
-    far = [s for s in plain.values() if s.last.step >= 0.5 * reference and np.isfinite(s.wall).all()]
-    clock = max(far, key=len, default=None)
-    episodic = {m.tag for name in _EPISODIC for m in run.matches.get(name, []) if "_mean" not in m.tag}
-    for s in plain.values():
-        if s.last.step >= 0.5 * reference or reference <= 0:
-            continue
-        unit = len(s) >= 5 and float(np.mean(np.diff(s.step) == 1)) > 0.9 and s.step[0] <= 1
-        if clock is not None and np.isfinite(s.wall).all() and len(clock) >= 2:
-            order = np.argsort(clock.wall, kind="stable")
-            there = np.interp(s.wall, clock.wall[order], clock.step[order])
-            off = there - s.step
-            # A series that merely ended early agrees with the clock where it has points.
-            agrees = float(np.median(np.abs(off) <= np.maximum(0.25 * there, 2 * _gap(clock)))) >= 0.5
-            if agrees or (len(s) < 3 and not unit):
-                continue
-            s.axis = "episode" if (unit or s.tag in episodic) else "unknown"
-        elif unit and (s.tag in episodic or len(s) >= 20):
-            s.axis = "episode"
-    counters = [s for s in plain.values() if s.axis == "episode"]
-    if counters and clock is not None:
-        counter = max(counters, key=len)
-        for s in plain.values():
-            if s.axis == "unknown" and np.isfinite(s.wall).all():
-                there = np.interp(s.wall, counter.wall, counter.step)
-                if float(np.median(np.abs(there - s.step))) <= 1.5:
-                    s.axis = "episode"
-
-
-def _gap(s: Series) -> float:
-    return float(np.median(np.diff(s.step))) if len(s) > 1 else 0.0
-
-
-def _note_continuations(run: Run, store: Store, restarting: set[str]) -> None:
-    seen: dict[tuple[int, int], int] = {}
-    for tag, builder in store.series.items():
-        if tag in restarting or run.series[tag].axis != "step":
-            continue
-        for rewind in builder.rewinds:
-            key = next(
-                (k for k in seen if abs(k[1] - rewind.after) <= max(1, 0.02 * abs(k[1]))),
-                (rewind.before, rewind.after),
-            )
-            seen[key] = seen.get(key, 0) + 1
-    on_axis = sum(s.axis == "step" for s in run.series.values())
-    # One straggler is a quirk of its tag; a continuation shows in a good part of them.
-    run.resumed_at = sorted(k for k, n in seen.items() if n >= max(1, 0.2 * on_axis))
-    dropped = sum(s.overridden for s in run.series.values())
-    start = min((int(s.first.step) for s in store.series.values() if s.first is not None), default=0)
-    for before, after in run.resumed_at:
-        run.notes.append(
-            f"steps jump back from {before:,} to {after:,}, the beginning: two runs share the folder, "
-            "and the "
-            "later one is judged"
-            if after <= start
-            else f"steps jump back from {before:,} to {after:,}: the run was continued from an earlier step; "
-            "the later points hold"
-        )
-    if dropped:
-        run.notes.append(f"{dropped:,} points of overridden steps were left out")
-
-
-def _note_clock(run: Run) -> None:
-    step, wall = run.timeline
-    keep = np.isfinite(wall)
-    if keep.sum() < 2:
-        if len(step):
-            run.notes.append("the file carries no clock: speed and gaps cannot be judged")
-        return
-    dt = np.diff(wall[keep])
-    if (dt < -1.0).any():
-        worst = int(np.argmin(dt))
-        run.notes.append(
-            f"the clock jumps back by {-dt[worst]:,.0f} s at step {int(step[keep][worst + 1]):,}; "
-            "speeds leave that interval out"
-        )
 
 
 def point_evidence(series: Series, point: Point | None, text: str) -> Evidence:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -99,21 +100,21 @@ class Series:
         return np.where(where >= 0, s.value[np.maximum(where, 0)], np.nan)
 
 
-def finish(builder: Builder, monotone: bool) -> Series:
-    """Turn what was read into a series.
+def finish(builder: Builder, continuations: Sequence[int] = ()) -> Series:
+    """Turn what was read into a series that is ordered by step.
 
     Args:
-        builder: the points in order of arrival.
-        monotone: whether this tag's steps ought to grow, so that a jump back means that a
-            resumed run logged those steps again and the later points hold.
+        builder: the points in order of arrival; there is at least one.
+        continuations: positions (points before it) at which a resumed run began to log some steps again.
+            What it logged later replaces what was logged before for these steps.
     """
     rows = builder.rows()
     dropped = 0
-    if monotone and builder.rewind_count:
-        keep = _last_written(rows[:, 0])
+    if continuations:
+        keep = _last_written(rows, continuations)
         dropped = int(rows[~keep, 5].sum())
         rows = rows[keep]
-    if len(rows) > 1 and not monotone and builder.rewind_count:
+    if builder.rewind_count:
         rows = rows[np.argsort(rows[:, 0], kind="stable")]
     assert builder.first is not None and builder.last is not None
     series = Series(
@@ -136,27 +137,24 @@ def finish(builder: Builder, monotone: bool) -> Series:
         overridden=dropped,
         folded=builder.bucket > 1,
     )
-    if dropped and not series.folded:
+    if (dropped or builder.rewind_count) and not series.folded:
         _recount(series)
     return series
 
 
-def _last_written(step: Floats) -> npt.NDArray[np.bool_]:
-    """Which points no later segment has logged again.
+def _last_written(rows: Floats, continuations: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Which rows no later part of the run has logged again.
 
-    A point goes when some later point, after a jump back, has a step at or below its own.
-    Equal steps without a jump back are several values of one step and all stay.
+    A part is what lies between two continuations. A row goes when a later part begins at or below its step.
+    Equal steps within one part are several values of one step, and all stay.
     """
-    if len(step) < 2:
-        return np.ones(len(step), bool)
-    segment = np.concatenate([[0], np.cumsum(np.diff(step) < 0)])
-    starts = np.flatnonzero(np.diff(segment, prepend=-1))
-    floor = np.full(len(starts), np.inf)
-    lowest = np.inf
-    for k in range(len(starts) - 1, -1, -1):
-        floor[k] = lowest
-        lowest = min(lowest, float(step[starts[k]]))
-    return np.asarray(step < floor[segment])
+    before = np.cumsum(rows[:, 5]) - rows[:, 5]
+    part = np.searchsorted(np.sort(np.asarray(continuations, float)), before, side="right")
+    floor = np.full(int(part.max()) + 2, np.inf)
+    for k in range(int(part.max()), -1, -1):
+        mine = rows[part == k, 0]
+        floor[k] = min(floor[k + 1], float(mine.min()) if len(mine) else np.inf)
+    return np.asarray(rows[:, 0] < floor[part + 1])
 
 
 def _recount(series: Series) -> None:

@@ -1,14 +1,14 @@
-"""Series of one run in bounded memory.
+"""The points of one run in bounded memory.
 
-Points are kept as they are until the whole store holds ``budget`` of them.  After that the
-longest series are folded into buckets that keep first and last step, mean, minimum and
-maximum; the exact first, last, lowest, highest and first non-finite point of every series
-are kept apart and never folded.
+Points are kept as they are until the whole store holds ``budget`` of them. Then the longest series are
+folded: two neighbouring points become one bucket, which keeps their mean, minimum and maximum. The first,
+the last, the lowest, the highest and the first non-finite point of every series are kept apart and stay
+exact.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -32,14 +32,18 @@ class Point:
     wall: float
 
 
-@dataclass
+@dataclass(frozen=True)
 class Rewind:
-    """A place where the steps of a series jump back: a resumed run, or an axis that restarts."""
+    """A place where the steps of a series jump back."""
 
     position: int
+    """How many points of the series come before it."""
     before: int
     after: int
+    """Last step before the jump, first step after it."""
     wall: float
+    seam: bool = False
+    """Whether one file ends there and the next begins."""
 
 
 @dataclass
@@ -48,6 +52,8 @@ class Builder:
 
     tag: str
     count: int = 0
+    lowest_step: int = 0
+    highest_step: int = 0
     nonfinite: int = 0
     nan: int = 0
     first: Point | None = None
@@ -87,8 +93,11 @@ class Builder:
         for i in back[: max(0, 1000 - len(self.rewinds))]:
             before = int(step[i - 1]) if i else previous
             self.rewinds.append(Rewind(self.count + int(i), before, int(step[i]), float(wall[i])))
+        bottom, top = int(step.min()), int(step.max())
         if self.first is None:
             self.first = point(0)
+            self.lowest_step, self.highest_step = bottom, top
+        self.lowest_step, self.highest_step = min(self.lowest_step, bottom), max(self.highest_step, top)
         self.last = point(-1)
         bad = int(len(value) - finite.sum())
         if bad:
@@ -103,6 +112,44 @@ class Builder:
                 self.lowest = point(low)
             if self.highest is None or value[high] > self.highest.value:
                 self.highest = point(high)
+
+    def extend(self, other: Builder) -> None:
+        """Append a series that was read from a later file of the same run."""
+        if other.first is None or other.last is None:
+            return
+        if self.last is not None and other.first.step < self.last.step:
+            here = Rewind(self.count, self.last.step, other.first.step, other.first.wall, seam=True)
+            self.rewinds.append(here)
+            self.rewind_count += 1
+        self.rewinds += [replace(r, position=r.position + self.count) for r in other.rewinds]
+        self.rewind_count += other.rewind_count
+        if self.first is None:
+            self.first, self.lowest_step, self.highest_step = (
+                other.first,
+                other.lowest_step,
+                other.highest_step,
+            )
+        self.lowest_step = min(self.lowest_step, other.lowest_step)
+        self.highest_step = max(self.highest_step, other.highest_step)
+        self.last = other.last
+        self.first_nonfinite = self.first_nonfinite or other.first_nonfinite
+        if other.lowest is not None and (self.lowest is None or other.lowest.value < self.lowest.value):
+            self.lowest = other.lowest
+        if other.highest is not None and (self.highest is None or other.highest.value > self.highest.value):
+            self.highest = other.highest
+        self.nonfinite += other.nonfinite
+        self.nan += other.nan
+        self.bucket = max(self.bucket, other.bucket)
+        self.pieces += other.pieces
+        self.held += other.held
+        self.count += other.count
+
+    @property
+    def gap(self) -> float:
+        """Usual distance of two points in steps; 0 where there are not two."""
+        distance = np.diff(self.rows()[:, 0])
+        distance = distance[distance > 0]
+        return float(np.median(distance)) if len(distance) else 0.0
 
     def rows(self) -> npt.NDArray[np.float64]:
         """(n, 6): step, wall, mean, min, max, points; in the order of arrival."""
@@ -140,7 +187,7 @@ def _halve(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 class Store:
-    """All series of one run."""
+    """All series of one file, or of one run."""
 
     def __init__(self, budget: int = BUDGET) -> None:
         self.budget = budget
@@ -169,6 +216,24 @@ class Store:
         self.points += len(step)
         if self.held > self.budget:
             self._fold()
+
+    def join(self, other: Store) -> None:
+        """Append what was read from a later file of the same run; ``other`` must not be used any more."""
+        for tag, builder in other.series.items():
+            if tag not in self.series and len(self.series) >= MAX_TAGS:
+                self.dropped_tags += 1
+                continue
+            self.series.setdefault(tag, Builder(tag)).extend(builder)
+        self.dropped_tags += other.dropped_tags
+        self.points += other.points
+        self.held = sum(b.held for b in self.series.values())
+        if self.held > self.budget:
+            self._fold()
+
+    @property
+    def longest(self) -> int:
+        """Points of the longest series."""
+        return max((b.count for b in self.series.values()), default=0)
 
     def _fold(self) -> None:
         longest = sorted(self.series.values(), key=lambda b: -b.held)

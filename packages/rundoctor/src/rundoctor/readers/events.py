@@ -2,12 +2,14 @@
 
 An event is the protobuf message ``tensorflow.Event`` (``tensorboard/compat/proto/event.proto``).
 Nearly every record holds one scalar in one fixed shape, written by ``add_scalar``; those are
-decoded a batch at a time.  Everything else goes through a small decoder of the wire format.
+decoded a batch at a time. Everything else goes through a small decoder of the wire format.
 """
 
 from __future__ import annotations
 
+import gzip
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..store import Store
+from .source import ReadError, Source
 from .tfrecord import Batch, Bytes, Damage, Ints, read_records
 
 _MAX_TAG = 512
@@ -53,6 +56,49 @@ def read_event_file(path: Path, store: Store) -> EventFile:
     for batch in read_records(path, result.damage):
         _decode(batch, store, result)
     return result
+
+
+def read_event_source(path: Path, budget: int) -> Source:
+    """Read one event file on its own.
+
+    Raises:
+        ReadError: not a single sound record is in it.
+        OSError: the file cannot be read.
+    """
+    store = Store(budget)
+    try:
+        result = read_event_file(path, store)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        if not store.series:
+            raise ReadError(f"not a file that can be unpacked: {error}") from None
+        notes = [f"{path.name}: could only be unpacked in part ({error})"]
+        return Source(path, "events", store, notes=notes)
+    if not result.is_event_file:
+        raise ReadError("not a TensorBoard event file: no sound record in it")
+    return Source(path, "events", store, notes=_damage_notes(path, result), texts=result.texts)
+
+
+def _damage_notes(path: Path, result: EventFile) -> list[str]:
+    damage, name = result.damage, path.name
+    notes = []
+    if damage.bad_payloads:
+        notes.append(f"{name}: {damage.bad_payloads} records failed their checksum and were left out")
+    if damage.gaps:
+        notes.append(
+            f"{name}: damaged in {damage.gaps} place{'s' if damage.gaps > 1 else ''}; "
+            f"{damage.skipped_bytes:,} bytes were passed over"
+        )
+    if damage.cut_tail:
+        what = (
+            "zeros, as a machine that lost power leaves them" if damage.zero_tail else "an unfinished record"
+        )
+        notes.append(
+            f"{name}: ends with {damage.cut_tail:,} bytes of {what}; the writer was stopped in "
+            "mid-write, or goes on"
+        )
+    if result.undecodable:
+        notes.append(f"{name}: {result.undecodable} records could not be decoded and were left out")
+    return notes
 
 
 def _decode(batch: Batch, store: Store, result: EventFile) -> None:

@@ -17,6 +17,8 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from .source import open_binary
+
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint32]
@@ -148,7 +150,7 @@ def read_records(path: Path, damage: Damage) -> Iterator[Batch]:
     Raises:
         OSError: the file cannot be opened or read.
     """
-    with path.open("rb") as file:
+    with open_binary(path) as file:
         yield from _read(file, damage)
 
 

@@ -127,7 +127,7 @@ def _panel(report: Report, full: bool) -> Panel:
 def summary(report: Report) -> str:
     """Size, speed, date and origin of a run in one line."""
     run = report.run
-    parts = [f"{run.last_step:,} steps"]
+    parts = [run.extent]
     if run.episodes:
         parts.append(f"{run.episodes:,} episodes")
     if math.isfinite(run.seconds) and run.seconds > 0:

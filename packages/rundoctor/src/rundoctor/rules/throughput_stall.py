@@ -39,6 +39,7 @@ def check(run: Run) -> Outcome:
     good &= ~_holds(step, begun)
     for restart in restarts(run):
         good &= ~_holds(step, np.array([restart.step, restart.step + 1]))
+    good &= ~run.paused(wall)
     if good.sum() < 7:
         return Skipped("too few undisturbed rows", ("wall time",))
     pace = dt / np.maximum(ds, 1)

@@ -279,6 +279,14 @@ def x_axis(header: Sequence[str]) -> Column | None:
     return None
 
 
+_AXES = frozenset((*STEP_NAMES, *UPDATE_NAMES, *EPISODE_NAMES, *EPOCH_NAMES, *WALL_NAMES, *ELAPSED_NAMES))
+
+
+def is_axis(tag: str) -> bool:
+    """Whether a tag or column only says where a point stands or when it was written."""
+    return normalised(tag) in _AXES
+
+
 def clock(header: Sequence[str]) -> tuple[int | None, int | None]:
     """(column of the time of day, column of the seconds since the start), each None when absent."""
     names = [normalised(h) for h in header]
