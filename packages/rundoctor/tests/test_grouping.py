@@ -73,7 +73,7 @@ def test_a_start_of_one_row_beside_a_long_run_is_noted_and_erases_nothing() -> N
     (run,), _ = read_all(CASES / "T5_stray_second_start")
     assert run.last_step == 300_000 and run.series["train/critic_loss"].count == 300
     assert any("another start of 1 row" in n and "1700090000" in n for n in run.notes)
-    assert {"q-explosion", "critic-divergence"} <= {f.id for f in diagnose(run).findings}
+    assert diagnose(run).findings[0].id == "q-explosion"
 
 
 def test_a_stray_start_before_the_long_run_changes_nothing_either(tmp_path: Path) -> None:

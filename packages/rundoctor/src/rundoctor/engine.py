@@ -136,8 +136,8 @@ def _attach(findings: list[Finding], rules: Sequence[Rule]) -> list[Finding]:
 def _before(cause: Finding, symptom: Finding) -> bool:
     if cause.onset is None or symptom.onset is None:
         return True
-    # What grows exponentially crosses its own threshold at its own time: an error, which is the square of what
-    # it stems from, earlier.  Rows are some way apart, and trends are dated by their middle.
+    # An error is the square of what it stems from and crosses its own threshold earlier.  Rows are some way
+    # apart, and trends are dated by their middle.
     return cause.onset <= symptom.onset * 2 + 1000 or symptom.onset <= 0
 
 
