@@ -268,6 +268,54 @@ def test_a_stream_that_is_announced_and_never_opened_delays_its_own_client_alone
         assert waits(wire) == 0, "never again"
 
 
+def test_one_client_listens_and_another_ticks(serve: Serve) -> None:
+    """A program may hold two clients; the first message of a sensor is not lost on the way."""
+    running = serve(synchronous=True)
+    out = running.client(
+        """
+other = carla.Client("127.0.0.1", PORT)
+other.set_timeout(5.0)
+ticking = other.get_world()
+world = synchronous()
+ticking.tick()
+library = world.get_blueprint_library()
+car = world.spawn_actor(library.find("vehicle.tesla.model3"), world.get_map().get_spawn_points()[0])
+for _ in range(12):
+    lidar = world.spawn_actor(library.find("sensor.lidar.ray_cast"), carla.Transform(), attach_to=car)
+    scans = queue.Queue()
+    lidar.listen(scans.put)
+    frame = ticking.tick()
+    message(scans, frame)
+    lidar.stop()
+    lidar.destroy()
+print("all")
+"""
+    )
+    assert out == "all\n"
+
+
+def test_a_sensor_that_is_never_listened_to_delays_others_once(serve: Serve) -> None:
+    running = serve(synchronous=True)
+    wire, other = running.wire(), running.wire()
+    (imu,) = (row for row in wire.call("get_actor_definitions") if row[1] == "sensor.other.imu")
+    waits = []
+    for _ in range(3):
+        wire.call("spawn_actor", [imu[0], imu[1], []], [[0, 0, 9], [0, 0, 0]])
+        stream_id = running.server.world.actors.sensors[-1].stream
+        wire.call("get_sensor_token", stream_id)
+        with pytest.MonkeyPatch.context() as patch:
+            looks: list[int] = []
+            selector = streams_module.selectors.DefaultSelector
+            patch.setattr(
+                streams_module.selectors,
+                "DefaultSelector",
+                lambda looks=looks, selector=selector: (looks.append(1), selector())[1],
+            )
+            other.call("tick_cue")
+        waits.append(len(looks))
+    assert waits[0] > 0 and waits[1:] == [0, 0]
+
+
 def test_the_answer_to_settings_names_a_frame_that_the_client_has_seen(serve: Serve) -> None:
     """The client waits, one second at most, until it has been sent the snapshot of that frame."""
     running = serve(synchronous=True)

@@ -11,6 +11,7 @@ import socket
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from weakref import WeakSet
 
 from minicarla.faults import FaultInjector
 from minicarla.server.connections import ClientConnection, Listener, SocketConnection
@@ -22,7 +23,7 @@ MAX_UNSENT_MESSAGES = 32 << 20
 MAX_ANNOUNCED = 512
 """Streams that one client may be about to open; more are not waited for."""
 OPENING_SECONDS = 0.5
-"""How long a client's tick waits at most for the streams that this client is opening."""
+"""How long a tick waits at most for streams that clients are opening."""
 
 
 class StreamConnection(SocketConnection):
@@ -75,6 +76,9 @@ class Streams:
         self._faults = faults
         self._sensor_type = sensor_type
         self._announced: dict[ClientConnection, dict[int, float]] = {}
+        """The streams that clients are about to open, and until when a tick waits for them."""
+        self._unpunctual: WeakSet[ClientConnection] = WeakSet()
+        """Clients that announced a stream and did not open it in time."""
         self._holding = False
         self._held: list[bytes] = []
 
@@ -155,20 +159,37 @@ class Streams:
     def await_opening(
         self, client: ClientConnection, listener: Listener, connections: set[SocketConnection]
     ) -> None:
-        """Wait until a client has opened the streams that it announced, :data:`OPENING_SECONDS` at most.
+        """Wait for the streams that are being opened before a client's tick, :data:`OPENING_SECONDS` at most.
 
         CARLA's client opens its streams in a thread of its own.  What a tick sends to a stream that is not
         open yet is lost, and so is the snapshot which the client waits for after its first tick.
+
+        A program may hold several clients, listen with one and tick with another.  So sensors' streams that
+        other clients announced are waited for, too, unless the client has let a tick wait in vain before.
         """
-        while client in self._announced:
-            left = max(self._announced[client].values()) - time.monotonic()
+        while opening := self._opening(client):
+            left = max(opening.values()) - time.monotonic()
             if left <= 0.0:
-                del self._announced[client]
+                for late in opening:
+                    del self._announced[late]
+                    self._unpunctual.add(late)
                 return
-            with selectors.DefaultSelector() as opening:
-                opening.register(listener.sock, selectors.EVENT_READ, listener.accept)
+            with selectors.DefaultSelector() as selector:
+                selector.register(listener.sock, selectors.EVENT_READ, listener.accept)
                 for connection in connections:
                     if isinstance(connection, StreamConnection) and not connection.stream:
-                        opening.register(connection.sock, selectors.EVENT_READ, connection.receive)
-                for key, _ in opening.select(left):
+                        selector.register(connection.sock, selectors.EVENT_READ, connection.receive)
+                for key, _ in selector.select(left):
                     key.data()
+
+    def _opening(self, client: ClientConnection) -> dict[ClientConnection, float]:
+        """Until when a tick of ``client`` waits for whom."""
+        waits = {}
+        for other, announced in self._announced.items():
+            if other is client:
+                waits[other] = max(announced.values())
+            elif other not in self._unpunctual:
+                sensors = [until for stream_id, until in announced.items() if self._sensor_type(stream_id)]
+                if sensors:
+                    waits[other] = max(sensors)
+        return waits
