@@ -404,6 +404,34 @@ world.apply_settings(settings)
     until(lambda: not running.server.world.traffic_managers)
 
 
+def test_a_client_that_shuts_its_traffic_manager_down_survives_a_reload(serve: Serve) -> None:
+    """One that does not, and drives asynchronously, crashes by a fault of its library: see docs/minicarla.md."""
+    serve(map="loop").client(
+        """
+import socket
+world = client.get_world()
+for _ in range(3):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    manager = client.get_trafficmanager(port)
+    library, points = world.get_blueprint_library(), world.get_map().get_spawn_points()
+    car = world.spawn_actor(library.find("vehicle.tesla.model3"), points[0])
+    car.set_autopilot(True, port)
+    start = car.get_location()
+    for _ in range(100):
+        if car.get_location().distance(points[0].location) > 3.0:
+            break
+        world.wait_for_tick()
+    else:
+        raise SystemExit("the Traffic Manager does not drive")
+    manager.shut_down()
+    world = client.reload_world()
+    assert not world.get_actors().filter("vehicle.*")
+"""
+    )
+
+
 def test_a_tick_waits_until_the_clients_traffic_manager_listens(serve: Serve) -> None:
     """CARLA's client may miss being told of a tick in the moment in which it begins to wait for it."""
     running = serve(synchronous=True)
