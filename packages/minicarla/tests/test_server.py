@@ -405,7 +405,7 @@ world.apply_settings(settings)
 
 
 def test_a_client_that_shuts_its_traffic_manager_down_survives_a_reload(serve: Serve) -> None:
-    """One that does not, and drives asynchronously, crashes by a fault of its library: see docs/minicarla.md."""
+    """One that drives asynchronously and is not shut down crashes its process, see docs/minicarla.md."""
     serve(map="loop").client(
         """
 import socket

@@ -1,10 +1,11 @@
-"""The page: a small HTTP server on the loopback interface around a :class:`Source`."""
+"""The HTTP server of the viewer's page, around a :class:`Source`."""
 
 from __future__ import annotations
 
 import ipaddress
 import json
 import logging
+import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
@@ -17,8 +18,10 @@ from minicarla.viewer.source import FAILURES, Source
 
 log = logging.getLogger("minicarla")
 
-MOST_BODY = 4096
+MAX_BODY = 4096
 """Bytes of the longest request body that is read."""
+MAX_CONNECTIONS = 64
+"""Connections that are served at a time, each by a thread; further ones are closed at once."""
 _POLICY = (
     "default-src 'none'; img-src 'self' blob:; connect-src 'self'; "
     "style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -26,7 +29,9 @@ _POLICY = (
 
 
 class Viewer(ThreadingHTTPServer):
-    """Serves the page until ``shutdown``.
+    """Serves the page in threads of its own, from ``serve_forever`` until ``shutdown``.
+
+    There is no authentication: whoever can reach the address can look.
 
     ===========================  ===================================================
     ``GET /``                    the page
@@ -34,10 +39,11 @@ class Viewer(ThreadingHTTPServer):
     ``GET /state.json``          the latest tick, see ``Source.state``
     ``GET /drawings.json``       what clients draw with ``world.debug``, see ``drawn``
     ``GET /camera/ID.jpg``       a camera's latest picture; ``chase`` is the viewer's own
-    ``POST /chase``              ``{"actor": ID or null}``: whom the chase camera follows
+    ``POST /chase``              ``{"actor": ID or null}``: which actor the chase camera follows
     ===========================  ===================================================
 
-    Raises OSError when the port is taken.
+    Raises:
+        OSError: the port is taken.
     """
 
     daemon_threads = True
@@ -45,14 +51,27 @@ class Viewer(ThreadingHTTPServer):
     def __init__(self, source: Source, host: str, port: int) -> None:
         self.source = source
         self._drawing: tuple[int, bytes] = (-1, b"")
+        self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
         super().__init__((host, port), _Handler)
 
     def map_json(self) -> bytes:
-        """The map's drawing, made anew when the map changes."""
+        """The map's drawing as JSON, computed once for each map; empty while there is no map."""
         roadmap, revision = self.source.roadmap, self.source.revision
         if roadmap is not None and self._drawing[0] != revision:
             self._drawing = revision, json.dumps({"revision": revision, **drawing(roadmap)}).encode()
         return self._drawing[1]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         log.debug("a viewer's connection broke", exc_info=True)
@@ -88,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path != "/chase" or self.headers.get("Content-Type") != "application/json":
             self._refuse(HTTPStatus.NOT_FOUND, "only POST /chase with JSON is understood")
             return
-        if not length.isdigit() or int(length) > MOST_BODY:
+        if not length.isdigit() or int(length) > MAX_BODY:
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too long")
             return
         try:
@@ -96,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
             if actor is not None and type(actor) is not int:
                 raise ValueError("actor is an id or null")
             camera = self.server.source.chase(actor)
-        except (KeyError, *FAILURES) as error:
+        except (KeyError, RecursionError, *FAILURES) as error:
             self._refuse(HTTPStatus.BAD_REQUEST, str(error))
             return
         self._answer(json.dumps({"camera": camera}).encode(), "application/json")
@@ -113,7 +132,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(jpeg.tobytes(), "image/jpeg")
 
     def _trusted(self) -> bool:
-        """No page of another site may read from here by having its name resolve to this machine."""
+        """Refuse requests that another web site makes through the browser of whoever looks at this page.
+
+        Such a site can let its own name resolve to 127.0.0.1 (DNS rebinding), so on the loopback interface
+        the name in ``Host`` must be a local one.
+        """
         host = self.headers.get("Host", "").rsplit(":", 1)[0].strip("[]")
         own = self.server.server_address[0]
         try:
