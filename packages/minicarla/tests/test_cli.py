@@ -10,6 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from minicarla import __version__
+from minicarla.cli import app
 
 from .conftest import Wire, until
 
@@ -60,11 +64,32 @@ print(*[name for name in unneeded if name in sys.modules])
 
 
 def refused(*options: str) -> str:
-    done = subprocess.run([*SERVE, *options], capture_output=True, text=True, timeout=20.0)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert len(done.stderr.strip().splitlines()) == 1
-    return done.stderr
+    """What the command says on stderr, in one line and with status 2, before it serves anything."""
+    result = CliRunner().invoke(app, ["serve", "--map", "loop", *options])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert len(result.stderr.strip().splitlines()) == 1
+    return result.stderr
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+@pytest.mark.parametrize("command", [[], ["serve"], ["rpcs"], ["fault"], ["view"]])
+def test_every_command_explains_itself(command: list[str], option: str) -> None:
+    result = CliRunner().invoke(app, [*command, option])
+    assert result.exit_code == 0 and "Usage:" in result.output
+
+
+def test_the_version() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.output) == (0, f"minicarla {__version__} (CARLA 0.9.16)\n")
+
+
+def test_a_fault_for_a_server_that_is_not_there() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        result = CliRunner().invoke(app, ["fault", "freeze", "--port", str(port)])
+    assert result.exit_code == 2
+    assert f"no server answers at 127.0.0.1:{port}: Connection refused" in result.stderr
 
 
 def test_what_cannot_be_served(tmp_path: Path) -> None:
@@ -81,6 +106,8 @@ def test_a_port_that_is_taken() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
+        done = subprocess.run([*SERVE, "--port", str(port)], capture_output=True, text=True, timeout=20.0)
+        assert (done.returncode, done.stdout) == (2, "") and done.stderr == refused("--port", str(port))
         assert re.search(rf"port {port} of 127\.0\.0\.1: .*in use", refused("--port", str(port)))
         assert re.search(rf"port ({port}|{port - 1}) ", refused("--port", str(port - 1)))  # the streams' port
 

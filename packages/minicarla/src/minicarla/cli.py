@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from minicarla import CARLA_VERSION, __version__
+
 if TYPE_CHECKING:
     from minicarla.viewer.source import Source
 
@@ -21,34 +23,72 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
     no_args_is_help=True,
-    help="A CARLA 0.9.16 server without a GPU.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="A CARLA 0.9.16 server without a GPU. The unmodified carla Python client connects to it.",
 )
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"minicarla {__version__} (CARLA {CARLA_VERSION})")
+        raise typer.Exit
+
+
 @app.callback()
-def _commands() -> None:
-    """Keep the name of the command even while there is only one."""
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Options that stand before the command."""
 
 
 @app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65534, help="Port of the calls; streams use the next. 0: any free pair.")
+        int,
+        typer.Option(
+            min=0,
+            max=65534,
+            help="Port that carla.Client connects to. Sensor data uses the next port. "
+            "0 chooses two ports that are free.",
+        ),
     ] = 2000,
-    map: Annotated[str, typer.Option(help="Bundled map, or an OpenDRIVE file.")] = "town",
+    map: Annotated[
+        str,
+        typer.Option(
+            help="Map to start with: a bundled one (town, loop, grid) or the path of an .xodr file."
+        ),
+    ] = "town",
     maps: Annotated[
-        str, typer.Option(metavar="FOLDER", help="OpenDRIVE files that clients may load by name.")
+        str,
+        typer.Option(
+            metavar="FOLDER", help="Folder with .xodr files that clients may load by name, e.g. Town01."
+        ),
     ] = "",
-    npc: Annotated[int, typer.Option(min=0, help="Vehicles of the server's own traffic.")] = 0,
-    walkers: Annotated[int, typer.Option(min=0, help="Pedestrians that the server walks itself.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Of traffic and noise.")] = 0,
-    faults: Annotated[str, typer.Option(help="Faults to commit, see the documentation.")] = "",
-    synchronous: Annotated[bool, typer.Option(help="Wait for tick() from the start.")] = False,
-    parent_pid: Annotated[int, typer.Option(help="End when that process is gone.")] = 0,
+    npc: Annotated[int, typer.Option(min=0, help="Number of vehicles that the server itself drives.")] = 0,
+    walkers: Annotated[
+        int, typer.Option(min=0, help="Number of pedestrians that the server itself walks.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of traffic and of sensor noise.")] = 0,
+    faults: Annotated[
+        str,
+        typer.Option(
+            metavar="FAULTS",
+            help='Failures to inject, e.g. "freeze@tick=200"; docs/minicarla.md lists them all.',
+        ),
+    ] = "",
+    synchronous: Annotated[
+        bool,
+        typer.Option(help="Start in synchronous mode: time stands still until a client calls world.tick()."),
+    ] = False,
+    parent_pid: Annotated[
+        int, typer.Option(metavar="PID", help="Stop when the process with this id has ended.")
+    ] = 0,
 ) -> None:
-    """Run a server until SIGTERM or Ctrl-C."""
-    from minicarla import CARLA_VERSION
+    """Run a server until Ctrl-C or SIGTERM."""
     from minicarla.server import CarlaServer
 
     try:
@@ -78,9 +118,9 @@ def serve(
 
 
 def _end_with(pid: int, stop: Callable[[], None]) -> None:
-    """Call ``stop`` when a process is gone, and end at the latest two seconds later.
+    """Call ``stop`` when a process has ended, and end this process two seconds later at the latest.
 
-    A thread of its own, since the server may be frozen on purpose.
+    A thread does this, because an injected fault may have frozen the server.
     """
 
     def alive() -> bool:
@@ -90,7 +130,7 @@ def _end_with(pid: int, stop: Callable[[], None]) -> None:
             return False
         except PermissionError:
             return True
-        return not child or os.getppid() == pid  # a dead parent may linger as a zombie
+        return not child or os.getppid() == pid  # a parent that has ended may still exist as a zombie
 
     def watch() -> None:
         while alive():
@@ -105,9 +145,9 @@ def _end_with(pid: int, stop: Callable[[], None]) -> None:
 
 @app.command()
 def rpcs(
-    markdown: Annotated[bool, typer.Option("--markdown", help="As the page of the documentation.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/minicarla-rpc.md.")] = False,
 ) -> None:
-    """List CARLA's remote procedures and how far each is there."""
+    """List CARLA's remote procedures: which are complete, partial or absent."""
     from minicarla.world.calls import document
 
     text = document.markdown() if markdown else document.plain()
@@ -116,33 +156,60 @@ def rpcs(
 
 @app.command()
 def fault(
-    spec: Annotated[str, typer.Argument(help='Faults, e.g. "freeze@after=10"; "" forgets all.')],
-    port: Annotated[int, typer.Option(help="Port of the server, on this machine.")] = 2000,
+    spec: Annotated[
+        str,
+        typer.Argument(
+            metavar="FAULTS",
+            help='Failures to inject, e.g. "freeze@after=10"; "" removes all. docs/minicarla.md lists them.',
+        ),
+    ],
+    port: Annotated[
+        int, typer.Option(min=1, max=65534, help="Port of the server; it must run on this machine.")
+    ] = 2000,
 ) -> None:
-    """Make a running server commit faults."""
+    """Inject failures into a running server: freeze it, drop messages, kill it, ..."""
     from minicarla.wire.client import Caller, CallError
 
     try:
-        Caller("127.0.0.1", port).call("minicarla.fault", spec)
+        caller = Caller("127.0.0.1", port)
+    except OSError as error:
+        _fail(ValueError(f"no server answers at 127.0.0.1:{port}: {error.strerror or error}"))
+    try:
+        caller.call("minicarla.fault", spec)
     except (OSError, CallError, ValueError) as error:
         _fail(error)
 
 
 @app.command()
 def view(
-    host: Annotated[str, typer.Option(help="Where the simulator is.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65534, help="The simulator's port.")] = 2000,
-    http_host: Annotated[str, typer.Option(help="Address that the page is served on.")] = "127.0.0.1",
-    http_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0: any.")] = 8080,
+    host: Annotated[str, typer.Option(help="Host of the simulator.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65534, help="Port of the simulator.")] = 2000,
+    http_host: Annotated[
+        str, typer.Option(help="Address that the web page is served on; others can reach any but loopback.")
+    ] = "127.0.0.1",
+    http_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the web page; 0 chooses a free one.")
+    ] = 8080,
     record: Annotated[
-        Path | None, typer.Option(metavar="FILE.mp4", help="Make a film instead of serving a page.")
+        Path | None, typer.Option(metavar="FILE.mp4", help="Record a film to this file instead of a page.")
     ] = None,
-    camera: Annotated[int | None, typer.Option(help="Film this camera; default: behind the ego.")] = None,
-    size: Annotated[str, typer.Option(metavar="WxH", help="Of the film from behind the ego.")] = "640x360",
-    seconds: Annotated[float | None, typer.Option(min=0.1, help="Simulated seconds of film.")] = None,
-    fps: Annotated[int, typer.Option(min=1, max=240, help="Frames a second; each is one tick.")] = 20,
+    camera: Annotated[
+        int | None,
+        typer.Option(
+            metavar="ID", help="Actor id of the camera to film; default: a chase camera of the ego."
+        ),
+    ] = None,
+    size: Annotated[
+        str, typer.Option(metavar="WxH", help="Size in pixels of the chase camera's film.")
+    ] = "640x360",
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="Length in simulated seconds; default: until Ctrl-C.")
+    ] = None,
+    fps: Annotated[
+        int, typer.Option(min=1, max=240, help="Frames per second of the film; a frame is one tick.")
+    ] = 20,
 ) -> None:
-    """Watch a running simulator: a page with map, actors and cameras, or a film of it."""
+    """Watch a running simulator on a web page with map, actors and cameras, or record a film of it."""
     from minicarla.viewer.film import FilmError
     from minicarla.viewer.film import record as film
     from minicarla.viewer.source import FAILURES, Source
@@ -155,9 +222,9 @@ def view(
     width, height = (int(part) for part in shape.groups()) if shape else (0, 0)
     try:
         if record is not None and (record.suffix != ".mp4" or not record.parent.is_dir()):
-            raise ValueError(f"cannot write {record}: give a file .mp4 in a folder that exists")
+            raise ValueError(f"cannot write {record}: give the name of an .mp4 file in a folder that exists")
         if not (16 <= width <= 4096 and 16 <= height <= 4096):
-            raise ValueError(f"{size} is no size of a film; give WIDTHxHEIGHT, 16x16 to 4096x4096")
+            raise ValueError(f"--size {size}: give WIDTHxHEIGHT in pixels, 16x16 to 4096x4096")
     except ValueError as error:
         _fail(error)
     try:
@@ -178,7 +245,7 @@ def view(
             seconds=seconds,
             stopped=stopping.is_set,
         )
-        left_out = f", {missing} ticks have no frame" if missing else ""
+        left_out = f", {missing} ticks are missing" if missing else ""
         print(f"{record}: {frames} frames{left_out}")
     except (FilmError, OSError) as error:
         _fail(error)
