@@ -93,6 +93,7 @@ def test_html_is_one_file_that_needs_no_network(reports: list[Report]) -> None:
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 def test_html_renders_in_a_browser_without_a_network(reports: list[Report], tmp_path: Path) -> None:
     page = tmp_path / "report.html"
@@ -124,6 +125,40 @@ def test_html_renders_in_a_browser_without_a_network(reports: list[Report], tmp_
     )
     # each plot has two layers of SVG
     assert rendered is not None and int(rendered.group(1)) >= 2 * containers > 8
+
+
+_MEASURE = """<script>
+const box = e => e.getBoundingClientRect(), all = s => [...document.querySelectorAll(s)];
+const over = all(".plot").filter(p => {
+  const legend = p.querySelector(".legend"), title = p.querySelector(".xtitle");
+  return legend && title && box(legend).top < box(title).bottom - 1;
+});
+document.body.dataset.page = document.documentElement.scrollWidth - window.innerWidth;
+const widths = all(".evidence td:first-child").map(e => box(e).width);
+document.body.dataset.evidence = Math.min(...widths) / innerWidth;
+document.body.dataset.legends = all(".plot .legend").length;
+document.body.dataset.covered = over.length;
+</script></body>"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_a_narrow_page_has_no_squeezed_evidence_and_no_covered_axis_title(
+    reports: list[Report], tmp_path: Path
+) -> None:
+    page = tmp_path / "report.html"
+    text = html(reports, compare(reports)).replace("sound", "a_very_long_name_of_a_run_" * 4)
+    page.write_text(text.replace("</body>", _MEASURE), encoding="utf-8")
+    command = [
+        *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+        *("--host-resolver-rules=MAP * ~NOTFOUND", "--hide-scrollbars", "--virtual-time-budget=6000"),
+        *(f"--user-data-dir={tmp_path / 'profile'}", "--window-size=390,1600", "--dump-dom", page.as_uri()),
+    ]
+    dom = subprocess.run(command, capture_output=True, timeout=60, text=True, check=False).stdout
+    found = dict(re.findall(r'data-(page|evidence|legends|covered)="([-.\d]+)"', dom))
+    assert float(found["page"]) <= 0, "the page is wider than the window"
+    assert float(found["evidence"]) > 0.6, "the evidence is squeezed into a narrow column"
+    assert int(found["legends"]) >= 3 and int(found["covered"]) == 0
 
 
 def test_csv_can_be_read_again(reports: list[Report], tmp_path: Path) -> None:

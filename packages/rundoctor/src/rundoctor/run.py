@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .algorithm import Algorithm, recognise
+from .algorithm import Algorithm, Q, recognise
 from .aliases import Match, guesses, tags_for
 from .evidence import Evidence, number
 from .series import Series
@@ -142,12 +142,17 @@ class Run:
     @cached_property
     def unseen(self) -> tuple[str, ...]:
         """Which parts of :data:`CORE` the run does not show, or with fewer points than can be judged."""
-        return tuple(part for part, names in CORE.items() if not self._shows(names, LEAST_POINTS))
+        return tuple(part for part, names in self.core.items() if not self._shows(names, LEAST_POINTS))
+
+    @property
+    def core(self) -> dict[str, tuple[str, ...]]:
+        """What of :data:`CORE` the run's algorithm has: PPO has no Q to show."""
+        return {part: names for part, names in CORE.items() if part != "Q" or Q in self.algorithm.has}
 
     @property
     def blind(self) -> bool:
         """Whether nothing of :data:`CORE` is shown, so that no verdict is possible."""
-        return len(self.unseen) == len(CORE)
+        return len(self.unseen) == len(self.core)
 
     @property
     def too_short(self) -> bool:
@@ -385,7 +390,7 @@ class Run:
         if g >= 1:
             return None
         value = reward[0] / (1 - g)
-        text = f"{number(reward[0])} / (1 - {g:g}) = {number(value)}; gamma {source}"
+        text = f"{number(reward[0])} / (1 - {g:g}) = {number(value)}; gamma: {source}"
         return value, text, self.get("reward_bound") is not None and gamma is not None
 
     # --- output -------------------------------------------------------------------------

@@ -132,8 +132,8 @@ def _finding(f: Finding, report: Report, page: _Page) -> str:
         step = f"{e.step:,}" if e.step is not None else ""
         value = number(e.value) if e.value is not None else ""
         rows.append(
-            f"<tr><td>{_e(e.text)}</td><td><code>{_e(e.tag)}</code></td><td class=n>{step}</td>"
-            f"<td class=n>{_e(value)}</td></tr>"
+            f"<tr><td>{_e(e.text)}</td><td><code>{_e(e.tag)}</code></td>"
+            f'<td class=n data-name="step">{step}</td><td class=n data-name="value">{_e(value)}</td></tr>'
         )
     symptoms = "".join(
         f"<li><b>{_e(s.title)}</b> <code>{_e(s.id)}</code>"
@@ -143,7 +143,8 @@ def _finding(f: Finding, report: Report, page: _Page) -> str:
     )
     plots = "".join(page.add(p) for p in plots_of(f, report.run)[:4])
     evidence = (
-        "<table><thead><tr><th>evidence</th><th>tag</th><th>step</th><th>value</th></tr></thead>"
+        '<table class="evidence"><thead><tr><th>evidence</th><th>tag</th><th class=n>step</th>'
+        "<th class=n>value</th></tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table>"
     )
     return (
@@ -185,10 +186,9 @@ def _references(report: Report) -> str:
             f"<td>{_e(r.sb3)}</td><td>{_e(r.source)}</td><td>{_e(r.note)}</td></tr>"
         )
     return (
-        "<h2>Hyper-parameters beside the references</h2><table><thead><tr><th></th><th>this "
-        "run</th><th>TD3 paper</th>"
-        "<th>Stable-Baselines3</th><th>known "
-        f"from</th><th></th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        '<h2>Hyper-parameters beside the references</h2><div class="scroll"><table><thead><tr><th></th>'
+        "<th>this run</th><th>TD3 paper</th><th>Stable-Baselines3</th><th>known from</th><th></th></tr>"
+        f"</thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
@@ -254,7 +254,7 @@ def _comparison(comparison: Comparison, page: _Page, reports: Sequence[Report]) 
             plots.append(page.add(Plot(title, curves, "environment step", wants_log(curves))))
     return (
         f"<section><h1>The runs beside each other</h1><ul>{sentences}</ul>"
-        f'<table class="compare"><thead><tr><th></th>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table>"
+        f'<div class="scroll"><table class="compare"><thead><tr><th></th>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
         f'<div class="plots three">{"".join(plots)}</div></section>'
     )

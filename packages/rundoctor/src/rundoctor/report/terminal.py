@@ -25,6 +25,7 @@ from ..model import (
     lower_first,
     number,
 )
+from ..run import LEAST_POINTS
 
 STYLE = {INFO: "cyan", WARNING: "yellow", CRITICAL: "red"}
 WORD = {INFO: "INFO", WARNING: "WARNING", CRITICAL: "CRITICAL"}
@@ -75,7 +76,12 @@ def unknown_lines(report: Report, most: int | None = None) -> list[str]:
     run = report.run
     if not run.unseen or run.too_short:
         return []
-    out = [f"not recognised: {', '.join(run.unseen)}"]
+    short = [part for part in run.unseen if any(run.has(name) for name in run.core[part])]
+    unknown = [part for part in run.unseen if part not in short]
+    out = [f"fewer than {LEAST_POINTS} points: {', '.join(short)}"] if short else []
+    if not unknown:
+        return out
+    out.append(f"not recognised: {', '.join(unknown)}")
     tags = sorted(run.unmapped, key=lambda t: t not in run.guesses)
     for tag in tags[:most]:
         guess = f" (perhaps {run.guesses[tag][0]})" if tag in run.guesses else ""

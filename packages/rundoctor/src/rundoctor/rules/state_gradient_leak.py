@@ -159,6 +159,11 @@ def _from_head(run: Run) -> Finding | None:
         ),
     ]
     by_ratio = _from_ratio(run)
+    if by_ratio is not None and by_ratio.severity == CRITICAL:
+        # the figure that says it best leads; this is the proof beside it
+        by_ratio.evidence += evidence
+        by_ratio.confidence = max(by_ratio.confidence, 0.97)
+        return by_ratio
     gap = q_gap(run)
     if by_ratio is not None:
         evidence += by_ratio.evidence
