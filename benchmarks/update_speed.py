@@ -39,6 +39,7 @@ def ours(batch: int, **settings: object) -> Callable[[], None]:
         torch.full((batch,), 0.99),
         image(),
         normal(batch, VECTOR),
+        torch.zeros(batch, dtype=torch.bool),
     )
     return lambda: [agent.update(b) for _ in range(2)] and None
 

@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 STEP_SECONDS = 0.05
@@ -184,6 +192,9 @@ class AgentConfig(Section):
     encoder: Literal["separate", "shared"] = "separate"
     """separate: one encoder each for actor and critic, each trained by its own loss.
     shared: one, trained by the critic; the actor sees its features held constant."""
+    encoder_net: Literal["nature", "small"] = "nature"
+    """The convolutions.  nature: 32-64-64 channels (Mnih et al. 2015).  small: 16-32-32 channels and
+    larger strides: 2.2 million multiply-adds a picture instead of 7.7 million."""
     feature_size: int = Field(default=512, ge=8)
     feature_norm: Literal["none", "layernorm_tanh"] = "layernorm_tanh"
     """What bounds the encoder's output.  none: plain ReLU, as the recorded system had it."""
@@ -203,6 +214,14 @@ class AgentConfig(Section):
     critic_clip_norm: float | None = Field(default=10.0, gt=0)
     pre_tanh_penalty: float = Field(default=0.01, ge=0)
     """Weight of mean(pre-tanh^2) in the actor loss: keeps tanh out of saturation."""
+    action_change_penalty: float = Field(default=0.0, ge=0)
+    """Weight, in the actor loss, of the mean squared change of the policy's action from one step to the
+    next (the temporal term of CAPS, Mysore et al. 2021).  0: none, as in TD3; more drives more calmly."""
+    imitation: float = Field(default=0.0, ge=0)
+    """Initial weight, in the actor loss, of the squared distance to demonstrated actions.  It counts where
+    the critic prefers the demonstrated action (Q-filter of Nair et al. 2018).  0: none, as in TD3."""
+    imitation_updates: int = Field(default=10_000, ge=1)
+    """Updates after which that weight has fallen to 0."""
     actor_final_init: float = Field(default=1e-3, gt=0)
     """Bound of the uniform initialisation of the actor's last layer."""
     critic_warmup: int = Field(default=500, ge=0)
@@ -227,7 +246,13 @@ class ExplorationConfig(Section):
     initial_noise: float = Field(default=0.3, ge=0)
     noise_decay_steps: int = Field(default=10_000, ge=1)
     warmup_steps: int = Field(default=1_000, ge=0)
-    """Steps of random driving before the policy takes over."""
+    """Steps before the policy takes over.  Who drives them: ``warmup_driver``."""
+    warmup_driver: Literal["random", "classical"] = "random"
+    """Who drives the warm-up.  random: autocorrelated noise; the agent learns from its own driving alone.
+    classical: the classical driver (pure pursuit and PID), whose episodes are demonstrations."""
+    demonstration_noise: tuple[NonNegativeFloat, ...] = Field(default=(0.0, 0.1, 0.3), min_length=1)
+    """Standard deviations of the noise on the classical driver's actions, taken in turn, one an episode:
+    noise takes the car off the lane's centre, and so the replay shows how to come back."""
     noise_correlation: float = Field(default=0.0, ge=0, lt=1)
     """Autocorrelation of that noise from step to step; 0 is the paper's white noise."""
     warmup_noise: float = Field(default=0.4, ge=0)

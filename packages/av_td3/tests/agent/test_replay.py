@@ -147,7 +147,7 @@ def test_save_and_restore_continue_identically():
 def test_bytes_per_transition_and_refusal():
     replay = Replay(100, (4, 84, 84), 53, 2, 0.99)
     stored = sum(getattr(replay, n).nbytes for n in ("frame", "vector", "action", "reward"))
-    stored += replay.terminated.nbytes + replay.has_action.nbytes + replay.age.nbytes
+    stored += replay.terminated.nbytes + replay.driver.nbytes + replay.age.nbytes
     assert stored == 100 * replay.bytes_per_slot
     assert replay.bytes_per_slot < 7400  # SB3: 56,892
     with pytest.raises(ReplayMemoryError, match=r"lower replay\.capacity"):

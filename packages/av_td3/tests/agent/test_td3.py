@@ -39,6 +39,7 @@ def batch(seed: int = 1, discount: float = 0.99) -> Batch:
         torch.full((B,), discount),
         image(),
         normal(B, V),
+        torch.arange(B) % 2 == 0,
     )
 
 
@@ -275,6 +276,65 @@ def test_dividing_the_first_layers_weights_equals_dividing_the_pixels():
     for layer in (e.conv1, e.conv2, e.conv3):
         x = F.relu(layer(x))
     torch.testing.assert_close(e(b.image), F.relu(e.project(x.flatten(1))), rtol=1e-4, atol=1e-5)
+
+
+def test_imitation_pulls_the_policy_towards_demonstrations_that_the_critic_prefers():
+    agent, b = make(imitation=5.0, actor_lr=1e-3, pre_tanh_penalty=0.0), batch()
+    agent.policy_value = lambda features, vector, action: -(action - b.action).square().sum(1).detach()
+
+    def distance() -> torch.Tensor:
+        return (agent.act(b.image, b.vector) - b.action).square().sum(1)
+
+    before = distance()
+    for _ in range(50):
+        agent._update_actor(b)
+    nearer = distance() < before
+    assert nearer[b.demonstrated].all()
+    assert nearer.float().mean() < 1.0  # what the agent did itself is no example
+
+
+def test_the_q_filter_ignores_demonstrations_that_the_critic_does_not_prefer():
+    agent, b = make(imitation=5.0), batch()
+    action = agent.actor(agent.actor_features(b), b.vector)[0]
+    state = agent.critic_state(b, agent.actor_features(b))
+    best = torch.full((B,), 1e6)
+    assert agent.imitation_loss(b, state, action, best) == 0.0
+    assert agent.imitation_loss(b, state, action, -best) > 0.0
+
+
+def test_the_weight_of_imitation_falls_to_zero():
+    agent = make(imitation=2.0, imitation_updates=10)
+    weights = []
+    for _ in range(12):
+        weights.append(agent.imitation_weight)
+        agent.update(batch())
+    assert weights[0] == 2.0 and weights[5] == pytest.approx(1.0) and weights[10:] == [0.0, 0.0]
+
+
+def test_the_penalty_on_change_brings_actions_of_neighbouring_steps_together():
+    b = batch()
+
+    def change(**settings: float) -> float:
+        agent = make(actor_lr=1e-3, critic_lr=1e-5, policy_delay=1, tau=0.5, **settings)
+        for _ in range(100):
+            agent.update(b)
+        here, there = agent.act(b.image, b.vector), agent.act(b.next_image, b.next_vector)
+        return float((here - there).square().mean())
+
+    assert change(action_change_penalty=20.0) < 0.5 * change()
+
+
+def test_the_small_encoder_is_smaller_and_learns():
+    nature, small = make(), make(encoder_net="small")
+
+    def convolutions(agent: TD3) -> int:
+        e = agent.critic_encoder
+        return sum(p.numel() for layer in (e.conv1, e.conv2, e.conv3) for p in layer.parameters())
+
+    assert convolutions(small) < convolutions(nature) / 3
+    before = snapshot(small)
+    small.update(batch())
+    assert "critic_encoder" in moved(small, before)
 
 
 def test_a_fixed_batch_is_fitted_and_the_policy_climbs_q():

@@ -41,6 +41,22 @@ class Explorer:
         noise = self._advance(self.config.warmup_correlation)
         return np.clip(self._mean + self.config.warmup_noise * noise, -1, 1).astype(np.float32)
 
+    def demonstrate(self, action: Action, episode: int) -> Action:
+        """A demonstrator's action with the noise that is this episode's turn, still in [-1, 1]."""
+        noise = self._advance(self.config.noise_correlation)
+        return np.clip(action + self._demonstration_noise(episode) * noise, -1, 1).astype(np.float32)
+
+    def current_noise(self, step: int, episode: int) -> float:
+        """Standard deviation of the noise on the actions of this step, whoever chooses them."""
+        if step >= self.config.warmup_steps:
+            return self.noise_scale(step)
+        classical = self.config.warmup_driver == "classical"
+        return self._demonstration_noise(episode) if classical else self.config.warmup_noise
+
+    def _demonstration_noise(self, episode: int) -> float:
+        levels = self.config.demonstration_noise
+        return levels[episode % len(levels)]
+
     def disturb(self, action: Action, step: int) -> Action:
         """The policy's action with exploration noise, still in [-1, 1]."""
         noise = self._advance(self.config.noise_correlation)

@@ -11,12 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+CONVOLUTIONS = {
+    "nature": ((32, 8, 4), (64, 4, 2), (64, 3, 1)),
+    "small": ((16, 8, 4), (32, 3, 2), (32, 3, 2)),
+}
+"""Channels, kernel size and stride of the three convolutions, by ``agent.encoder_net``."""
+
 
 class Encoder(nn.Module):
-    """The convolutional encoder of Mnih et al. (2015), "Human-level control through deep RL".
+    """Three convolutions and a projection, as in Mnih et al. (2015), "Human-level control through deep RL".
 
-    (B, C, H, W) uint8 -> (B, feature_size) float32.  ``norm="layernorm_tanh"`` bounds every
-    feature to (-1, 1) (the trunk of Yarats et al. 2021, DrQ-v2); ``"none"`` is a plain ReLU.
+    (B, C, H, W) uint8 -> (B, feature_size) float32.  ``net`` is a key of :data:`CONVOLUTIONS`.
+    ``norm="layernorm_tanh"`` bounds every feature to (-1, 1), as the trunk of DrQ-v2 does (Yarats et al.
+    2021); ``"none"`` is a plain ReLU.
     """
 
     def __init__(
@@ -26,12 +33,14 @@ class Encoder(nn.Module):
         feature_size: int,
         norm: str,
         conv_dtype: torch.dtype = torch.float32,
+        net: str = "nature",
     ) -> None:
         super().__init__()
         self.conv_dtype = conv_dtype
-        self.conv1 = nn.Conv2d(channels, 32, 8, 4)
-        self.conv2 = nn.Conv2d(32, 64, 4, 2)
-        self.conv3 = nn.Conv2d(64, 64, 3, 1)
+        first, second, third = CONVOLUTIONS[net]
+        self.conv1 = nn.Conv2d(channels, *first)
+        self.conv2 = nn.Conv2d(first[0], *second)
+        self.conv3 = nn.Conv2d(second[0], *third)
         with torch.no_grad():
             flat = self._convolve(torch.zeros(1, channels, size, size, dtype=torch.uint8)).shape[1]
         self.project = nn.Linear(flat, feature_size)

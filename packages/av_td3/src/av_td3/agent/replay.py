@@ -1,7 +1,7 @@
 """Replay that stores every camera frame once.
 
 A ring of *slots*.  A slot is one observation's newest frame and its vector; when an action
-was taken there, also the action, the reward and whether that ended the episode for good.
+was taken there, also the action, who took it, the reward and whether that ended the episode for good.
 The observation's stack is rebuilt from the slots before it, the next observation is the
 slot after it.  An episode of T transitions takes T + 1 slots: the last one has no action.
 
@@ -25,6 +25,10 @@ from numpy.typing import NDArray
 Observation = Mapping[str, NDArray]  # {"image": (K, H, W) uint8, "vector": (V,) float32}
 
 
+NOBODY, AGENT, DEMONSTRATOR = 0, 1, 2
+"""Who took the action of a slot."""
+
+
 class ReplayMemoryError(MemoryError):
     """The replay would not fit into memory; the message has the figures."""
 
@@ -40,6 +44,7 @@ class Sample:
     discount: NDArray[np.float32]  # (B,)
     next_image: NDArray[np.uint8]
     next_vector: NDArray[np.float32]
+    demonstrated: NDArray[np.bool_]  # (B,) whether a demonstrator took the action
     index: NDArray[np.int64]  # (B,) slots the transitions start at
 
 
@@ -72,7 +77,7 @@ class Replay:
         self.action = np.zeros((capacity, action_size), np.float32)
         self.reward = np.zeros(capacity, np.float32)
         self.terminated = np.zeros(capacity, np.bool_)
-        self.has_action = np.zeros(capacity, np.bool_)
+        self.driver = np.full(capacity, NOBODY, np.uint8)
         self.age = np.zeros(capacity, np.int32)
         self._head = 0  # where the next slot is written
         self._size = 0
@@ -86,6 +91,11 @@ class Replay:
     def transitions(self) -> int:
         """Transitions in the ring (slots less the ends of episodes)."""
         return int(np.count_nonzero(self.has_action[: self._size]))
+
+    @property
+    def has_action(self) -> NDArray[np.bool_]:
+        """(capacity,) in which slots an action was taken."""
+        return self.driver != NOBODY
 
     # ------------------------------------------------------------------ writing
 
@@ -101,8 +111,11 @@ class Replay:
         terminated: bool,
         truncated: bool,
         next_observation: Observation,
+        demonstrated: bool = False,
     ) -> None:
         """Store what happened after the newest observation.
+
+        ``demonstrated``: the action was a demonstrator's, not the agent's.
 
         ``terminated`` stops the bootstrap; ``truncated`` ends the episode here but the value
         of ``next_observation`` still counts (Pardo et al. 2018).
@@ -116,7 +129,7 @@ class Replay:
         age = int(self.age[slot]) + 1
         # The next observation first: pushing may overwrite the oldest slot, never this one.
         self._push(next_observation, age)
-        self.has_action[slot] = True
+        self.driver[slot] = DEMONSTRATOR if demonstrated else AGENT
         self._open = not (terminated or truncated)
 
     def break_off(self) -> None:
@@ -127,7 +140,7 @@ class Replay:
         slot = self._head
         self.frame[slot] = observation["image"][-1]
         self.vector[slot] = observation["vector"]
-        self.has_action[slot] = False
+        self.driver[slot] = NOBODY
         self.terminated[slot] = False
         self.reward[slot] = 0.0
         self.age[slot] = age
@@ -143,7 +156,7 @@ class Replay:
         """
         since_oldest = (slots - (self._head - self._size)) % self.capacity
         whole = since_oldest >= np.minimum(self.age[slots], self.stack - 1)
-        return self.has_action[slots] & whole
+        return (self.driver[slots] != NOBODY) & whole
 
     def can_sample(self) -> bool:
         """Whether at least one transition can be read."""
@@ -171,7 +184,7 @@ class Replay:
         last = index.copy()
         for _ in range(1, self.n_step):
             following = (last + 1) % self.capacity
-            go_on = self.has_action[following] & ~self.terminated[last]
+            go_on = (self.driver[following] != NOBODY) & ~self.terminated[last]
             last = np.where(go_on, following, last)
             reward += np.where(go_on, discount * self.reward[last], 0.0).astype(np.float32)
             discount = np.where(go_on, discount * np.float32(self.gamma), discount)
@@ -184,6 +197,7 @@ class Replay:
             discount=np.where(self.terminated[last], np.float32(0.0), discount),
             next_image=self._stacks(after),
             next_vector=self.vector[after],
+            demonstrated=self.driver[index] == DEMONSTRATOR,
             index=index,
         )
 
@@ -220,7 +234,7 @@ class Replay:
         self._head, self._size, self._open = head, size, bool(is_open)
 
 
-_ARRAYS = ("frame", "vector", "action", "reward", "terminated", "has_action", "age")
+_ARRAYS = ("frame", "vector", "action", "reward", "terminated", "driver", "age")
 
 
 def _refuse_if_too_large(needed: int) -> None:

@@ -37,15 +37,17 @@ class Batch:
     discount: Tensor  # (B,) float32: gamma^n, and 0 where the episode terminated (not: truncated)
     next_image: Tensor  # (B, C, H, W) uint8
     next_vector: Tensor  # (B, V) float32
+    demonstrated: Tensor  # (B,) bool: the action is a demonstrator's, not the agent's
 
 
 @dataclass(frozen=True)
 class CriticStep:
-    """What one critic step did; tensors are detached, (B,)."""
+    """What one critic step did; tensors are detached."""
 
-    q1: Tensor
-    q2: Tensor
-    target: Tensor
+    q1: Tensor  # (B,)
+    q2: Tensor  # (B,)
+    target: Tensor  # (B,)
+    next_action: Tensor  # (B, A) the target policy's action at the next observation, without noise
     loss: Tensor
     gradients: GradientReport
 
@@ -79,7 +81,9 @@ class TD3:
         conv_dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
 
         def encoder() -> Encoder:
-            return Encoder(channels, size, config.feature_size, config.feature_norm, conv_dtype)
+            return Encoder(
+                channels, size, config.feature_size, config.feature_norm, conv_dtype, config.encoder_net
+            )
 
         self.shared = config.encoder == "shared"
         self.critic_encoder = encoder().to(self.device)
@@ -132,12 +136,12 @@ class TD3:
         actor_step = None
         if self.updates % self.config.policy_delay == 0:
             if self.updates > self.config.critic_warmup:
-                actor_step = self._update_actor(batch)
+                actor_step = self._update_actor(batch, critic_step.next_action)
             self._update_targets()
         return critic_step, actor_step
 
     def _update_critic(self, batch: Batch) -> CriticStep:
-        target = self.bellman_target(batch)
+        target, next_action = self._bellman(batch)
         features = self.critic_encoder(batch.image)
         q1, q2 = self.critic(features, batch.vector, batch.action)
         loss = F.mse_loss(q1, target) + F.mse_loss(q2, target)
@@ -146,30 +150,39 @@ class TD3:
         loss.backward()
         gradients = clip_gradients(self.critic_groups, self.config.critic_clip_norm)
         self.critic_optimizer.step()
-        return CriticStep(q1.detach(), q2.detach(), target, loss.detach(), gradients)
+        return CriticStep(q1.detach(), q2.detach(), target, next_action, loss.detach(), gradients)
 
-    @torch.no_grad()
     def bellman_target(self, batch: Batch) -> Tensor:
         """(B,): r + discount * min(Q1', Q2')(s', pi'(s') + clipped noise)."""
+        return self._bellman(batch)[0]
+
+    @torch.no_grad()
+    def _bellman(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The target, (B,), and pi'(s'), (B, A)."""
         critic_features = self.target_critic_encoder(batch.next_image)
         actor_features = critic_features if self.shared else self.target_actor_encoder(batch.next_image)
 
-        action, _ = self.target_actor(actor_features, batch.next_vector)
-        noise = (torch.randn_like(action) * self.config.policy_noise).clamp(
+        next_action, _ = self.target_actor(actor_features, batch.next_vector)
+        noise = (torch.randn_like(next_action) * self.config.policy_noise).clamp(
             -self.config.noise_clip, self.config.noise_clip
         )
-        action = (action + noise).clamp(-1.0, 1.0)
+        action = (next_action + noise).clamp(-1.0, 1.0)
 
         q1, q2 = self.target_critic(critic_features, batch.next_vector, action)
         weight = self.config.twin_min_weight  # 1: the plain minimum of the paper
         q = weight * torch.min(q1, q2) + (1.0 - weight) * torch.max(q1, q2)
-        return batch.reward + batch.discount * q
+        return batch.reward + batch.discount * q, next_action
 
-    def _update_actor(self, batch: Batch) -> ActorStep:
+    def _update_actor(self, batch: Batch, next_action: Tensor | None = None) -> ActorStep:
         actor_features = self.actor_features(batch)
         action, pre_tanh = self.actor(actor_features, batch.vector)
-        q = self.policy_value(self.critic_state(batch, actor_features), batch.vector, action)
+        critic_features = self.critic_state(batch, actor_features)
+        q = self.policy_value(critic_features, batch.vector, action)
         loss = -q.mean() + self.config.pre_tanh_penalty * pre_tanh.square().mean()
+        if self.config.action_change_penalty and next_action is not None:
+            loss = loss + self.config.action_change_penalty * (action - next_action).square().mean()
+        if (weight := self.imitation_weight) > 0.0:
+            loss = loss + weight * self.imitation_loss(batch, critic_features, action, q)
 
         # The critic's parameters take part in the graph but must not collect gradients.
         parameters = [p for group in self.actor_groups.values() for p in group]
@@ -193,6 +206,23 @@ class TD3:
             return actor_features  # the same encoder, and constant already
         with torch.no_grad():
             return self.critic_encoder(batch.image)
+
+    @property
+    def imitation_weight(self) -> float:
+        """Weight of the imitation loss now: falls linearly to 0 over ``imitation_updates``."""
+        left = 1.0 - self.updates / self.config.imitation_updates
+        return self.config.imitation * max(0.0, left)
+
+    def imitation_loss(self, batch: Batch, critic_features: Tensor, action: Tensor, q: Tensor) -> Tensor:
+        """Mean squared distance (summed over A) to the demonstrated actions that the critic prefers.
+
+        The mean is over the whole batch: few demonstrations in a batch weigh little.  Source: Nair et al.
+        (2018), "Overcoming Exploration in Reinforcement Learning with Demonstrations", equations 3 and 4.
+        """
+        with torch.no_grad():
+            shown = self.policy_value(critic_features, batch.vector, batch.action)
+            better = batch.demonstrated & (shown > q)
+        return (better * (action - batch.action).square().sum(1)).mean()
 
     def policy_value(self, critic_features: Tensor, vector: Tensor, action: Tensor) -> Tensor:
         """(B,): the critic's value that the actor climbs; Q1 in the paper."""

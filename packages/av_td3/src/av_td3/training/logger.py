@@ -143,11 +143,8 @@ class RunLogger:
         self.run.write_status("running", step=state.step, updates=state.agent.updates, minutes=state.minutes)
 
     def _situation(self, state: TrainingState) -> Scalars:
-        exploration = self.config.exploration
-        warming_up = state.step < exploration.warmup_steps
-        noise = exploration.warmup_noise if warming_up else state.explorer.noise_scale(state.step)
         return {
-            actor.NOISE.tag: noise,
+            actor.NOISE.tag: state.explorer.current_noise(state.step, state.episode),
             replay.SIZE.tag: float(len(state.replay)),
             episodes.STEPS.tag: float(self._progress.episode_length),
             replay.UTILIZATION.tag: len(state.replay) / self.config.replay.capacity,

@@ -17,6 +17,7 @@ from av_td3.agent.replay import Sample
 from av_td3.agent.td3 import TD3, Batch
 from av_td3.config import Config
 from av_td3.driving.termination import SIMULATOR_FAULT, TRUNCATIONS
+from av_td3.evaluation.baselines import ClassicalDriver
 from av_td3.health import guards
 from av_td3.health.metrics import Scalars
 from av_td3.training.agents import Action, Observation, policy_of
@@ -84,16 +85,22 @@ def drive_episode(
     """Drive one episode and learn from it."""
     policy = policy_of(state.agent)
     seed = episode_seed(config.train.seed, state.episode, below=config.evaluation.seed)
-    observation, _ = env.reset(seed=seed)
+    demonstrator = ClassicalDriver(config.env) if config.exploration.warmup_driver == "classical" else None
+    observation, info = env.reset(seed=seed)
     guards.check_observation(observation)
     state.replay.begin(observation)
     state.explorer.begin_episode()
     log.begin_episode()
     while True:
-        if state.step < config.exploration.warmup_steps:
+        warming_up = state.step < config.exploration.warmup_steps
+        if warming_up and demonstrator is not None:
+            demonstrator.watch(info)
+            action = state.explorer.demonstrate(demonstrator(observation), state.episode)
+        elif warming_up:
             action = state.explorer.random_action()
         else:
             action = state.explorer.disturb(policy(observation), state.step)
+        demonstrated = warming_up and demonstrator is not None
         guards.check_action(action)
 
         env.send(action)  # the simulator works ...
@@ -107,7 +114,7 @@ def drive_episode(
             return
         guards.check_observation(next_observation)
         guards.check_reward(reward, info["reward_components"])
-        state.replay.add(action, reward, terminated, truncated, next_observation)
+        state.replay.add(action, reward, terminated, truncated, next_observation, demonstrated)
         observation = next_observation
         state.step += 1
 
@@ -155,6 +162,7 @@ def to_batch(sample: Sample, device: torch.device) -> Batch:
         move(sample.discount),
         move(sample.next_image),
         move(sample.next_vector),
+        move(sample.demonstrated),
     )
 
 
