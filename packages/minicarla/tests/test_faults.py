@@ -74,7 +74,7 @@ def test_half_a_message_is_the_last_of_its_stream() -> None:
         ("error", "error needs a procedure"),
         ("freeze@200", "cannot read '200'"),
         ("freeze@when=3", "cannot read 'when=3'"),
-        ("freeze@tick=x", "tick is no number: 'x'"),
+        ("freeze@tick=x", "tick must be a number, not 'x'"),
         ("freeze@tick=1.5", "tick cannot be 1.5"),
         ("freeze@tick=0", "tick starts at 1"),
         ("freeze@tick=-2", "tick cannot be -2"),
@@ -222,7 +222,7 @@ def test_faults_from_the_command_line_of_another_process(process: Any) -> None:
     command = [sys.executable, "-m", "minicarla", "fault", "--port", str(port)]
     refused = subprocess.run([*command, "freeze@tick=x"], capture_output=True, text=True)
     assert refused.returncode == 2
-    assert "tick is no number" in refused.stderr
+    assert "tick must be a number" in refused.stderr
     assert subprocess.run([*command, "kill"]).returncode == 0
     assert child.wait(PATIENCE) == -signal.SIGKILL
     with socket.socket() as free:

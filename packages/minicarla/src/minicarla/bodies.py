@@ -1,9 +1,8 @@
-"""The table of everything that moves or is bumped into: one row a vehicle, walker or prop.
+"""The table of everything that moves or can be bumped into: one row for each vehicle, walker or prop.
 
-A structure of arrays, so that physics, traffic and rendering work on whole
-columns.  ``World`` owns the table and alone adds and removes rows; physics and
-traffic write into columns; sensors only read.  Rows keep their order of
-spawning, which makes a tick deterministic.
+It is a structure of arrays, so that physics, traffic and rendering work on whole columns.  The world's
+spawner adds and removes rows; physics and traffic write into columns; sensors only read.  Rows stay in
+order of spawning, which makes a tick deterministic.
 """
 
 from __future__ import annotations
@@ -22,7 +21,12 @@ _COLUMNS: tuple[tuple[str, Any, tuple[int, ...], Any], ...] = (
     ("id", np.int64, (), 0),  # CARLA actor id
     ("kind", np.uint8, (), VEHICLE),
     ("model", np.int32, (), 0),  # index of the vehicle model (physics.models)
-    ("position", np.float64, (3,), 0.0),  # origin of the actor: on the ground, centre of the box
+    (
+        "position",
+        np.float64,
+        (3,),
+        0.0,
+    ),  # origin: a vehicle's is on the ground, a walker's at half its height
     ("rotation", np.float64, (3,), 0.0),  # pitch, yaw, roll
     ("velocity", np.float64, (3,), 0.0),  # world frame
     ("angular_velocity", np.float64, (3,), 0.0),
@@ -31,8 +35,8 @@ _COLUMNS: tuple[tuple[str, Any, tuple[int, ...], Any], ...] = (
     ("centre", np.float64, (3,), 0.0),  # box centre in the body's frame
     ("mass", np.float64, (), 1500.0),
     ("simulate_physics", np.bool_, (), True),
-    ("weightless", np.bool_, (), False),  # no gravity, hence nothing that presses tyres on the road
-    ("intangible", np.bool_, (), False),  # touches nothing
+    ("weightless", np.bool_, (), False),  # without gravity, so nothing presses the tyres on the road
+    ("intangible", np.bool_, (), False),  # collides with nothing
     ("throttle", np.float64, (), 0.0),  # 0..1
     ("steer", np.float64, (), 0.0),  # -1..1, positive to the right
     ("brake", np.float64, (), 0.0),  # 0..1
@@ -40,14 +44,24 @@ _COLUMNS: tuple[tuple[str, Any, tuple[int, ...], Any], ...] = (
     ("reverse", np.bool_, (), False),
     ("manual_gear", np.bool_, (), False),
     ("gear", np.int32, (), 0),
-    ("road_grip", np.float64, (), -1.0),  # share of its usual grip on what it stands on; below 0: the tyres'
+    (
+        "road_grip",
+        np.float64,
+        (),
+        -1.0,
+    ),  # of a friction trigger, as a share of the usual grip; negative: outside of all
     ("wheel_angle", np.float64, (), 0.0),  # of the inner front wheel, degrees, positive to the right
     ("walk_direction", np.float64, (3,), 0.0),
     ("walk_speed", np.float64, (), 0.0),
     ("jump", np.bool_, (), False),
-    ("speed_limit", np.float64, (), 30.0),  # km/h, as the client is told; CARLA's before the first sign
-    ("light_id", np.int64, (), 0),  # traffic light that holds sway here, 0: none
-    ("light_state", np.uint8, (), 2),  # of that light (wire.structs.TrafficLightState); green without one
+    (
+        "speed_limit",
+        np.float64,
+        (),
+        30.0,
+    ),  # km/h, as the client is told; CARLA's value before the first limit
+    ("light_id", np.int64, (), 0),  # actor id of the traffic light ahead, 0: none
+    ("light_state", np.uint8, (), 2),  # of that light (wire.structs.TrafficLightState); green without a light
     ("colour", np.uint8, (3,), 128),  # r, g, b
     ("tag", np.uint8, (), 14),  # CARLA semantic tag
 )
@@ -92,7 +106,7 @@ class Bodies:
     tag: NDArray[np.uint8]
 
     handling: dict[int, Any]
-    """What clients changed of vehicles (``physics.handling.Handling``), by actor id."""
+    """``physics.handling.Handling`` of the vehicles whose physics control a client changed, by actor id."""
 
     def __init__(self, capacity: int = 64) -> None:
         self._count = 0
@@ -112,11 +126,11 @@ class Bodies:
         return iter(self._rows)
 
     def row(self, actor_id: int) -> int:
-        """Row of an actor; KeyError when it has none."""
+        """Row of an actor; KeyError when it has no row."""
         return self._rows[actor_id]
 
     def add(self, actor_id: int, **values: Any) -> int:
-        """Append a row, every column at its default unless given; returns the row."""
+        """Append a row and return its number.  Columns that are not given have their default."""
         if actor_id in self._rows:
             raise ValueError(f"actor {actor_id} has a row already")
         row = self._count
@@ -134,7 +148,7 @@ class Bodies:
         return row
 
     def remove(self, actor_id: int) -> None:
-        """Drop a row and close the gap, keeping the order of the others."""
+        """Remove a row; the others keep their order."""
         row = self._rows.pop(actor_id)
         self.handling.pop(actor_id, None)
         for column in self._store.values():
@@ -146,7 +160,7 @@ class Bodies:
         self._expose()
 
     def clear(self) -> None:
-        """Drop every row."""
+        """Remove every row."""
         self._rows.clear()
         self.handling.clear()
         self._count = 0

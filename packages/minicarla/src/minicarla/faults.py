@@ -1,4 +1,4 @@
-"""Faults on purpose: what a supervisor of simulators has to survive.
+"""Injected faults: failures of a simulator that can be switched on, to test whatever supervises it.
 
 A specification is one or more faults, separated by ``;``::
 
@@ -7,7 +7,7 @@ A specification is one or more faults, separated by ``;``::
 ========== ============ =====================================================================
 kind       target       what happens
 ========== ============ =====================================================================
-freeze                  nothing is answered or sent any more, as if stopped (``for``: seconds)
+freeze                  the server answers and sends nothing, as if stopped (``for``: seconds)
 delay                   the tick takes ``for`` seconds longer (default 0.1)
 stall      stream       messages of the stream are withheld (``for``: seconds)
 drop       stream       one message of the stream is lost (``count``: how many)
@@ -15,7 +15,7 @@ half       stream       half a message is sent, and nothing of the stream after 
 error      procedure    the next call is answered with an error (``count``: how many)
 silence    procedure    the next call is not answered (``count``: how many)
 hangup                  every connection is closed
-restart                 the server closes and comes up anew on its port (``for``: seconds between)
+restart                 the server closes and starts again on its port (``for``: seconds between)
 kill                    the process sends itself SIGKILL
 abort                   the process sends itself SIGABRT
 ========== ============ =====================================================================
@@ -23,9 +23,10 @@ abort                   the process sends itself SIGABRT
 A stream is ``world``, a stream's number, or part of a sensor's blueprint id (``camera``,
 ``sensor.other.collision``).
 
-When: ``tick=N`` at the N-th tick since the server started, ``after=N`` N ticks after the fault
-was armed, ``every=N`` at every N-th tick, ``random=P`` with probability P at each tick (``seed=S``,
-default 0); with none of these at once.  Faults for ticks happen before the tick.
+When a fault strikes: ``tick=N`` at the N-th tick since the server started, ``after=N`` N ticks after
+the fault was armed, ``every=N`` at every N-th tick, ``random=P`` with probability P at each tick
+(``seed=S``, default 0).  Without any of these it strikes at once.  A fault that strikes at a tick does so
+before the tick is made.
 
 Examples: ``freeze@tick=200``, ``kill@random=0.001,seed=3``, ``error:spawn_actor@tick=10``,
 ``stall:camera@after=5,for=2;drop:world@every=100``.
@@ -55,16 +56,22 @@ class InjectedFault:
 
     kind: str
     target: str = ""
-    trigger: str = ""  # one of TRIGGERS, or none: at once
-    value: float = 0.0  # of the trigger
-    seconds: float = math.inf  # how long
-    count: int = 1  # how many calls or messages
+    """The stream or procedure that it concerns."""
+    trigger: str = ""
+    """One of :data:`TRIGGERS`; "" strikes at once."""
+    value: float = 0.0
+    """Of the trigger."""
+    seconds: float = math.inf
+    """How long it lasts."""
+    count: int = 1
+    """How many calls or messages it concerns."""
     seed: int = 0
-    armed_at: int = 0  # tick
+    armed_at: int = 0
+    """The tick at which it was armed."""
     dice: random.Random = field(default_factory=random.Random, repr=False)
 
     def strikes(self, tick: int) -> bool:
-        """Whether it happens before this tick."""
+        """Whether it strikes before this tick."""
         if self.trigger == "tick":
             return tick == self.value
         if self.trigger == "after":
@@ -77,12 +84,12 @@ class InjectedFault:
 
     @property
     def once(self) -> bool:
-        """Whether it strikes a single time."""
+        """Whether it strikes only once."""
         return self.trigger not in ("every", "random")
 
 
 def parse(spec: str) -> list[InjectedFault]:
-    """The faults of a specification; FaultError when it is none."""
+    """The faults of a specification; FaultError when the text cannot be read as one."""
     return [_fault(part.strip()) for part in spec.split(";") if part.strip()]
 
 
@@ -111,7 +118,7 @@ def _fault(text: str) -> InjectedFault:
         try:
             value = float(number)
         except ValueError:
-            raise FaultError(f"fault {text!r}: {key} is no number: {number!r}") from None
+            raise FaultError(f"fault {text!r}: {key} must be a number, not {number!r}") from None
         _set(fault, text, key, value)
     fault.dice = random.Random(fault.seed)
     return fault
@@ -159,7 +166,7 @@ class FaultInjector:
         return bool(self.armed or self._active)
 
     def arm(self, spec: str) -> None:
-        """Add faults; FaultError when the text is none."""
+        """Add faults; FaultError when the text cannot be read as a specification."""
         faults = parse(spec)
         if len(self.armed) + len(faults) > MAX_ARMED:
             raise FaultError(f"more than {MAX_ARMED} faults")

@@ -58,8 +58,8 @@ def rotation_angles(matrix: Array) -> tuple[float, float, float]:
 def compose(parent: Transform, child: Transform) -> Transform:
     """World pose of ``child``, which is given relative to ``parent`` (a rigid attachment).
 
-    Written out in floats: it runs for every attached sensor every tick, and small matrices cost
-    ten times as much.
+    It is written out in floats because it runs for every attached sensor in every tick, and small
+    matrices cost ten times as much.
     """
     x, y, z, pitch, yaw, roll = parent
     cp, sp = math.cos(math.radians(pitch)), math.sin(math.radians(pitch))

@@ -1,7 +1,7 @@
-"""CARLA's Ackermann controller: from a wanted speed and steering angle to pedals and wheel.
+"""CARLA's Ackermann controller: from a target speed and steering angle to pedals and steering wheel.
 
-Two controllers in a row, as in CARLA: the error of speed moves a wanted acceleration, the error
-of acceleration moves the pedals.
+As in CARLA, two PID controllers work in a row.  The speed error changes a target acceleration, and the
+acceleration error changes the pedals.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from typing import NamedTuple
 
 from minicarla.wire.structs import AckermannControllerSettings, VehicleAckermannControl, VehicleControl
 
-MAX_STEER = math.radians(70.0)  # of the wheels at steer = 1
-MAX_ACCELERATION = 3.0  # m/s^2, where the client sets no limit
+MAX_STEER = math.radians(70.0)  # wheel angle at steer = 1
+MAX_ACCELERATION = 3.0  # m/s^2, if the client sets no limit
 MAX_DECELERATION = 8.0
 STANDING = 0.1  # m/s
-SMOOTHING = 0.3  # s: the measured acceleration follows the pedals at once, which CARLA's gains do not expect
+SMOOTHING = 0.3
+"""Seconds, time constant of the measured acceleration.  Here it follows the pedals at once; CARLA's gains
+expect a vehicle that reacts with a delay."""
 
 
 class _Pid:
@@ -32,25 +34,25 @@ class _Pid:
 
 
 class AxialMotion(NamedTuple):
-    """How the vehicle moves, along its own axis: m/s and m/s^2, backwards negative."""
+    """Speed and acceleration of a vehicle along its own axis: m/s and m/s^2, negative backwards."""
 
     speed: float
     acceleration: float
 
 
 class AckermannController:
-    """One vehicle's controller; it lives from one Ackermann command until a plain control replaces it."""
+    """Controller of one vehicle, from its first Ackermann command until a plain control replaces it."""
 
     def __init__(self) -> None:
         self.target = VehicleAckermannControl()
         self._speed, self._pedals = _Pid(), _Pid()
-        self._acceleration = 0.0  # wanted, in the direction of the wanted speed
+        self._acceleration = 0.0  # target, in the direction of the target speed
         self._measured = 0.0  # acceleration, smoothed
         self._pedal = 0.0  # -1 full brake .. 1 full throttle
         self._steer = 0.0  # radians
 
     def run(self, motion: AxialMotion, settings: AckermannControllerSettings, dt: float) -> VehicleControl:
-        """Controls for the coming ``dt`` seconds."""
+        """Control for the next ``dt`` seconds."""
         target = self.target
         self._measured += (motion.acceleration - self._measured) * min(1.0, dt / SMOOTHING)
         wanted = min(max(target.steer, -MAX_STEER), MAX_STEER)
@@ -62,7 +64,7 @@ class AckermannController:
             return VehicleControl(0.0, steer, 1.0)
         reverse = target.speed < 0.0
         sign = -1.0 if reverse else 1.0
-        if sign * motion.speed < -STANDING:  # still rolling the other way
+        if sign * motion.speed < -STANDING:  # it still rolls in the other direction
             return VehicleControl(0.0, steer, 1.0, reverse=reverse)
         speed, acceleration = sign * motion.speed, sign * self._measured
         upper = abs(target.acceleration) or MAX_ACCELERATION

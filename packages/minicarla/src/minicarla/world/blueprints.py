@@ -1,8 +1,7 @@
-"""The blueprint library: CARLA's ids and attributes for what can be spawned.
+"""The blueprint library: ids and attributes of everything that can be spawned, as CARLA has them.
 
-Vehicles come from the table here (what CARLA says about them) joined with the
-physical models (size, mass); sensors from the table of sensors; walkers, props
-and controllers from the tables here.
+Vehicles come from the table here joined with the physical models (size, mass), sensors from the table
+of sensors, props from :mod:`minicarla.world.props`, walkers from the table here.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 from minicarla.physics import models
 from minicarla.physics.models import USUAL_FRICTION
@@ -43,11 +42,16 @@ CAR, TRUCK, BUS, MOTORCYCLE, BICYCLE, PEDESTRIAN, STATIC = 14, 15, 16, 18, 19, 1
 
 
 AUTOPILOT_ROLE = "minicarla:autopilot"
-"""``role_name`` of a vehicle or walker that the server itself drives or walks; more may follow after a colon.
-That it is among the recommended values tells a client that this server has such traffic."""
+"""``role_name`` of a vehicle or walker that the server itself drives or walks; ":" and a name may follow.
+It is among the recommended values, which tells a client that this server has such traffic."""
+
+
+T = TypeVar("T")
 
 
 class VehicleBlueprint(NamedTuple):
+    """What CARLA says of a vehicle.  ``colours``: the values of its attribute ``color``, "r,g,b"."""
+
     id: str
     base_type: str  # car | truck | van | motorcycle | bicycle | bus
     special_type: str  # "" | electric | emergency | taxi
@@ -136,7 +140,7 @@ def attribute(
     modifiable: bool = True,
     restrict: bool = False,
 ) -> ActorAttribute:
-    """One attribute; CARLA carries every value as text, and recommends the default at least."""
+    """One attribute.  CARLA transmits every value as text, and recommends at least the default."""
     text = str(default).lower() if isinstance(default, bool) else str(default)
     values = list(recommended) or ([text] if modifiable else [])
     return ActorAttribute(name, int(kind), text, values, modifiable, restrict)
@@ -187,7 +191,7 @@ def _walker(gender: str, age: str, generation: int) -> list[ActorAttribute]:
 
 
 def sensor_class(type_id: str) -> type[Sensor]:
-    """The class of a sensor's blueprint; KeyError when there is none."""
+    """The class of a sensor's blueprint; KeyError when there is no such blueprint."""
     return REGISTRY[type_id]
 
 
@@ -206,7 +210,7 @@ def _sensors() -> list[tuple[str, list[ActorAttribute]]]:
 
 
 class VehicleBody(NamedTuple):
-    """What the dynamics know of a vehicle."""
+    """Size and mass of a vehicle, and its row in ``physics.models.MODELS``."""
 
     model: int
     mass: float
@@ -215,7 +219,7 @@ class VehicleBody(NamedTuple):
 
 
 def vehicle_body(type_id: str) -> VehicleBody:
-    """Size and mass of a vehicle; KeyError when there is none of that id."""
+    """Size and mass of a vehicle; KeyError when there is no such blueprint."""
     index = models.find(type_id)
     model = models.MODELS[index]
     return VehicleBody(index, model.mass, model.extent, model.centre)
@@ -227,7 +231,7 @@ def _tags(type_id: str) -> str:
 
 @lru_cache(maxsize=1)
 def definitions() -> tuple[ActorDefinition, ...]:
-    """Every blueprint, in the order of their uids (which start at 1)."""
+    """Every blueprint, in the order of their uids, which start at 1."""
     rows: list[tuple[str, list[ActorAttribute]]] = []
     rows += [(vehicle.id, _vehicle(vehicle)) for vehicle in VEHICLES]
     rows += [(name, _walker(gender, age, generation)) for name, gender, age, generation in _WALKERS]
@@ -256,7 +260,7 @@ def _by_id() -> dict[str, ActorDefinition]:
 
 
 def find(type_id: str) -> ActorDefinition | None:
-    """The blueprint of that id."""
+    """The blueprint of that id; None when there is none."""
     return _by_id().get(type_id)
 
 
@@ -276,8 +280,10 @@ def age_of(description: ActorDescription) -> str:
 
 
 def complete(description: ActorDescription) -> ActorDescription | None:
-    """The description as the blueprint knows it: unknown attributes dropped, missing and fixed ones
-    at their defaults.  None when there is no such blueprint."""
+    """The description with the blueprint's attributes: unknown ones dropped, missing and fixed ones default.
+
+    None when there is no such blueprint.
+    """
     definition = _by_id().get(description.id)
     if definition is None:
         return None
@@ -293,9 +299,9 @@ def complete(description: ActorDescription) -> ActorDescription | None:
 
 @lru_cache(maxsize=64)
 def physics_control(type_id: str) -> VehiclePhysicsControl:
-    """A vehicle's physics control, as its model has it; wheels' places in its own frame, centimetres.
+    """A vehicle's physics control by its model, with the wheels' positions in its own frame, in centimetres.
 
-    Numbers are those that a client's float32 holds, so that they come back as they went.
+    All numbers are float32 values, so that a client which reads and applies them changes nothing.
     """
     model = models.model_of(type_id)
     drivetrain = model.drivetrain
@@ -331,10 +337,10 @@ def physics_control(type_id: str) -> VehiclePhysicsControl:
     return _as_float32(control)
 
 
-def _as_float32(value: Any) -> Any:
-    """A structure with every float replaced by the nearest that a client can hold."""
+def _as_float32(value: T) -> T:
+    """A structure with every float replaced by the nearest float32, which is what a client holds."""
     if isinstance(value, float):
-        return struct.unpack("f", struct.pack("f", value))[0]
+        return cast(T, struct.unpack("f", struct.pack("f", value))[0])
     if isinstance(value, tuple):
-        return type(value)(*map(_as_float32, value))  # type: ignore[call-arg]
-    return list(map(_as_float32, value)) if isinstance(value, list) else value
+        return type(value)(*map(_as_float32, value))
+    return cast(T, list(map(_as_float32, value))) if isinstance(value, list) else value

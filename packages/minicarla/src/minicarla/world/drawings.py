@@ -1,4 +1,4 @@
-"""What clients draw with ``world.debug``, for whoever watches; cameras do not see it."""
+"""What clients draw with ``world.debug``.  ``minicarla view`` shows it; cameras do not see it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from minicarla.wire.debug import String
 from minicarla.wire.structs import DebugShape
 
 MOST = 4096
-"""Drawings that are kept; the oldest go first."""
+"""How many drawings are kept; beyond that the oldest are dropped."""
 LONGEST_TEXT = 200
+"""Characters; longer texts are cut off."""
 ONE_FRAME = 0.5
-"""Seconds for which is shown what CARLA draws for one frame, or nobody would see it."""
+"""Seconds for which a drawing stays that CARLA would show for a single frame, so that it can be seen."""
 
 
 class Drawings:
@@ -24,9 +25,9 @@ class Drawings:
         self._shapes: deque[tuple[float, DebugShape]] = deque(maxlen=MOST)
 
     def add(self, shape: DebugShape, now: float) -> None:
-        """Keep a drawing made at ``now`` seconds for as long as it says; ValueError when it is no place."""
+        """Keep a drawing made at ``now`` seconds; ValueError when a coordinate is not finite."""
         if not all(math.isfinite(number) for number in _numbers(shape.primitive)):
-            raise ValueError("a drawing has a coordinate that is no number")
+            raise ValueError("a drawing has a coordinate that is not a finite number")
         if isinstance(shape.primitive, String):
             text = shape.primitive.text[:LONGEST_TEXT]
             shape = shape._replace(primitive=shape.primitive._replace(text=text))
@@ -34,13 +35,13 @@ class Drawings:
         self._shapes.append((now + life, shape))
 
     def shown(self, now: float) -> list[DebugShape]:
-        """Those that are still to be seen, oldest first."""
+        """The drawings whose life time has not ended, oldest first."""
         if any(until <= now for until, _ in self._shapes):
             self._shapes = deque((item for item in self._shapes if item[0] > now), MOST)
         return [shape for _, shape in self._shapes]
 
     def clear(self, strings: bool) -> None:
-        """Forget the texts, or all the rest (``clear_debug_string``, ``clear_debug_shape``)."""
+        """Remove all texts (``clear_debug_string``), or all other drawings (``clear_debug_shape``)."""
         kept = (item for item in self._shapes if isinstance(item[1].primitive, String) != strings)
         self._shapes = deque(kept, MOST)
 

@@ -1,4 +1,4 @@
-"""Where a world's messages go, and how it refuses."""
+"""Where a world's messages go, and the error with which it refuses a call."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from typing import Protocol
 
 
 class CarlaError(Exception):
-    """A refusal whose text the client gets to see."""
+    """A call is refused; the client gets the text as its error."""
 
 
 class Outlet(Protocol):
-    """Where messages go: the server's streams."""
+    """Where a world sends its messages: the server's streams."""
 
     def has_reader(self, stream_id: int) -> bool:
-        """Whether anybody subscribed."""
+        """Whether anybody reads this stream."""
 
     def send(self, stream_id: int, *parts: bytes | memoryview) -> None:
-        """One message, its parts joined."""
+        """Send one message, which is the parts joined."""
 
     def token(self, stream_id: int, host: str | None = None) -> bytes:
-        """Where to fetch a stream; ``host`` is this machine as the asking client sees it."""
+        """What tells a client where to read a stream; ``host``: this machine's address as it knows it."""
 
 
 class NoReaders:
-    """An outlet that nobody reads: a world without a server."""
+    """An outlet that nobody reads, for a world without a server."""
 
     def has_reader(self, stream_id: int) -> bool:
         return False

@@ -1,4 +1,4 @@
-"""Builds the body of a world snapshot: whole columns for what moves, a few bytes for the rest."""
+"""Builds the body of a world snapshot: whole columns for bodies, a few bytes for other actors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LIGHT_OFFSET = RECORD.fields["green_time"][1]  # type: ignore[index]
 
 
 class SnapshotWriter:
-    """Keeps the table of records; rows are the bodies in their order, then the other actors."""
+    """Keeps the records: first those of the bodies, in their order, then those of the other actors."""
 
     def __init__(self) -> None:
         self.records = np.zeros(0, RECORD)
@@ -27,10 +27,10 @@ class SnapshotWriter:
         self._others: list[Actor] = []
         self._lights: list[tuple[int, TrafficLight]] = []
         self._walkers = np.zeros(0, np.intp)
-        self._plain = np.zeros(0, np.intp)  # what has none of a vehicle's fields
+        self._plain = np.zeros(0, np.intp)  # rows of bodies without a vehicle's fields
 
     def lay_out(self, bodies: Bodies, others: Sequence[Actor]) -> None:
-        """Make room; to be called whenever an actor came or went."""
+        """Make records for these actors; to be called whenever an actor came or went."""
         count = len(bodies)
         store = bytearray((count + len(others)) * RECORD_SIZE)
         self._bytes = memoryview(store)
@@ -52,7 +52,7 @@ class SnapshotWriter:
         self._plain = np.flatnonzero(bodies.kind != VEHICLE)
 
     def write(self, bodies: Bodies, lights: TrafficLights) -> memoryview:
-        """Bytes of all records as things are now; valid until the next call."""
+        """Bytes of all records as they are now; valid until the next call."""
         count = len(bodies)
         if count:
             self._write_bodies(self.records[:count], bodies)

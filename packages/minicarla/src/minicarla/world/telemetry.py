@@ -1,7 +1,7 @@
-"""What a vehicle's instruments show: CARLA's telemetry, worked out from its motion when asked for.
+"""CARLA's telemetry of a vehicle, computed from its motion when a client asks for it.
 
-The model has one track and no suspension: the two tyres of an axle share its force, loads are those
-at rest, and wheels roll without longitudinal slip.
+The vehicle model has a single track and no suspension.  So the two tyres of an axle share its force,
+tyre loads are those at rest, and wheels roll without longitudinal slip.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from minicarla.wire.structs import VehicleTelemetryData, WheelTelemetryData
 from minicarla.world.table import ActorTable
 from minicarla.world.vehicles import VehicleControls
 
-_SLOW = 0.5  # m/s; below it a slip angle says nothing
+_SLOW = 0.5  # m/s; below it a slip angle is meaningless
 
 
 def telemetry(actors: ActorTable, vehicles: VehicleControls, actor_id: int) -> VehicleTelemetryData:
-    """Telemetry of a vehicle; CarlaError when there is none of that id.
+    """Telemetry of a vehicle; CarlaError when that id is not a vehicle's.
 
     Speeds in m/s and rad/s, forces in N, torques in N m, the lateral slip in degrees.  Forces are
-    those of the last tick, forward and to the right positive.
+    those of the last tick; forward and right are positive.
     """
     control = vehicles.physics_control(actor_id)
     bodies, row = actors.bodies, actors.bodies.row(actor_id)
@@ -41,7 +41,7 @@ def telemetry(actors: ActorTable, vehicles: VehicleControls, actor_id: int) -> V
     along = mass * (float(acceleration @ forward) + GRAVITY * math.sin(pitch)) + drag
     across = mass * float(acceleration @ right)
     load = 0.25 * mass * GRAVITY
-    # Driven by some wheels, braked by all.
+    # All wheels brake; only the driven ones drive.
     front = model.drive_front if along * u > 0.0 else 0.5
     shares = (0.5 * front, 0.5 * front, 0.5 - 0.5 * front, 0.5 - 0.5 * front)
     steered = models.front_wheels(int(bodies.model[row]), float(bodies.wheel_angle[row]))
@@ -50,7 +50,7 @@ def telemetry(actors: ActorTable, vehicles: VehicleControls, actor_id: int) -> V
     for index, wheel in enumerate(control.wheels):
         angle = math.radians(steered[index]) if index < 2 else 0.0
         x, y = axle if index < 2 else -axle, 0.5 * model.track * (1 if index % 2 else -1)
-        over_x, over_y = u - turn * y, w + turn * x  # the wheel's velocity over ground
+        over_x, over_y = u - turn * y, w + turn * x  # velocity of the wheel over ground
         rolling = over_x * math.cos(angle) + over_y * math.sin(angle)
         sliding = over_y * math.cos(angle) - over_x * math.sin(angle)
         slip = math.degrees(math.atan2(sliding, abs(rolling))) if math.hypot(u, w) > _SLOW else 0.0

@@ -1,4 +1,4 @@
-"""Actors of every kind: spawning, moving, batches; sensors' switches."""
+"""Actors of every kind: spawn, move, push, destroy; and switches of sensors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def spawn_actor(
     return call.actors.publish(call.episode.spawner.spawn(description, transform.pose))
 
 
-@procedure(PARTIAL, "sockets are ignored: everything attaches to the origin of the parent")
+@procedure(PARTIAL, "sockets are ignored: everything is attached to the parent's origin")
 def spawn_actor_with_parent(
     call: Call,
     description: structs.ActorDescription,
@@ -144,12 +144,12 @@ def set_actor_enable_gravity(call: Call, actor_id: int, enabled: bool) -> None:
     call.episode.mechanics.set_gravity(actor_id, enabled)
 
 
-@procedure(PARTIAL, "without them a body touches nothing, but lidar, radar and rays still meet it")
+@procedure(PARTIAL, "without collisions a body touches nothing, but lidar, radar and rays still hit it")
 def set_actor_collisions(call: Call, actor_id: int, enabled: bool) -> None:
     call.episode.mechanics.set_collisions(actor_id, enabled)
 
 
-@procedure(PARTIAL, "a walker stands still for good and does not fall; as in CARLA the rest do not mind")
+@procedure(PARTIAL, "a walker stops for good and does not fall; as in CARLA it has no effect on others")
 def set_actor_dead(call: Call, actor_id: int) -> None:
     call.episode.walkers.kill(actor_id)
 

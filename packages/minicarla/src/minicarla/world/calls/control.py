@@ -1,4 +1,4 @@
-"""What minicarla adds to CARLA's functions; names with a dot, so that CARLA never uses them."""
+"""Functions that minicarla adds to CARLA's.  Their names have a dot, which CARLA's never have."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from minicarla.world.calls.registry import COMPLETE, Call, procedure
 from minicarla.world.outlet import CarlaError
 
 
-@procedure(COMPLETE, 'from this machine only; arms faults, "" forgets all', name="minicarla.fault")
+@procedure(COMPLETE, 'injects faults, "" removes all; from this machine only', name="minicarla.fault")
 def fault(call: Call, spec: str) -> None:
     try:
         call.session.inject_faults(spec)
@@ -20,7 +20,7 @@ def fault(call: Call, spec: str) -> None:
 
 @procedure(
     COMPLETE,
-    "what world.debug has drawn and is still to be seen, in its own layout",
+    "what world.debug has drawn and is still visible, in a layout of its own",
     name="minicarla.drawings",
 )
 def drawings(call: Call) -> list[Any]:

@@ -35,13 +35,13 @@ def _count() -> str:
 
 
 def plain() -> str:
-    """One line a procedure."""
+    """One line for each procedure."""
     lines = [f"{row.name:42} {row.status:9} {row.note}".rstrip() for _, rows in _rows() for row in rows]
     return "\n".join([*lines, _count(), ""])
 
 
 def markdown() -> str:
-    """The page of the documentation."""
+    """The text of docs/minicarla-rpc.md."""
     lines = [
         f"# Remote procedures of CARLA {CARLA_VERSION} in minicarla",
         "",

@@ -50,8 +50,8 @@ def get_episode_settings(call: Call) -> structs.EpisodeSettings:
 def set_episode_settings(call: Call, settings: structs.EpisodeSettings) -> int:
     standing = call.world.settings.synchronous_mode
     call.world.configure(settings)
-    # The client waits, for a second at most, until it has seen the frame of the answer. One that came
-    # while the world stood has not been sent the present one, and would wait in vain.
+    # The client waits, for a second at most, until it has seen the frame of the answer.  A client that
+    # connected while the world stood still has not been sent the present frame: it would wait in vain.
     return call.session.seen if standing else call.world.frame
 
 
@@ -87,18 +87,18 @@ def load_new_episode(
     call.world.load_named(map_name.rsplit("/", 1)[-1], reset_settings)
 
 
-@procedure(PARTIAL, "the roads of the text; parameters of the generated mesh are ignored, there is none")
+@procedure(PARTIAL, "the roads of the text; there is no generated mesh, so its parameters are ignored")
 def copy_opendrive_to_file(
     call: Call, opendrive: str, parameters: structs.OpendriveGenerationParameters
 ) -> None:
     if len(opendrive) > MAX_MAP_BYTES:
-        raise CarlaError(f"an OpenDRIVE text of more than {MAX_MAP_BYTES} bytes")
+        raise CarlaError(f"the OpenDRIVE text is larger than {MAX_MAP_BYTES} bytes")
     call.world.catalogue.offer(_CLIENT_MAP, opendrive)
 
 
-@procedure(PARTIAL, "the navigation mesh, in folder Nav; of the rest the client needs no files")
+@procedure(PARTIAL, "the navigation mesh, in folder Nav; the client needs no other files")
 def get_required_files(call: Call, folder: str = "") -> list[str]:
-    # Clients ask for every folder ("") whenever they read the map, and would keep a copy each time.
+    # Clients ask for all folders ("") whenever they read the map, and would keep a copy each time.
     mesh = navigation_of(call.world.roadmap) if folder == "Nav" else None
     return [] if mesh is None else [mesh.file_name]
 
@@ -127,7 +127,7 @@ def set_weather_parameters(call: Call, weather: structs.WeatherParameters) -> No
     call.world.set_weather(weather)
 
 
-@procedure(PARTIAL, "what the ray goes through: bounding boxes, and the ground where it ends")
+@procedure(PARTIAL, "what the ray passes through: bounding boxes, and at last the ground")
 def cast_ray(call: Call, start: structs.Vector3D, end: structs.Vector3D) -> list[structs.LabelledPoint]:
     return survey.cast_ray(call.episode.view, start, end)
 
@@ -178,7 +178,7 @@ def clear_debug_string(call: Call) -> None:
     call.episode.drawings.clear(strings=True)
 
 
-@procedure(PARTIAL, "accepted, without effect: nothing is translucent")
+@procedure(PARTIAL, "accepted, but nothing is translucent")
 def set_annotations_traverse_translucency(call: Call, enable: bool) -> None:
     return
 

@@ -35,7 +35,7 @@ def set_traffic_light_red_time(call: Call, actor_id: int, seconds: float) -> Non
 
 def _time(seconds: float) -> float:
     if not 0.0 <= seconds <= 1e9:
-        raise CarlaError(f"a light cannot last {seconds} seconds")
+        raise CarlaError(f"a traffic light cannot stay in a state for {seconds} seconds")
     return seconds
 
 
@@ -71,7 +71,7 @@ def get_light_boxes(call: Call, actor_id: int) -> list[structs.BoundingBox]:
     return [call.actors.find_light(actor_id).head_box()]
 
 
-@procedure(PARTIAL, "empty: there are no street lights")
+@procedure(PARTIAL, "always empty: there are no street lights")
 def query_lights_state(call: Call, client: str) -> list[Any]:
     return []
 

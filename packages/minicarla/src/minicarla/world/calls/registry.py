@@ -1,8 +1,8 @@
 """The table of remote procedures: name, status, handler.
 
-A handler is a function whose first parameter is the :class:`Call` and whose hints
-say what the client sends and gets; from them the readers and writers are made.
-It raises ``CarlaError`` to refuse.
+A handler is a function whose first parameter is the :class:`Call`.  The type hints of the other
+parameters and of the result say what the client sends and gets; readers and writers are made from
+them.  A handler raises ``CarlaError`` to refuse a call.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ COMPLETE, PARTIAL, ABSENT = "complete", "partial", "absent"
 
 
 class ClientSession(Protocol):
-    """The connection that a call came over."""
+    """The connection over which a call came."""
 
     seen: int
     """The frame of its last tick; 0 before."""

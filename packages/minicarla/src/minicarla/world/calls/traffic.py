@@ -1,4 +1,4 @@
-"""The register of Traffic Managers, which live in client processes."""
+"""The register of Traffic Managers, which run in client processes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def destroy_traffic_manager(call: Call, port: int) -> bool:
 
 
 def forget_session(world: World, session: ClientSession) -> None:
-    """Drop what a connection that closed had registered."""
+    """Remove what a connection had registered that is now closed."""
     gone = [port for port, entry in world.traffic_managers.items() if entry[2] is session]
     for port in gone:
         del world.traffic_managers[port]

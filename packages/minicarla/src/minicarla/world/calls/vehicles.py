@@ -54,8 +54,8 @@ def apply_physics_control(call: Call, actor_id: int, control: structs.VehiclePhy
 
 @procedure(
     PARTIAL,
-    "tyres' loads are those at rest, wheels roll without longitudinal slip, and the tyres of an axle "
-    "share its force",
+    "tyre loads are those at rest, wheels roll without longitudinal slip, and the tyres of an axle share "
+    "its force",
 )
 def get_telemetry_data(call: Call, actor_id: int) -> structs.VehicleTelemetryData:
     return telemetry(call.actors, call.episode.vehicles, actor_id)
@@ -72,7 +72,7 @@ def set_vehicle_light_state(call: Call, actor_id: int, state: structs.VehicleLig
 
 
 def set_light_flags(call: Call, actor_id: int, flags: int) -> None:
-    """Set a vehicle's lights from the bare flags."""
+    """Set a vehicle's lights by the bits of ``carla.VehicleLightState``."""
     call.actors.find_vehicle(actor_id).lights = flags & 0xFFFFFFFF
 
 
@@ -81,12 +81,12 @@ def get_vehicle_light_states(call: Call) -> list[tuple[int, int]]:
     return [(vehicle.id, vehicle.lights) for vehicle in call.actors.of_kind(Vehicle)]
 
 
-@procedure(PARTIAL, "accepted: no blueprint has doors that move")
+@procedure(PARTIAL, "accepted, but no blueprint has doors that move")
 def open_vehicle_door(call: Call, actor_id: int, door: int) -> None:
     call.actors.find_vehicle(actor_id)
 
 
-@procedure(PARTIAL, "accepted: no blueprint has doors that move")
+@procedure(PARTIAL, "accepted, but no blueprint has doors that move")
 def close_vehicle_door(call: Call, actor_id: int, door: int) -> None:
     call.actors.find_vehicle(actor_id)
 
@@ -112,14 +112,14 @@ def set_wheel_pitch_angle(call: Call, actor_id: int, wheel: int, angle: float) -
     _posed(call, actor_id)[_known(wheel), "pitch"] = bounded(angle, -360.0, 360.0)
 
 
-@procedure(PARTIAL, "0 while the physics are on: wheels are not followed as they roll")
+@procedure(PARTIAL, "0 while the physics are on: the rotation of rolling wheels is not simulated")
 def get_wheel_pitch_angle(call: Call, actor_id: int, wheel: int) -> float:
     return 0.0 if _simulated(call, actor_id) else _posed(call, actor_id).get((wheel, "pitch"), 0.0)
 
 
 def _known(wheel: int) -> int:
     if wheel not in range(WHEELS):
-        raise CarlaError(f"there is no wheel {wheel}")
+        raise CarlaError(f"there is no wheel {wheel}; vehicles have wheels 0 to {WHEELS - 1}")
     return wheel
 
 
@@ -129,7 +129,7 @@ def _simulated(call: Call, actor_id: int) -> bool:
 
 
 def _posed(call: Call, actor_id: int) -> dict[tuple[int, str], float]:
-    """Angles that a client gave a vehicle's wheels to show; one that lasts no longer while physics are on."""
+    """Angles at which a client wants wheels to be shown; while the physics are on they are not kept."""
     if _simulated(call, actor_id):
         return {}
     return call.actors.find_vehicle(actor_id).wheels
@@ -141,7 +141,8 @@ def show_vehicle_debug_telemetry(call: Call, actor_id: int, enabled: bool) -> No
 
 
 @procedure(
-    PARTIAL, "never on: vehicles are driven by the Traffic Manager, or by role_name minicarla:autopilot"
+    PARTIAL,
+    "no effect: the client's Traffic Manager drives, or the server with role_name minicarla:autopilot",
 )
 def set_actor_autopilot(call: Call, actor_id: int, enabled: bool) -> None:
     call.actors.find_vehicle(actor_id)

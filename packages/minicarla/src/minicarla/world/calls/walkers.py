@@ -12,7 +12,7 @@ def apply_control_to_walker(call: Call, actor_id: int, control: structs.WalkerCo
 
 
 def apply_walker_state(call: Call, actor_id: int, transform: structs.Transform, speed: float) -> None:
-    """The command of that name: the crowd that the client simulates moves its walkers this way."""
+    """The command of that name, by which a client moves the walkers of the crowd that it simulates."""
     call.episode.walkers.lead(actor_id, transform.pose, speed)
 
 
