@@ -4,28 +4,62 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+import yaml
+from typer.testing import CliRunner
+
+from av_td3.cli import app
+from av_td3.config import config_from_dict, load_config
+
+from .training.test_trainer import scalars
 
 AV_TD3 = [sys.executable, "-m", "av_td3"]
-SMALL = [
-    *("--preset", "debug", "--set", "agent.hidden=[32]", "--set", "agent.feature_size=32"),
-    *("--set", "train.threads=1", "--set", "evaluation.final_episodes=2"),
-]
+TOY = {
+    "env.camera.size": 36,
+    "env.camera.width": 36,
+    "env.camera.height": 36,
+    "env.termination.max_steps": 20,
+    "agent.feature_size": 8,
+    "agent.hidden": "[8]",
+    "agent.batch_size": 4,
+    "agent.critic_warmup": 2,
+    "exploration.warmup_steps": 20,
+    "train.learning_starts": 20,
+    "train.steps": 300,
+    "train.threads": 1,
+    "train.log_interval": 10,
+    "train.checkpoint_interval": 20,
+    "evaluation.interval": 100,
+    "evaluation.final_episodes": 2,
+}
+"""A small picture, tiny networks and short episodes: a run of seconds in which all parts take part."""
+SMALL = ["--preset", "debug", *(part for item in TOY.items() for part in ("--set", "{}={}".format(*item)))]
 
 
 def run(*arguments: str, timeout: float = 120, **kwargs) -> subprocess.CompletedProcess:
+    """The command in a process of its own."""
     environment = os.environ | {"COLUMNS": "80"}
     return subprocess.run(
         [*AV_TD3, *arguments], capture_output=True, text=True, timeout=timeout, env=environment, **kwargs
     )
+
+
+def invoke(*arguments: str) -> subprocess.CompletedProcess:
+    """The command within this process, which has imported everything already; children are real."""
+    result = CliRunner(env={"COLUMNS": "80"}).invoke(app, arguments)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return subprocess.CompletedProcess(arguments, result.exit_code, result.stdout, result.stderr)
 
 
 def one_line_error(done: subprocess.CompletedProcess, status: int) -> str:
@@ -79,23 +113,39 @@ def start(path: Path, *more: str) -> subprocess.Popen:
         (["--set", "a[/b]c[red]"], ["a[/b]c[red]"]),
         (["--config", "/nowhere.yaml"], ["/nowhere.yaml"]),
         (["--resume", "/nowhere"], ["/nowhere", "no run directory"]),
+        (["--resume", "/nowhere", "--npc", "3"], ["take away --npc"]),
         (["--map", "atlantis"], ["atlantis"]),
+        (["--map", "nowhere.xodr"], ["nowhere.xodr"]),
+        (["--inject", "gremlins"], ["gremlins", "faults list"]),
         (["--set", "replay.capacity=100000000000"], ["replay.capacity", "GiB"]),
+        (["--set", "agent.batch_size=5001"], ["agent.batch_size (5001)", "replay.capacity (5000)"]),
+        (["--set", "train.device=cuda:99"], ["train.device", "'cuda:99'", "cpu"]),
+        (["--set", "train.device=nonsense"], ["train.device", "'nonsense'", "cpu"]),
         (["--carla", "127.0.0.1:1", "--set", "env.simulator.client_timeout_s=1"], ["127.0.0.1:1"]),
+        (["--carla", "127.0.0.1:99999"], ["127.0.0.1:99999", "host:port"]),
+        (["--carla", ":2000"], [":2000", "host:port"]),
+        (["--steps", "1000000"], ["1,000,000 steps", "validate"]),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, arguments, words):
-    target = [] if "--resume" in arguments else ["--run-dir", str(tmp_path / "run")]
-    message = one_line_error(run("train", *arguments, *target), 2)
+    target = [] if "--resume" in arguments else ["--run-dir", str(tmp_path / "run"), "--preset", "debug"]
+    message = one_line_error(invoke("train", *target, *arguments), 2)
     for word in words:
         assert word in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_input_ends_the_process_with_one_line(tmp_path):
+    target = str(tmp_path / "run")
+    done = run("train", "--preset", "debug", "--set", "train.device=nonsense", "--run-dir", target)
+    assert "nonsense" in one_line_error(done, 2)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_directory_in_use_is_not_overwritten(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("precious")
-    message = one_line_error(run("train", *SMALL, "--run-dir", str(tmp_path / "run")), 2)
+    message = one_line_error(invoke("train", *SMALL, "--run-dir", str(tmp_path / "run")), 2)
     assert "not empty" in message
     assert (tmp_path / "run" / "thesis.txt").read_text() == "precious"
 
@@ -115,7 +165,7 @@ def test_a_server_of_another_version_is_refused(tmp_path):
     )
     try:
         assert "ready" in server.stdout.readline()
-        done = run("train", *SMALL, "--carla", f"127.0.0.1:{port}", "--run-dir", str(tmp_path / "run"))
+        done = invoke("train", *SMALL, "--carla", f"127.0.0.1:{port}", "--run-dir", str(tmp_path / "run"))
         message = one_line_error(done, 2)
         assert "0.9.15" in message and "0.9.16" in message
         assert server.poll() is None, "a server that was attached to must not be ended"
@@ -125,42 +175,110 @@ def test_a_server_of_another_version_is_refused(tmp_path):
         server.stdout.close()
 
 
-def test_kill_minus_nine_and_resume(tmp_path):
-    path = tmp_path / "run"
+@pytest.fixture(scope="module")
+def killed_and_resumed(tmp_path_factory):
+    """A run that was killed with SIGKILL, resumed, and finished; with what the second command printed."""
+    path = tmp_path_factory.mktemp("killed") / "run"
     process = start(path)
-    wait_for_step(path, 350, process)
+    wait_for_step(path, 120, process)
     children = family(process.pid)
     assert len(children) >= 2  # worker and server
     process.kill()
     process.communicate()
     assert gone(children), "worker or server outlived the learner"
+    return path, invoke("train", "--resume", str(path))
 
-    done = run("train", "--resume", str(path))
+
+def test_kill_minus_nine_and_resume(killed_and_resumed, tmp_path):
+    path, done = killed_and_resumed
     assert done.returncode == 0, done.stdout + done.stderr
     assert "resumed from step_000000" in done.stdout
     status = json.loads((path / "status.json").read_text())
-    assert status["state"] == "finished" and status["step"] == 600
+    assert status["state"] == "finished" and status["step"] == 300
     final = json.loads((path / "evaluations" / "final.json").read_text())
     assert {"trained", "untrained", "random", "classical"} <= set(final["agents"])
     assert (path / "videos" / "final.mp4").stat().st_size > 1000
     provenance = json.loads((path / "provenance.json").read_text())
     assert provenance["versions"]["carla"] == "0.9.16" and len(provenance["resumed"]) == 1
     tables = done.stdout[done.stdout.index("held-out episodes per agent") :].splitlines()
-    assert max(len(line) for line in tables if str(tmp_path) not in line) <= 80
+    told = ("results:", "best agent:", "TensorBoard:", "diagnosis:", "video:", "Map ")
+    assert max(len(line) for line in tables if not line.startswith(told)) <= 80
 
-    # what was made can be evaluated, and a damaged checkpoint is said to be damaged
-    evaluated = run("evaluate", str(path), "--episodes", "2", "--no-video", "--no-baselines")
-    assert evaluated.returncode == 0, evaluated.stderr
-    for state in (path / "checkpoints").glob("*/state.json"):
+
+def test_each_evaluation_has_a_folder_of_its_own(killed_and_resumed, tmp_path):
+    path, _ = killed_and_resumed
+    owned = [
+        path / "evaluations" / "final.json",
+        path / "evaluations" / "final.md",
+        path / "videos/final.mp4",
+    ]
+    before = {file: file.read_bytes() for file in owned}
+    said = invoke("evaluate", str(path), "--episodes", "2", "--no-video", "--no-baselines").stdout
+    options = ["--checkpoint", "best", "--map", "town", "--npc", "1", "--device", "cpu", "--no-video"]
+    copy = tmp_path / "copy.json"
+    again = invoke("evaluate", str(path), *options, "--episodes", "2", "--no-baselines", "--json", str(copy))
+    assert again.returncode == 0, again.stderr
+    assert {file: file.read_bytes() for file in owned} == before
+    folders = [p for p in (path / "evaluations").iterdir() if p.is_dir()]
+    assert len(folders) == 2 and all(str(folder) in said + again.stdout for folder in folders)
+    (best,) = [folder for folder in folders if folder.name.endswith("-best")]
+    assert (best / "evaluation.md").exists()
+    conditions = json.loads((best / "evaluation.json").read_text())["conditions"]
+    assert conditions == json.loads(copy.read_text())["conditions"]
+    assert conditions["checkpoint"] == str(path / "checkpoints" / "best")
+    assert conditions["map"] == "town" and conditions["device"] == "cpu"
+    assert conditions["traffic"] == {"wanted": 1, "there": [1], "driven_by": "auto"}
+    assert conditions["versions"]["av-td3"] and conditions["simulator"].startswith("minicarla")
+    assert "Map town, 1 other vehicles" in again.stdout + (best / "evaluation.md").read_text()
+
+
+def test_evaluations_that_cannot_be_made(killed_and_resumed, tmp_path):
+    path, _ = killed_and_resumed
+    there = sorted(p.name for p in (path / "evaluations").iterdir())
+    one_line_error(invoke("evaluate", str(tmp_path)), 2)
+    message = one_line_error(invoke("evaluate", str(path), "--checkpoint", "7"), 1)
+    assert "'7'" in message and "best" in message
+    assert "atlantis" in one_line_error(invoke("evaluate", str(path), "--map", "atlantis"), 2)
+    assert "cuda:99" in one_line_error(invoke("evaluate", str(path), "--device", "cuda:99"), 2)
+    missing = str(tmp_path / "missing" / "file.json")
+    assert "missing" in one_line_error(invoke("evaluate", str(path), "--json", missing), 2)
+    damaged = tmp_path / "run"
+    shutil.copytree(path, damaged)
+    for state in (damaged / "checkpoints").glob("*/state.json"):
         state.write_text("{}")
-    assert "no usable checkpoint" in one_line_error(run("evaluate", str(path), "--no-video"), 1)
+    assert "no usable checkpoint" in one_line_error(invoke("evaluate", str(damaged), "--no-video"), 1)
+    assert sorted(p.name for p in (path / "evaluations").iterdir()) == there
+
+
+def test_a_finished_run_is_trained_further_only_when_asked(killed_and_resumed, tmp_path):
+    path = tmp_path / "run"
+    shutil.copytree(killed_and_resumed[0], path)
+    before = {p: p.read_bytes() for p in (path / "evaluations").glob("final.*")}
+    done = invoke("train", "--resume", str(path))
+    assert done.returncode == 0 and "nothing is left to do" in done.stdout and "--steps" in done.stdout
+    assert {p: p.read_bytes() for p in (path / "evaluations").glob("final.*")} == before
+    assert "larger --steps" in one_line_error(invoke("train", "--resume", str(path), "--steps", "300"), 2)
+    long = one_line_error(invoke("train", "--resume", str(path), "--steps", "1000000"), 2)
+    assert "validate" in long and "steps: 300\n" in (path / "config.yaml").read_text()
+    longer = invoke("train", "--resume", str(path), "--steps", "330")
+    assert longer.returncode == 0, longer.stderr
+    status = json.loads((path / "status.json").read_text())
+    assert status["state"] == "finished" and status["step"] == 330
+    assert "steps: 330\n" in (path / "config.yaml").read_text()
+    kept = path / "evaluations" / "step_000000300_final.json"
+    assert kept.read_bytes() == before[path / "evaluations" / "final.json"]
+    final = json.loads((path / "evaluations" / "final.json").read_text())
+    assert final["conditions"]["step"] == 330
 
 
 def test_ctrl_c_saves_and_leaves_no_process(tmp_path):
     path = tmp_path / "run"
-    process = start(path)
+    process = start(path, "--set", "train.steps=100000")
     wait_for_step(path, 50, process)
     children = family(process.pid)
+    # Meanwhile nobody else may train in this folder.
+    message = one_line_error(invoke("train", "--resume", str(path)), 2)
+    assert f"process {process.pid} trains in it" in message
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out + err
@@ -170,6 +288,59 @@ def test_ctrl_c_saves_and_leaves_no_process(tmp_path):
     status = json.loads((path / "status.json").read_text())
     assert status["state"] == "interrupted"
     assert list((path / "checkpoints").glob("step_*/agent.safetensors"))
+
+
+def test_a_resumed_run_keeps_its_injected_fault(tmp_path):
+    path = tmp_path / "run"
+    options = [*SMALL, "--steps", "40", "--inject", "detached-actor", "--run-dir", str(path)]
+    first = invoke("train", *options)
+    assert first.returncode == 0 and "injected fault: detached-actor" in first.stdout, first.stderr
+    again = invoke("train", "--resume", str(path), "--steps", "80")
+    assert again.returncode == 0 and "injected fault: detached-actor" in again.stdout, again.stderr
+    rows = scalars(path)["gradients/actor_head_norm_before_clip"]
+    assert [value for step, value in rows if step > 40] and {value for _, value in rows} == {0.0}
+    assert "injected fault" in one_line_error(invoke("validate", "--resume", str(path)), 2)
+
+
+def test_an_external_server_that_is_gone(tmp_path):
+    """Training gives up, and says how to go on once there is a server again."""
+    path = tmp_path / "run"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "minicarla", "serve", "--port", str(port), "--map", "loop"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert "ready" in server.stdout.readline()
+        limits = ["client_timeout_s=0.5", "max_consecutive_restarts=1", "start_deadline_s=5"]
+        options = [part for limit in limits for part in ("--set", f"env.simulator.{limit}")]
+        killer = threading.Thread(target=lambda: (wait_for_checkpoint(path), server.kill()))
+        killer.start()
+        done = invoke(
+            "train",
+            *SMALL,
+            "--steps",
+            "100000",
+            "--carla",
+            f"127.0.0.1:{port}",
+            *options,
+            "--run-dir",
+            str(path),
+        )
+        killer.join()
+    finally:
+        server.kill()
+        server.communicate()
+    message = one_line_error(done, 1)
+    assert f"train --resume {path}" in message and f"127.0.0.1:{port}" in message
+    kept = int(message.split("kept at step ")[1].split(";")[0])
+    assert (path / "checkpoints" / f"step_{kept:09d}" / "replay.safetensors").exists()
+
+
+def wait_for_checkpoint(path: Path, timeout: float = 90) -> None:
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline and not list(path.glob("checkpoints/step_*")):
+        time.sleep(0.05)
 
 
 def test_ctrl_c_before_the_first_step_leaves_nothing(tmp_path):
@@ -186,11 +357,11 @@ def test_ctrl_c_before_the_first_step_leaves_nothing(tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A real file system of 4 MB."""
+    """A real file system of 400 kB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)], capture_output=True, check=False
     )
     if mount.returncode != 0:
         pytest.skip("mounting a small file system is not permitted here")
@@ -199,7 +370,7 @@ def small_disk(tmp_path):
 
 
 def test_a_full_disk_is_one_line_and_no_half_checkpoint(small_disk):
-    done = run("train", *SMALL, "--run-dir", str(small_disk / "run"))
+    done = invoke("train", *SMALL, "--run-dir", str(small_disk / "run"))
     message = one_line_error(done, 1)
     assert "No space left" in message or "disk is full" in message
     checkpoints = small_disk / "run" / "checkpoints"
@@ -210,5 +381,22 @@ def test_a_full_disk_is_one_line_and_no_half_checkpoint(small_disk):
 
 def test_help_and_presets():
     assert "train" in run("--help").stdout
-    assert run("presets").stdout.split() == ["debug", "paper", "quick"]
-    assert run("--version").stdout.startswith("av-td3 0.")
+    assert "train" in invoke("-h").stdout and "--print-config" in invoke("train", "-h").stdout
+    assert invoke("presets").stdout.split() == ["debug", "paper", "quick"]
+    assert invoke("--version").stdout.startswith("av-td3 0.")
+    shown = invoke("presets", "show", "quick").stdout
+    assert yaml.safe_load(shown)["agent"]["encoder"] == "shared" and shown.startswith("#")
+    assert "did you mean 'quick'" in one_line_error(invoke("presets", "show", "quikc"), 2)
+
+
+def test_print_config_prints_what_would_run(tmp_path):
+    target = str(tmp_path / "run")
+    done = invoke("train", "--preset", "debug", "--npc", "3", "--print-config", "--run-dir", target)
+    config = config_from_dict(yaml.safe_load(done.stdout))
+    assert config == load_config("debug", None, ["env.simulator.npc=3"])
+    assert not (tmp_path / "run").exists()
+    assert yaml.safe_load(invoke("validate", "--print-config").stdout)["train"]["max_minutes"] == 12.0
+
+
+def test_shell_completion_is_offered():
+    assert "--install-completion" in invoke("--help").stdout

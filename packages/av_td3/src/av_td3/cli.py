@@ -1,4 +1,4 @@
-"""``av-td3``: one command line for everything.
+"""``av-td3``: the command line.
 
 Exit status: 0 done; 1 failed while running; 2 bad input; 130 interrupted.  ``diagnose`` has its
 own, see docs/diagnosis.md.
@@ -9,22 +9,23 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, TextIO
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from av_td3 import __version__
-from av_td3.config import ConfigError, load_config, preset_names
+from av_td3.config import Config, ConfigError, load_config, preset_names, preset_text
 from av_td3.errors import UserError
 from rundoctor.cli import diagnose
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="End-to-end visual driving with TD3 on CARLA, with training that can be trusted.",
 )
@@ -38,10 +39,26 @@ def main() -> None:
     # Read when torch loads its OpenMP: threads that wait sleep instead of spinning.  Spinning
     # beside one busy neighbour on two cores cost a factor of ten in updates per second.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    warnings.showwarning = _show_warning
     try:
         app()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """One line instead of a place in the code that means nothing to a user."""
+    if issubclass(category, UserWarning):
+        Console(stderr=True).print(
+            f"[yellow]warning:[/yellow] {escape(str(message))}", soft_wrap=True, highlight=False
+        )
 
 
 def _fail(message: str, status: int = BAD_INPUT) -> NoReturn:
@@ -77,106 +94,219 @@ def _root(
     pass
 
 
-@app.command()
-def presets() -> None:
-    """List the bundled presets."""
-    for name in preset_names():
-        print(name)
+# What `train` and `validate` take alike, and part of it `evaluate`.
+Preset = Annotated[str, typer.Option(help="Named configuration to start from: `av-td3 presets` lists them.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="YAML file whose values replace those of the preset.")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="Change one setting, such as train.steps=5000.  Can be given several times.",
+    ),
+]
+Carla = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Use the CARLA 0.9.16 server at this address.  Without it, the bundled simulator minicarla is "
+        "started for you.",
+    ),
+]
+Map = Annotated[
+    str | None,
+    typer.Option(
+        "--map",
+        help="Map to drive on: one of minicarla's (such as loop or town), an OpenDRIVE file (.xodr), or with "
+        "--carla a map of that server.",
+    ),
+]
+Npc = Annotated[int | None, typer.Option(min=0, help="Number of other vehicles.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")]
+RunDir = Annotated[
+    Path | None, typer.Option(help="Folder to write the run into.  Without it, runs/PRESET-sSEED-TIME.")
+]
+PrintConfig = Annotated[
+    bool, typer.Option("--print-config", help="Print the whole configuration as YAML and do nothing else.")
+]
+
+presets_app = typer.Typer(help="List the bundled presets, or show one.")
+app.add_typer(presets_app, name="presets", invoke_without_command=True, no_args_is_help=False)
+
+
+@presets_app.callback()
+def presets(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        for name in preset_names():
+            print(name)
+
+
+@presets_app.command("show")
+def show_preset(name: Annotated[str, typer.Argument(help="One of `av-td3 presets`.")]) -> None:
+    """Print a preset: what it changes, with its reasons.  `train --print-config` shows every setting."""
+    with _errors():
+        print(preset_text(name), end="")
+
+
+def _configuration(
+    preset: str, config: Path | None, set_: list[str] | None, flags: dict[str, object]
+) -> tuple[Config, list[str]]:
+    """The configuration of a new run, and the ``section.key=value`` that the options stand for."""
+    overrides = [*(set_ or []), *(f"{key}={value}" for key, value in flags.items() if value is not None)]
+    return load_config(preset, config, overrides), overrides
+
+
+def _refuse_beside_resume(context: typer.Context, allowed: set[str]) -> None:
+    """End with an error when options are given that --resume does not go with."""
+    given = []
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name not in allowed and source is not None and source.name != "DEFAULT":
+            given.append(parameter.opts[0])
+    if given:
+        _fail(f"--resume goes on with the run's own configuration; take away {', '.join(given)}")
 
 
 @app.command()
 def train(
-    preset: Annotated[str, typer.Option(help="Named configuration to start from: see `presets`.")] = "quick",
-    config: Annotated[Path | None, typer.Option(help="YAML file laid over the preset.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Change one value: section.key=value.  Repeatable.")
+    context: typer.Context,
+    preset: Preset = "quick",
+    config: ConfigFile = None,
+    set_: Set = None,
+    carla: Carla = None,
+    map_: Map = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Environment steps of the whole run, of 0.05 s each.")
     ] = None,
-    carla: Annotated[
-        str | None, typer.Option(help="host:port of a CARLA 0.9.16 server; default: an own minicarla.")
+    npc: Npc = None,
+    eval_interval: Annotated[
+        int | None, typer.Option(min=1, help="Steps between two evaluations on held-out routes.")
     ] = None,
-    map_: Annotated[str | None, typer.Option("--map", help="Map to drive on.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Environment steps of the whole run.")] = None,
-    npc: Annotated[int | None, typer.Option(help="Number of other vehicles.")] = None,
-    eval_interval: Annotated[int | None, typer.Option(help="Steps between evaluations.")] = None,
-    log_interval: Annotated[int | None, typer.Option(help="Steps between rows of scalars.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    log_interval: Annotated[
+        int | None, typer.Option(min=1, help="Steps between two rows of figures for TensorBoard.")
+    ] = None,
+    seed: Seed = None,
     inject: Annotated[
-        str | None, typer.Option(metavar="FAULT", help="Commit a fault of the catalogue: see `faults list`.")
+        str | None,
+        typer.Option(
+            metavar="FAULT",
+            help="Train with a fault on purpose, to see whether it is noticed: `av-td3 faults` lists them.",
+        ),
     ] = None,
     stop_on: Annotated[
-        str | None, typer.Option(help="End training at an alert: never, warning or critical.")
+        str | None,
+        typer.Option(
+            metavar="LEVEL", help="End training at an alert of this level: never, warning or critical."
+        ),
     ] = None,
     validated: Annotated[
-        Path | None, typer.Option(help="Run directory whose 10K gate earns a run of a million steps.")
+        Path | None,
+        typer.Option(
+            help="Run directory of a passed `av-td3 validate --until 10000` with the same settings.  A run "
+            "of a million steps or more needs one."
+        ),
     ] = None,
-    ungated: Annotated[bool, typer.Option(help="A million steps without a passed gate.")] = False,
-    debug: Annotated[bool, typer.Option(help="Tracebacks instead of one-line errors.")] = False,
-    run_dir: Annotated[Path | None, typer.Option(help="Where to write; default: runs/<name>.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with this run directory.")] = None,
+    ungated: Annotated[
+        bool, typer.Option("--ungated", help="Start a run of a million steps or more without a validation.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks instead of one-line errors.")
+    ] = False,
+    run_dir: RunDir = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Go on with the run in this directory, with its own settings.  Only --steps may change.",
+        ),
+    ] = None,
+    print_config: PrintConfig = False,
 ) -> None:
-    """Train an agent from camera images, evaluate it, film it."""
-    overrides = list(set_ or [])
-    flags = {
-        "env.simulator.address": carla,
-        "env.simulator.map": map_,
-        "env.simulator.npc": npc,
-        "train.steps": steps,
-        "train.seed": seed,
-        "train.log_interval": log_interval,
-        "evaluation.interval": eval_interval,
-        "train.stop_on": stop_on,
-    }
-    overrides += [f"{key}={value}" for key, value in flags.items() if value is not None]
-    if debug:
-        overrides.append("train.debug=true")
-
-    if resume is not None and (preset != "quick" or config or overrides or run_dir or inject):
-        _fail("--resume goes on with the configuration of the run: give no other options with it")
+    """Train an agent from camera images, evaluate it on held-out routes and film it."""
+    if resume is not None:
+        _refuse_beside_resume(context, {"resume", "steps", "validated", "ungated"})
     with _errors():
-        settings = load_config(preset, config, overrides)
+        settings, overrides = _configuration(
+            preset,
+            config,
+            set_,
+            {
+                "env.simulator.address": carla,
+                "env.simulator.map": map_,
+                "env.simulator.npc": npc,
+                "train.steps": steps,
+                "train.seed": seed,
+                "train.log_interval": log_interval,
+                "evaluation.interval": eval_interval,
+                "train.stop_on": stop_on,
+                "train.debug": True if debug else None,
+            },
+        )
+        if print_config:
+            print(settings.to_yaml(), end="")
+            return
         from av_td3.commands import train as command  # torch: only when the input is good
 
-        if not resume and not ungated:
-            command.check_earned(settings, validated)
-        if resume:
-            status = command.resume(resume)
-        elif inject:
-            fault = command.find_fault(inject)
-            settings = load_config(preset, config, [*fault.overrides, *overrides])
-            status = command.start(settings, preset, run_dir, fault)
+        if resume is not None:
+            status = command.resume(resume, steps, validated, ungated)
         else:
-            status = command.start(settings, preset, run_dir)
+            fault = command.find_fault(inject) if inject is not None else None
+            if fault is not None:
+                settings = load_config(preset, config, [*fault.overrides, *overrides])
+            if not ungated:
+                command.check_earned(settings, validated)
+            status = command.start(settings, preset, run_dir, fault)
     raise typer.Exit(status)
 
 
 @app.command()
 def validate(
-    preset: Annotated[str, typer.Option(help="Named configuration to start from.")] = "quick",
-    config: Annotated[Path | None, typer.Option(help="YAML file laid over the preset.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value.  Repeatable.")] = None,
-    carla: Annotated[str | None, typer.Option(help="host:port of a CARLA 0.9.16 server.")] = None,
-    map_: Annotated[str | None, typer.Option("--map", help="Map to drive on.")] = None,
-    npc: Annotated[int | None, typer.Option(help="Number of other vehicles.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
-    until: Annotated[int, typer.Option(min=1, help="Last stage, steps.")] = 10_000,
-    gates: Annotated[Path | None, typer.Option(help="Criteria; default: the bundled gates.yaml.")] = None,
-    run_dir: Annotated[Path | None, typer.Option(help="Where to write; default: runs/<name>.")] = None,
-    resume: Annotated[
-        Path | None, typer.Option(help="Go on with this validation, after its last passed gate.")
+    context: typer.Context,
+    preset: Preset = "quick",
+    config: ConfigFile = None,
+    set_: Set = None,
+    carla: Carla = None,
+    map_: Map = None,
+    npc: Npc = None,
+    seed: Seed = None,
+    until: Annotated[int, typer.Option(min=1, help="Steps at the end of the last stage.")] = 10_000,
+    gates: Annotated[
+        Path | None,
+        typer.Option(help="YAML file with criteria of your own; without it, the bundled gates.yaml holds."),
     ] = None,
+    run_dir: RunDir = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Go on with the validation in this directory, after its last passed stage."
+        ),
+    ] = None,
+    print_config: PrintConfig = False,
 ) -> None:
-    """Train through gates: 500, 1K, 2K, 5K, 10K ... steps, stopping at the first that fails."""
-    flags = {
-        "env.simulator.address": carla,
-        "env.simulator.map": map_,
-        "env.simulator.npc": npc,
-        "train.seed": seed,
-    }
-    overrides = list(set_ or []) + [f"{k}={v}" for k, v in flags.items() if v is not None]
-    if resume is not None and (preset != "quick" or config or overrides or run_dir):
-        _fail("--resume goes on with the configuration of the run: give only --until and --gates with it")
+    """Train in stages of 500, 1K, 2K, 5K, 10K ... steps, and stop at the first that goes wrong.
+
+    Each stage ends with criteria (the gates) on what was logged.  A run of a million steps must have
+    passed the first 10,000 this way.
+    """
+    if resume is not None:
+        _refuse_beside_resume(context, {"resume", "until", "gates"})
     with _errors():
-        settings = load_config(preset, config, overrides)
+        settings, _ = _configuration(
+            preset,
+            config,
+            set_,
+            {
+                "env.simulator.address": carla,
+                "env.simulator.map": map_,
+                "env.simulator.npc": npc,
+                "train.seed": seed,
+            },
+        )
+        if print_config:
+            print(settings.to_yaml(), end="")
+            return
         from av_td3.commands import validate as command
 
         if resume is not None:
@@ -186,7 +316,9 @@ def validate(
     raise typer.Exit(status)
 
 
-faults_app = typer.Typer(help="The fault catalogue: failures that `train --inject` commits on purpose.")
+faults_app = typer.Typer(
+    help="List the fault catalogue: failures that `av-td3 train --inject` makes on purpose."
+)
 app.add_typer(faults_app, name="faults", invoke_without_command=True, no_args_is_help=False)
 
 
@@ -198,7 +330,7 @@ def faults(context: typer.Context) -> None:
 
 @faults_app.command("list")
 def list_faults() -> None:
-    """List it: id, what happens, the alert and the finding that must name it."""
+    """List them: id, what happens, the alert and the finding that must name it."""
     from rich.table import Table
 
     from av_td3.training.fault_catalogue import FAULTS
@@ -213,27 +345,48 @@ def list_faults() -> None:
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    run: Annotated[Path, typer.Argument(help="Run directory of a training.")],
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHICH",
+            help="Which checkpoint to drive: `best` (by the evaluations during training), a step, or the "
+            "path of one.  Without it, the newest.",
+        ),
+    ] = None,
     episodes: Annotated[int | None, typer.Option(min=2, help="Held-out episodes per agent.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="First seed of the episodes.")] = None,
-    npc: Annotated[int | None, typer.Option(min=0, help="Number of other vehicles.")] = None,
-    carla: Annotated[str | None, typer.Option(help="host:port of a CARLA 0.9.16 server.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the first episode.")] = None,
+    npc: Npc = None,
+    map_: Map = None,
+    carla: Carla = None,
+    device: Annotated[
+        str | None, typer.Option(help="What torch computes on: auto, cpu, cuda or cuda:N.")
+    ] = None,
     baselines: Annotated[
-        bool, typer.Option(help="Also drive the untrained agent, random and the classical driver.")
+        bool,
+        typer.Option(help="Also drive the untrained agent, random actions and a classical controller."),
     ] = True,
-    video: Annotated[bool, typer.Option(help="Film the first episode.")] = True,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
+    video: Annotated[bool, typer.Option(help="Film the trained agent.")] = True,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures into this file too.")
+    ] = None,
 ) -> None:
-    """Drive a trained agent on held-out routes and say how well, with confidence intervals."""
+    """Drive a trained agent on held-out routes and say how well, with confidence intervals.
+
+    Each call writes into a new folder below RUN/evaluations.
+    """
     with _errors():
         from av_td3.commands import evaluate as command
 
         status = command.evaluate(
             run,
+            which=checkpoint,
             episodes=episodes,
             seed=seed,
             npc=npc,
+            map_=map_,
             address=carla,
+            device=device,
             baselines=baselines,
             video=video,
             json_file=json_file,

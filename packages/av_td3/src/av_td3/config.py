@@ -313,6 +313,15 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
+    @model_validator(mode="after")
+    def _batch_fits_into_replay(self) -> Config:
+        if self.agent.batch_size > self.replay.capacity:
+            raise ValueError(
+                f"agent.batch_size ({self.agent.batch_size}) is larger than replay.capacity "
+                f"({self.replay.capacity}): a batch would hold the same transitions several times"
+            )
+        return self
+
     def to_yaml(self) -> str:
         """The whole configuration, every key written out."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
@@ -324,6 +333,18 @@ def preset_names() -> list[str]:
     return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
 
 
+def preset_text(name: str) -> str:
+    """The YAML text of a bundled preset.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    names = preset_names()
+    if name not in names:
+        raise ConfigError(f"unknown preset {name!r}{_suggest(name, names)}; there are: {', '.join(names)}")
+    return (resources.files("av_td3") / "presets" / f"{name}.yaml").read_text()
+
+
 def load_config(preset: str | None = None, file: Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """Build a configuration: defaults, then a preset, then a YAML file, then ``key=value`` overrides.
 
@@ -332,13 +353,7 @@ def load_config(preset: str | None = None, file: Path | None = None, overrides: 
     """
     tree: dict[str, Any] = {}
     if preset is not None:
-        names = preset_names()
-        if preset not in names:
-            raise ConfigError(
-                f"unknown preset {preset!r}{_suggest(preset, names)}; there are: {', '.join(names)}"
-            )
-        text = (resources.files("av_td3") / "presets" / f"{preset}.yaml").read_text()
-        _merge(tree, _parse_yaml(text, f"preset {preset}"))
+        _merge(tree, _parse_yaml(preset_text(preset), f"preset {preset}"))
     if file is not None:
         try:
             text = file.read_text()

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from av_td3.agent.td3 import TD3
 from av_td3.config import REWARD_COMPONENTS, Config, config_from_dict
+from av_td3.driving.observation import check_action
+from av_td3.training.loop import Policy
 
 SIZE = 36
 
@@ -52,8 +53,8 @@ class FakeEnv:
         return self._observation(), {}
 
     def send(self, action: np.ndarray) -> None:
-        assert action.shape == (2,) and np.isfinite(action).all() and (np.abs(action) <= 1).all()
-        self.action = action
+        assert (np.abs(action[np.isfinite(action)]) <= 1).all()
+        self.action = check_action(action)
         self.actions.append(action.copy())
 
     def receive(self) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
@@ -103,7 +104,7 @@ class FakeEnv:
         }
 
 
-def fake_evaluation(agent: TD3, step: int) -> dict[str, float]:
+def fake_evaluation(policy: Policy, step: int) -> dict[str, float]:
     return {
         "eval/mean_reward": 1.0,
         "eval/success_rate": 0.5,
@@ -124,3 +125,6 @@ class SilentDisplay:
 
     def message(self, text: str) -> None:
         self.messages.append(text)
+
+    def status(self, text: str) -> None:
+        pass

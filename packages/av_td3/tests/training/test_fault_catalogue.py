@@ -159,7 +159,7 @@ def test_dead_alerts_are_silent_where_the_real_ones_speak(tmp_path):
 
 def test_nan_action_is_stopped_by_the_guard(tmp_path):
     _, outcome, _ = run_with("nan-action", tmp_path, steps=700)
-    assert outcome.state == "failed" and "non-finite action" in outcome.reason
+    assert outcome.state == "failed" and "action [nan, nan] is not finite" in outcome.reason
 
 
 def test_stale_build_is_written_into_provenance(tmp_path):

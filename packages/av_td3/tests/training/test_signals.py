@@ -9,7 +9,7 @@ import pytest
 from av_td3.training.signals import raise_if_received, terminable
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_swallowed_interrupt_is_raised_again(number):
     before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt), terminable():
@@ -24,3 +24,13 @@ def test_a_swallowed_interrupt_is_raised_again(number):
 def test_without_a_signal_nothing_is_raised():
     with terminable():
         raise_if_received()
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with terminable():
+            os.kill(os.getpid(), signal.SIGHUP)
+            raise_if_received()
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from av_td3.agent.td3 import TD3
 from av_td3.health import metrics
+from av_td3.supervision.supervised import SupervisionError
 from av_td3.training import checkpoint
 from av_td3.training.agents import make_agent
+from av_td3.training.logger import MAIN_CURVES
 from av_td3.training.loop import episode_seed
 from av_td3.training.run_directory import RunDirectory
+from av_td3.training.signals import StopRequest
 from av_td3.training.trainer import Trainer
 
 from .fake import FakeEnv, SilentDisplay, fake_evaluation, small_config
@@ -174,7 +178,7 @@ def test_nan_weights_never_reach_the_simulator_nor_a_checkpoint(tmp_path):
 
     env.receive = receive
     outcome = t.train()
-    assert outcome.state == "failed" and "non-finite" in outcome.reason
+    assert outcome.state == "failed" and "not finite" in outcome.reason
     assert all(np.isfinite(a).all() for a in env.actions)
     path, state, _ = checkpoint.newest_good(tmp_path / "run" / "checkpoints")
     assert state["step"] <= 60
@@ -232,23 +236,132 @@ def test_a_figure_that_is_not_finite_ends_training_in_words(tmp_path, monkeypatc
     assert [entry["name"] for entry in log] == ["nan_or_inf"]
 
 
-def test_sigterm_writes_a_checkpoint_and_says_interrupted(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_writes_a_checkpoint_and_says_interrupted(tmp_path, number):
+    before = signal.getsignal(number)
     t, env = trainer(tmp_path / "run")
     original = env.receive
 
     def receive():
         if env.total_steps == 33:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return original()
 
     env.receive = receive
     outcome = t.train()
     assert outcome.state == "interrupted" and outcome.step == 34
     assert checkpoint.newest_good(tmp_path / "run" / "checkpoints")[1]["step"] == 34
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(number) == before
     resumed, _ = trainer(tmp_path / "run")
     resumed.restore()
     assert resumed.train().step == 120
+
+
+def test_a_signal_does_not_wait_for_an_update_of_minutes(tmp_path, monkeypatch):
+    monkeypatch.setattr(StopRequest, "GRACE_S", 0.05)
+    t, _ = trainer(tmp_path / "run")
+    update, parts = t.state.agent.update, []
+
+    def slow(batch):
+        result = update(batch)
+        if t.state.step == 50:
+            os.kill(os.getpid(), signal.SIGTERM)
+            for part in range(1000):
+                time.sleep(0.01)
+                parts.append(part)
+        return result
+
+    t.state.agent.update = slow
+    outcome = t.train()
+    assert outcome.state == "interrupted" and outcome.step == 50
+    assert 0 < len(parts) < 1000
+    assert checkpoint.newest_good(t.run.checkpoints)[1]["step"] == 50
+
+
+def test_a_signal_ends_several_updates_of_one_step(tmp_path):
+    t, _ = trainer(tmp_path / "run", updates_per_step=10)
+    update = t.state.agent.update
+
+    def signalled(batch):
+        if t.state.agent.updates == 43:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return update(batch)
+
+    t.state.agent.update = signalled
+    outcome = t.train()
+    assert outcome.state == "interrupted" and outcome.updates == 44
+
+
+def test_a_signal_ends_an_evaluation(tmp_path):
+    config, driven = small_config(), []
+    run = RunDirectory.create(tmp_path / "run", config, {})
+
+    def evaluate(policy, step):
+        observation, _ = FakeEnv(config).reset(seed=0)
+        for drive in range(1000):
+            driven.append(drive)
+            policy(observation)
+            if drive == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the evaluation went on")
+
+    t = Trainer(config, run, lambda: FakeEnv(config), evaluate, SilentDisplay())
+    outcome = t.train()
+    assert outcome.state == "interrupted" and outcome.step == 60 and len(driven) == 5
+    assert checkpoint.newest_good(run.checkpoints)[1]["step"] == 60
+
+
+def test_a_simulator_that_stays_away_leaves_a_checkpoint_of_the_last_step(tmp_path):
+    t, env = trainer(tmp_path / "run")
+    original = env.receive
+
+    def receive():
+        if env.total_steps == 73:
+            raise SupervisionError("the simulator failed 6 times in a row")
+        return original()
+
+    env.receive = receive
+    with pytest.raises(SupervisionError):
+        t.train()
+    assert checkpoint.newest_good(t.run.checkpoints)[1]["step"] == 73
+    assert json.loads((t.run.path / "status.json").read_text())["state"] == "failed"
+
+
+def test_the_best_agent_is_kept(tmp_path):
+    """By route completion, then by return; whatever is pruned."""
+    figures = iter([(0.2, 5.0), (0.6, 1.0), (0.6, 2.0), (0.5, 9.0), (0.6, 1.5)])
+    seen = {}
+
+    def evaluate(policy, step):
+        completion, mean_return = next(figures)
+        seen[step] = weights(t.state.agent)
+        return {"eval/route_completion": completion, "eval/mean_reward": mean_return}
+
+    config = small_config(steps=160)
+    config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"interval": 30})})
+    run = RunDirectory.create(tmp_path / "run", config, {})
+    t = Trainer(config, run, lambda: FakeEnv(config), evaluate, SilentDisplay())
+    t.train()
+    path, state, _ = checkpoint.find(run.checkpoints, "best")
+    assert state["step"] == sorted(seen)[2] and state["evaluation"]["eval/mean_reward"] == 2.0
+    again = make_agent(config)
+    checkpoint.load_agent(path, again, optimizers=False)
+    assert all(torch.equal(v, seen[state["step"]][k]) for k, v in weights(again).items())
+    newest = checkpoint.available(run.checkpoints)[0]
+    assert checkpoint.find(run.checkpoints, str(t.state.step))[0] == newest
+    assert checkpoint.find(run.checkpoints, str(newest))[0] == newest
+    with pytest.raises(checkpoint.CheckpointError, match=r"no checkpoint '7'.*step_000000160.*best"):
+        checkpoint.find(run.checkpoints, "7")
+
+
+def test_the_main_curves_are_of_tags_that_are_logged(tmp_path):
+    t, _ = trainer(tmp_path / "run")
+    t.train()
+    tags = [signal.tag for signals in MAIN_CURVES.values() for signal in signals]
+    assert len(MAIN_CURVES) == 10 and set(tags) <= set(scalars(tmp_path / "run"))
+    events = EventAccumulator(str(tmp_path / "run" / "tb"))
+    events.Reload()
+    assert "custom_scalars__config__" in events.Tags()["tensors"]
 
 
 def test_time_limit_counts_the_time_before_a_resume(tmp_path):

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from av_td3.agent.replay import ReplayMemoryError
-from av_td3.agent.td3 import TD3
-from av_td3.config import Config
+from av_td3.config import Config, ConfigError
 from av_td3.driving.errors import DrivingError, SetupError
 from av_td3.errors import UserError
 from av_td3.evaluation import rollout
 from av_td3.evaluation.metrics import scalars
+from av_td3.supervision.launcher import check_map
 from av_td3.supervision.supervised import SupervisedEnv
 from av_td3.training import checkpoint, provenance
-from av_td3.training.agents import policy_of
+from av_td3.training.agents import resolve_device
 from av_td3.training.checkpoint import CheckpointError
-from av_td3.training.display import TerminalDisplay
+from av_td3.training.fault_catalogue import InjectedFault
+from av_td3.training.logger import Display
+from av_td3.training.loop import Policy
 from av_td3.training.run_directory import RunDirectory, RunError
 from av_td3.training.trainer import Trainer
 
@@ -29,36 +34,96 @@ OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses of the commands."""
 
 
+def check_before_start(config: Config) -> None:
+    """What can be found out before anything is started or written.
+
+    Raises:
+        ConfigError: the device or the map does not exist.
+    """
+    resolve_device(config.train.device)
+    check_map(config.env.simulator)
+
+
 @contextlib.contextmanager
-def new_run(path: Path, config: Config) -> Iterator[RunDirectory]:
-    """Make a run directory, and remove it again if the run never makes a step.
+def new_run(path: Path, config: Config, fault: InjectedFault | None = None) -> Iterator[RunDirectory]:
+    """Make a run directory and hold it; it is removed again if the run never makes a step.
 
     Raises:
         RunError: the path exists and is not empty, or cannot be written.
     """
-    run = RunDirectory.create(path, config, provenance.collect())
-    try:
-        yield run
-    finally:
-        # The alert of a first step that failed is all there is to learn from: keep it.
-        seen = run.status().get("step") or run.alerts.exists()
-        if not checkpoint.available(run.checkpoints) and not seen:
-            shutil.rmtree(path, ignore_errors=True)
+    facts = provenance.collect()
+    if fault is not None:
+        facts["injected_fault"] = fault.id
+    run = RunDirectory.create(path, config, facts)
+    with run.lock():
+        try:
+            yield run
+        finally:
+            # The alert of a first step that failed is all there is to learn from: keep it.
+            seen = run.status().get("step") or run.alerts.exists()
+            if not checkpoint.available(run.checkpoints) and not seen:
+                shutil.rmtree(path, ignore_errors=True)
 
 
-def make_trainer(run: RunDirectory, config: Config, display: TerminalDisplay) -> Trainer:
+class ObservedPolicy:
+    """A policy that tells of every step it drives, and remembers what the environment said."""
+
+    def __init__(self, policy: rollout.Policy, tell: Callable[[str], None], episodes: int) -> None:
+        """``tell`` takes a line such as ``route 2 of 5, step 140``, every ten steps."""
+        self._policy, self._tell, self._episodes = policy, tell, episodes
+        self._route = self._step = 0
+        self.npc: set[int] = set()
+        """How many other vehicles there were in the episodes."""
+
+    def reset(self, seed: int) -> None:
+        """An episode begins."""
+        self._route, self._step = self._route + 1, 0
+        reset = getattr(self._policy, "reset", None)
+        if reset is not None:
+            reset(seed)
+
+    def watch(self, info: Mapping[str, Any]) -> None:
+        """``info`` of a reset or a step."""
+        if "npc" in info:
+            self.npc.add(info["npc"])
+        watch = getattr(self._policy, "watch", None)
+        if watch is not None:
+            watch(info)
+
+    def __call__(self, observation: rollout.Observation) -> rollout.Action:
+        if self._step % 10 == 0:
+            self._tell(f"route {self._route} of {self._episodes}, step {self._step}")
+        self._step += 1
+        return self._policy(observation)
+
+
+def make_trainer(run: RunDirectory, config: Config, display: Display) -> Trainer:
     """A trainer whose simulator is supervised, and whose evaluations have a simulator of their own."""
 
     def make_env() -> SupervisedEnv:
         return SupervisedEnv(config.env, "train", log_dir=run.logs)
 
-    def evaluate(agent: TD3, step: int) -> dict[str, float]:
+    def evaluate(policy: Policy, step: int) -> dict[str, float]:
         settings = config.evaluation
+
+        def tell(text: str) -> None:
+            display.status(f"step {step}: evaluating on held-out routes: {text}")
+
+        observed = ObservedPolicy(policy, tell, settings.episodes)
         with contextlib.closing(SupervisedEnv(config.env, "held_out", log_dir=run.logs)) as env:
-            result = rollout.evaluate(env, policy_of(agent), settings.episodes, settings.seed)
+            result = rollout.evaluate(env, observed, settings.episodes, settings.seed)
         return scalars(result)
 
     return Trainer(config, run, make_env, evaluate, display)
+
+
+def own_command() -> str:
+    """How this program can be called from here: after ``make`` it is not on the PATH."""
+    called = Path(sys.argv[0])
+    on_path = shutil.which("av-td3")
+    if on_path is not None and called.name == "av-td3" and os.path.samefile(on_path, called):
+        return "av-td3"
+    return str(called) if called.name == "av-td3" else f"{Path(sys.executable).name} -m av_td3"
 
 
 def say(console: Console, text: str, style: str | None = None) -> None:
@@ -71,7 +136,7 @@ def one_line_errors() -> Iterator[None]:
     """Turn what a user can do something about into a UserError: one line and an exit status."""
     try:
         yield
-    except (SetupError, RunError, ReplayMemoryError) as error:
+    except (SetupError, RunError, ReplayMemoryError, ConfigError) as error:
         raise UserError(str(error), BAD_INPUT) from None
     except (DrivingError, CheckpointError, rollout.EvaluationError) as error:
         raise UserError(str(error), FAILED) from None

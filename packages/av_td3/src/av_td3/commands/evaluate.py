@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from av_td3.agent.td3 import TD3
-from av_td3.commands.common import OK, one_line_errors, say
-from av_td3.config import Config, EnvConfig
+import av_td3
+from av_td3.commands.common import BAD_INPUT, OK, ObservedPolicy, check_before_start, one_line_errors, say
+from av_td3.config import Config, config_from_dict
+from av_td3.errors import UserError
 from av_td3.evaluation import report, rollout
 from av_td3.evaluation.baselines import ClassicalDriver, RandomPolicy
 from av_td3.evaluation.metrics import Comparison, compare
@@ -17,91 +22,213 @@ from av_td3.evaluation.video import VideoRecorder
 from av_td3.supervision.supervised import SupervisedEnv
 from av_td3.training import checkpoint
 from av_td3.training.agents import make_agent, policy_of
+from av_td3.training.provenance import versions
 from av_td3.training.run_directory import RunDirectory, write_atomically
 from av_td3.training.signals import terminable
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where an evaluation is written to."""
+
+    figures: Path
+    """JSON with everything that was measured, and under which conditions."""
+    table: Path
+    """Markdown."""
+    film: Path
+    logs: str | None = None
+    """Prefix of the simulator's logs; None: that of a training run's evaluations."""
 
 
 def evaluate(
     path: Path,
     *,
+    which: str | None = None,
     episodes: int | None = None,
     seed: int | None = None,
     npc: int | None = None,
+    map_: str | None = None,
     address: str | None = None,
+    device: str | None = None,
     baselines: bool = True,
     video: bool = True,
     json_file: Path | None = None,
 ) -> int:
-    """Drive the agent of a run on held-out routes; returns the exit status."""
+    """Drive the agent of a run on held-out routes; returns the exit status.
+
+    Each call writes into a folder of its own below ``evaluations/``; nothing is overwritten.
+    """
     with one_line_errors(), terminable():
+        if json_file is not None and not json_file.parent.is_dir():
+            raise UserError(f"--json: there is no folder {json_file.parent}", BAD_INPUT)
         run = RunDirectory.open(path)
-        config = run.config()
-        changes = {"npc": npc, "address": address}
-        simulator = config.env.simulator.model_copy(
-            update={key: value for key, value in changes.items() if value is not None}
-        )
-        env_config = config.env.model_copy(update={"simulator": simulator})
-        settings = config.evaluation
-        agent = make_agent(config)
-        newest, _, problems = checkpoint.newest_good(run.checkpoints)
+        config = _changed(run.config(), npc=npc, map_=map_, address=address, device=device)
+        check_before_start(config)
+        found, state, problems = checkpoint.find(run.checkpoints, which)
         for problem in problems:
             say(Console(stderr=True), f"skipped a checkpoint: {problem}")
-        checkpoint.load_agent(newest, agent, optimizers=False)
         console = Console()
-        say(console, f"agent: {newest}")
-        comparison = final_evaluation(
-            run,
-            config,
-            agent,
-            console,
-            env_config=env_config,
-            episodes=episodes or settings.final_episodes,
-            seed=settings.seed if seed is None else seed,
-            baselines=baselines,
-            video=video,
-        )
+        say(console, f"agent: {found}")
+        fault = run.injected_fault()
+        if fault is not None:
+            say(console, f"this agent was trained with an injected fault: {fault}", style="bold red")
+        folder = _new_folder(run.evaluations, f"{time.strftime('%Y%m%d-%H%M%S')}-{found.name}")
+        try:
+            comparison, conditions = _compare_agents(
+                run,
+                config,
+                found,
+                state,
+                console,
+                Output(
+                    folder / "evaluation.json", folder / "evaluation.md", folder / "film.mp4", folder.name
+                ),
+                episodes=episodes or config.evaluation.final_episodes,
+                seed=config.evaluation.seed if seed is None else seed,
+                baselines=baselines,
+                video=video,
+            )
+        except BaseException:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # nothing was measured
+            raise
         if json_file is not None:
-            report.write_json(json_file, comparison)
+            report.write_json(json_file, comparison, {"conditions": conditions})
+        say(console, f"written to:  {folder}")
         return OK
 
 
-def final_evaluation(
+def final_evaluation(run: RunDirectory, config: Config, console: Console) -> Comparison:
+    """The evaluation at the end of a training run: its last agent, and what to compare it with."""
+    found, state, _ = checkpoint.newest_good(run.checkpoints)
+    comparison, _ = _compare_agents(
+        run,
+        config,
+        found,
+        state,
+        console,
+        Output(run.evaluations / "final.json", run.evaluations / "final.md", run.videos / "final.mp4"),
+        episodes=config.evaluation.final_episodes,
+        seed=config.evaluation.seed,
+        baselines=True,
+        video=True,
+    )
+    return comparison
+
+
+def _compare_agents(
     run: RunDirectory,
     config: Config,
-    agent: TD3,
+    found: Path,
+    state: dict[str, Any],
     console: Console,
+    output: Output,
     *,
     episodes: int,
     seed: int,
-    env_config: EnvConfig | None = None,
-    baselines: bool = True,
-    video: bool = True,
-) -> Comparison:
-    """The agent, and what to compare it with, on the same held-out routes; table, JSON, video."""
-    env_config = env_config or config.env
+    baselines: bool,
+    video: bool,
+) -> tuple[Comparison, dict[str, Any]]:
+    """Drive the trained agent and the baselines on the same routes; write table, figures and film."""
+    agent = make_agent(config)
+    checkpoint.load_agent(found, agent, optimizers=False)
     contenders: dict[str, rollout.Policy] = {"trained": policy_of(agent)}
     if baselines:
         contenders |= {
             "untrained": policy_of(make_agent(config)),
             "random": RandomPolicy(),
-            "classical": ClassicalDriver(env_config),
+            "classical": ClassicalDriver(config.env),
         }
-    results: dict[str, rollout.Evaluation] = {}
+    camera = VideoRecorder(output.film, title="trained", on_error=console.print) if video else None
     render_mode = "rgb_array" if video else None
-    camera = (
-        VideoRecorder(run.videos / "final.mp4", title="trained", on_error=console.print) if video else None
-    )
+    results: dict[str, rollout.Evaluation] = {}
+    npc: set[int] = set()
     with contextlib.closing(
-        SupervisedEnv(env_config, "held_out", log_dir=run.logs, render_mode=render_mode)
+        SupervisedEnv(config.env, "held_out", log_dir=run.logs, name=output.logs, render_mode=render_mode)
     ) as env:
         for name, policy in contenders.items():
-            with console.status(f"evaluating {name} on {episodes} held-out routes ..."):
+            with _progress(console, name) as tell:
+                observed = ObservedPolicy(policy, tell, episodes)
                 recorder = camera if name == "trained" else None
-                results[name] = rollout.evaluate(env, policy, episodes, seed, record=recorder, name=name)
+                results[name] = rollout.evaluate(env, observed, episodes, seed, record=recorder, name=name)
+                npc |= observed.npc
     comparison = compare(results)
+    simulator = config.env.simulator
+    conditions: dict[str, Any] = {
+        "run": str(run.path),
+        "injected_fault": run.injected_fault(),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "checkpoint": str(found),
+        "step": state["step"],
+        "agent_sha256": state["files"]["agent.safetensors"],
+        "map": simulator.map,
+        "simulator": simulator.address or f"minicarla {versions()['minicarla']}",
+        "traffic": {"wanted": simulator.npc, "there": sorted(npc), "driven_by": simulator.traffic},
+        "device": str(agent.device),
+        "episodes": episodes,
+        "seed": seed,
+        "versions": versions(),
+    }
+    line = _in_words(conditions)
     report.show(comparison, console)
-    report.write_json(run.evaluations / "final.json", comparison)
-    write_atomically(run.evaluations / "final.md", report.markdown(comparison))
+    say(console, line)
+    report.write_json(output.figures, comparison, {"conditions": conditions})
+    write_atomically(output.table, f"{report.markdown(comparison)}\n{line}\n")
     for film in camera.files if camera else ():
         say(console, f"video:       {film}")
-    return comparison
+    return comparison, conditions
+
+
+def _in_words(conditions: dict[str, Any]) -> str:
+    wanted, there = conditions["traffic"]["wanted"], conditions["traffic"]["there"]
+    traffic = f"{wanted} other vehicles"
+    if there and there[0] < wanted:
+        count = f"{there[0]} to {there[-1]}" if there[0] < there[-1] else str(there[0])
+        traffic = f"{count} other vehicles ({wanted} were asked for: the map has no room for more)"
+    return (
+        f"Map {conditions['map']}, {traffic}, checkpoint of step {conditions['step']:,}, "
+        f"seeds from {conditions['seed']:,}, av-td3 {av_td3.__version__}, {conditions['simulator']}."
+    )
+
+
+@contextlib.contextmanager
+def _progress(console: Console, name: str) -> Iterator[Callable[[str], None]]:
+    """Show how far an agent's drives have come; where there is no terminal, one line when they are done."""
+    with console.status(f"evaluating {name} ...") as status:
+
+        def tell(text: str) -> None:
+            status.update(f"evaluating {name}: {text}")
+
+        yield tell
+    if not console.is_terminal:
+        say(console, f"evaluated {name}")
+
+
+def _changed(
+    config: Config, *, npc: int | None, map_: str | None, address: str | None, device: str | None
+) -> Config:
+    """The run's configuration with what the call changes, validated.
+
+    Raises:
+        ConfigError: a value is out of its range.
+    """
+    tree = config.model_dump()
+    simulator = {"npc": npc, "map": map_, "address": address}
+    tree["env"]["simulator"] |= {key: value for key, value in simulator.items() if value is not None}
+    # Faults of the simulator that a training run was given are no part of an evaluation.
+    tree["env"]["simulator"]["faults"] = None
+    if device is not None:
+        tree["train"]["device"] = device
+    return config_from_dict(tree)
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    """Make a folder that was not there before."""
+    for number in range(1, 1000):
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise FileExistsError(name)

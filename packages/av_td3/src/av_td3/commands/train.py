@@ -11,31 +11,57 @@ from av_td3.commands import common
 from av_td3.commands.common import BAD_INPUT, FAILED, INTERRUPTED, OK, say
 from av_td3.commands.evaluate import final_evaluation
 from av_td3.config import Config
+from av_td3.driving.errors import DrivingError
 from av_td3.errors import UserError
-from av_td3.training import gates, provenance
+from av_td3.training import checkpoint, gates, provenance
 from av_td3.training.display import TerminalDisplay
 from av_td3.training.fault_catalogue import FAULTS, InjectedFault, injected
 from av_td3.training.memory import tune_allocator
 from av_td3.training.run_directory import RunDirectory, default_path
 from av_td3.training.signals import raise_if_received, terminable
-from av_td3.training.trainer import Outcome, Trainer
+from av_td3.training.trainer import Outcome
 
 
 def start(config: Config, preset: str, path: Path | None, fault: InjectedFault | None = None) -> int:
     """A new run, with a fault of the catalogue injected if one is given; returns the exit status."""
     path = path or default_path(preset, config.train.seed)
     errors = contextlib.nullcontext() if config.train.debug else common.one_line_errors()
-    with errors, terminable(), common.new_run(path, config) as run:
-        return _train(run, config, resumed=False, fault=fault)
+    with errors, terminable():
+        common.check_before_start(config)
+        with common.new_run(path, config, fault) as run:
+            return _train(run, config, fault)
 
 
-def resume(path: Path) -> int:
-    """Go on with a run from its newest whole checkpoint; returns the exit status."""
+def resume(path: Path, steps: int | None = None, validated: Path | None = None, ungated: bool = False) -> int:
+    """Go on with a run from its newest whole checkpoint; returns the exit status.
+
+    Args:
+        path: the run directory.
+        steps: new length of the whole run; None keeps it.  A time limit of the run is then lifted.
+        validated, ungated: as for a new run, where ``steps`` makes this a long one.
+    """
     with common.one_line_errors(), terminable():
         run = RunDirectory.open(path)
         config = run.config()
-        run.append_provenance(provenance.collect())
-        return _train(run, config, resumed=True)
+        common.check_before_start(config)
+        with run.lock():
+            fault = _fault_of(run)
+            if steps is not None:
+                config = _longer(run, config, steps)
+                if not ungated:
+                    check_earned(config, validated)
+                run.write_config(config)
+                run.set_final_aside()
+            elif _is_complete(run):
+                again = common.own_command()
+                say(
+                    Console(),
+                    f"{path} is finished: nothing is left to do.  Train it further with: {again} train "
+                    f"--resume {path} --steps N; evaluate it again with: {again} evaluate {path}",
+                )
+                return OK
+            run.append_provenance(provenance.collect())
+            return _train(run, config, fault, resumed=True)
 
 
 def find_fault(identity: str) -> InjectedFault:
@@ -47,7 +73,9 @@ def find_fault(identity: str) -> InjectedFault:
     try:
         return FAULTS[identity]
     except KeyError:
-        raise UserError(f"unknown fault {identity!r}; av-td3 faults list shows them", BAD_INPUT) from None
+        raise UserError(
+            f"there is no fault {identity!r}: `av-td3 faults list` shows them all", BAD_INPUT
+        ) from None
 
 
 def check_earned(config: Config, validated: Path | None) -> None:
@@ -58,19 +86,48 @@ def check_earned(config: Config, validated: Path | None) -> None:
     """
     if config.train.steps < gates.LONG_RUN:
         return
-    how = "run: av-td3 validate --until 10000, then give --validated DIR; or insist with --ungated"
+    how = "run `av-td3 validate --until 10000`, then give --validated DIR; or insist with --ungated"
     if validated is None:
-        raise UserError(f"{config.train.steps:,} steps need a passed 10K gate; {how}", BAD_INPUT)
+        raise UserError(
+            f"a run of {config.train.steps:,} steps takes days and needs a passed validation first: {how}",
+            BAD_INPUT,
+        )
     with common.one_line_errors():
         run = RunDirectory.open(validated)
         reason, own = gates.earned(run, config), gates.own_criteria(run)
     if reason:
         raise UserError(f"{reason}; {how}", BAD_INPUT)
     if own:
-        say(Console(), f"earned by criteria of its own: {run.path / 'gates.yaml'}")
+        say(
+            Console(),
+            f"note: {run.path} was validated by criteria of its own, not by the bundled ones: see gates.yaml "
+            "there",
+        )
 
 
-def _train(run: RunDirectory, config: Config, resumed: bool, fault: InjectedFault | None = None) -> int:
+def _fault_of(run: RunDirectory) -> InjectedFault | None:
+    identity = run.injected_fault()
+    return find_fault(identity) if identity else None
+
+
+def _longer(run: RunDirectory, config: Config, steps: int) -> Config:
+    _, state, _ = checkpoint.newest_good(run.checkpoints)
+    if steps <= state["step"]:
+        raise UserError(
+            f"{run.path} has made {state['step']:,} steps already: give a larger --steps", BAD_INPUT
+        )
+    return config.model_copy(
+        update={"train": config.train.model_copy(update={"steps": steps, "max_minutes": None})}
+    )
+
+
+def _is_complete(run: RunDirectory) -> bool:
+    """Trained to its end and evaluated (a run with an injected fault is not evaluated)."""
+    evaluated = (run.evaluations / "final.json").exists() or run.injected_fault() is not None
+    return run.status().get("state") == "finished" and evaluated
+
+
+def _train(run: RunDirectory, config: Config, fault: InjectedFault | None, resumed: bool = False) -> int:
     tune_allocator()
     console = Console()
     display = TerminalDisplay(console, config.train.steps, config.train.max_minutes)
@@ -83,47 +140,50 @@ def _train(run: RunDirectory, config: Config, resumed: bool, fault: InjectedFaul
         console,
         f"replay: {slot:,} bytes a transition, {config.replay.capacity * slot / 2**30:.2f} GiB when full",
     )
+    if config.train.learning_starts >= config.train.steps:
+        say(
+            console,
+            f"note: train.learning_starts ({config.train.learning_starts:,}) is not below train.steps "
+            f"({config.train.steps:,}): the networks will not be updated at all",
+        )
     if fault is not None:
         say(console, f"injected fault: {fault.id}: {fault.what}", style="bold red")
     raise_if_received()
-    with display, injected(fault, trainer) if fault else contextlib.nullcontext():
-        outcome = trainer.train()
-    return _finish(run, config, trainer, outcome, console, faulty=fault is not None)
+    try:
+        with display, injected(fault, trainer) if fault else contextlib.nullcontext():
+            outcome = trainer.train()
+    except DrivingError as error:
+        if trainer.state.checkpoint is None:
+            raise
+        raise UserError(
+            f"{error} The run is kept at step {trainer.state.step}; go on with: {_go_on(run)}", FAILED
+        ) from None
+    return _finish(run, config, outcome, console, faulty=fault is not None)
 
 
-def _finish(
-    run: RunDirectory,
-    config: Config,
-    trainer: Trainer,
-    outcome: Outcome,
-    console: Console,
-    *,
-    faulty: bool,
-) -> int:
+def _go_on(run: RunDirectory) -> str:
+    return f"{common.own_command()} train --resume {run.path}"
+
+
+def _finish(run: RunDirectory, config: Config, outcome: Outcome, console: Console, *, faulty: bool) -> int:
     say(
         console,
         f"{outcome.state} after {outcome.step} steps, {outcome.updates} updates, "
         f"{outcome.minutes:.1f} minutes" + (f": {outcome.reason}" if outcome.reason else ""),
     )
+    diagnose = f"{common.own_command()} diagnose {run.path}"
     if outcome.state == "interrupted":
-        if not faulty:  # resumed, it would go on without the fault
-            say(console, f"go on with: av-td3 train --resume {run.path}")
+        say(console, f"go on with: {_go_on(run)}")
         return INTERRUPTED
     if outcome.state in ("failed", "stopped"):
         say(console, f"last good checkpoint: {outcome.checkpoint or 'none: no episode had ended yet'}")
-        say(console, f"find out why: av-td3 diagnose {run.path}")
+        say(console, f"find out why: {diagnose}")
         return FAILED
     if not faulty:
-        settings = config.evaluation
-        final_evaluation(
-            run,
-            config,
-            trainer.state.agent,
-            console,
-            episodes=settings.final_episodes,
-            seed=settings.seed,
-        )
+        final_evaluation(run, config, console)
     say(console, f"results:     {run.path}")
+    if (run.checkpoints / checkpoint.BEST).is_dir():
+        say(console, f"best agent:  {run.checkpoints / checkpoint.BEST}")
     say(console, f"TensorBoard: tensorboard --logdir {run.tensorboard}")
-    say(console, f"diagnosis:   av-td3 diagnose {run.path}")
+    say(console, f"diagnosis:   {diagnose}")
     return OK

@@ -25,6 +25,7 @@ def start(config: Config, preset: str, path: Path | None, until: int, gates_file
     with common.one_line_errors(), terminable():
         rules = gates.load_gates(gates_file)
         gates.check_judgeable(rules, config, until)
+        common.check_before_start(config)
         config = config.model_copy(update={"train": _until(config, until)})
         path = path or default_path(f"validate-{preset}", config.train.seed)
         with common.new_run(path, config) as run:
@@ -36,6 +37,9 @@ def resume(path: Path, until: int, gates_file: Path | None) -> int:
     with common.one_line_errors(), terminable():
         rules = gates.load_gates(gates_file)
         run = RunDirectory.open(path)
+        fault = run.injected_fault()
+        if fault is not None:
+            raise UserError(f"{path} has an injected fault ({fault}): it must pass no gate", BAD_INPUT)
         done = [stage for stage in gates.recorded(run) if stage.passed]
         if done and done[-1].steps >= until:
             raise UserError(
@@ -43,8 +47,10 @@ def resume(path: Path, until: int, gates_file: Path | None) -> int:
             )
         config = run.config()
         gates.check_judgeable(rules, config, until)
-        run.append_provenance(provenance.collect())
-        return _validate(run, config, rules, until, done)
+        common.check_before_start(config)
+        with run.lock():
+            run.append_provenance(provenance.collect())
+            return _validate(run, config, rules, until, done)
 
 
 def _validate(
@@ -67,7 +73,8 @@ def _validate(
         with display:
             outcome = trainer.train()
         if outcome.state == "interrupted":
-            say(console, f"interrupted; go on with: av-td3 validate --resume {run.path} --until {until}")
+            go_on = f"{common.own_command()} validate --resume {run.path} --until {until}"
+            say(console, f"interrupted; go on with: {go_on}")
             return INTERRUPTED
         bound = trainer.state.watch.bounds.q
         stage = gates.judge(rules, steps, previous, gates.read_series(run), bound)

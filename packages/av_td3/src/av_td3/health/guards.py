@@ -18,12 +18,6 @@ class NonFiniteError(RuntimeError):
         super().__init__(f"non-finite {where}" + (f": {detail}" if detail else ""))
 
 
-def check_action(action: np.ndarray) -> None:
-    """Raises NonFiniteError; called before every action goes to the simulator."""
-    if not np.isfinite(action).all():
-        raise NonFiniteError("action", np.array2string(action))
-
-
 def check_observation(observation: Mapping[str, Any]) -> None:
     """Raises NonFiniteError; the image is uint8 and cannot be non-finite."""
     vector = observation["vector"]

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from av_td3.agent.td3 import TD3
-from av_td3.config import Config
+from av_td3.config import Config, ConfigError
 
 ACTION_SIZE = 2
 """Steering, and throttle or brake."""
@@ -40,9 +40,17 @@ def image_shape(config: Config) -> tuple[int, int, int]:
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of that name; ``auto`` is the GPU where torch sees one, else the CPU."""
+    """The device of that name; ``auto`` is the GPU where torch sees one, else the CPU.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if name not in there and not (name == "cuda" and len(there) > 1):
+        known = ", ".join(there)
+        raise ConfigError(f"train.device = {name!r}: torch has no such device here; there are auto, {known}")
     return torch.device(name)
 
 

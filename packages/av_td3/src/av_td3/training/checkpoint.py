@@ -25,6 +25,8 @@ from av_td3.agent.replay import Replay
 from av_td3.agent.td3 import TD3
 
 FORMAT = 1
+BEST = "best"
+"""Name of the checkpoint with the best evaluation so far; never pruned."""
 _PREFIX = "step_"
 
 
@@ -32,14 +34,28 @@ class CheckpointError(RuntimeError):
     """A checkpoint that cannot be written or read; the message says what to do."""
 
 
-def save(folder: Path, step: int, agent: TD3, replay: Replay | None, state: Mapping[str, Any]) -> Path:
-    """Write ``folder/step_<step>`` atomically; ``state`` is JSON-able.
+def save(
+    folder: Path,
+    step: int,
+    agent: TD3,
+    replay: Replay | None,
+    state: Mapping[str, Any],
+    name: str | None = None,
+) -> Path:
+    """Write a checkpoint atomically.
+
+    Args:
+        folder: where the run keeps its checkpoints.
+        step: environment steps so far; it names the checkpoint unless ``name`` does.
+        replay: None leaves it out.
+        state: what else a run must know to go on; JSON-able.
+        name: of a checkpoint that is not one of the run's row, such as :data:`BEST`.
 
     Raises:
         CheckpointError: the disk is full or not writable.  Nothing half-written remains.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"{_PREFIX}{step:09d}"
+    final = folder / (name or f"{_PREFIX}{step:09d}")
     temporary = folder / f".{final.name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -121,6 +137,27 @@ def newest_good(folder: Path) -> tuple[Path, dict[str, Any], list[str]]:
             problems.append(str(error))
     detail = f" ({'; '.join(problems)})" if problems else ""
     raise CheckpointError(f"no usable checkpoint in {folder}{detail}")
+
+
+def find(folder: Path, which: str | None) -> tuple[Path, dict[str, Any], list[str]]:
+    """A checkpoint to evaluate, its state, and what was wrong with newer ones that were skipped.
+
+    Args:
+        folder: where the run keeps its checkpoints.
+        which: None for the newest whole one, ``best``, a step, or the path of a checkpoint.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it is damaged; the message lists what there is.
+    """
+    if which is None:
+        return newest_good(folder)
+    named = folder / (f"{_PREFIX}{int(which):09d}" if which.isdecimal() else which)
+    path = named if named.is_dir() else Path(which)
+    if not path.is_dir():
+        names = [p.name for p in available(folder)] + [BEST] * (folder / BEST).is_dir()
+        there = ", ".join(names) or "none"
+        raise CheckpointError(f"there is no checkpoint {which!r}; {folder} holds {there}")
+    return path, verify(path), []
 
 
 def load_agent(path: Path, agent: TD3, optimizers: bool = True) -> None:

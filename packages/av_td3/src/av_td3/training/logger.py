@@ -17,7 +17,7 @@ from av_td3.health.metrics import Scalars
 from av_td3.training.agents import Action
 from av_td3.training.run_directory import RunDirectory
 from av_td3.training.state import TrainingState
-from rundoctor.signals import actor, critic, episodes, evaluation, machine, networks, replay
+from rundoctor.signals import actor, critic, episodes, evaluation, gradients, machine, networks, replay
 
 DETAIL_EVERY = 10
 """Of so many updates one is logged in full; gradient norms are logged for every update."""
@@ -46,6 +46,23 @@ class Display(Protocol):
 
     def message(self, text: str) -> None: ...
 
+    def status(self, text: str) -> None: ...
+
+
+MAIN_CURVES = {
+    "return of an episode": [episodes.RETURN],
+    "route completion (training)": [episodes.ROUTE_COMPLETION],
+    "route completion (held-out routes)": [evaluation.ROUTE_COMPLETION],
+    "success rate (held-out routes)": [evaluation.SUCCESS],
+    "length of an episode": [episodes.LENGTH],
+    "Q: of the data, of the policy, and the bound": [critic.Q1.mean, actor.Q.mean, critic.Q_BOUND],
+    "critic loss": [critic.LOSS],
+    "TD error / spread of the targets": [critic.TD_ERROR_RELATIVE],
+    "gradient norms before the clip": list(gradients.BEFORE.values()),
+    "share of saturated actions": [actor.SATURATION],
+}
+"""What TensorBoard shows first, under its tab CUSTOM SCALARS: titles, and the signals of each diagram."""
+
 
 class RunLogger:
     """Collects what happens between two rows of scalars, and writes the rows."""
@@ -54,6 +71,8 @@ class RunLogger:
         """``step`` is where the run stands: TensorBoard drops what an earlier process logged beyond it."""
         self.config, self.run, self.display = config, run, display
         self.writer = SummaryWriter(str(run.tensorboard), purge_step=step + 1)
+        diagrams = {title: ["Multiline", [s.tag for s in signals]] for title, signals in MAIN_CURVES.items()}
+        self.writer.add_custom_scalars({"main curves": diagrams})
         self._interval = metrics.Interval()
         self._progress = Progress()
         self._return = 0.0

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from av_td3.agent.replay import Sample
-from av_td3.agent.td3 import TD3, Batch
+from av_td3.agent.td3 import Batch
 from av_td3.config import Config
 from av_td3.driving.termination import SIMULATOR_FAULT, TRUNCATIONS
 from av_td3.evaluation.baselines import ClassicalDriver
@@ -27,8 +27,9 @@ from av_td3.training.signals import StopRequest
 from av_td3.training.state import TrainingState
 
 End = Literal["finished", "interrupted", "stopped"]
-Evaluate = Callable[[TD3, int], Scalars]
-"""``evaluate(agent, step)`` drives held-out routes and returns scalars ``eval/...``."""
+Policy = Callable[[Observation], Action]
+Evaluate = Callable[[Policy, int], Scalars]
+"""``evaluate(policy, step)`` drives held-out routes and returns scalars ``eval/...``."""
 
 
 class DrivingEnv(Protocol):
@@ -60,7 +61,14 @@ def train(
     log: RunLogger,
     stop: StopRequest,
 ) -> End:
-    """Train to the configured number of steps or minutes, or until an alert or a signal ends it."""
+    """Train to the configured number of steps or minutes, or until an alert or a signal ends it.
+
+    Raises:
+        NonFiniteError, NonFiniteGradientError, InvalidActionError: a value is NaN or infinite.
+        StopRequested: a signal came, and an update or an evaluation was left off.
+        DrivingError: the simulator failed too often in a row.
+        CheckpointError: the disk is full or not writable.
+    """
     while not state.finished:
         drive_episode(config, state, env, log, stop)
         if stop.requested:
@@ -68,10 +76,9 @@ def train(
         if state.watch.stop_reason:
             return "stopped"
         if state.evaluation_due:
-            row = evaluate(state.agent, state.step)
-            state.last_evaluation = state.step
-            state.evaluations.append({"step": state.step, **row})
+            row = evaluate(stop.obeyed_by(policy_of(state.agent)), state.step)
             log.evaluation(state.step, row)
+            state.add_evaluation(row, run.checkpoints)
         if state.checkpoint_due:
             guards.check_weights(state.agent.networks())
             state.save(run.checkpoints)
@@ -101,7 +108,6 @@ def drive_episode(
         else:
             action = state.explorer.disturb(policy(observation), state.step)
         demonstrated = warming_up and demonstrator is not None
-        guards.check_action(action)
 
         env.send(action)  # the simulator works ...
         learn(config, state, log, stop)  # ... while the networks are updated
@@ -143,7 +149,8 @@ def learn(config: Config, state: TrainingState, log: RunLogger, stop: StopReques
         sample = state.replay.sample(config.agent.batch_size, state.replay_rng)
         batch = to_batch(sample, state.agent.device)
         log.before_update(state)
-        critic_step, actor_step = state.agent.update(batch)
+        with stop.may_leave_off():
+            critic_step, actor_step = state.agent.update(batch)
         log.after_update(state, batch, critic_step, actor_step)
 
 

@@ -32,12 +32,7 @@ def collect() -> dict[str, Any]:
         "code_sha256": code.sources,
         "compiled_sha256": code.compiled,
         "image_build": os.environ.get("AV_TD3_IMAGE_BUILD"),
-        "versions": {
-            "python": platform.python_version(),
-            "av-td3": av_td3.__version__,
-            "minicarla": minicarla.__version__,
-            **{name: _version(name) for name in PACKAGES},
-        },
+        "versions": versions(),
         "hardware": {
             "platform": platform.platform(),
             "processor": _processor(),
@@ -45,6 +40,16 @@ def collect() -> dict[str, Any]:
             "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
             "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         },
+    }
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of Python, of this software, and of the packages that results depend on."""
+    return {
+        "python": platform.python_version(),
+        "av-td3": av_td3.__version__,
+        "minicarla": minicarla.__version__,
+        **{name: _version(name) for name in PACKAGES},
     }
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,39 @@ class RunDirectory:
         except (OSError, yaml.YAMLError, ConfigError) as error:
             raise RunError(f"cannot use {self.path / 'config.yaml'}: {error}") from None
 
+    def write_config(self, config: Config) -> None:
+        """Replace ``config.yaml``: the run goes on with other settings."""
+        write_atomically(self.path / "config.yaml", config.to_yaml())
+
+    def set_final_aside(self) -> None:
+        """Keep the final evaluation of a run that is trained further, under the step it was made at."""
+        step = self.status().get("step", 0)
+        for file in (*self.evaluations.glob("final*.*"), *self.videos.glob("final*.*")):
+            file.rename(file.with_name(f"step_{step:09d}_{file.name}"))
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for this process: two that trained in one folder would ruin each other's files.
+
+        The kernel releases the lock when its process ends, however it ends.
+
+        Raises:
+            RunError: another process holds it; the message names that process.
+        """
+        with (self.path / "lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise RunError(
+                    f"{self.path} is in use: process {file.read().strip() or 'of unknown id'} trains in it. "
+                    "Wait until it has ended, or end it"
+                ) from None
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            yield
+
     def write_status(self, state: str, **fields: Any) -> None:
         """``status.json``: running, finished, interrupted or failed, and the figures that go with it."""
         document = {"state": state, "time": time.time(), "pid": os.getpid(), **fields}
@@ -98,6 +133,14 @@ class RunDirectory:
             return [document, *document.get("resumed", [])][-1].get("code_sha256")
         except (OSError, ValueError, AttributeError):
             return None
+
+    def injected_fault(self) -> str | None:
+        """Id of the fault that was injected when the run was started; None for a sound run."""
+        try:
+            fault = json.loads((self.path / "provenance.json").read_text()).get("injected_fault")
+        except (OSError, ValueError, AttributeError):
+            return None
+        return str(fault) if fault else None
 
     def append_provenance(self, provenance: Mapping[str, Any]) -> None:
         """A resumed run may run on other code: each continuation is recorded beside the first."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from av_td3.training.agents import Action, Observation
+
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, ``kill`` or the end of a container, and the terminal that is closed."""
 
@@ -42,24 +44,65 @@ def raise_if_received() -> None:
         raise KeyboardInterrupt
 
 
+class StopRequested(Exception):  # noqa: N818 - not an error
+    """Raised where something long was left off because of a request to stop."""
+
+
 class StopRequest:
-    """Asks the training loop to stop: the first signal after the present step, the second at once."""
+    """A request to stop training, made by a signal.
+
+    The first signal lets the present step end.  A single update may take minutes, with large batches on
+    a slow processor; after :attr:`GRACE_S` it is left off.  A second signal ends everything at once.
+    """
+
+    GRACE_S = 5.0
+    """Docker and systemd kill what has not ended 10 to 90 seconds after a SIGTERM."""
 
     def __init__(self) -> None:
         self.requested = False
+        self._may_leave_off = False
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Take the signals as requests while the block lasts."""
+        """Take signals as requests while the block lasts."""
 
         def handle(_number: int, _frame: FrameType | None) -> None:
             if self.requested:
                 raise KeyboardInterrupt
             self.requested = True
+            signal.setitimer(signal.ITIMER_REAL, self.GRACE_S)
+
+        def grace_is_over(_number: int, _frame: FrameType | None) -> None:
+            if self._may_leave_off:
+                raise StopRequested
 
         with _handled(handle):
-            raise_if_received()
+            old = signal.signal(signal.SIGALRM, grace_is_over)
+            try:
+                raise_if_received()
+                yield
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, old)
+
+    @contextmanager
+    def may_leave_off(self) -> Iterator[None]:
+        """Within this block, StopRequested is raised when the grace is over."""
+        self._may_leave_off = True
+        try:
             yield
+        finally:
+            self._may_leave_off = False
+
+    def obeyed_by(self, policy: Callable[[Observation], Action]) -> Callable[[Observation], Action]:
+        """The policy, which raises StopRequested instead of acting once a stop is requested."""
+
+        def obeying(observation: Observation) -> Action:
+            if self.requested:
+                raise StopRequested
+            return policy(observation)
+
+        return obeying
 
 
 @contextmanager

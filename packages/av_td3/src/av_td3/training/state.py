@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,9 +11,11 @@ from av_td3.agent.exploration import Explorer
 from av_td3.agent.replay import Replay
 from av_td3.config import Config
 from av_td3.health.alerts import Bounds
+from av_td3.health.metrics import Scalars
 from av_td3.training import checkpoint
 from av_td3.training.agents import ACTION_SIZE, image_shape, make_agent
 from av_td3.training.watch import Watch
+from rundoctor.signals import evaluation
 
 
 class TrainingState:
@@ -52,7 +53,7 @@ class TrainingState:
         """Updates that are due; a fraction is carried over to the next step."""
         self.last_evaluation = 0
         """Step of the last evaluation."""
-        self.evaluations: list[dict[str, Any]] = []
+        self.evaluations: list[Scalars] = []
         self.checkpoint: Path | None = None
         """The newest checkpoint, and the step it was written at."""
         self.last_checkpoint = 0
@@ -92,6 +93,20 @@ class TrainingState:
         if self.checkpoint is not None and since < self.config.train.checkpoint_interval:
             return False
         return not self.watch.about_to_stop
+
+    def add_evaluation(self, row: Scalars, folder: Path) -> None:
+        """Remember an evaluation; if it is the best so far, keep a checkpoint of the agent as ``best``.
+
+        Best is the highest route completion, and among equals the highest return.
+
+        Raises:
+            CheckpointError: the disk is full or not writable.
+        """
+        best = max(map(_quality, self.evaluations), default=None)
+        self.last_evaluation = self.step
+        self.evaluations.append({"step": self.step, **row})
+        if best is None or _quality(row) > best:
+            checkpoint.save(folder, self.step, self.agent, None, {"evaluation": row}, name=checkpoint.BEST)
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint of this moment and delete the oldest ones.
@@ -143,3 +158,8 @@ class TrainingState:
             self.watch.restore(state["watch"])
         self.checkpoint, self.last_checkpoint = path, self.step
         return [*notes, f"resumed from {path.name}: step {self.step}, {self.agent.updates} updates"]
+
+
+def _quality(row: Scalars) -> tuple[float, float]:
+    completion = row.get(evaluation.ROUTE_COMPLETION.tag, float("-inf"))
+    return completion, row.get(evaluation.RETURN.tag, float("-inf"))

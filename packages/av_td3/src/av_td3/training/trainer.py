@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from av_td3.agent.gradients import NonFiniteGradientError
 from av_td3.config import Config
+from av_td3.driving.errors import DrivingError, InvalidActionError
 from av_td3.health import guards
+from av_td3.health.metrics import Scalars
 from av_td3.training import loop
 from av_td3.training.logger import Display, RunLogger
 from av_td3.training.run_directory import RunDirectory
-from av_td3.training.signals import StopRequest
+from av_td3.training.signals import StopRequest, StopRequested
 from av_td3.training.state import TrainingState
 from rundoctor.signals import conditions
 
@@ -34,7 +36,7 @@ class Outcome:
     reason: str = ""
     checkpoint: str | None = None
     """The newest one."""
-    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    evaluations: list[Scalars] = field(default_factory=list)
 
 
 class Trainer:
@@ -82,10 +84,13 @@ class Trainer:
                 contextlib.closing(self.make_env()) as env,
                 contextlib.closing(RunLogger(self.config, self.run, self.display, state.step)) as log,
             ):
-                ending, reason = self._loop(env, log)
-                state.replay.break_off()
+                try:
+                    ending, reason = self._loop(env, log)
+                except DrivingError:
+                    self._save_if_sound(log)  # there may be a simulator to go on with tomorrow
+                    raise
                 # Stopped by an alert, the checkpoint to keep is the one from before the trouble.
-                if ending != "stopped" and state.last_checkpoint != state.step:
+                if ending != "stopped":
                     self._save_if_sound(log)
         except BaseException as error:
             self.run.write_status("failed", step=state.step, reason=f"{type(error).__name__}: {error}")
@@ -115,12 +120,17 @@ class Trainer:
                 state.watch.compare_code(self.run.code_sha256())
                 ending = loop.train(self.config, self.run, state, env, self.evaluate, log, stop)
                 return ending, state.watch.stop_reason
-            except (guards.NonFiniteError, NonFiniteGradientError) as error:
+            except StopRequested:
+                return "interrupted", ""
+            except (guards.NonFiniteError, NonFiniteGradientError, InvalidActionError) as error:
                 log.event(state, state.watch.event(conditions.NAN_OR_INF, state.step, 1.0, str(error)))
-                return "failed", f"{error} at step {state.step}"
+                return "failed", f"step {state.step}: {error}"
 
     def _save_if_sound(self, log: RunLogger) -> None:
-        """Save the last state, unless it has weights that are not finite."""
+        """Save the last state, unless it is saved already or has weights that are not finite."""
+        self.state.replay.break_off()
+        if self.state.last_checkpoint == self.state.step:
+            return
         try:
             guards.check_weights(self.state.agent.networks())
         except guards.NonFiniteError:
