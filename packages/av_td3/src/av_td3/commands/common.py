@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from av_td3.agent.replay import ReplayMemoryError
-from av_td3.config import Config, ConfigError
+from av_td3.config import Config
 from av_td3.driving.errors import DrivingError, SetupError
 from av_td3.errors import UserError
 from av_td3.evaluation import rollout
@@ -136,7 +136,7 @@ def one_line_errors() -> Iterator[None]:
     """Turn what a user can do something about into a UserError: one line and an exit status."""
     try:
         yield
-    except (SetupError, RunError, ReplayMemoryError, ConfigError) as error:
+    except (SetupError, RunError, ReplayMemoryError) as error:
         raise UserError(str(error), BAD_INPUT) from None
     except (DrivingError, CheckpointError, rollout.EvaluationError) as error:
         raise UserError(str(error), FAILED) from None

@@ -104,7 +104,7 @@ class RunLogger:
         self._weights = metrics.UpdateToWeight(state.agent) if due else None
 
     def after_update(
-        self, state: TrainingState, batch: Batch, critic: CriticStep, actor: ActorStep | None
+        self, state: TrainingState, batch: Batch, critic_step: CriticStep, actor_step: ActorStep | None
     ) -> None:
         """What an update did: gradient norms of each, the rest of every tenth.
 
@@ -114,16 +114,16 @@ class RunLogger:
         self._interval.updates += 1
         self._batch = batch
         row: Scalars = {}
-        if self._weights is not None and actor is not None:
+        if self._weights is not None and actor_step is not None:
             row |= self._weights.scalars()
             self._probed_at = state.step
-        row |= metrics.gradient_scalars("critic", critic)
-        if actor is not None:
-            row |= metrics.gradient_scalars("actor", actor)
+        row |= metrics.gradient_scalars("critic", critic_step)
+        if actor_step is not None:
+            row |= metrics.gradient_scalars("actor", actor_step)
         if state.agent.updates % DETAIL_EVERY < self.config.agent.policy_delay:
-            row |= metrics.critic_scalars(critic, batch)
-            if actor is not None:
-                row |= metrics.actor_scalars(actor)
+            row |= metrics.critic_scalars(critic_step, batch)
+            if actor_step is not None:
+                row |= metrics.actor_scalars(actor_step)
         guards.check_scalars(row)
         self._add(row)
 
