@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -120,10 +119,11 @@ def make_trainer(run: RunDirectory, config: Config, display: Display) -> Trainer
 def own_command() -> str:
     """How this program can be called from here: after ``make`` it is not on the PATH."""
     called = Path(sys.argv[0])
-    on_path = shutil.which("av-td3")
-    if on_path is not None and called.name == "av-td3" and os.path.samefile(on_path, called):
-        return "av-td3"
-    return str(called) if called.name == "av-td3" else f"{Path(sys.executable).name} -m av_td3"
+    if called.name == "__main__.py":
+        return f"{sys.executable} -m av_td3"
+    if called.name == "av-td3" and shutil.which("av-td3") is None:
+        return str(called)
+    return "av-td3"
 
 
 def say(console: Console, text: str, style: str | None = None) -> None:
