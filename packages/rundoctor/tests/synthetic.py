@@ -236,7 +236,12 @@ def healthy(seed: int, style: str = "av-td3") -> Made:
         part = min(part, 0.7)
         made.put(f"rewards/{name}_component", lambda p, x=part: r * x * math.exp(0.2 * jitter()))
     interval = row * max(1, count // 4)
-    for tag, f in (("eval/mean_reward", step_reward), ("eval/success_rate", skill)):
+
+    def evaluated(p: float) -> float:
+        """The return of an episode of typical length."""
+        return step_reward(p) * typical * (0.5 + 0.5 * skill(p))
+
+    for tag, f in (("eval/mean_reward", evaluated), ("eval/success_rate", skill)):
         made.points[tag] = [
             (s, made.wall(s), f(s / made.steps)) for s in range(interval, made.steps + 1, interval)
         ]

@@ -120,6 +120,8 @@ def learned(s: Series) -> str:
     thirds = [median(p) for p in parts(v, 3)]
     if whole.rising and thirds[2] - thirds[0] > CHANGE * level:
         return text
+    if thirds[2] - max(thirds[:2]) > CHANGE * level:
+        return f"{s.tag} begins to rise: medians of the thirds {', '.join(number(x) for x in thirds)}"
     # A task that is learned at once is flat afterwards.
     for share in (0.03, 0.1):
         k = max(3, round(share * len(v)))
