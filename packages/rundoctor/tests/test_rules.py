@@ -13,8 +13,11 @@ import pytest
 from rundoctor import rules as rules_package
 from rundoctor.engine import diagnose
 from rundoctor.load import load
+from rundoctor.measures import action_columns
 from rundoctor.model import INFO, WARNING, Clear, Finding, Report, Rule, Skipped
 from rundoctor.rules import all_rules
+from rundoctor.rules.agent_standstill import speed_of
+from rundoctor.rules.memory_growth import memories
 from rundoctor.run import Run
 
 from .synthetic import SICK, Made, Sickness, healthy, leak, predecessor, renamed, write_run
@@ -386,6 +389,43 @@ def test_a_mostly_silent_head_with_a_live_clip_is_not_called_a_violation(tmp_pat
     made.put("gradients/critic_cnn_norm", lambda p: float(rng.uniform(10.5, 28.0)))
     ids = {f.id for f in judge(tmp_path, made).findings}
     assert "grad-norm-summed" in ids and "clip-not-applied" not in ids
+
+
+@pytest.mark.parametrize(
+    ("tag", "what"),
+    [
+        *(
+            (t, "memory")
+            for t in ("system/rss_mb", "RAM (GB)", "MemUsage", "perf/ram_util_percent", "gpu_mem")
+        ),
+        *((t, "") for t in ("replay/memory_size", "memory_size", "buffer/memory")),
+        *(
+            (t, "speed")
+            for t in ("custom/avg_speed", "speedX", "Speed [m/s]", "train/avg_speed", "ego/velocity")
+        ),
+        *(
+            (t, "")
+            for t in ("speed_limit", "target_speed", "training_speed", "angular_velocity", "time/speed")
+        ),
+        *(
+            (t, "action")
+            for t in ("Steer", "action_0", "Action[0]", "actions/steer", "steering_angle", "gas")
+        ),
+        *((t, "") for t in ("action_std", "brake_count", "action_noise", "steer_reward", "eval/action_0")),
+    ],
+)
+def test_quantities_are_known_by_the_names_that_people_give_them(tmp_path: Path, tag: str, what: str) -> None:
+    values = [0.02] * 12 + [0.5] * 12
+    (tmp_path / "log.csv").write_text(
+        f'step,"{tag}",loss\n' + "\n".join(f"{i * 1000},{v},1" for i, v in enumerate(values))
+    )
+    run = load([tmp_path]).runs[0]
+    found = {
+        "memory": [s.tag for s, _ in memories(run)],
+        "speed": [s.tag for s in [speed_of(run)] if s is not None],
+        "action": [s.tag for s in action_columns(run)],
+    }
+    assert {name for name, tags in found.items() if tags} == ({what} if what else set())
 
 
 def test_skipped_and_clear_are_told_apart(tmp_path: Path) -> None:

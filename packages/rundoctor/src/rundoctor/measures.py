@@ -13,6 +13,7 @@ import numpy.typing as npt
 from .model import Evidence, number
 from .run import Run
 from .series import Series
+from .signals import normalised
 
 Floats = npt.NDArray[np.float64]
 
@@ -74,11 +75,10 @@ def q_gap(run: Run) -> QGap | None:
 
 
 _ACTION = re.compile(
-    r"(^|[/_ .])(actions?[_/ .]?(\d+|x|y|mean)|a\d|((ego|mean|avg|vehicle|control)_)?"
-    r"(steer(ing)?(_?angle)?|throttle|accel(eration)?|gas|brake))([_/ .]?(mean|avg|value|cmd))?$",
-    re.I,
+    r"(^|[/_])((actions?|act)[_/]?(mean[_/])?(\d+|x|y|mean)|a\d"
+    r"|steer(ing)?(_angle)?|throttle|accel(eration)?|gas|brake)([/_]?(mean|avg|value|cmd))?$"
 )
-_NOT_ACTION = re.compile(r"std|noise|loss|reward|penalty|grad|count|entropy|target|max|min", re.I)
+_NOT_ACTION = re.compile(r"std|noise|loss|reward|penalty|grad|count|entropy|target|max|min|(^|/)eval")
 
 
 def action_columns(run: Run) -> list[Series]:
@@ -86,7 +86,8 @@ def action_columns(run: Run) -> list[Series]:
     out = []
     for tag, s in run.series.items():
         finite = s.finite
-        named = _ACTION.search(tag) is not None and _NOT_ACTION.search(tag) is None
+        name = normalised(tag)
+        named = _ACTION.search(name) is not None and _NOT_ACTION.search(name) is None
         if named and len(finite) and float(np.abs(finite.value).max()) <= 1.0 + 1e-4:
             out.append(finite)
     return out

@@ -11,6 +11,7 @@ from ..measures import action_columns
 from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Severity, Skipped, number
 from ..run import Run
 from ..series import Series
+from ..signals import normalised
 from ..stats import Floats, median
 
 STILL = 1e-3
@@ -23,15 +24,17 @@ CRAWL, OF_USUAL = 0.5, 0.1
 NORMALISED, CRAWL_NORMALISED = 2.0, 0.02
 """Where no speed is ever above the first, it may be a share of a top speed; then the second holds."""
 
-_SPEED = re.compile(r"(^|[/_ .])(speed|velocity)([/_ .]?(kmh|km_h|kph|mps|ms|m_s|mean|avg|average))?$", re.I)
+_SPEED = re.compile(
+    r"(^|[/_])(speed|velocity|vel)(_?(x|kmh|km_h|kph|mps|ms|m_s|km/h|m/s|mean|avg|average))*$"
+)
 _NOT_SPEED = re.compile(
-    r"limit|target|max|min|std|error|reward|penalty|relative|angular|steps|frames|fps|train|time|learning|eval",
-    re.I,
+    r"limit|target|desired|max|min|std|error|reward|penalty|relative|angular|lateral|steps|frames|fps|sps"
+    r"|training_|learning|(^|/)(time|eval|perf)/"
 )
 
 
 def check(run: Run) -> Outcome:
-    speed = _speed(run)
+    speed = speed_of(run)
     if speed is None:
         return Skipped("no speed is logged", ("progress/speed_kmh",), "Log the speed of the car.")
     if len(speed) < 2 * ROWS:
@@ -50,12 +53,13 @@ def check(run: Run) -> Outcome:
     )
 
 
-def _speed(run: Run) -> Series | None:
+def speed_of(run: Run) -> Series | None:
     known = run.get("speed")
     if known is not None:
         return known
     for tag, s in run.series.items():
-        if _SPEED.search(tag) and not _NOT_SPEED.search(tag) and len(s.finite):
+        name = normalised(tag)
+        if _SPEED.search(name) and not _NOT_SPEED.search(name) and len(s.finite):
             return s.finite
     return None
 

@@ -22,15 +22,14 @@ from ..model import (
 )
 from ..run import Run
 from ..series import Series
+from ..signals import normalised
 from ..stats import Floats, trend
 
 # Memory of a process or machine, not a replay memory that counts transitions.
 _MEMORY = re.compile(
-    r"(^|[/_. ])(rss|vms|uss|(cpu_|gpu_|host_|sys(tem)?_|proc(ess)?_)?(ram|mem|memory|vram))"
-    r"([/_. ]|$)(?!size|len|capacity|utili[sz]ation$)",
-    re.I,
+    r"(^|[/_])(rss|vms|uss|ram|mem|memory|vram)\d*([/_]|$)(?!size|len|capacity|utili[sz]ation$)"
 )
-_NOT_MEMORY = re.compile(r"replay|buffer|memory_(size|len|capacity|count)|(mem|memory)_?entries", re.I)
+_NOT_MEMORY = re.compile(r"replay|buffer|memory_(size|len|capacity|count)|(mem|memory)_?entries")
 _UNITS: tuple[tuple[str, float], ...] = (
     (r"percent|pct|%|util", math.nan),
     (r"(^|[/_. (])(gb|gib)([/_. )]|$)|_gb|_gib", 1.0),
@@ -51,7 +50,7 @@ A_STEP = 64.0
 
 
 def check(run: Run) -> Outcome:
-    series = _memories(run)
+    series = memories(run)
     if not series:
         return Skipped(
             "memory is not logged", ("system/rss_mb",), "Log the resident memory of the process (psutil)."
@@ -74,12 +73,13 @@ def check(run: Run) -> Outcome:
     return Clear("; ".join(clear))
 
 
-def _memories(run: Run) -> list[tuple[Series, float]]:
+def memories(run: Run) -> list[tuple[Series, float]]:
     """Series of memory in use and what to multiply them by for GiB; NaN for percent."""
     out = []
     known = {s.tag for s in (run.get("rss"), run.get("gpu")) if s is not None}
     for tag, s in run.series.items():
-        if tag not in known and (not _MEMORY.search(tag) or _NOT_MEMORY.search(tag)):
+        name = normalised(tag)
+        if tag not in known and (not _MEMORY.search(name) or _NOT_MEMORY.search(name)):
             continue
         finite = s.finite
         if not len(finite) or s.axis == "episode":

@@ -139,7 +139,7 @@ def algorithm_of(tags: Iterable[str]) -> Algorithm:
 def normalised(tag: str) -> str:
     """A tag in lower case, words joined by _: ``"Q1 Predictions Mean"`` becomes ``q1_predictions_mean``."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", tag)
-    return re.sub(r"_+", "_", re.sub(r"[\s.\-#%()]+", "_", spaced.lower())).strip("_")
+    return re.sub(r"_+", "_", re.sub(r"[\s.\-#%()\[\]]+", "_", spaced.lower())).strip("_")
 
 
 # --- the x-axis -------------------------------------------------------------------------
