@@ -1,9 +1,9 @@
 """A navigation mesh as the bytes that CARLA's client loads, and back.
 
-The file is that of Recast Navigation's demo, version 1: a header ``MSET`` with the ``dtNavMeshParams``,
-then each tile's reference and size before the tile itself, which is laid out as ``dtCreateNavMeshData``
-of Detour 1.6 does: header, vertices, polygons, room for links, detail meshes, detail vertices and
-triangles, bounding volume tree.  There is one tile here, whatever the size of the map.
+The file format is that of the demo of Recast Navigation, version 1.  It begins with the header ``MSET``
+and the ``dtNavMeshParams``; then comes each tile after its reference and size.  A tile is laid out as
+``dtCreateNavMeshData`` of Detour 1.6 does it: header, vertices, polygons, space for links, detail meshes,
+detail vertices and triangles, tree of bounding volumes.  Here is one tile, whatever the size of the map.
 
 Detour is right-handed with y up: CARLA's (x, y, z) is its (x, z, y).
 """
@@ -17,20 +17,24 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+Floats = NDArray[np.float64]
+Records = NDArray[Any]
+"""An array of one of the records below."""
+
 MOST_SIDES = 6
 """``DT_VERTS_PER_POLYGON``"""
 MOST_POLYGONS = 0x7FFE
-"""Neighbours are numbers of 15 bits, and 0 is none."""
+"""Neighbours are numbers of 15 bits, of which 0 means none."""
 MOST_VERTICES = 0xFFFE
 
 WALKER_HEIGHT, WALKER_RADIUS, WALKER_CLIMB = 1.8, 0.3, 0.5
-"""Metres; the client's crowd has the first two as its agents'."""
+"""Metres.  The first two are the height and the radius of agents in the client's crowd."""
 
 _SET_MAGIC = 0x4D534554  # 'MSET'
 _SET_VERSION = 1
 _TILE_MAGIC = 0x444E4156  # 'DNAV'
 _TILE_VERSION = 7
-_SLACK = 1.0  # metres around the mesh that the tile covers too
+_MARGIN = 1.0  # metres around the mesh that the tile covers too
 _LEAST_CELL = 0.1  # metres; steps of the bounding volumes
 
 PARAMS = np.dtype(
@@ -132,7 +136,7 @@ class MeshLike(Protocol):
     """The part of ``navmesh.NavMesh`` that the file holds."""
 
     @property
-    def vertices(self) -> NDArray[np.float64]: ...
+    def vertices(self) -> Floats: ...
     @property
     def polygons(self) -> Sequence[tuple[int, ...]]: ...
     @property
@@ -142,7 +146,11 @@ class MeshLike(Protocol):
 
 
 def pack(mesh: MeshLike) -> bytes:
-    """The file of a mesh; ValueError when it has more polygons or vertices than one tile can."""
+    """The file of a mesh.
+
+    Raises:
+        ValueError: it has more polygons or vertices than one tile can hold.
+    """
     count = len(mesh.polygons)
     if count > MOST_POLYGONS or len(mesh.vertices) > MOST_VERTICES:
         raise ValueError(f"{count} polygons with {len(mesh.vertices)} vertices are more than a tile holds")
@@ -161,9 +169,9 @@ def pack(mesh: MeshLike) -> bytes:
     return header.tobytes() + entry.tobytes() + tile
 
 
-def _bounds(mesh: MeshLike) -> tuple[Any, Any]:
+def _bounds(mesh: MeshLike) -> tuple[Floats, Floats]:
     points = mesh.vertices[:, [0, 2, 1]]
-    return points.min(0) - _SLACK, points.max(0) + _SLACK
+    return points.min(0) - _MARGIN, points.max(0) + _MARGIN
 
 
 def _tile(mesh: MeshLike) -> bytes:
@@ -191,7 +199,7 @@ def _tile(mesh: MeshLike) -> bytes:
     return b"".join(part.tobytes() for part in parts)
 
 
-def _details(mesh: MeshLike) -> tuple[NDArray[Any], NDArray[Any]]:
+def _details(mesh: MeshLike) -> tuple[Records, Records]:
     """Each polygon's surface: a fan of triangles on its own corners."""
     details = np.zeros(len(mesh.polygons), POLY_DETAIL)
     details["tri_count"] = [len(corners) - 2 for corners in mesh.polygons]
@@ -207,8 +215,8 @@ def _details(mesh: MeshLike) -> tuple[NDArray[Any], NDArray[Any]]:
     return details, triangles
 
 
-def _boxes(mesh: MeshLike, points: NDArray[Any], low: Any, cell: float) -> NDArray[np.int64]:
-    """(n, 6) of each polygon: least and greatest corner, in cells."""
+def _boxes(mesh: MeshLike, points: NDArray[np.float32], low: Floats, cell: float) -> NDArray[np.int64]:
+    """Bounds of each polygon in cells: (n, 6), its least corner and its greatest one."""
     boxes = np.empty((len(mesh.polygons), 6))
     for box, corners in zip(boxes, mesh.polygons, strict=True):
         inside = points[list(corners)]
@@ -218,8 +226,12 @@ def _boxes(mesh: MeshLike, points: NDArray[Any], low: Any, cell: float) -> NDArr
     )
 
 
-def _tree(boxes: NDArray[np.int64]) -> NDArray[Any]:
-    """Bounding volumes, parents before children: ``i`` is a polygon, or how far to skip, negative."""
+def _tree(boxes: NDArray[np.int64]) -> Records:
+    """The tree of bounding volumes, parents before children.
+
+    ``i`` of a leaf is its polygon; of any other node it is minus the number of nodes from it to the
+    last one below it.
+    """
     nodes = np.zeros(2 * len(boxes) - 1, BV_NODE)
     at = 0
 
@@ -242,13 +254,18 @@ def _tree(boxes: NDArray[np.int64]) -> NDArray[Any]:
     return nodes
 
 
-def unpack(data: bytes) -> dict[str, NDArray[Any]]:
-    """The tables of a file of one tile: "set", "entry", "header", "verts", "polys", "links", "details",
-    "tris", "nodes"; ValueError when it is none."""
-    tables: dict[str, NDArray[Any]] = {}
+def unpack(data: bytes) -> dict[str, Records]:
+    """The tables of a file of one tile.
+
+    Returns: "set", "entry", "header", "verts", "polys", "links", "details", "tris" and "nodes".
+
+    Raises:
+        ValueError: the bytes are not such a file.
+    """
+    tables: dict[str, Records] = {}
     at = 0
 
-    def take(name: str, layout: Any, count: int = 1) -> Any:
+    def take(name: str, layout: np.dtype[Any], count: int = 1) -> Records:
         nonlocal at
         tables[name] = np.frombuffer(data, layout, count, at)
         at += tables[name].nbytes
@@ -257,7 +274,7 @@ def unpack(data: bytes) -> dict[str, NDArray[Any]]:
     outer, entry = take("set", SET_HEADER), take("entry", TILE_ENTRY)
     header = take("header", TILE_HEADER)[0]
     if outer["magic"][0] != _SET_MAGIC or header["magic"] != _TILE_MAGIC:
-        raise ValueError("this is no navigation mesh")
+        raise ValueError("this is not a navigation mesh")
     take("verts", VERTEX, header["vert_count"])
     take("polys", POLY, header["poly_count"])
     take("links", LINK, header["max_link_count"])
