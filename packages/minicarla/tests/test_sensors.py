@@ -17,7 +17,7 @@ from minicarla.geometry import Transform, rotation_matrix
 from minicarla.sensors import REGISTRY
 from minicarla.sensors.absent import ABSENT
 from minicarla.sensors.boxes import Boxes, rotation_matrices
-from minicarla.sensors.gnss import geolocation, reference
+from minicarla.sensors.gnss import DEFAULT_REFERENCE, geolocation, reference
 from minicarla.sensors.tags import Tag
 from minicarla.sensors.view import Fixture
 from minicarla.wire import sensor_data
@@ -424,6 +424,16 @@ def test_gnss_agrees_with_the_clients_map():
         place.opendrive = world
         found += [[*geolocation(reference(place), x, y), z] for x, y, z in spots]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "text", ["+lat_0=1e +lon_0=-", "+lat_0=--1 +lon_0=2", "+lat_0=1e999 +lon_0=2", "+lat_0=nan +lon_0=2"]
+)
+def test_a_reference_that_cannot_be_read_counts_as_none(text):
+    place = StandInMap(town=False)
+    place.opendrive = f"<geoReference>{text}</geoReference>"
+    assert reference(place) in (DEFAULT_REFERENCE, (1.0, 2.0))
+    assert np.isfinite(geolocation(reference(place), 10.0, 10.0)).all()
 
 
 def test_gnss_noise():

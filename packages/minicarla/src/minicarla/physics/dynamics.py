@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.bodies import Bodies
+from minicarla.maps import RoadMap
 from minicarla.physics import kernels
 from minicarla.physics.contacts import Contact, Solids, Solver
 from minicarla.physics.ground import Ground
@@ -53,7 +54,7 @@ class Physics:
         not ``flat``, its lanes give the height of the ground, which is 0 otherwise.
     """
 
-    def __init__(self, roadmap: Any) -> None:
+    def __init__(self, roadmap: RoadMap) -> None:
         self._solids = Solids(roadmap.statics)
         self._ground = Ground(roadmap)
         self._motion: Any = None

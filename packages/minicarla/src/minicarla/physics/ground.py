@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minicarla.maps import RoadMap
+
 Floats = NDArray[np.float64]
 
 _SPACING = 1.0  # metres between the points that are kept of each lane
@@ -21,7 +23,7 @@ class Ground:
     ``flat`` is True for maps whose lanes all lie at height 0, and for maps that offer no lanes.
     """
 
-    def __init__(self, roadmap: Any) -> None:
+    def __init__(self, roadmap: RoadMap) -> None:
         lanes = [
             lane for lane in getattr(roadmap, "lanes", ()) if lane.kind == "driving" and lane.s[-1] > 0.0
         ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from minicarla.geometry import Transform
+from minicarla.maps import RoadMap
 from minicarla.sensors.view import WorldView
 from minicarla.wire.stream import SensorType
 from minicarla.wire.structs import AttributeType
@@ -78,7 +79,7 @@ class Sensor:
         """Attribute ``name`` as it was set."""
         return self._values[name]
 
-    def prepare(self, roadmap: Any) -> None:
+    def prepare(self, roadmap: RoadMap) -> None:
         """Compute what this sensor needs of a map, once for each map, when the sensor is spawned.
 
         Otherwise the first measurement would come late: to draw a map's ground takes up to half a second.

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.geometry import Transform
+from minicarla.maps import RoadMap
 from minicarla.sensors.cache import per_map
 from minicarla.sensors.things import things_of
 from minicarla.sensors.view import WorldView
@@ -183,7 +184,7 @@ _FIELDS = ("centre", "axes", "extent", "actor", "static", "tag", "velocity")
 
 
 @per_map
-def static_boxes(roadmap: Any) -> tuple[Boxes, Array]:
+def static_boxes(roadmap: RoadMap) -> tuple[Boxes, Array]:
     """All statics of a map, and the radius (n,) of the ball around each."""
     statics = roadmap.statics
     count = len(statics)

@@ -5,21 +5,22 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from minicarla.maps import RoadMap
 
 T = TypeVar("T")
 
 
-def per_map(compute: Callable[[Any], T]) -> Callable[[Any], T]:
+def per_map(compute: Callable[[RoadMap], T]) -> Callable[[RoadMap], T]:
     """``compute(roadmap)``, computed once for each road map object.
 
-    Keyed by identity, so that the map need not be hashable; a map that goes away takes
-    its entry along.
+    Results are kept by the map's identity, and are dropped together with the map.
     """
     known: dict[int, T] = {}
 
     @functools.wraps(compute)
-    def remembered(roadmap: Any) -> T:
+    def remembered(roadmap: RoadMap) -> T:
         key = id(roadmap)
         if key not in known:
             known[key] = compute(roadmap)

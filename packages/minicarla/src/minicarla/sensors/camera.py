@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minicarla.geometry import Transform
+from minicarla.maps import RoadMap
 from minicarla.sensors.base import FLOAT, INT, ROLE_NAME, SENSOR_TICK, Attribute, Sensor
 from minicarla.sensors.raster.geometry import GeometryPicture
 from minicarla.sensors.raster.painter import statics_of
@@ -44,7 +45,7 @@ class Camera(Sensor):
         self.height = min(MOST_PIXELS, max(1, int(self.number("image_size_y"))))
         self.fov = min(170.0, max(1.0, self.number("fov")))
 
-    def prepare(self, roadmap: Any) -> None:
+    def prepare(self, roadmap: RoadMap) -> None:
         statics_of(roadmap)
 
 

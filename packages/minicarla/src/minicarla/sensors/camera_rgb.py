@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.geometry import Transform
+from minicarla.maps import RoadMap
 from minicarla.sensors.base import BOOL, FLOAT, INT, STRING, Attribute
 from minicarla.sensors.camera import CAMERA_ATTRIBUTES, Camera
 from minicarla.sensors.raster.ground import ground_of
@@ -76,7 +76,7 @@ class RgbCamera(Camera):
         table = np.rint(255.0 * np.minimum(linear, 1.0) ** (1.0 / gamma)).astype(np.uint8)
         return np.stack([table, table, table, np.arange(256, dtype=np.uint8)], axis=-1)[None]
 
-    def prepare(self, roadmap: Any) -> None:
+    def prepare(self, roadmap: RoadMap) -> None:
         super().prepare(roadmap)
         ground_of(roadmap).pyramid  # noqa: B018  computed by being asked for
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from minicarla.geometry import Transform
+from minicarla.maps import RoadMap
 from minicarla.sensors.camera import GeometryCamera
 from minicarla.sensors.raster.ground import ground_of
 from minicarla.sensors.view import WorldView
@@ -17,7 +16,7 @@ class SemanticCamera(GeometryCamera):
     blueprint = "sensor.camera.semantic_segmentation"
     wire_type = SensorType.SEMANTIC_CAMERA
 
-    def prepare(self, roadmap: Any) -> None:
+    def prepare(self, roadmap: RoadMap) -> None:
         super().prepare(roadmap)
         ground_of(roadmap)
 

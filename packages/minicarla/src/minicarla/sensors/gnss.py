@@ -6,6 +6,7 @@ import math
 import re
 
 from minicarla.geometry import Transform
+from minicarla.maps import RoadMap
 from minicarla.sensors.base import FLOAT, INT, ROLE_NAME_ANY, SENSOR_TICK, Attribute, Sensor
 from minicarla.sensors.cache import per_map
 from minicarla.sensors.view import WorldView
@@ -13,25 +14,28 @@ from minicarla.wire import sensor_data
 from minicarla.wire.stream import SensorType
 
 EARTH_RADIUS = 6378137.0
-"""Metres, of the equator, as in CARLA."""
+"""Metres, at the equator, as in CARLA."""
 
 SCALE = 0.9996
-"""Of the projection on its central meridian."""
+"""Scale of the projection on its central meridian."""
 
 DEFAULT_REFERENCE = (42.0, 2.0)
 """What CARLA takes for a map without a usable geoReference: latitude, longitude."""
 
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+
 
 @per_map
-def reference(roadmap: object) -> tuple[float, float]:
+def reference(roadmap: RoadMap) -> tuple[float, float]:
     """Latitude and longitude of a map's origin, degrees."""
-    text = getattr(roadmap, "opendrive", "")
-    found = re.search(r"<geoReference>(.*?)</geoReference>", text, re.DOTALL)
+    found = re.search(r"<geoReference>(.*?)</geoReference>", roadmap.opendrive, re.DOTALL)
     if found:
-        latitude = re.search(r"\+lat_0=([-+.\deE]+)", found[1])
-        longitude = re.search(r"\+lon_0=([-+.\deE]+)", found[1])
+        latitude = re.search(rf"\+lat_0=({_NUMBER})", found[1])
+        longitude = re.search(rf"\+lon_0=({_NUMBER})", found[1])
         if latitude and longitude:
-            return float(latitude[1]), float(longitude[1])
+            place = float(latitude[1]), float(longitude[1])
+            if abs(place[0]) <= 90.0 and abs(place[1]) <= 360.0:
+                return place
     return DEFAULT_REFERENCE
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.geometry import Transform, rotation_matrix
+from minicarla.maps import RoadMap
 from minicarla.sensors import rays
 from minicarla.sensors.base import FLOAT, INT, ROLE_NAME, SENSOR_TICK, Attribute, Sensor
 from minicarla.sensors.rays import Hits, cast
@@ -55,7 +56,7 @@ class Lidar(Sensor):
         self._angle = 0.0  # degrees
         self._since = 0.0
 
-    def prepare(self, roadmap: Any) -> None:
+    def prepare(self, roadmap: RoadMap) -> None:
         rays.prepare(roadmap)
 
     def scan(self, view: WorldView, pose: Transform, parent_id: int) -> tuple[Array, Hits]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from minicarla.geometry import Transform, rotation_matrix
+from minicarla.maps import RoadMap
 from minicarla.sensors import rays
 from minicarla.sensors.base import FLOAT, INT, ROLE_NAME_ANY, SENSOR_TICK, Attribute, Sensor
 from minicarla.sensors.lidar import MOST_RAYS
@@ -36,7 +36,7 @@ class RadarSensor(Sensor):
         Attribute("noise_seed", INT, "0"),
     )
 
-    def prepare(self, roadmap: Any) -> None:
+    def prepare(self, roadmap: RoadMap) -> None:
         rays.prepare(roadmap)
 
     def measure(self, view: WorldView, pose: Transform, parent_id: int) -> bytes:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.geometry import Transform
+from minicarla.maps import RoadMap
 from minicarla.sensors.boxes import Boxes, boxes_of, static_boxes
 from minicarla.sensors.raster.ground import ground_of, tags_at
 from minicarla.sensors.raster.terrain import terrain_of
@@ -30,7 +31,7 @@ class Hits(NamedTuple):
     boxes: Boxes
 
 
-def prepare(roadmap: Any) -> None:
+def prepare(roadmap: RoadMap) -> None:
     """Compute what :func:`cast` needs of a map."""
     static_boxes(roadmap)
     ground_of(roadmap)

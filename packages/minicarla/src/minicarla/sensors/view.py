@@ -1,73 +1,15 @@
-"""What sensors may see of the world: shapes only, so that the rooms stay apart."""
+"""What sensors may see of the world."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import NamedTuple, Protocol
 
 from minicarla.bodies import Bodies
 from minicarla.geometry import Transform
-
-Array = NDArray[np.float64]
-
-
-class SurfaceLike(Protocol):
-    """A strip of ground between two polylines (n, 3)."""
-
-    kind: str
-    left: Array
-    right: Array
-
-
-class MarkingLike(Protocol):
-    """A painted line; ``points`` (n, 3), ``width`` metres, ``colour`` (r, g, b)."""
-
-    points: Array
-    width: float
-    colour: tuple[int, int, int]
-    broken: bool
-
-
-class StaticLike(Protocol):
-    """A box that never moves; metres, degrees."""
-
-    kind: str
-    centre: Any  # (3,)
-    extent: Any  # (3,) half sizes
-    yaw: float
-    colour: tuple[int, int, int]
-    tag: int
-    solid: bool
-
-
-class RoadMapLike(Protocol):
-    """The part of ``maps.RoadMap`` that sensors use."""
-
-    name: str
-    opendrive: str
-    statics: list[Any]
-    bounds: tuple[float, float, float, float]
-
-    def surfaces(self) -> Sequence[Any]:
-        """All strips of ground, see :class:`SurfaceLike`."""
-        ...
-
-    def markings(self) -> Sequence[Any]:
-        """All painted lines, see :class:`MarkingLike`."""
-        ...
-
-
-class ContactLike(Protocol):
-    """Two things that touched: ``impulse`` (3,) N*s on ``a``; ``b`` is -1 for static ``static``."""
-
-    a: int
-    b: int
-    static: int
-    impulse: Any
-    point: Any
+from minicarla.maps import RoadMap
+from minicarla.physics import Contact
+from minicarla.wire import structs
 
 
 class Fixture(NamedTuple):
@@ -93,10 +35,10 @@ class WorldView(Protocol):
     dt: float
     time: float
     bodies: Bodies
-    roadmap: Any
-    weather: Any
-    """CARLA's 14 weather fields by name (``wire.structs.WeatherParameters``)."""
-    contacts: Sequence[Any]
+    roadmap: RoadMap
+    weather: structs.WeatherParameters
+    contacts: Sequence[Contact]
+    """Who touched whom in this tick."""
 
     @property
     def imu_gravity(self) -> float:
@@ -108,10 +50,10 @@ class WorldView(Protocol):
         """Traffic lights and props; the same object as long as nothing about it changes."""
         ...
 
-    def actor_struct(self, actor_id: int) -> Any:
-        """Wire form (``wire.structs.Actor``) of an actor, for messages that carry actors."""
+    def actor_struct(self, actor_id: int) -> structs.Actor:
+        """Wire form of an actor, for messages that carry actors."""
         ...
 
-    def static_actor_struct(self, kind: str) -> Any:
-        """Wire form of a thing that is no actor; its type id is ``static.<kind>``."""
+    def static_actor_struct(self, kind: str) -> structs.Actor:
+        """Wire form of a thing that is not an actor; its type id is ``static.<kind>``."""
         ...

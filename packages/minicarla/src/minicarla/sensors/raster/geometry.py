@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from minicarla.bodies import Bodies
 from minicarla.geometry import Transform
+from minicarla.maps import RoadMap
 from minicarla.sensors.cache import per_map
 from minicarla.sensors.raster.ground import TAGS, TERRAIN, Ground, ground_of
 from minicarla.sensors.raster.painter import NEAR, Camera, Eye, Scene, eye_of
@@ -48,7 +49,7 @@ class GeometryPicture:
         )
         self._tables: tuple[Any, ...] = ()
 
-    def render(self, roadmap: Any, bodies: Bodies, pose: Transform) -> None:
+    def render(self, roadmap: RoadMap, bodies: Bodies, pose: Transform) -> None:
         """Draw the scene as seen from ``pose``."""
         bodies, pose = terrain_of(roadmap).flatten(bodies, pose)
         eye = eye_of(pose)
@@ -156,5 +157,5 @@ def _from_row(first: int) -> NDArray[np.float64]:
 
 
 @per_map
-def _static_tags(roadmap: Any) -> NDArray[np.uint8]:
+def _static_tags(roadmap: RoadMap) -> NDArray[np.uint8]:
     return np.array([static.tag for static in roadmap.statics], np.uint8)

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from minicarla.maps import RoadMap
 from minicarla.sensors.cache import per_map
 from minicarla.sensors.raster import kernels
 from minicarla.sensors.tags import Tag
@@ -52,7 +53,7 @@ _SHIFT = 5
 class Ground:
     """Texture of a map's ground; see the module."""
 
-    def __init__(self, roadmap: Any) -> None:
+    def __init__(self, roadmap: RoadMap) -> None:
         x0, y0, x1, y1 = roadmap.bounds
         self.x0, self.y0 = float(x0) - MARGIN, float(y0) - MARGIN
         width, height = float(x1) + MARGIN - self.x0, float(y1) + MARGIN - self.y0
@@ -72,7 +73,7 @@ class Ground:
         xy = (np.asarray(points, dtype=np.float64)[:, :2] - (self.x0, self.y0)) / self.resolution - 0.5
         return np.rint(xy * (1 << _SHIFT)).astype(np.int32)
 
-    def _draw(self, roadmap: Any) -> None:
+    def _draw(self, roadmap: RoadMap) -> None:
         order = {"verge": 0, "sidewalk": 1, "shoulder": 2, "road": 3}
         label = {"verge": VERGE, "sidewalk": SIDEWALK, "shoulder": SHOULDER, "road": ROAD}
         kerb = max(1, round(0.3 / self.resolution))
@@ -162,12 +163,12 @@ def marking_outlines(marking: Any) -> list[NDArray[np.float64]]:
 
 
 @per_map
-def ground_of(roadmap: Any) -> Ground:
+def ground_of(roadmap: RoadMap) -> Ground:
     """The map's ground, drawn once."""
     return Ground(roadmap)
 
 
-def tags_at(roadmap: Any, points: NDArray[np.float64]) -> NDArray[np.uint8]:
+def tags_at(roadmap: RoadMap, points: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Semantic tags (n,) of the ground at world ``points`` (n, 2 or 3)."""
     ground = ground_of(roadmap)
     column = np.floor((points[:, 0] - ground.x0) / ground.resolution).astype(np.int64)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minicarla.wire.structs import WeatherParameters
+
 Array = NDArray[np.float64]
 
 ELEVATIONS = 512
@@ -33,7 +35,7 @@ class Light:
     night: 0 by day, 1 at night.  wet: 0..1.
     """
 
-    def __init__(self, weather: Any) -> None:
+    def __init__(self, weather: WeatherParameters) -> None:
         altitude = float(weather.sun_altitude_angle)
         azimuth = math.radians(float(weather.sun_azimuth_angle))
         cloud = min(1.0, max(0.0, float(weather.cloudiness) / 100.0))

@@ -13,13 +13,14 @@ What happens each frame is in ``kernels``; here is what it works on.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.bodies import Bodies
 from minicarla.geometry import Transform, rotation_matrix
+from minicarla.maps import RoadMap
 from minicarla.sensors.cache import per_map
 from minicarla.sensors.raster import kernels
 from minicarla.sensors.raster.mesh import StaticMesh, body_mesh
@@ -122,7 +123,7 @@ def _outside(
 
 
 @per_map
-def statics_of(roadmap: Any) -> kernels.Faces:
+def statics_of(roadmap: RoadMap) -> kernels.Faces:
     """The map's statics, meshed once; numbered as in the map."""
     statics = list(roadmap.statics)
     mesh = StaticMesh(statics, terrain_of(roadmap).flattened_statics(statics))
@@ -137,7 +138,7 @@ class Scene:
         self._bodies_key: tuple[bytes, ...] = ()
         self._bodies = kernels.Faces(body_mesh(Bodies()))
 
-    def look(self, roadmap: Any, bodies: Bodies, eye: Eye, shadows: bool = True) -> kernels.Look:
+    def look(self, roadmap: RoadMap, bodies: Bodies, eye: Eye, shadows: bool = True) -> kernels.Look:
         """What is seen from ``eye``; valid until the next look."""
         columns = (bodies.id, bodies.tag, bodies.extent, bodies.centre, bodies.colour)
         key = tuple(column.tobytes() for column in columns)

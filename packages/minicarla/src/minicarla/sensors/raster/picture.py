@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from minicarla.bodies import Bodies
 from minicarla.geometry import Transform
+from minicarla.maps import RoadMap
 from minicarla.sensors.raster.ground import Ground, ground_of
 from minicarla.sensors.raster.light import ELEVATIONS, Light
 from minicarla.sensors.raster.mesh import GLOW_DAY, GLOW_NIGHT, Role
 from minicarla.sensors.raster.painter import Camera, Eye, Scene, eye_of
 from minicarla.sensors.raster.terrain import terrain_of
+from minicarla.wire.structs import WeatherParameters
 
 Array = NDArray[np.float64]
 
@@ -54,7 +56,7 @@ class ColourPicture:
         self._backdrops: OrderedDict[tuple[Any, ...], _Backdrop] = OrderedDict()
         self._light: tuple[Any, Light] | None = None
 
-    def light(self, weather: Any) -> Light:
+    def light(self, weather: WeatherParameters) -> Light:
         """The light of ``weather``, computed when it changes."""
         key = tuple(weather)
         if self._light is None or self._light[0] != key:
@@ -63,7 +65,9 @@ class ColourPicture:
             self._backdrops.clear()
         return self._light[1]
 
-    def render(self, roadmap: Any, bodies: Bodies, weather: Any, pose: Transform) -> NDArray[np.uint8]:
+    def render(
+        self, roadmap: RoadMap, bodies: Bodies, weather: WeatherParameters, pose: Transform
+    ) -> NDArray[np.uint8]:
         """(height, width, 4) uint8, BGRA."""
         light = self.light(weather)
         bodies, pose = terrain_of(roadmap).flatten(bodies, pose)

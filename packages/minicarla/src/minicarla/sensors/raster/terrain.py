@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from minicarla.bodies import Bodies
 from minicarla.geometry import Transform
+from minicarla.maps import RoadMap
 from minicarla.sensors.cache import per_map
 
 Array = NDArray[np.float64]
@@ -43,7 +44,7 @@ class _Flattened:
 class Terrain:
     """Heights of the ground, on a grid between the roads' own points."""
 
-    def __init__(self, roadmap: Any) -> None:
+    def __init__(self, roadmap: RoadMap) -> None:
         strips = [np.asarray(side) for s in roadmap.surfaces() for side in (s.left, s.right)]
         points = np.concatenate(strips) if strips else np.zeros((0, 3))
         self.flat = len(points) == 0 or float(np.abs(points[:, 2]).max()) < _LEVEL
@@ -108,6 +109,6 @@ class Terrain:
 
 
 @per_map
-def terrain_of(roadmap: Any) -> Terrain:
+def terrain_of(roadmap: RoadMap) -> Terrain:
     """The map's terrain, measured once."""
     return Terrain(roadmap)
