@@ -376,15 +376,19 @@ def frames(path: Path) -> list[np.ndarray]:
     return out
 
 
-def test_a_film_has_every_tick(serve: Callable[..., Running], tmp_path: Path) -> None:
+def test_a_film_has_every_tick(
+    serve: Callable[..., Running], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
     server, path = serve(map="town", npc=3), tmp_path / "drive.mp4"
     until(lambda: float(np.abs(server.server.world.bodies.velocity).max()) > 3.0)  # under way
-    done = film("--port", str(server.port), "--record", path, "--seconds", "1.5", "--size", "321x180")
-    assert (done.returncode, done.stdout) == (0, f"{path}: 30 frames\n"), done.stderr
+    options = ["--port", str(server.port), "--record", str(path), "--seconds", "1.0", "--size", "321x180"]
+    done = CliRunner().invoke(app, ["view", *options])
+    assert (done.exit_code, done.stdout) == (0, f"{path}: 20 frames\n"), done.output
     pictures = frames(path)
-    assert len(pictures) == 30 and pictures[0].shape == (180, 320, 3)
+    assert len(pictures) == 20 and pictures[0].shape == (180, 320, 3)
     changes = [np.abs(a.astype(int) - b).mean() for a, b in pairwise(pictures)]
-    assert sum(c > 0.2 for c in changes) >= 25, "the car drives"
+    assert sum(c > 0.2 for c in changes) >= 16, "the car drives"
     assert all(p.std() > 20 for p in pictures)
     assert [p.name for p in tmp_path.iterdir()] == ["drive.mp4"]
 
@@ -419,10 +423,10 @@ def test_one_line_says_why_there_is_no_view(
     monkeypatch.setattr(film_module, "PATIENCE", 0.2)
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # the command's handlers would outlive the test
     cases: list[tuple[list[Any], str]] = [
-        (["--port", "1"], "no simulator can be watched at 127.0.0.1:1: Connection refused"),
+        (["--port", "1"], "cannot reach a simulator at 127.0.0.1:1: Connection refused"),
         (["--port", port, "--http-port", busy], f"port {busy} of 127.0.0.1: Address already in use"),
         (["--port", port, "--record", tmp_path / "no" / "a.mp4"], "a folder that exists"),
-        (["--port", port, "--record", tmp_path / "a.avi"], "give a file .mp4"),
+        (["--port", port, "--record", tmp_path / "a.avi"], "give the name of an .mp4 file"),
         (["--port", port, "--record", good, "--size", "wide"], "give WIDTHxHEIGHT"),
         (["--port", port, "--record", good, "--size", "9999x9999"], "16x16 to 4096x4096"),
         (["--port", port, "--record", good, "--camera", "4711"], "there is no camera 4711"),

@@ -1,4 +1,4 @@
-"""What the page draws: outlines from above, x right and y down, in metres."""
+"""The map as the page draws it from above: x to the right, y down, in metres."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from minicarla.maps import RoadMap
 from minicarla.wire import debug
 
-SMALLEST = 0.6  # metres: boxes whose half sizes are both below are not drawn
+SMALLEST = 0.6  # metres; boxes with smaller half sizes are not drawn
 
 
 def drawing(roadmap: RoadMap) -> dict[str, Any]:
-    """JSON: strips of ground by kind, painted lines by colour, boxes, and the bounds."""
+    """A map as JSON: strips of ground by kind, painted lines by colour, boxes, and bounds."""
     ground: dict[str, list[list[float]]] = {}
     for surface in roadmap.surfaces():
         outline = np.concatenate([surface.left[:, :2], surface.right[::-1, :2]])
@@ -40,7 +40,7 @@ def drawing(roadmap: RoadMap) -> dict[str, Any]:
 
 
 def drawn(shapes: list[Any]) -> list[dict[str, Any]]:
-    """JSON of drawings as ``minicarla.drawings`` gives them."""
+    """Drawings of ``world.debug`` as JSON, from what the procedure ``minicarla.drawings`` answers."""
     out = []
     for raw in shapes:
         shape = debug.read(raw)
@@ -51,7 +51,7 @@ def drawn(shapes: list[Any]) -> list[dict[str, Any]]:
 
 
 def _outline(primitive: Any) -> tuple[str, NDArray[np.float64], float, str]:
-    """Kind, points (n, 2), metres across, and text."""
+    """Kind, points (n, 2), width in metres, and text of a drawing."""
     if isinstance(primitive, debug.Point):
         return "point", np.array([primitive.location[:2]]), primitive.size, ""
     if isinstance(primitive, debug.String):

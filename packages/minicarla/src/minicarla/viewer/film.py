@@ -1,4 +1,4 @@
-"""Films of a running simulator: one frame a tick, H.264 in an mp4 file."""
+"""Films of a running simulator: one frame for each tick, H.264 in an mp4 file."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from minicarla.viewer.source import FAILURES, Source, picture
 from minicarla.wire import stream
 
 PATIENCE = 10.0
-"""Seconds without a frame after which the film ends: the simulator has gone, or stands still."""
+"""Seconds without a frame after which the film ends: the simulator has gone, or nobody ticks it."""
 WAITING = 64
-"""Frames that may wait for the encoder; beyond them the simulator leaves frames out for us."""
+"""Frames that may wait for the encoder.  When they are more, the simulator drops frames."""
 
 
 class FilmError(RuntimeError):
@@ -37,13 +37,17 @@ def record(
     seconds: float | None,
     stopped: Callable[[], bool],
 ) -> tuple[int, int]:
-    """Film a camera, or with None the chase camera behind the ego, until told to stop.
+    """Film a camera until ``stopped`` says so or the film is long enough.
 
-    The file appears under its name when it is complete, also after ``stopped``.  Returns how
-    many frames it has, and how many ticks between its first and last have none.
+    camera: an actor id; None films a chase camera behind the ego vehicle.
+    size: width and height of the chase camera, pixels.
+    seconds: length of the film at ``fps``; None: without limit.
+
+    The file appears under its name once it is complete.  Returns its number of frames, and the number of
+    ticks between its first and its last frame that have no frame.
 
     Raises:
-        FilmError: no camera, no frame, or the file cannot be written.
+        FilmError: there is no such camera, no frame came, or the file cannot be written.
     """
     messages: queue.Queue[bytes] = queue.Queue(WAITING)
     try:
@@ -76,7 +80,10 @@ def record(
             ffmpeg.stdin.write(frame.data)
             frames += 1
         if ffmpeg is None:
-            raise FilmError("no frame came" + (f": {source.problem}" if source.problem else ": nobody ticks"))
+            raise FilmError(
+                "no frame came"
+                + (f": {source.problem}" if source.problem else ": nobody ticks the simulator")
+            )
         _finish(ffmpeg, partial, path)
         return frames, last_tick - first_tick + 1 - frames
     except OSError as error:
@@ -92,7 +99,7 @@ def record(
 def _chase(
     source: Source, size: tuple[int, int], taken: Callable[[bytes], None], stopped: Callable[[], bool]
 ) -> None:
-    """Put the chase camera behind the ego, as soon as there is one."""
+    """Read the chase camera behind the ego vehicle, as soon as there is a vehicle."""
     began = time.monotonic()
     while not stopped():
         source.state()  # learns of the actors
@@ -107,7 +114,7 @@ def _chase(
 
 
 def _even(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """RGB, without the odd row or column that 4:2:0 colour cannot have."""
+    """RGB, without a last odd row or column: 4:2:0 colour needs even sizes."""
     height, width = frame.shape[0] & ~1, frame.shape[1] & ~1
     return np.ascontiguousarray(cv2.cvtColor(frame[:height, :width], cv2.COLOR_BGR2RGB), np.uint8)
 
@@ -116,7 +123,7 @@ def _start(path: Path, frame: NDArray[np.uint8], fps: int) -> subprocess.Popen[b
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", "-f", "rawvideo"]
     command += ["-pix_fmt", "rgb24", "-s", f"{frame.shape[1]}x{frame.shape[0]}", "-r", str(fps), "-i", "-"]
     command += ["-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
-    # A session of its own: Ctrl-C is for us, who then complete the file.
+    # In a session of its own, so that Ctrl-C does not end the encoder before the file is complete.
     return subprocess.Popen(
         [*command, str(path)], stdin=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )

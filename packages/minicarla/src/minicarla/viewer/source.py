@@ -1,7 +1,7 @@
-"""What the viewer knows of the simulator, by reading the wire as any client does.
+"""What the viewer knows about a simulator: it connects to it as any client does.
 
-It never ticks and changes nothing, but for the chase camera: one more actor in the world
-while somebody looks through it.
+It never ticks.  The only thing that it changes is the chase camera, an actor that exists while somebody
+looks through it.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from minicarla.wire.schema import WireError
 from minicarla.wire.stream import SensorType
 
 RETRY = 1.0
-"""Seconds between two attempts to reach a simulator that is not there."""
+"""Seconds between two attempts to reach a simulator that does not answer."""
 IDLE = 5.0
-"""Seconds after which a camera that nobody looks through is no longer read."""
+"""Seconds without a request for a camera's picture after which the camera is not read any more."""
 CHASE_POSE = Transform(x=-6.5, z=3.0, pitch=-12.0)
 EGO_ROLES = ("hero", "ego", "ego_vehicle")
 FAILURES = (OSError, CallError, WireError, struct.error, ValueError, IndexError, TypeError)
-"""What a simulator that goes away, or is none, may cause."""
+"""Exceptions when a simulator disappears, or when what answers is not a simulator."""
 
 
 class _Camera:
@@ -43,7 +43,7 @@ class _Camera:
         self.message = b""
         self.asked = time.monotonic()
         self.taken: Callable[[bytes], None] | None = None
-        """Who gets every message, besides."""
+        """Called with every message."""
         self.subscription = Subscription(caller, stream_id, self._received)
 
     def _received(self, message: bytes) -> None:
@@ -53,10 +53,9 @@ class _Camera:
 
 
 class Source:
-    """One simulator, followed for as long as this object lives, over restarts and reloads.
+    """One simulator, followed over restarts and reloads until :meth:`close`.
 
-    Args:
-        host, port: of its remote procedures.
+    host, port: where it answers remote procedure calls.
 
     ``state`` and ``camera`` may be called from any thread.
     """
@@ -64,35 +63,35 @@ class Source:
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
         self.problem: str | None = "connecting"
-        """Why there is nothing to see; None while connected."""
+        """Why nothing can be shown; None while connected."""
         self.revision = 0
-        """Changes with the map."""
+        """A number that changes when the map does."""
         self.roadmap: RoadMap | None = None
         self._caller: Caller | None = None
         self._world: Subscription | None = None
         self._episode = 0
         self._message = b""
-        self._frames: deque[tuple[float, int]] = deque(maxlen=200)  # when which frame came
+        self._frames: deque[tuple[float, int]] = deque(maxlen=200)  # time.monotonic(), frame
         self._actors: dict[int, structs.Actor] = {}
         self._weather: structs.WeatherParameters | None = None
         self._weather_at = 0.0
         self._cameras: dict[int, _Camera] = {}
-        self._chase: tuple[int, int] | None = None  # actor that is followed, camera
+        self._chase: tuple[int, int] | None = None  # ids of the followed actor and of the camera
         self._lock = threading.RLock()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
     def start(self) -> None:
-        """Connect now, and again whenever the simulator comes back.
+        """Connect, and connect again whenever the simulator comes back.
 
         Raises:
-            OSError, ValueError: it cannot be reached, or is no simulator.
+            OSError, ValueError: it cannot be reached, or it does not answer as a CARLA server does.
         """
         self._connect()
         self._thread.start()
 
     def close(self) -> None:
-        """Leave the simulator as it would be without this viewer."""
+        """Disconnect, and take the chase camera away."""
         self._closing.set()
         with self._lock:
             with contextlib.suppress(*FAILURES):
@@ -110,7 +109,7 @@ class Source:
             text = caller.call("get_map_data", result=str)
         except (IndexError, TypeError) as error:
             caller.close()
-            raise ValueError(f"it answers, but not as a CARLA server does: {error}") from None
+            raise ValueError(f"what answers there is not a CARLA server: {error}") from None
         except BaseException:
             caller.close()
             raise
@@ -143,20 +142,20 @@ class Source:
 
     def _lost(self) -> None:
         if not self._closing.is_set():
-            self.problem = self.problem or "the simulator has gone"
+            self.problem = self.problem or "the simulator has disconnected"
 
     def _received(self, message: bytes) -> None:
         self._message = message
         self._frames.append((time.monotonic(), stream.parse_header(message).frame))
 
     def _follow(self) -> None:
-        """Reconnect, notice a new episode, and stop reading what nobody looks at."""
+        """In a thread: reconnect, notice new episodes, and stop reading cameras that nobody looks at."""
         while not self._closing.wait(0.2):
             with contextlib.suppress(*FAILURES):
                 if self.problem is None:
                     message = self._message
                     if message and snapshot.parse(message[stream.HEADER_SIZE :])[0] != self._episode:
-                        self._disconnect("the world is loaded anew")
+                        self._disconnect("the simulator loads another world")
                     self._drop_idle()
                 if self.problem is not None and not self._closing.is_set():
                     self._disconnect(self.problem)
@@ -174,10 +173,13 @@ class Source:
                     if self._chase is not None and actor_id == self._chase[1]:
                         self.chase(None)
 
-    # ------------------------------------------------------------------ what is to be seen
+    # ------------------------------------------------------------------ the world
 
     def describe(self, actor_ids: list[int], alone: bool = False) -> dict[int, structs.Actor]:
-        """Descriptions of actors, asked for once; ``alone``: there are no others any more."""
+        """Descriptions of actors by id; each is asked for once.
+
+        alone: these are all actors that there are, so descriptions of others can be dropped.
+        """
         with self._lock:
             if alone:
                 for gone in self._actors.keys() - set(actor_ids):
@@ -189,7 +191,7 @@ class Source:
             return self._actors
 
     def state(self) -> dict[str, Any]:
-        """The latest tick as JSON: metres, m/s, degrees; ``problem`` when there is none."""
+        """The latest tick as JSON, in metres, m/s and degrees; only ``problem`` when there is none."""
         message = self._message
         if self.problem is not None or not message or self.roadmap is None:
             return {"problem": self.problem or "no tick yet", "revision": self.revision}
@@ -237,7 +239,7 @@ class Source:
             return self._weather
 
     def drawings(self) -> list[dict[str, Any]]:
-        """What clients draw with ``world.debug``, see ``drawing.drawn``; CARLA itself does not tell."""
+        """What clients draw with ``world.debug``, see ``drawing.drawn``; empty with CARLA's own server."""
         with self._lock:
             if self._caller is None:
                 return []
@@ -247,24 +249,25 @@ class Source:
                 return []
 
     def ego(self) -> int | None:
-        """The vehicle that is most likely somebody's own: by role, else one that a client spawned."""
+        """Id of the ego: by its role name, else the first without an autopilot, else the first vehicle."""
         vehicles = [a for a in self._actors.values() if a.description.id.startswith("vehicle.")]
-        for test in (
-            lambda role: role in EGO_ROLES,
-            lambda role: not role.startswith(("autopilot", "minicarla:")),
-            lambda role: True,
-        ):
-            for actor in vehicles:
-                if test(_attribute(actor, "role_name")):
-                    return actor.id
-        return None
+        roles = [(actor.id, _attribute(actor, "role_name")) for actor in vehicles]
+        candidates = [
+            *(actor_id for actor_id, role in roles if role in EGO_ROLES),
+            *(actor_id for actor_id, role in roles if not role.startswith(("autopilot", "minicarla:"))),
+            *(actor_id for actor_id, _ in roles),
+        ]
+        return candidates[0] if candidates else None
 
     # ------------------------------------------------------------------ cameras
 
     def chase(self, followed: int | None, size: tuple[int, int] = (640, 360)) -> int | None:
-        """Follow an actor with a camera of this viewer's own; None takes the camera away.
+        """Let the chase camera follow an actor; None takes the camera away.
 
-        Returns the camera's id.  Raises CallError when the simulator refuses it.
+        size: width and height of its pictures, pixels.
+
+        Returns the camera's id, None when there is no camera.  Raises CallError when the simulator
+        refuses to spawn it.
         """
         with self._lock:
             if self._caller is None:
@@ -304,12 +307,12 @@ class Source:
 
     @property
     def chase_camera(self) -> int | None:
-        """The chase camera's id, while there is one."""
+        """The chase camera's id; None when there is none."""
         chase = self._chase
         return chase[1] if chase else None
 
     def _open(self, actor_id: int) -> _Camera | None:
-        """Begin to read a camera."""
+        """A camera that is read from now on; None when there is no camera of this id."""
         with self._lock:
             camera = self._cameras.get(actor_id)
             if camera is not None or self._caller is None:
@@ -326,14 +329,14 @@ class Source:
             return camera
 
     def watch(self, actor_id: int, taken: Callable[[bytes], None]) -> None:
-        """Hand every message of a camera to a function; ValueError when there is no such camera."""
+        """Call a function with every message of a camera; ValueError when there is no camera of this id."""
         camera = self._open(actor_id)
         if camera is None:
             raise ValueError(f"there is no camera {actor_id}")
         camera.asked, camera.taken = float("inf"), taken
 
     def camera(self, actor_id: int) -> NDArray[np.uint8] | None:
-        """(height, width, 3) BGR, the camera's latest picture made visible; None while there is none."""
+        """A camera's latest picture as it is shown, (height, width, 3) BGR; None while there is none."""
         try:
             camera = self._open(actor_id)
         except FAILURES:
@@ -345,7 +348,7 @@ class Source:
 
 
 def picture(message: bytes) -> NDArray[np.uint8]:
-    """(height, width, 3) BGR of a camera's message: depth in shades of gray, tags in colours."""
+    """A camera's message as it is shown, (height, width, 3) BGR: depth in grays, semantic tags in colours."""
     kind = stream.parse_header(message).kind
     bgr = sensor_data.parse_image(memoryview(message)[stream.HEADER_SIZE :])[..., :3]
     if kind == SensorType.DEPTH_CAMERA:  # 24 bits, red lowest, of 1,000 m

@@ -47,6 +47,7 @@ class Viewer(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, source: Source, host: str, port: int) -> None:
         self.source = source

@@ -1,7 +1,6 @@
-"""The other end of the wire: a small client for tools, which reads what a server sends.
+"""A small client for minicarla's own tools.  Programs use CARLA's client.
 
-It speaks what :mod:`minicarla.wire.rpc` and :mod:`minicarla.wire.stream` describe, and no
-more; programs use CARLA's own client.
+It speaks the protocols of :mod:`minicarla.wire.rpc` and :mod:`minicarla.wire.stream`.
 """
 
 from __future__ import annotations
@@ -11,25 +10,30 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import msgpack
 
 from minicarla.wire import rpc, stream, structs, token
 from minicarla.wire.schema import reader
 
+T = TypeVar("T")
+
 MAX_MESSAGE = 256 << 20
-"""Bytes of the longest message that is taken from a stream."""
+"""Bytes of the longest message that is read from a stream."""
 
 
 class CallError(RuntimeError):
-    """The server refused a call; the message is its own."""
+    """The server refused a call.  The message is the server's."""
 
 
 class Caller:
-    """Calls procedures over one connection, one at a time, from any thread.
+    """Calls remote procedures over one connection.  Threads that share it call one after the other.
 
-    Raises OSError when there is no server, or it does not answer within ``timeout`` seconds.
+    timeout: seconds to wait for the connection, and for every reply.
+
+    Raises:
+        OSError: there is no server at this address.
     """
 
     def __init__(self, host: str, port: int, timeout: float = 5.0) -> None:
@@ -39,13 +43,21 @@ class Caller:
         self._lock = threading.Lock()
         self._id = 0
 
-    def call(self, name: str, *arguments: Any, result: Any = Any) -> Any:
-        """Call ``name``; ``result`` is the type hint of a function's value, see ``schema.reader``.
+    @overload
+    def call(self, name: str, *arguments: object) -> Any: ...
+
+    @overload
+    def call(self, name: str, *arguments: object, result: type[T]) -> T: ...
+
+    def call(self, name: str, *arguments: object, result: Any = Any) -> Any:
+        """Call a remote procedure and return its value; None when it has none.
+
+        result: type of the value, see ``schema.reader``.  Without it the value is not checked.
 
         Raises:
             CallError: the server refused.
-            OSError: the connection is lost.
-            WireError: the answer is not of that type.
+            OSError: the connection is lost, or there was no reply in time.
+            WireError: the value has another type.
         """
         with self._lock:
             self._id += 1
@@ -73,11 +85,13 @@ class Caller:
 
 
 class Subscription:
-    """Reads one stream in a thread of its own and hands every message to a function.
+    """Reads one stream in a thread of its own.
 
-    ``taken(message)`` gets header and body; ``ended()`` is called once, when the stream is over.
+    taken: called with every message, header and body.
+    ended: called once, when the stream is over.
 
-    Raises OSError or CallError when there is no such stream.
+    Raises:
+        OSError, CallError: there is no such stream.
     """
 
     def __init__(
@@ -102,7 +116,7 @@ class Subscription:
             while True:
                 (length,) = stream.LENGTH.unpack(self._read(stream.LENGTH.size))
                 if not stream.HEADER_SIZE <= length <= MAX_MESSAGE:
-                    raise ValueError("no message has this length")
+                    raise ValueError("impossible length of a message")
                 self._taken(self._read(length))
         self._ended()
 

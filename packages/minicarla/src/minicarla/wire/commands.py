@@ -1,4 +1,4 @@
-"""The commands inside ``apply_batch``: ``[[index, fields]]``, the index choosing the table."""
+"""The commands of ``apply_batch``, on the wire ``[[index, fields]]``."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class SpawnActor(NamedTuple):
     description: ActorDescription
     transform: Transform
     parent: int | None = None
-    attachment: int = 0  # uninitialised memory of the client where there is no parent
+    attachment: int = 0  # without a parent the client sends uninitialised memory
     socket_name: str = ""
-    do_after: list[Any] = []  # commands for the new actor, which they call 0
+    do_after: list[Any] = []  # commands for the new actor, whose id they give as 0
 
 
 class DestroyActor(NamedTuple):
@@ -154,11 +154,11 @@ TABLE: tuple[type[tuple[Any, ...]], ...] = (
     ConsoleCommand,
     SetTrafficLightState,
 )
-"""Index on the wire -> fields."""
+"""The fields of a command by its index on the wire."""
 
 
-def read(command: Any) -> Any:
-    """One of the commands above from decoded msgpack; :class:`WireError` when it is none."""
+def read(command: object) -> Any:
+    """A command of ``TABLE`` from decoded msgpack; :class:`WireError` when it is malformed."""
     if type(command) is list and len(command) == 1:
         command = command[0]  # the client wraps the variant once more
     if type(command) is not list or len(command) != 2 or type(command[0]) is not int:

@@ -1,4 +1,4 @@
-"""Drawings of CARLA's ``world.debug``: ``[[index, fields], colour, life_time, persistent]``."""
+"""Drawings of CARLA's ``world.debug``, on the wire ``[[index, fields], colour, life_time, persistent]``."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class String(NamedTuple):
 
 
 TABLE: tuple[type, ...] = (Point, Line, Arrow, Box, String, Point, Line, Arrow, Box)
-"""Index on the wire -> fields; the last four are those of ``draw_hud_*``."""
+"""The fields of a drawing by its index on the wire.  The last four are those of ``draw_hud_*``."""
 
 
-def read(shape: Any) -> DebugShape:
-    """A drawing from decoded msgpack, its primitive one of ``TABLE``; :class:`WireError` when it is none."""
+def read(shape: object) -> DebugShape:
+    """A drawing from decoded msgpack, with a primitive of ``TABLE``; :class:`WireError` if malformed."""
     drawn: DebugShape = reader(DebugShape)(shape)
     variant = drawn.primitive
     if type(variant) is not list or len(variant) != 2 or type(variant[0]) is not int:
@@ -52,5 +52,5 @@ def read(shape: Any) -> DebugShape:
 
 
 def write(shape: DebugShape) -> list[Any]:
-    """What :func:`read` reads."""
+    """A drawing as :func:`read` reads it."""
     return [[TABLE.index(type(shape.primitive)), shape.primitive], *shape[1:]]

@@ -1,8 +1,8 @@
-"""msgpack-rpc as CARLA's rpclib speaks it: bare msgpack objects on a TCP stream.
+"""Remote procedure calls as CARLA's rpclib speaks them: msgpack objects, one after another, over TCP.
 
 Request ``[0, id, name, [metadata, arguments...]]``, reply ``[1, id, nil, result]``.
-CARLA wraps results: a function's value is ``[[1, value]]`` or ``[[0, [message]]]``,
-a procedure's ``[[false]]`` or ``[[true, [message]]]``.
+CARLA wraps results.  A call with a value answers ``[[1, value]]``, or ``[[0, [message]]]`` when it fails.
+A call without a value answers ``[[false]]``, or ``[[true, [message]]]`` when it fails.
 """
 
 from __future__ import annotations
@@ -15,28 +15,33 @@ import msgpack
 from minicarla.wire.schema import WireError
 
 MAX_MESSAGE = 64 << 20
-"""Bytes of the largest request: the text of a very large OpenDRIVE map."""
+"""Bytes of the largest request.  The largest that clients send hold the text of an OpenDRIVE map."""
 
 MAX_ITEMS = 1 << 16
-"""Items of the longest array in a request.  msgpack reserves the room that an array header
-announces before the items arrive, so this bounds what a few hostile bytes can cost."""
+"""Items of the longest array in a request.
+
+msgpack reserves memory for the items that an array header announces, before they arrive.  So this limits
+how much memory a few hostile bytes can take.
+"""
 
 REQUEST = 0
 REPLY = 1
 
 
 class Request(NamedTuple):
+    """A call of a remote procedure."""
+
     id: int
     name: str
     arguments: list[Any]
-    waits: bool = True  # False: the client has gone on, and will discard the answer
+    waits: bool = True  # False: the client does not wait for the reply and ignores it
 
 
 class Requests:
-    """Incremental parser of one connection's requests.
+    """Parses the requests of one connection as their bytes arrive.
 
-    Nesting is bounded by msgpack's own stack (1024 levels), size by
-    :data:`MAX_MESSAGE` and :data:`MAX_ITEMS`.
+    Their size is limited by :data:`MAX_MESSAGE` and :data:`MAX_ITEMS`, their nesting by msgpack itself
+    (1024 levels).
     """
 
     def __init__(self) -> None:
@@ -53,11 +58,11 @@ class Requests:
 
     @property
     def pending(self) -> int:
-        """Bytes held that have not become a request yet."""
-        return self._fed - self._unpacker.tell()
+        """Bytes that have been received and are not part of a complete request yet."""
+        return self._fed - int(self._unpacker.tell())
 
     def feed(self, data: bytes) -> None:
-        """Add received bytes; :class:`WireError` when more than a message's worth is waiting."""
+        """Add received bytes; :class:`WireError` when a request becomes larger than :data:`MAX_MESSAGE`."""
         try:
             self._unpacker.feed(data)
         except msgpack.exceptions.BufferFull:
@@ -65,7 +70,7 @@ class Requests:
         self._fed += len(data)
 
     def next(self) -> Request | None:
-        """The next whole request, or None; :class:`WireError` when the stream is not msgpack-rpc."""
+        """The next complete request, or None; :class:`WireError` when the bytes are not a request."""
         try:
             message = self._unpacker.unpack()
         except msgpack.exceptions.OutOfData:
@@ -85,28 +90,28 @@ class Requests:
         return Request(message[1], message[2], parameters[1:], not parameters or parameters[0] != [True])
 
 
-_pack: Callable[[Any], bytes] = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+_pack: Callable[[object], bytes] = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 
 
-def reply(request_id: int, result: Any) -> bytes:
-    """Bytes of the answer to a request, ``result`` being wrapped already."""
+def reply(request_id: int, result: object) -> bytes:
+    """The bytes of a reply.  ``result`` has been wrapped already."""
     return _pack((REPLY, request_id, None, result))
 
 
-def value(result: Any) -> Any:
-    """A function's answer."""
+def value(result: object) -> object:
+    """The wrapped result of a call with a value."""
     return ((1, result),)
 
 
-def value_error(message: str) -> Any:
-    """A function's failure: ``RuntimeError(message)`` at the client."""
+def value_error(message: str) -> object:
+    """The wrapped failure of a call with a value: the client raises ``RuntimeError(message)``."""
     return ((0, (message,)),)
 
 
-VOID: Any = ((False,),)
-"""A procedure's answer."""
+VOID: object = ((False,),)
+"""The wrapped result of a call without a value."""
 
 
-def void_error(message: str) -> Any:
-    """A procedure's failure: ``RuntimeError(message)`` at the client, where it waits for the answer."""
+def void_error(message: str) -> object:
+    """The wrapped failure of a call without a value; a client that waits for it raises ``RuntimeError``."""
     return ((True, (message,)),)

@@ -1,15 +1,13 @@
-"""From a table of fields to a checked reader and a writer.
+"""Readers and writers of wire data, made from type hints.
 
-A structure on the wire is a msgpack array of its fields in order.  Here it is a
-``NamedTuple``: the class *is* the table, and since a tuple packs as an array,
-writing costs nothing.  :func:`reader` compiles a type hint into a function that
-turns what msgpack decoded into that type, or raises :class:`WireError`.
+A structure on the wire is a msgpack array of its fields in order.  In Python it is a ``NamedTuple``,
+which msgpack packs as an array.  :func:`reader` makes a function from a type hint: it checks decoded
+msgpack data and converts it to that type.
 
-Hints understood: ``float int bool str bytes``, ``list[T]``, ``tuple[T, ...]`` of
-fixed length, ``T | None`` (CARLA's optional: ``[false]`` or ``[true, value]``),
-``Any`` (passed through) and NamedTuples of these.  As with CARLA's own library,
-an array may be longer than the structure (the rest is ignored), or shorter where
-the missing fields have defaults.
+A hint is one of ``float int bool str bytes``, ``list[T]``, ``tuple[A, B, C]``, ``T | None`` (CARLA's
+optional, on the wire ``[false]`` or ``[true, value]``), ``Any`` (not checked), or a NamedTuple of these.
+As with CARLA's own library, an array may be longer than the structure: the rest is ignored.  It may be
+shorter where the missing fields have defaults.
 """
 
 from __future__ import annotations
@@ -21,51 +19,50 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-Read = Callable[[Any], Any]
+Read = Callable[[object], Any]
 Write = Callable[[Any], Any]
 
 
 class WireError(ValueError):
-    """Data of another shape than the protocol's."""
+    """Data that does not have the shape which the protocol prescribes."""
 
 
-def _mismatch(expected: str, value: Any) -> WireError:
+def _mismatch(expected: str, value: object) -> WireError:
     return WireError(f"expected {expected}, got {type(value).__name__}")
 
 
 _FLOAT32_MAX = 3.4028234663852886e38
-"""Numbers go back to clients as float32; larger ones cannot have come from a CARLA client."""
+"""CARLA's client sends float32, so it cannot send a larger finite number."""
 
 
-def _read_float(value: Any) -> float:
-    if type(value) is int:
-        value = float(value)
-    elif type(value) is not float:
+def _read_float(value: object) -> float:
+    if type(value) is not float and type(value) is not int:
         raise _mismatch("a number", value)
-    if _FLOAT32_MAX < abs(value) < math.inf:
-        raise WireError(f"{value:g} is out of range")
-    return value
+    number = float(value)
+    if _FLOAT32_MAX < abs(number) < math.inf:
+        raise WireError(f"{number:g} is out of range")
+    return number
 
 
-def _read_int(value: Any) -> int:
+def _read_int(value: object) -> int:
     if type(value) is int:
         return value
     raise _mismatch("an integer", value)
 
 
-def _read_bool(value: Any) -> bool:
+def _read_bool(value: object) -> bool:
     if type(value) is bool:
         return value
     raise _mismatch("a boolean", value)
 
 
-def _read_str(value: Any) -> str:
+def _read_str(value: object) -> str:
     if type(value) is str:
         return value
     raise _mismatch("a string", value)
 
 
-def _read_bytes(value: Any) -> bytes:
+def _read_bytes(value: object) -> bytes:
     if type(value) is bytes:
         return value
     raise _mismatch("bytes", value)
@@ -95,7 +92,10 @@ def _is_struct(hint: Any) -> bool:
 
 @cache
 def reader(hint: Any) -> Read:
-    """A function from decoded msgpack to ``hint``'s type; it raises :class:`WireError`."""
+    """A function that converts decoded msgpack data to the type of a hint.
+
+    It raises :class:`WireError` when the data has another shape, and so says which field is wrong.
+    """
     if hint is Any:
         return lambda value: value
     if hint in _SCALARS:
@@ -114,7 +114,7 @@ def reader(hint: Any) -> Read:
 
 
 def _optional_reader(read: Read) -> Read:
-    def read_optional(value: Any) -> Any:
+    def read_optional(value: object) -> Any:
         if type(value) is list and value:
             if value[0] is False:
                 return None
@@ -126,7 +126,7 @@ def _optional_reader(read: Read) -> Read:
 
 
 def _list_reader(read: Read) -> Read:
-    def read_list(value: Any) -> list[Any]:
+    def read_list(value: object) -> list[Any]:
         if type(value) is not list:
             raise _mismatch("an array", value)
         return [read(item) for item in value]
@@ -135,7 +135,7 @@ def _list_reader(read: Read) -> Read:
 
 
 def _tuple_reader(reads: list[Read]) -> Read:
-    def read_tuple(value: Any) -> tuple[Any, ...]:
+    def read_tuple(value: object) -> tuple[Any, ...]:
         if type(value) is not list or len(value) < len(reads):
             raise _mismatch(f"an array of {len(reads)}", value)
         return tuple([read(item) for read, item in zip(reads, value, strict=False)])
@@ -149,7 +149,7 @@ def _struct_reader(struct: Any) -> Read:
     reads = [reader(hints[name]) for name in names]
     needed = len(names) - len(struct._field_defaults)
 
-    def read_struct(value: Any) -> Any:
+    def read_struct(value: object) -> Any:
         if type(value) is not list:
             raise _mismatch(f"{struct.__name__} as an array", value)
         if len(value) < needed:
@@ -169,7 +169,7 @@ def _struct_reader(struct: Any) -> Read:
 
 @cache
 def writer(hint: Any) -> Write | None:
-    """A function from ``hint``'s type to what msgpack packs; None where that is the value itself."""
+    """A function that converts a value of a hint's type to what msgpack packs; None: pack it as it is."""
     item = _optional_item(hint)
     if item is not None:
         write = writer(item)

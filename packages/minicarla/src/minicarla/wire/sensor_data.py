@@ -1,7 +1,7 @@
-"""Bodies of sensor messages: what follows the 48-byte header, as tables.
+"""The bodies of sensor messages, which follow the 48-byte header.  All numbers are little-endian.
 
-The client trusts these blindly (a byte too few is a segmentation fault on its
-side), so every sensor packs through here.  Little-endian throughout.
+The client does not check them: a message that is one byte short ends it with a segmentation fault.
+So every sensor packs its messages by these functions.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
+from minicarla.wire.structs import Actor
+
 IMAGE = struct.Struct("<IIf")
-"""width, height, fov in degrees; then width * height BGRA pixels, top row first."""
+"""Width, height, field of view in degrees; then width * height pixels, BGRA, top row first."""
 
 LIDAR_POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("intensity", "<f4")])
 SEMANTIC_LIDAR_POINT = np.dtype(
@@ -30,14 +32,20 @@ SEMANTIC_LIDAR_POINT = np.dtype(
 )
 RADAR_DETECTION = np.dtype([("velocity", "<f4"), ("azimuth", "<f4"), ("altitude", "<f4"), ("depth", "<f4")])
 LIDAR_HEADER = struct.Struct("<fI")
-"""horizontal angle (radians), channels; then uint32 points of each channel, then the points by channel."""
+"""Horizontal angle in radians, number of channels.
+
+Then a uint32 for each channel, the number of its points; then the points, channel by channel.
+"""
 
 assert LIDAR_POINT.itemsize == 16 and SEMANTIC_LIDAR_POINT.itemsize == 24
 assert RADAR_DETECTION.itemsize == 16
 
 
 def image(pixels: NDArray[np.uint8], fov: float) -> bytes:
-    """Cameras. ``pixels`` (height, width, 4), BGRA."""
+    """Body of a camera's message.
+
+    pixels: (height, width, 4), BGRA.  fov: horizontal field of view, degrees.
+    """
     height, width, channels = pixels.shape
     if channels != 4 or pixels.dtype != np.uint8:
         raise ValueError(f"an image is (h, w, 4) uint8, not {pixels.shape} {pixels.dtype}")
@@ -45,16 +53,17 @@ def image(pixels: NDArray[np.uint8], fov: float) -> bytes:
 
 
 def parse_image(body: bytes | memoryview) -> NDArray[np.uint8]:
-    """(height, width, 4) BGRA of a received camera's body; ValueError or struct.error when it is none."""
+    """Pixels (height, width, 4), BGRA, of a camera's body; ValueError or struct.error if malformed."""
     width, height, _ = IMAGE.unpack_from(body)
     return np.frombuffer(body, np.uint8, offset=IMAGE.size).reshape(height, width, 4)
 
 
 def lidar(angle: float, counts: Sequence[int], points: NDArray[Any]) -> bytes:
-    """Both lidars.
+    """Body of a lidar's message.
 
-    angle: where the scan stopped, radians.  counts: points of each channel.  points:
-    all of them, channel by channel, of :data:`LIDAR_POINT` or :data:`SEMANTIC_LIDAR_POINT`.
+    angle: where the scan stopped, radians.
+    counts: number of points of each channel.
+    points: (sum of counts,), channel by channel, of :data:`LIDAR_POINT` or :data:`SEMANTIC_LIDAR_POINT`.
     """
     if sum(counts) != len(points):
         raise ValueError(f"{sum(counts)} points announced, {len(points)} given")
@@ -64,31 +73,34 @@ def lidar(angle: float, counts: Sequence[int], points: NDArray[Any]) -> bytes:
 
 
 def radar(detections: NDArray[Any]) -> bytes:
-    """``detections`` of :data:`RADAR_DETECTION`: m/s (negative approaches), radians, radians, metres."""
+    """Body of a radar's message.
+
+    detections: (n,) of :data:`RADAR_DETECTION`: m/s (negative when approaching), radians, radians, metres.
+    """
     if detections.dtype != RADAR_DETECTION:
         raise ValueError(f"not radar detections: {detections.dtype}")
     return detections.tobytes()
 
 
 def gnss(latitude: float, longitude: float, altitude: float) -> bytes:
-    """Degrees, degrees, metres."""
+    """Body of a GNSS receiver's message: degrees, degrees, metres."""
     return _pack([float(latitude), float(longitude), float(altitude)])
 
 
 def imu(accelerometer: Sequence[float], gyroscope: Sequence[float], compass: float) -> bytes:
-    """m/s^2, rad/s, radians (0 is north, clockwise)."""
+    """Body of an inertial sensor's message: m/s^2, rad/s, radians (0 is north, clockwise)."""
     return _pack([[float(v) for v in accelerometer], [float(v) for v in gyroscope], float(compass)])
 
 
-def collision(actor: Any, other: Any, impulse: Sequence[float]) -> bytes:
-    """Two ``wire.structs.Actor`` and the impulse on the first, N*s."""
+def collision(actor: Actor, other: Actor, impulse: Sequence[float]) -> bytes:
+    """Body of a collision: the actor, what it hit, and the impulse on the actor (3,), N*s."""
     return _pack([actor, other, [float(v) for v in impulse]])
 
 
-def obstacle(actor: Any, other: Any, distance: float) -> bytes:
-    """Two ``wire.structs.Actor`` and metres."""
+def obstacle(actor: Actor, other: Actor, distance: float) -> bytes:
+    """Body of an obstacle: the actor, what is ahead of it, and the distance in metres."""
     return _pack([actor, other, float(distance)])
 
 
-def _pack(value: Any) -> bytes:
+def _pack(value: object) -> bytes:
     return bytes(msgpack.packb(value))

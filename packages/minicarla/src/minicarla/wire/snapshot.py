@@ -1,8 +1,7 @@
-"""The world snapshot: a 36-byte episode header and one 119-byte record an actor.
+"""The world snapshot: a header of 36 bytes, and a record of 119 bytes for each actor.
 
-The record ends in a union of 54 bytes whose meaning depends on the actor's kind.
-Its table builds a packed numpy dtype with overlapping fields, so that whole
-columns are written at once.
+A record ends in a union of 54 bytes whose meaning depends on the kind of actor.  :data:`RECORD` is a numpy
+dtype with overlapping fields, so that a field of all actors can be written at once.
 """
 
 from __future__ import annotations
@@ -24,12 +23,16 @@ _UNION = 65  # offset of the part that depends on the kind
 
 
 class SimulationState(IntFlag):
+    """Flags of a snapshot."""
+
     NONE = 0
     MAP_CHANGE = 1
     PENDING_LIGHT_UPDATE = 2
 
 
 class ActorState(IntEnum):
+    """State of an actor in a snapshot."""
+
     INVALID = 0
     ACTIVE = 1
     DORMANT = 2
@@ -91,14 +94,17 @@ def episode_header(
     state: int = SimulationState.NONE,
     map_origin: tuple[int, int, int] = (0, 0, 0),
 ) -> bytes:
-    """The 36 bytes between the sensor header and the records."""
+    """The 36 bytes between the header of the message and the records.
+
+    platform_timestamp, delta_seconds: seconds.  state: of :class:`SimulationState`.
+    """
     return _EPISODE.pack(episode_id, platform_timestamp, delta_seconds, *map_origin, state)
 
 
 def parse(body: bytes | memoryview) -> tuple[int, float, NDArray[Any]]:
-    """(episode id, delta seconds, (n,) records of :data:`RECORD`) of a received snapshot's body.
+    """Episode id, seconds of the tick, and records (n,) of :data:`RECORD`, from the body of a snapshot.
 
-    ValueError or struct.error when it is none.
+    Raises ValueError or struct.error when it is malformed.
     """
     episode_id, _, delta, *_ = _EPISODE.unpack_from(body)
     return episode_id, delta, np.frombuffer(body, RECORD, offset=_EPISODE.size)

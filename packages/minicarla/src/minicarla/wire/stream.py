@@ -1,4 +1,4 @@
-"""The streaming side: length-prefixed messages, each with a 48-byte header."""
+"""Streams: messages, each with its length before it, that begin with a header of 48 bytes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ WORLD_STREAM = 1
 """Stream id of the world snapshot; sensors have higher ones."""
 
 SUBSCRIPTION = struct.Struct("<I")
-"""All that a client ever sends on a stream: the id that it wants."""
+"""The id of the stream that a client wants to read; it sends nothing else."""
 
 LENGTH = struct.Struct("<I")
-"""Before every message: the bytes that follow."""
+"""Before every message: the number of bytes that follow."""
 
 # uint64 sensor type, uint64 frame, double timestamp (simulated seconds), float32 x y z pitch yaw roll
 _HEADER = struct.Struct("<QQd6f")
@@ -24,7 +24,7 @@ assert HEADER_SIZE == 48
 
 
 class SensorType(IntEnum):
-    """Place in the client's registry of sensors, which selects its decoder."""
+    """Type of a message, by which the client chooses its decoder."""
 
     COLLISION = 0
     DEPTH_CAMERA = 1
@@ -51,12 +51,15 @@ class SensorType(IntEnum):
 
 
 def header(kind: int, frame: int, timestamp: float, pose: Transform) -> bytes:
-    """Header of a message of sensor type ``kind``, measured at ``pose`` (world frame)."""
+    """Header of a message.
+
+    kind: of :class:`SensorType`.  timestamp: simulated seconds.  pose: of the sensor, world frame.
+    """
     return _HEADER.pack(kind, frame, timestamp, *pose)
 
 
 class Header(NamedTuple):
-    """What :func:`header` packs."""
+    """The fields of a message's header, see :func:`header`."""
 
     kind: int
     frame: int

@@ -1,4 +1,4 @@
-"""Stream tokens: 24 bytes that tell a client where to fetch a stream."""
+"""Stream tokens: 24 bytes that tell a client where to read a stream."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def pack(stream_id: int, host: str, port: int) -> bytes:
 
 
 def unpack(token: bytes) -> tuple[int, str, int]:
-    """(stream id, host, port) of a token; struct.error when it is not 24 bytes.
+    """Stream id, host and port of a token; struct.error when it is not 24 bytes.
 
-    The host is empty when the server has not said which: it is the one that its procedures are on.
+    The host is empty when the token does not name one.  Then the stream is on the host that was asked.
     """
     stream_id, port, _, family, packed = _LAYOUT.unpack(token)
     if family not in _FAMILY.values():
