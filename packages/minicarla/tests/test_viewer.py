@@ -423,7 +423,7 @@ def test_one_line_says_why_there_is_no_view(
     monkeypatch.setattr(film_module, "PATIENCE", 0.2)
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # the command's handlers would outlive the test
     cases: list[tuple[list[Any], str]] = [
-        (["--port", "1"], "cannot reach a simulator at 127.0.0.1:1: Connection refused"),
+        (["--port", "1"], "no simulator can be watched at 127.0.0.1:1: Connection refused"),
         (["--port", port, "--http-port", busy], f"port {busy} of 127.0.0.1: Address already in use"),
         (["--port", port, "--record", tmp_path / "no" / "a.mp4"], "a folder that exists"),
         (["--port", port, "--record", tmp_path / "a.avi"], "give the name of an .mp4 file"),
