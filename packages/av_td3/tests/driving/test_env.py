@@ -212,7 +212,7 @@ def trajectory(env, seed, steps=60):
 
 def test_an_episode_depends_on_its_seed_alone():
     """Bit for bit, with traffic: in the same environment after another episode, and in a fresh one."""
-    config = make_config(simulator={"npc": 10})
+    config = make_config(simulator={"npc": 10, "map": "loop"})
     with SupervisedEnv(config) as env:
         first = trajectory(env, 7)
         trajectory(env, 8, steps=35)

@@ -116,7 +116,7 @@ def test_only_the_episodes_that_count_are_filmed(tmp_path):
     for path, episode in zip(recorder.files, result.episodes, strict=False):
         frames = iio.imread(path, plugin="FFMPEG")
         assert len(frames) == episode.steps + FPS, "the last picture stands for a second"
-        changes = np.abs(np.diff(frames.astype(int), axis=0)).mean(axis=(1, 2, 3))
+        changes = np.abs(np.diff(frames[:, ::8, ::8].astype(int), axis=0)).mean(axis=(1, 2, 3))
         assert changes[1 - FPS :].max() < 0.3 < changes[: -FPS - 1].mean()
 
 

@@ -25,7 +25,15 @@ ACTION = np.array([0.0, 0.4], np.float32)
 
 def config(**simulator):
     return EnvConfig.model_validate(
-        {"simulator": {"client_timeout_s": 1.5, "step_deadline_s": 2.5, "reset_deadline_s": 10.0} | simulator}
+        {
+            "simulator": {
+                "map": "loop",  # the quickest to start
+                "client_timeout_s": 1.5,
+                "step_deadline_s": 2.5,
+                "reset_deadline_s": 10.0,
+                **simulator,
+            }
+        }
     )
 
 
@@ -165,7 +173,7 @@ def test_kill_9_of_the_learner_leaves_no_child(where):
     program = """
         import sys, threading, time
         from av_td3.supervision.supervised import SupervisedEnv
-        env = SupervisedEnv()
+        env = SupervisedEnv(map="loop")
         def begin():
             env.reset(seed=0)
         if sys.argv[1] == "thread":
@@ -190,7 +198,9 @@ def test_kill_9_of_the_learner_leaves_no_child(where):
 
 
 def test_a_forgotten_environment_cleans_up_at_the_interpreters_end():
-    program = "from av_td3.supervision.supervised import SupervisedEnv as E; e = E(); e.reset(seed=0)\n"
+    program = (
+        "from av_td3.supervision.supervised import SupervisedEnv as E; e = E(map='loop'); e.reset(seed=0)\n"
+    )
     program += "print(e._mine.crew.server.process.pid, e._mine.crew.worker.pid, e.log_dir)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     server, worker, folder = run.stdout.split()
