@@ -20,6 +20,7 @@ from .evidence import everything
 from .measures import is_alert, q_gap
 from .model import ChecklistItem, Finding, Severity, number
 from .run import Run
+from .signals import Signal, actor, critic, episodes, evaluation, gradients
 
 Q_MEAN, Q_MAX = 50.0, 100.0
 """Limits of the validation gates where rewards are about 1; the reward bound takes over where it is known."""
@@ -65,9 +66,9 @@ def _finite(run: Run) -> Figures:
 
 
 def _state_path(run: Run) -> Figures:
-    s = run.get("grad_state_path")
+    s = run.get(gradients.STATE_PATH)
     if s is None or s.highest is None:
-        return None, "gradients/actor_state_path_norm is not logged"
+        return None, f"{gradients.STATE_PATH.tag} is not logged"
     return True if s.highest.value < 1e-6 else None, f"at most {number(s.highest.value)}"
 
 
@@ -84,7 +85,7 @@ def _gap(run: Run) -> Figures:
 
 
 def _q_limits(run: Run) -> Figures:
-    mean, most = run.policy_q, run.get("policy_q_max")
+    mean, most = run.policy_q, run.get(actor.Q.max)
     if mean is None:
         return None, "Q(policy) is not logged"
     top = float(np.abs(mean.value).max())
@@ -108,7 +109,7 @@ def _alerts(run: Run) -> Figures:
     return True, f"{len(alerts)} alerts, all silent"
 
 
-def _median(*needs: str) -> Callable[[Run], Figures]:
+def _median(*needs: Signal) -> Callable[[Run], Figures]:
     """Passed as soon as one of the series is there."""
 
     def look(run: Run) -> Figures:
@@ -120,11 +121,11 @@ def _median(*needs: str) -> Callable[[Run], Figures]:
     return look
 
 
-def _falls(name: str) -> Callable[[Run], Figures]:
+def _falls(signal: Signal) -> Callable[[Run], Figures]:
     def look(run: Run) -> Figures:
-        s = run.get(name)
+        s = run.get(signal)
         if s is None:
-            return None, f"{run.tags_of(name)[0]} is not logged"
+            return None, f"{run.tags_of(signal)[0]} is not logged"
         if len(s) < 4:
             return None, f"only {len(s)} points"
         first, last = s.head(0.25).median(), s.tail(0.25).median()
@@ -137,9 +138,9 @@ def _falls(name: str) -> Callable[[Run], Figures]:
 
 
 def _returns(run: Run) -> Figures:
-    s = run.get("episode_return")
+    s = run.get(episodes.RETURN)
     if s is None:
-        return None, f"{run.tags_of('episode_return')[0]} is not logged"
+        return None, f"{run.tags_of(episodes.RETURN)[0]} is not logged"
     if len(s) < 8:
         return None, f"only {len(s)} returns"
     first, last = s.head(1 / 3).median(), s.tail(1 / 3).median()
@@ -149,23 +150,23 @@ def _returns(run: Run) -> Figures:
 
 def _causes(run: Run) -> Figures:
     if any("termination_" in tag for tag in run.series):
-        return True, "train/termination_<cause>"
-    return _median("lane_invasions", "collisions")(run)
+        return True, episodes.TERMINATION.tag
+    return _median(episodes.LANE_INVASIONS, episodes.COLLISIONS)(run)
 
 
 def _evaluation(run: Run) -> Figures:
-    s = run.get("eval_return", "eval_success")
+    s = run.get(evaluation.RETURN, evaluation.SUCCESS)
     if s is None:
         return None, "no evaluation"
     return True, f"{s.count} times; {s.tag} {number(s.last.value)} at step {s.last.step:,}"
 
 
 def _evaluation_agrees(run: Run) -> Figures:
-    training, evaluation = run.get("episode_return"), run.get("eval_return")
-    if training is None or evaluation is None:
+    training, evaluated = run.get(episodes.RETURN), run.get(evaluation.RETURN)
+    if training is None or evaluated is None:
         return None, "returns of training and evaluation are not both logged"
     late = number(training.tail(0.25).median())
-    return True, f"{evaluation.tag} {number(evaluation.tail(0.25).median())} beside {training.tag} {late}"
+    return True, f"{evaluated.tag} {number(evaluated.tail(0.25).median())} beside {training.tag} {late}"
 
 
 def _complete(run: Run) -> Figures:
@@ -184,20 +185,24 @@ _LINES = (
     _Line(
         "the actor is not saturated",
         ("actor-saturated",),
-        _median("saturation", "grad_actor_head", "action_1_mean"),
+        _median(actor.SATURATION, gradients.AFTER["actor_head"], actor.ACTION_MEAN[1]),
         (ACTOR_THROUGH_Q,),
     ),
     _Line(
-        "the gradient clip holds", ("clip-not-applied",), _median("grad_actor_encoder", "grad_critic_encoder")
+        "the gradient clip holds",
+        ("clip-not-applied",),
+        _median(gradients.AFTER["actor_encoder"], gradients.AFTER["critic_encoder"]),
     ),
     _Line("no alert fired", ("alerts-raised",), _alerts, opened_by=("alert-unreachable",)),
-    _Line("the critic's loss falls", ("critic-divergence",), _falls("critic_loss")),
-    _Line("the TD error falls", ("critic-divergence",), _falls("td_error"), (Q,)),
+    _Line("the critic's loss falls", ("critic-divergence",), _falls(critic.LOSS)),
+    _Line("the TD error falls", ("critic-divergence",), _falls(critic.TD_ERROR), (Q,)),
     _Line("the return rises", ("reward-degrading", "restart-collapse", "never-learns"), _returns),
     _Line(
-        "the policy changes", ("policy-frozen", "parameters-frozen"), _median("eval_return", "episode_return")
+        "the policy changes",
+        ("policy-frozen", "parameters-frozen"),
+        _median(evaluation.RETURN, episodes.RETURN),
     ),
-    _Line("episodes do not collapse", ("episode-collapse",), _median("episode_length")),
+    _Line("episodes do not collapse", ("episode-collapse",), _median(episodes.LENGTH)),
     _Line("episodes end for several reasons", ("single-cause-termination",), _causes),
     _Line("the policy was evaluated", ("evaluation-missing",), _evaluation),
     _Line("evaluation agrees with training", ("evaluation-gap",), _evaluation_agrees),

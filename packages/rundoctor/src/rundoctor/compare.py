@@ -16,6 +16,7 @@ from .reference import published
 from .rules import all_rules
 from .run import Run
 from .series import Series
+from .signals import actor, critic, episodes, evaluation, gradients
 from .stats import median
 
 
@@ -61,20 +62,20 @@ def compare(reports: Sequence[Report]) -> Comparison:
     add("steps/s", lambda r: r.steps_per_second)
     add("episodes", lambda r: float(r.episodes) if r.episodes else None)
     common = min(r.last_step for r in runs)
-    add("return, last quarter", lambda r: _late(r.get("episode_return")))
+    add("return, last quarter", lambda r: _late(r.get(episodes.RETURN)))
     if len({r.last_step for r in runs}) > 1:
-        add(f"return until {common:,}", lambda r: _late_until(r, r.get("episode_return"), common))
-    add("episode length, last quarter", lambda r: _late(r.get("episode_length")))
-    add("evaluation, last", lambda r: _last(r.get("eval_return")))
-    add("evaluation, best", lambda r: _best(r.get("eval_return")))
+        add(f"return until {common:,}", lambda r: _late_until(r, r.get(episodes.RETURN), common))
+    add("episode length, last quarter", lambda r: _late(r.get(episodes.LENGTH)))
+    add("evaluation, last", lambda r: _last(r.get(evaluation.RETURN)))
+    add("evaluation, best", lambda r: _best(r.get(evaluation.RETURN)))
     add("Q(policy), last", lambda r: _last(r.policy_q))
-    add("Q(data), last", lambda r: _last(r.get("q1_mean", "target_q_mean")))
+    add("Q(data), last", lambda r: _last(r.get(critic.Q1.mean, critic.TARGET.mean)))
     add("their gap / Q's scale", _gap)
     if len({r.last_step for r in runs}) > 1:
         add(f"Q(policy) at {common:,}", lambda r: _at(r.policy_q, common))
-    add("critic loss, last quarter", lambda r: _late(r.get("critic_loss")))
-    add("head gradient, last", lambda r: _last(r.get("grad_actor_head")))
-    add("saturation, last quarter", lambda r: _late(r.get("saturation")))
+    add("critic loss, last quarter", lambda r: _late(r.get(critic.LOSS)))
+    add("head gradient, last", lambda r: _last(r.get(gradients.AFTER["actor_head"])))
+    add("saturation, last quarter", lambda r: _late(r.get(actor.SATURATION)))
     for i, ref in enumerate(reports[0].references):
         values = tuple(r.references[i].value for r in reports)
         if any(v is not None for v in values) and len(set(values)) > 1:

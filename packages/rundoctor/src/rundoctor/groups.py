@@ -9,9 +9,9 @@ import numpy as np
 from .model import Evidence
 from .run import Run
 from .series import Series
+from .signals import gradients, networks
 
 LEAST = 5
-GROUPS = ("actor_encoder", "actor_head", "critic_encoder", "critic_head")
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Group:
 def groups(run: Run) -> list[Group]:
     """The groups that are trained and whose gradient is logged on at least ``LEAST`` rows."""
     out = []
-    for key in GROUPS:
-        gradient = run.get(f"grad_{key}_before", f"grad_{key}")
+    for key in gradients.GROUPS:
+        gradient = run.get(gradients.BEFORE[key], gradients.AFTER[key])
         if gradient is not None and len(gradient) >= LEAST and not trained_with_the_critic(run, key):
             out.append(
                 Group(key, gradient, _moves(run, key, gradient), _moves(run, key, gradient, late=True))
@@ -49,7 +49,7 @@ def groups(run: Run) -> list[Group]:
 
 def trained_with_the_critic(run: Run, key: str) -> bool:
     """An encoder that the actor shares with the critic is the critic's to train."""
-    rate = run.get(f"lr_{key}")
+    rate = run.get(networks.RATE["actor_encoder"])
     return key == "actor_encoder" and (
         run.config.get("agent.encoder") == "shared" or (rate is not None and rate.last.value == 0)
     )
@@ -57,8 +57,7 @@ def trained_with_the_critic(run: Run, key: str) -> bool:
 
 def _moves(run: Run, key: str, gradient: Series, late: bool = False) -> bool | None:
     seen = False
-    for kind in ("mean", "std"):
-        s = run.get(f"{key}_{kind}")
+    for s in (run.get(networks.WEIGHT_MEAN[key]), run.get(networks.WEIGHT_STD[key])):
         if s is None:
             continue
         value = s.value[s.step >= gradient.step[0]]
@@ -74,7 +73,7 @@ def _moves(run: Run, key: str, gradient: Series, late: bool = False) -> bool | N
 
 def weights_evidence(run: Run, key: str, text: str) -> Evidence:
     """First and last spread of a group's weights."""
-    s = run.get(f"{key}_std", f"{key}_mean")
+    s = run.get(networks.WEIGHT_STD[key], networks.WEIGHT_MEAN[key])
     if s is None:
         return Evidence(key, None, None, text)
     figures = f"{s.tag} {s.first.value:.6g} -> {s.last.value:.6g}"

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from .model import Evidence, number
 from .run import Run
 from .series import Series
-from .signals import normalised
+from .signals import critic, episodes, evaluation, gradients, networks, normalised, replay
 
 Floats = npt.NDArray[np.float64]
 
@@ -56,14 +56,20 @@ def q_gap(run: Run) -> QGap | None:
     The scale at a row is the largest so far of |mean| and spread of the data's Q, of its targets and
     of the reward.  "So far" keeps a mean that happens to cross zero from making the ratio large.
     """
-    policy, data = run.policy_q, run.get("q1_mean", "target_q_mean")
+    policy, data = run.policy_q, run.get(critic.Q1.mean, critic.TARGET.mean)
     if policy is None or data is None or policy.axis != data.axis:
         return None
     step = policy.step
     q = data.at(step)
     scale = np.abs(q)
-    for name in ("q1_std", "target_q_std", "target_q_mean", "reward_std", "reward_mean"):
-        other = run.get(name)
+    for signal in (
+        critic.Q1.std,
+        critic.TARGET.std,
+        critic.TARGET.mean,
+        replay.REWARD.std,
+        replay.REWARD.mean,
+    ):
+        other = run.get(signal)
         if other is not None and other.axis == data.axis:
             scale = np.fmax(scale, np.abs(other.at(step)))
     keep = np.isfinite(q) & np.isfinite(policy.value)
@@ -132,7 +138,7 @@ def value_support(run: Run) -> Support | None:
     if not options:
         return None
     value, text = min(options)
-    rewards_known = limit is not None or run.get("reward_mean", "reward_std") is not None
+    rewards_known = limit is not None or run.get(replay.REWARD.mean, replay.REWARD.std) is not None
     if run.algorithm.entropy:
         bonus = _entropy_bonus(run) * horizon
         value, text = value + bonus, f"{text}, and the entropy bonus for {number(bonus)} more"
@@ -142,8 +148,8 @@ def value_support(run: Run) -> Support | None:
 def _earned(run: Run, horizon: float) -> float | None:
     most = 0.0
     for returns, lengths in (
-        (run.get("episode_return"), run.get("episode_length")),
-        (run.get("eval_return"), run.get("eval_length")),
+        (run.get(episodes.RETURN), run.get(episodes.LENGTH)),
+        (run.get(evaluation.RETURN), run.get(evaluation.LENGTH)),
     ):
         if returns is None or returns.lowest is None or returns.highest is None:
             continue
@@ -200,8 +206,8 @@ def restarts(run: Run) -> list[Restart]:
             last = int(before.max())
             after = int(step[step > last][0]) if (step > last).any() else last + 1
             found.append(Restart(last, after, "files", f"the event file {name} begins there"))
-    for name in ("updates", "buffer_size"):
-        s = run.get(name)
+    for signal in (networks.UPDATES, replay.SIZE):
+        s = run.get(signal)
         if s is None or s.axis != "step" or len(s) < 4:
             continue
         for i in np.flatnonzero(s.value[1:] < 0.5 * s.value[:-1]):
@@ -359,10 +365,10 @@ def clips(run: Run) -> list[Clip]:
     out = []
     for who in ("actor", "critic"):
         limit = run.hyper(f"{who}_clip_norm")
-        encoder, head = run.get(f"grad_{who}_encoder"), run.get(f"grad_{who}_head")
+        encoder, head = run.get(gradients.AFTER[f"{who}_encoder"]), run.get(gradients.AFTER[f"{who}_head"])
         if limit is None or limit.value <= 0 or (encoder is None and head is None):
             continue
         named = (encoder or head).tag.endswith("_after_clip")  # type: ignore[union-attr]
-        before = [run.get(f"grad_{who}_{part}_before") for part in ("encoder", "head")]
+        before = [run.get(gradients.BEFORE[f"{who}_{part}"]) for part in ("encoder", "head")]
         out.append(Clip(who, limit.value, limit.source, encoder, head, named, *before))
     return out

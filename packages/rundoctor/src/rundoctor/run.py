@@ -15,7 +15,7 @@ from .algorithm import Algorithm, Q, recognise
 from .aliases import Match, guesses, tags_for
 from .evidence import Evidence, number
 from .series import Series
-from .signals import BY_NAME, Signal
+from .signals import BY_NAME, Signal, actor, critic, episodes, replay
 from .store import Point
 
 Floats = npt.NDArray[np.float64]
@@ -173,10 +173,10 @@ class Run:
     @cached_property
     def policy_q(self) -> Series | None:
         """Mean Q of the policy's own action: logged as such, or minus the actor's loss."""
-        q = self.get("policy_q_mean")
+        q = self.get(actor.Q.mean)
         if q is not None:
             return q
-        loss = self.get("actor_loss")
+        loss = self.get(actor.LOSS)
         if loss is None:
             return None
         flipped = loss._only(np.ones(len(loss), bool))
@@ -185,7 +185,7 @@ class Run:
 
     @property
     def policy_q_is_loss(self) -> bool:
-        return self.get("policy_q_mean") is None and self.get("actor_loss") is not None
+        return self.get(actor.Q.mean) is None and self.get(actor.LOSS) is not None
 
     # --- axes and clock ---------------------------------------------------------------
 
@@ -271,7 +271,7 @@ class Run:
         """Environment steps of a series' points, whatever its own axis."""
         if series.axis == "step":
             return series.step
-        lengths = self.get("episode_length")
+        lengths = self.get(episodes.LENGTH)
         if (
             series.axis == "episode"
             and lengths is not None
@@ -295,7 +295,7 @@ class Run:
 
         Learning begins, and with it the policy's actions, where the critic's loss is first logged.
         """
-        loss = self.get("critic_loss", "q1_mean")
+        loss = self.get(critic.LOSS, critic.Q1.mean)
         if loss is None:
             return None
         random = self.env_steps(series) < loss.step[0]
@@ -306,7 +306,7 @@ class Run:
     @cached_property
     def episodes(self) -> int | None:
         """Finished episodes, where each is logged as a point."""
-        s = self.get("episode_length", "episode_return")
+        s = self.get(episodes.LENGTH, episodes.RETURN)
         if s is None or "ep_len_mean" in s.tag or "ep_rew_mean" in s.tag:
             return None
         return s.count
@@ -324,7 +324,7 @@ class Run:
     @cached_property
     def measured_gamma(self) -> Known | None:
         """mean discount of a batch = gamma * (1 - share of terminal transitions)."""
-        discount, done = self.get("effective_discount"), self.get("done_ratio")
+        discount, done = self.get(replay.DISCOUNT), self.get(replay.DONE_RATIO)
         if discount is None or done is None:
             return None
         share = done.at(discount.step)
@@ -356,12 +356,12 @@ class Run:
     @cached_property
     def reward_limit(self) -> tuple[float, Evidence] | None:
         """Largest |reward| of one step, and the figure that says so."""
-        bound = self.get("reward_bound")
+        bound = self.get(replay.REWARD_BOUND)
         if bound is not None:
             value = float(np.abs(bound.value).max())
             return value, Evidence(bound.tag, int(bound.last.step), value, "the reward's documented bound")
         best: tuple[float, Evidence] | None = None
-        for s in (self.get("reward_max"), self.get("reward_min")):
+        for s in (self.get(replay.REWARD.max), self.get(replay.REWARD.min)):
             if s is None:
                 continue
             for point in (s.lowest, s.highest):
@@ -378,7 +378,7 @@ class Run:
             the bound, how it came about, and whether it is exact (a documented reward bound)
             rather than estimated from the rewards that were seen.
         """
-        stated = self.get("q_bound")
+        stated = self.get(critic.Q_BOUND)
         if stated is not None:
             value = float(np.abs(stated.value).max())
             return value, f"{stated.tag} = {number(value)}", True
@@ -391,7 +391,7 @@ class Run:
             return None
         value = reward[0] / (1 - g)
         text = f"{number(reward[0])} / (1 - {g:g}) = {number(value)}; gamma: {source}"
-        return value, text, self.get("reward_bound") is not None and gamma is not None
+        return value, text, self.get(replay.REWARD_BOUND) is not None and gamma is not None
 
     # --- output -------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..compare import Comparison
 from ..model import INFO, Finding, Report, number
+from ..signals import critic, episodes
 from .plots import Curve, Plot, curve, first_onset, overview, plots_of, tidy
 from .terminal import WORD, summary, unknown_lines
 
@@ -238,10 +239,10 @@ def _comparison(comparison: Comparison, page: _Page, reports: Sequence[Report]) 
         rows.append(f"<tr><th>{_e(row.name)}</th>{''.join(cells)}</tr>")
     sentences = "".join(f"<li>{_e(s)}</li>" for s in comparison.sentences)
     plots = []
-    for title, name in (("Q(policy)", "policy_q"), ("Q(data)", "q1_mean"), ("return", "episode_return")):
+    for title, signal in (("Q(policy)", None), ("Q(data)", critic.Q1.mean), ("return", episodes.RETURN)):
         curves = []
         for r in reports[:8]:
-            s = r.run.policy_q if name == "policy_q" else r.run.get(name)
+            s = r.run.policy_q if signal is None else r.run.get(signal)
             if s is None:
                 continue
             moved = s._only(np.ones(len(s), bool))

@@ -13,6 +13,7 @@ from ..measures import q_gap
 from ..model import Finding, Report
 from ..run import Run
 from ..series import Series
+from ..signals import Signal, actor, critic, episodes, evaluation, gradients
 
 Floats = npt.NDArray[np.float64]
 POINTS = 1500
@@ -134,26 +135,35 @@ def _ratio_plot(run: Run, finding: Finding) -> Plot | None:
     )
 
 
-OVERVIEW: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("return of the episodes", ("episode_return", "eval_return")),
-    ("episode length", ("episode_length",)),
-    ("Q of policy and data", ("policy_q", "q1_mean")),
-    ("critic loss", ("critic_loss",)),
-    ("gradient norms", ("grad_actor_encoder", "grad_actor_head", "grad_critic_encoder", "grad_critic_head")),
-    ("saturation, exploration", ("saturation", "exploration_noise")),
+OVERVIEW: tuple[tuple[str, tuple[Signal | None, ...]], ...] = (
+    ("return of the episodes", (episodes.RETURN, evaluation.RETURN)),
+    ("episode length", (episodes.LENGTH,)),
+    ("Q of policy and data", (None, critic.Q1.mean)),
+    ("critic loss", (critic.LOSS,)),
+    (
+        "gradient norms",
+        (
+            gradients.AFTER["actor_encoder"],
+            gradients.AFTER["actor_head"],
+            gradients.AFTER["critic_encoder"],
+            gradients.AFTER["critic_head"],
+        ),
+    ),
+    ("saturation, exploration", (actor.SATURATION, actor.NOISE)),
 )
+"""Title -> what is drawn; None stands for Q of the policy, which may be minus the actor's loss."""
 
 
 def overview(run: Run) -> list[Plot]:
     """Six plots that every run is looked at by, as far as it has the series."""
     out = []
-    for title, names in OVERVIEW:
+    for title, signals in OVERVIEW:
         curves, series = [], []
-        for name in names:
-            s = run.policy_q if name == "policy_q" else run.get(name)
+        for signal in signals:
+            s = run.policy_q if signal is None else run.get(signal)
             if s is None:
                 continue
-            drawn = curve(s, "Q(policy)" if name == "policy_q" and run.policy_q_is_loss else "")
+            drawn = curve(s, "Q(policy)" if signal is None and run.policy_q_is_loss else "")
             if s.axis != "step":
                 steps = run.env_steps(s)
                 if np.isfinite(steps).all() and len(steps) == len(s):

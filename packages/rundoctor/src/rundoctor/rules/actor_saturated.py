@@ -11,6 +11,7 @@ from ..measures import action_columns, first_crossing
 from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Severity, Skipped, number
 from ..run import Run
 from ..series import Series
+from ..signals import actor, episodes, gradients, networks
 from .never_learns import learned
 
 # Share of |action| > 0.99.  Bang-bang optimal policies reach 0.6 .. 0.8 and still learn; from
@@ -63,14 +64,14 @@ def check(run: Run) -> Outcome:
         or columns
         or Skipped(
             "neither actions nor the gradient of the actor's head are logged",
-            ("agent/saturation", "agent/action_steer_mean", "gradients/actor_mlp_norm"),
+            (actor.SATURATION.tag, actor.ACTION_MEAN[1].tag, gradients.AFTER["actor_head"].tag),
             HOW,
         )
     )
 
 
 def _direct(run: Run) -> Outcome | None:
-    share = run.get("saturation")
+    share = run.get(actor.SATURATION)
     if share is None:
         return None
     level = share.tail(0.25, 2).median()
@@ -88,7 +89,7 @@ def _direct(run: Run) -> Outcome | None:
             f"{onset or share.first.step:,} on",
         )
     ]
-    pre = run.get("pre_tanh")
+    pre = run.get(actor.PRE_TANH)
     if pre is not None:
         evidence.append(
             Evidence(
@@ -99,7 +100,7 @@ def _direct(run: Run) -> Outcome | None:
                 f"{1 - np.tanh(pre.last.value) ** 2:.1e}",
             )
         )
-    head = run.get("grad_actor_head")
+    head = run.get(gradients.AFTER["actor_head"])
     if head is not None:
         evidence.append(
             Evidence(
@@ -110,8 +111,8 @@ def _direct(run: Run) -> Outcome | None:
 
 
 def _pinned(run: Run) -> Outcome | None:
-    means = [run.get(f"action_{i}_mean") for i in (1, 2)]
-    spreads = [run.get(f"action_{i}_std") for i in (1, 2)]
+    means = [run.get(actor.ACTION_MEAN[i]) for i in (1, 2)]
+    spreads = [run.get(actor.ACTION_STD[i]) for i in (1, 2)]
     seen = [(m, s) for m, s in zip(means, spreads, strict=True) if m is not None]
     if not seen:
         return None
@@ -143,7 +144,7 @@ def _columns(run: Run) -> Outcome | None:
     # Full throttle and no brake may be right; a steering wheel at its limit never is.
     free = [s for s in columns if _PEDAL.search(s.tag) is None]
     steered = bool(free) and all(s.tag in pinned for s in free)
-    returns = run.get("episode_return")
+    returns = run.get(episodes.RETURN)
     idle = len(pinned) == len(columns) > 1 and returns is not None and not learned(returns)
     if not steered and not idle:
         return Clear(f"the actions are not all at their limits: {figures}")
@@ -192,7 +193,7 @@ def _pinned_from(s: Series) -> int | None:
 
 def _inferred(run: Run) -> Outcome | None:
     """From the head's gradient alone: it dies while Q still differs and the encoder's lives."""
-    head, encoder = run.get("grad_actor_head"), run.get("grad_actor_encoder")
+    head, encoder = run.get(gradients.AFTER["actor_head"]), run.get(gradients.AFTER["actor_encoder"])
     if head is None or encoder is None or len(head) < 3:
         return None
     share = head.value / np.maximum(encoder.at(head.step), 1e-30)
@@ -224,7 +225,7 @@ def _inferred(run: Run) -> Outcome | None:
             "flat: what stops the head's gradient is tanh's derivative",
         ),
     ]
-    weights = run.get("actor_head_mean")
+    weights = run.get(networks.WEIGHT_MEAN["actor_head"])
     if weights is not None and len(weights) >= 4:
         still = weights.tail(0.25, 3)
         scale = max(abs(weights.last.value), 1e-12)
@@ -243,8 +244,7 @@ def _inferred(run: Run) -> Outcome | None:
 
 
 def _head_moves(run: Run) -> bool:
-    for name in ("actor_head_mean", "actor_head_std"):
-        s = run.get(name)
+    for s in (run.get(networks.WEIGHT_MEAN["actor_head"]), run.get(networks.WEIGHT_STD["actor_head"])):
         if s is not None and len(s) >= 4:
             tail = s.tail(0.5, 3).value
             if float(tail.max() - tail.min()) > 1e-2 * max(abs(float(tail[-1])), 1e-12):

@@ -11,7 +11,7 @@ from ..measures import action_columns
 from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Severity, Skipped, number
 from ..run import Run
 from ..series import Series
-from ..signals import normalised
+from ..signals import episodes, evaluation, normalised
 from ..stats import Floats, median
 
 STILL = 1e-3
@@ -54,7 +54,7 @@ def check(run: Run) -> Outcome:
 
 
 def speed_of(run: Run) -> Series | None:
-    known = run.get("speed")
+    known = run.get(episodes.SPEED)
     if known is not None:
         return known
     for tag, s in run.series.items():
@@ -116,15 +116,15 @@ def _blocked(run: Run, speed: Series, start: int, length: int) -> Finding:
     evidence = [Evidence(speed.tag, first, float(speed.value[start]), text)]
     cause = "The car is blocked, has no throttle, or its physics is not simulated."
     fix = "Look at the actions, at the vehicle's state and at whether its actor still exists."
-    evaluation = run.get("eval_return", "eval_length")
+    evaluated = run.get(evaluation.RETURN, evaluation.LENGTH)
     row = run.row_interval
-    if evaluation is not None:
-        before = evaluation.step[(evaluation.step <= first) & (evaluation.step >= first - 2 * row)]
+    if evaluated is not None:
+        before = evaluated.step[(evaluated.step <= first) & (evaluated.step >= first - 2 * row)]
         if len(before):
             at = int(before[-1])
-            value = float(evaluation.value[evaluation.step == at][-1])
+            value = float(evaluated.value[evaluated.step == at][-1])
             text = f"it begins right after the evaluation at step {at:,}"
-            evidence.append(Evidence(evaluation.tag, at, value, text))
+            evidence.append(Evidence(evaluated.tag, at, value, text))
             cause = (
                 "The evaluation disturbed the training environment: it shares its world, its Traffic "
                 "Manager or its ego vehicle, and left the training car unable to move."
@@ -133,7 +133,7 @@ def _blocked(run: Run, speed: Series, start: int, length: int) -> Finding:
                 "Evaluate in an environment of its own (own simulator, own Traffic Manager port), or reset "
                 "the training environment after every evaluation."
             )
-    lengths = run.get("episode_length")
+    lengths = run.get(episodes.LENGTH)
     if lengths is not None and lengths.highest is not None and lengths.highest.value >= last - first:
         evidence.append(
             Evidence(

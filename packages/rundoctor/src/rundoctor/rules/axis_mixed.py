@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..model import INFO, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
 from ..run import Run
+from ..signals import episodes
 
 
 def check(run: Run) -> Outcome:
@@ -27,7 +28,7 @@ def check(run: Run) -> Outcome:
                 f"steps in {run.episodes or widest.last.step:,} episodes",
             )
         )
-        lengths = run.get("episode_length")
+        lengths = run.get(episodes.LENGTH)
         if lengths is not None and lengths.axis == "episode" and not lengths.folded:
             total = float(lengths.value.sum())
             evidence.append(

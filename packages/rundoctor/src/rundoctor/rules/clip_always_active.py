@@ -9,6 +9,7 @@ import numpy as np
 from ..measures import Clip, clips, is_summed, log_span
 from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
 from ..run import Run
+from ..signals import critic, gradients
 
 
 def check(run: Run) -> Outcome:
@@ -16,7 +17,7 @@ def check(run: Run) -> Outcome:
     if not known:
         return Skipped(
             "no gradient norms with a known clip limit",
-            ("gradients/actor_encoder_norm_before_clip", "gradients/actor_clip_ratio"),
+            (gradients.BEFORE["actor_encoder"].tag, gradients.CLIP_RATIO["actor"].tag),
             "Log the norm before and after the clip; state the limits with --assume actor_clip_norm=...",
         )
     evidence: list[Evidence] = []
@@ -55,8 +56,8 @@ def check(run: Run) -> Outcome:
 
 def _activity(run: Run, c: Clip) -> tuple[float | None, bool, list[Evidence]]:
     """Share of rows on which the clip was active, whether it cut by more than 10, evidence."""
-    encoder = run.get(f"grad_{c.who}_encoder_before")
-    head = run.get(f"grad_{c.who}_head_before")
+    encoder = run.get(gradients.BEFORE[f"{c.who}_encoder"])
+    head = run.get(gradients.BEFORE[f"{c.who}_head"])
     first = encoder or head
     if first is not None:
         total = first.value**2
@@ -113,7 +114,7 @@ def _activity(run: Run, c: Clip) -> tuple[float | None, bool, list[Evidence]]:
 
 def _driver(run: Run, c: Clip) -> tuple[str, float] | None:
     """What the unclipped gradient is proportional to, and how many decades it spans."""
-    s = run.policy_q if c.who == "actor" else run.get("critic_loss")
+    s = run.policy_q if c.who == "actor" else run.get(critic.LOSS)
     if s is None:
         return None
     span = log_span(s.value)

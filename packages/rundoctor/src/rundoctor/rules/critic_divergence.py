@@ -11,6 +11,7 @@ from ..measures import CLIPPED_REWARD, first_crossing, value_support
 from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
 from ..run import Run
 from ..series import Series
+from ..signals import critic, episodes, evaluation
 from ..stats import median, parts, trend
 
 GROWN = 10.0
@@ -31,10 +32,10 @@ class _Excuse:
 
 
 def check(run: Run) -> Outcome:
-    loss = run.get("critic_loss", "td_error")
+    loss = run.get(critic.LOSS, critic.TD_ERROR)
     if loss is None:
         return Skipped(
-            "no critic loss is logged", run.tags_of("critic_loss"), "Log the critic's loss and TD error."
+            "no critic loss is logged", run.tags_of(critic.LOSS), "Log the critic's loss and TD error."
         )
     if len(loss) < 8:
         return Skipped(
@@ -68,7 +69,7 @@ def check(run: Run) -> Outcome:
     evidence += _beside(run)
     if beyond is not None:
         evidence.append(beyond)
-    q = run.get("q1_mean")
+    q = run.get(critic.Q1.mean)
     tags = (loss.tag,) if q is None else (loss.tag, q.tag)
     return Finding(
         "critic-divergence",
@@ -94,10 +95,10 @@ def _excuse(run: Run, best: int) -> _Excuse:
     really grew.  Q that grows alone excuses little: a critic that starts from 0 may grow from one
     reward to 1 / (1 - gamma) of them, and only while its growth slows down.
     """
-    returns = run.get("episode_return")
+    returns = run.get(episodes.RETURN)
     if returns is None or len(returns) < 8:
-        returns = run.get("eval_return")
-    q = run.get("q1_mean")
+        returns = run.get(evaluation.RETURN)
+    q = run.get(critic.Q1.mean)
     earned = _growth(returns, best) if returns is not None and len(returns) >= 8 else None
     valued = _growth(q, best) if q is not None and len(q) >= 8 else None
     if earned is not None and returns is not None:
@@ -125,12 +126,12 @@ def _growth(s: Series, best: int) -> float:
 def _beside(run: Run) -> list[Evidence]:
     """How returns and Q went meanwhile, as far as they are logged."""
     out = []
-    returns = run.get("episode_return", "eval_return")
+    returns = run.get(episodes.RETURN, evaluation.RETURN)
     if returns is not None and len(returns) >= 4:
         r = [median(p) for p in parts(returns.value, 4)]
         text = f"{returns.tag} does not account for it: medians of the quarters {', '.join(map(number, r))}"
         out.append(Evidence(returns.tag, returns.last.step, r[3], text))
-    q = run.get("q1_mean")
+    q = run.get(critic.Q1.mean)
     if q is not None and q.lowest is not None and q.highest is not None:
         text = f"Q(data) ranges from {number(q.lowest.value)} to {number(q.highest.value)}"
         out.append(Evidence(q.tag, q.highest.step, q.highest.value, text))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..model import CRITICAL, INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
 from ..run import Run
 from ..series import Series
+from ..signals import episodes
 from ..stats import median, parts, separation, trend
 from .reward_degrading import LEAST, _falls_below
 
@@ -12,7 +13,7 @@ HALVED, GONE = 0.5, 0.2
 
 
 def check(run: Run) -> Outcome:
-    lengths = run.get("episode_length")
+    lengths = run.get(episodes.LENGTH)
     assert lengths is not None
     if len(lengths) < LEAST:
         return Skipped(
@@ -24,12 +25,12 @@ def check(run: Run) -> Outcome:
     text = f"{lengths.tag}: median {number(first)} steps over the first third, {number(last)} over the last"
     if last > HALVED * first or delta > -0.5 or p > 1e-3:
         return _below_random(run, lengths) or Clear(text)
-    returns = run.get("episode_return")
+    returns = run.get(episodes.RETURN)
     if returns is not None and len(returns) >= LEAST:
         r = parts(returns.value, 3)
         if median(r[2]) >= median(r[0]):
             return Clear(f"{text}, but the return does not fall: shorter is better here")
-    completion = run.get("route_completion", "success")
+    completion = run.get(episodes.ROUTE_COMPLETION, episodes.SUCCESS)
     if (
         completion is not None
         and len(completion) >= LEAST
@@ -71,7 +72,7 @@ def _below_random(run: Run, lengths: Series) -> Finding | None:
     delta, p = separation(random, policy)
     if after > HALVED * before or delta > -0.6 or p > 1e-3:
         return None
-    returns = run.get("episode_return")
+    returns = run.get(episodes.RETURN)
     if returns is not None:
         other = run.split_at_policy(returns)
         if other is not None and median(other[1]) >= median(other[0]):
@@ -105,7 +106,7 @@ RULE = Rule(
         "nor success improves with it."
     ),
     check=check,
-    needs=("episode_length",),
+    needs=(episodes.LENGTH,),
     how="Log the length of every finished episode.",
     order=23,
 )

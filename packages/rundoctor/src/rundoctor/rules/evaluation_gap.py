@@ -9,6 +9,7 @@ import numpy as np
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
 from ..run import Run
 from ..series import Series
+from ..signals import episodes, evaluation
 from ..stats import Floats, median, separation, spread
 
 LEAST_EVALUATIONS, LEAST_RETURNS = 3, 10
@@ -21,31 +22,31 @@ SCATTERS = 3.0
 
 
 def check(run: Run) -> Outcome:
-    training, evaluation = run.get("episode_return"), run.get("eval_return")
-    assert training is not None and evaluation is not None
-    if len(evaluation) < LEAST_EVALUATIONS or len(training) < LEAST_RETURNS:
+    training, evaluated = run.get(episodes.RETURN), run.get(evaluation.RETURN)
+    assert training is not None and evaluated is not None
+    if len(evaluated) < LEAST_EVALUATIONS or len(training) < LEAST_RETURNS:
         return Skipped(
-            f"{len(evaluation)} evaluations and {len(training)} training returns are too few to compare",
-            (evaluation.tag, training.tag),
+            f"{len(evaluated)} evaluations and {len(training)} training returns are too few to compare",
+            (evaluated.tag, training.tag),
             f"Evaluate at least {LEAST_EVALUATIONS} times.",
         )
-    late = evaluation.tail(0.25, LEAST_EVALUATIONS)
-    beside = _beside(run, training, evaluation, late)
+    late = evaluated.tail(0.25, LEAST_EVALUATIONS)
+    beside = _beside(run, training, evaluated, late)
     if len(beside) < 3:
-        return Skipped("no training returns around the last evaluations", (evaluation.tag, training.tag))
-    trained, evaluated = median(beside), late.median()
+        return Skipped("no training returns around the last evaluations", (evaluated.tag, training.tag))
+    trained, level = median(beside), late.median()
     first = median(training.value[: max(3, len(training) // 10)])
-    gap, gained = trained - evaluated, max(trained - first, 0.0)
+    gap, gained = trained - level, max(trained - first, 0.0)
     text = (
-        f"{evaluation.tag} is {number(evaluated)} where {training.tag} is {number(trained)} (medians from "
+        f"{evaluated.tag} is {number(level)} where {training.tag} is {number(trained)} (medians from "
         f"step {int(late.step[0]):,} on)"
     )
     scatter = max(spread(beside), spread(late.value))
     delta, _ = separation(beside, late.value)
-    enough = max(LOST * gained, OF_LEVEL * max(abs(trained), abs(evaluated)), SCATTERS * scatter)
+    enough = max(LOST * gained, OF_LEVEL * max(abs(trained), abs(level)), SCATTERS * scatter)
     if gap <= enough or delta > -0.9:
         return Clear(text)
-    evidence = [Evidence(evaluation.tag, int(late.step[-1]), evaluated, text)]
+    evidence = [Evidence(evaluated.tag, int(late.step[-1]), level, text)]
     if gained > 0:
         evidence.append(
             Evidence(
@@ -56,7 +57,7 @@ def check(run: Run) -> Outcome:
                 f"{number(gap)}",
             )
         )
-    lengths, eval_lengths = run.get("episode_length"), run.get("eval_length")
+    lengths, eval_lengths = run.get(episodes.LENGTH), run.get(evaluation.LENGTH)
     if lengths is not None and eval_lengths is not None:
         long, short = lengths.tail(0.25, 3).median(), eval_lengths.tail(0.25, 1).median()
         evidence.append(
@@ -81,32 +82,32 @@ def check(run: Run) -> Outcome:
         "statistics and compare one observation, one reward and the time limit of both. If it closes in the "
         "second, the policy depends on the noise: train longer with less of it.",
         0.85,
-        onset=_onset(run, training, evaluation, enough),
-        plots=((training.tag, evaluation.tag),),
+        onset=_onset(run, training, evaluated, enough),
+        plots=((training.tag, evaluated.tag),),
     )
 
 
-def _beside(run: Run, training: Series, evaluation: Series, late: Series) -> Floats:
+def _beside(run: Run, training: Series, evaluated: Series, late: Series) -> Floats:
     """Training returns from the time of the late evaluations."""
     steps = run.env_steps(training)
-    if not np.isfinite(steps).all() or evaluation.axis != "step":
+    if not np.isfinite(steps).all() or evaluated.axis != "step":
         return training.tail(0.25, LEAST_RETURNS).value
-    before = evaluation.step[evaluation.step < late.step[0]]
+    before = evaluated.step[evaluated.step < late.step[0]]
     start = float(before[-1]) if len(before) else float(late.step[0])
     return training.value[steps >= start]
 
 
-def _onset(run: Run, training: Series, evaluation: Series, gap: float) -> int | None:
+def _onset(run: Run, training: Series, evaluated: Series, gap: float) -> int | None:
     """First evaluation from which on all fall short by that much."""
     steps = run.env_steps(training)
-    if not np.isfinite(steps).all() or evaluation.axis != "step":
+    if not np.isfinite(steps).all() or evaluated.axis != "step":
         return None
-    at = np.searchsorted(steps, evaluation.step, side="right") - 1
+    at = np.searchsorted(steps, evaluated.step, side="right") - 1
     level = np.where(at >= 0, training.value[np.maximum(at, 0)], math.nan)
-    short = level - evaluation.value > gap
+    short = level - evaluated.value > gap
     close = np.flatnonzero(~short)
     first = int(close[-1]) + 1 if len(close) else 0
-    return int(evaluation.step[first]) if first < len(evaluation) else None
+    return int(evaluated.step[first]) if first < len(evaluated) else None
 
 
 RULE = Rule(
@@ -117,7 +118,7 @@ RULE = Rule(
         "Evaluations that lack half of what training gained, beyond the scatter of both, met something else."
     ),
     check=check,
-    needs=("episode_return", "eval_return"),
+    needs=(episodes.RETURN, evaluation.RETURN),
     how="Log the return of every training episode and of every evaluation.",
     order=19,
 )

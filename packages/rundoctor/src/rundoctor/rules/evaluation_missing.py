@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule
 from ..run import Run
+from ..signals import evaluation
 
-_NAMES = ("eval_return", "eval_success", "eval_length", "eval_route_completion")
+_SIGNALS = (evaluation.RETURN, evaluation.SUCCESS, evaluation.LENGTH, evaluation.ROUTE_COMPLETION)
 
 
 def check(run: Run) -> Outcome:
-    series = [s for s in (run.get(n) for n in _NAMES) if s is not None]
+    series = [s for s in (run.get(signal) for signal in _SIGNALS) if s is not None]
     interval = run.hyper("evaluation_interval")
     if series:
         s = series[0]
@@ -41,7 +42,7 @@ def _finding(run: Run, text: str, planned: bool) -> Finding:
         "evaluation-missing",
         WARNING if planned else INFO,
         "The policy was not evaluated" if "no evaluation" in text else "Evaluations stopped",
-        [Evidence("eval/mean_reward", run.last_step, None, text)],
+        [Evidence(evaluation.RETURN.tag, run.last_step, None, text)],
         "Training returns are of the noisy policy on training routes; they say little of what was learned.",
         "Evaluate without noise, in an environment and with seeds of its own, at a fixed interval and once "
         "before training starts.",

@@ -7,26 +7,27 @@ import numpy as np
 from ..measures import clips, first_crossing
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
 from ..run import Run
+from ..signals import gradients
 from ..stats import trend
 
 GROWN = 1e3
 
 
 def check(run: Run) -> Outcome:
-    names = (
-        "grad_actor_encoder_before",
-        "grad_critic_encoder_before",
-        "grad_actor_total",
-        "grad_critic_total",
+    signals = (
+        gradients.BEFORE["actor_encoder"],
+        gradients.BEFORE["critic_encoder"],
+        gradients.TOTAL["actor"],
+        gradients.TOTAL["critic"],
     )
-    series = [s for s in (run.get(n) for n in names) if s is not None and len(s) >= 8]
+    series = [s for s in (run.get(signal) for signal in signals) if s is not None and len(s) >= 8]
     if not clips(run):
-        more = (run.get(n) for n in ("grad_actor_encoder", "grad_critic_encoder"))
+        more = (run.get(gradients.AFTER[f"{who}_encoder"]) for who in gradients.WHO)
         series += [s for s in more if s is not None and len(s) >= 8]
     if not series:
         return Skipped(
             "no gradient norm before the clip is logged",
-            ("gradients/actor_encoder_norm_before_clip", "gradients/critic_encoder_norm_before_clip"),
+            tuple(gradients.BEFORE[f"{who}_encoder"].tag for who in gradients.WHO),
             "Log the true L2 norm before the clip, per parameter group.",
         )
     for s in series:

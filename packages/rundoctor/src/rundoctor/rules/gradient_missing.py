@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..groups import groups, weights_evidence
 from ..model import CRITICAL, Clear, Evidence, Finding, Outcome, Rule, Skipped
 from ..run import Run
+from ..signals import actor
 
 SATURATED = 0.95
 
@@ -24,7 +25,7 @@ def check(run: Run) -> Outcome:
             f"gradients reach {', '.join(reached)}" if reached else "no gradient was measured in time"
         )
     names = " and ".join(g.name for g in silent)
-    saturation = run.get("saturation")
+    saturation = run.get(actor.SATURATION)
     if saturation is not None and saturation.tail(0.25, 2).median() >= SATURATED:
         return Clear(f"no gradient in the {names}: the actor is saturated, see there")
     others = {g.key for g in judged if not g.silent}

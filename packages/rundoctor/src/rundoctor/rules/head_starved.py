@@ -8,14 +8,15 @@ from ..algorithm import ACTOR_THROUGH_Q
 from ..measures import clips, is_summed
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, number
 from ..run import Run
+from ..signals import gradients
 
 STARVED = 0.01
 """Share of the encoder's norm: below it the head could be left out of the clip unnoticed."""
 
 
 def check(run: Run) -> Outcome:
-    head = run.get("grad_actor_head_before", "grad_actor_head")
-    encoder = run.get("grad_actor_encoder_before", "grad_actor_encoder")
+    head = run.get(gradients.BEFORE["actor_head"], gradients.AFTER["actor_head"])
+    encoder = run.get(gradients.BEFORE["actor_encoder"], gradients.AFTER["actor_encoder"])
     assert head is not None and encoder is not None
     share = head.value / np.maximum(encoder.at(head.step), 1e-30)
     share = share[np.isfinite(share)]
@@ -26,7 +27,7 @@ def check(run: Run) -> Outcome:
     if clip is None:
         limit_text, active = "", True
     else:
-        before = run.get("grad_actor_encoder_before")
+        before = run.get(gradients.BEFORE["actor_encoder"])
         level = before.tail(0.25, 2).median() if before is not None else encoder.tail(0.25, 2).median()
         active = level > clip.limit * (1 if before is not None else 0.95) or is_summed(clip)
         limit_text = f"; the encoder alone fills the joint clip of {clip.limit:g}"
@@ -66,7 +67,10 @@ RULE = Rule(
     ),
     check=check,
     requires=(ACTOR_THROUGH_Q,),
-    needs=("grad_actor_head|grad_actor_head_before", "grad_actor_encoder|grad_actor_encoder_before"),
+    needs=(
+        (gradients.AFTER["actor_head"], gradients.BEFORE["actor_head"]),
+        (gradients.AFTER["actor_encoder"], gradients.BEFORE["actor_encoder"]),
+    ),
     how="Log the gradient norms of the actor's encoder and head separately, before the clip.",
     order=22,
 )

@@ -22,7 +22,7 @@ from ..model import (
 )
 from ..run import Run
 from ..series import Series
-from ..signals import normalised
+from ..signals import machine, normalised, replay
 from ..stats import Floats, trend
 
 # Memory of a process or machine, not a replay memory that counts transitions.
@@ -76,7 +76,7 @@ def check(run: Run) -> Outcome:
 def memories(run: Run) -> list[tuple[Series, float]]:
     """Series of memory in use and what to multiply them by for GiB; NaN for percent."""
     out = []
-    known = {s.tag for s in (run.get("rss"), run.get("gpu")) if s is not None}
+    known = {s.tag for s in (run.get(machine.RSS), run.get(machine.GPU)) if s is not None}
     for tag, s in run.series.items():
         name = normalised(tag)
         if tag not in known and (not _MEMORY.search(name) or _NOT_MEMORY.search(name)):
@@ -137,7 +137,7 @@ def _absolute(run: Run, s: Series, unit: float) -> Finding | None:
                 f"at this rate it is {number(then)} GiB after the planned {planned.value:,.0f} steps",
             )
         )
-    size = run.get("buffer_size")
+    size = run.get(replay.SIZE)
     if size is not None:
         state = "still fills up" if filling else "has stopped growing"
         evidence.append(
@@ -153,7 +153,7 @@ def _absolute(run: Run, s: Series, unit: float) -> Finding | None:
 
 def _filling(run: Run) -> bool:
     """Whether a replay buffer is known to grow still; unknown counts as no."""
-    size = run.get("buffer_size")
+    size = run.get(replay.SIZE)
     if size is None or len(size) < 4:
         return False
     tail = size.tail(0.25, 2)

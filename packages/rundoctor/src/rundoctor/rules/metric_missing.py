@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from ..algorithm import ACTOR_THROUGH_Q, Q
 from ..model import INFO, Clear, Evidence, Finding, Outcome, Rule
-from ..run import Run
+from ..run import Need, Run
+from ..signals import actor, critic, episodes, evaluation, gradients, replay
 
 
 @dataclass(frozen=True)
 class _Metric:
-    need: str
+    need: Need
     decides: str
     """The question that stays open without it."""
     requires: tuple[str, ...] = ()
@@ -20,22 +21,28 @@ class _Metric:
 
 DECISIVE = (
     _Metric(
-        "policy_q_mean|actor_loss",
+        (actor.Q.mean, actor.LOSS),
         "Q of the policy's own action: half of the test for a gradient leak",
         (ACTOR_THROUGH_Q,),
     ),
-    _Metric("q1_mean|target_q_mean", "Q of the replayed action: the other half", (Q,)),
-    _Metric("saturation|action_1_mean|grad_actor_head", "whether the actor is saturated", (ACTOR_THROUGH_Q,)),
-    _Metric("reward_max|reward_bound|q_bound", "the bound that |Q| must respect", (Q,)),
+    _Metric((critic.Q1.mean, critic.TARGET.mean), "Q of the replayed action: the other half", (Q,)),
     _Metric(
-        "grad_actor_encoder_before|grad_actor_encoder|grad_actor_total",
+        (actor.SATURATION, actor.ACTION_MEAN[1], gradients.AFTER["actor_head"]),
+        "whether the actor is saturated",
+        (ACTOR_THROUGH_Q,),
+    ),
+    _Metric(
+        (replay.REWARD.max, replay.REWARD_BOUND, critic.Q_BOUND), "the bound that |Q| must respect", (Q,)
+    ),
+    _Metric(
+        (gradients.BEFORE["actor_encoder"], gradients.AFTER["actor_encoder"], gradients.TOTAL["actor"]),
         "whether the gradient clip acts and holds",
         (ACTOR_THROUGH_Q,),
     ),
-    _Metric("critic_loss|td_error", "whether the critic learns"),
-    _Metric("episode_return", "whether the policy gets better"),
-    _Metric("episode_length", "whether episodes collapse"),
-    _Metric("eval_return|eval_success", "what the policy does without noise"),
+    _Metric((critic.LOSS, critic.TD_ERROR), "whether the critic learns"),
+    _Metric(episodes.RETURN, "whether the policy gets better"),
+    _Metric(episodes.LENGTH, "whether episodes collapse"),
+    _Metric((evaluation.RETURN, evaluation.SUCCESS), "what the policy does without noise"),
 )
 
 

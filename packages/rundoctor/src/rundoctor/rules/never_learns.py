@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Severity, Skipped, number, percent
 from ..run import Run
 from ..series import Series
+from ..signals import episodes, evaluation
 from ..stats import median, parts, separation, spread, trend
 from .policy_frozen import repeat_at_end, unnamed_reward
 
@@ -44,7 +45,7 @@ def check(run: Run) -> Outcome:
         if achieved is None:
             return Skipped(
                 f"fewer than {LEAST} returns and fewer than {LEAST_EVALUATIONS} evaluations are logged",
-                run.tags_of("episode_return") + run.tags_of("eval_return"),
+                run.tags_of(episodes.RETURN) + run.tags_of(evaluation.RETURN),
                 "Log the return of every finished episode.",
             )
         s = achieved.series
@@ -64,8 +65,8 @@ def check(run: Run) -> Outcome:
 
 
 def _returns(run: Run) -> Series | None:
-    for name, least in (("episode_return", LEAST), ("eval_return", LEAST_EVALUATIONS)):
-        s = run.get(name)
+    for signal, least in ((episodes.RETURN, LEAST), (evaluation.RETURN, LEAST_EVALUATIONS)):
+        s = run.get(signal)
         if s is not None and (len(s) >= least or (len(s) >= 10 and repeat_at_end(s).from_the_start)):
             return s
     reward = unnamed_reward(run)
@@ -74,14 +75,15 @@ def _returns(run: Run) -> Series | None:
 
 
 def _achieved(run: Run) -> _Level | None:
-    for name in ("eval_success", "eval_route_completion", "success", "route_completion"):
-        s = run.get(name)
+    evaluated = (evaluation.SUCCESS, evaluation.ROUTE_COMPLETION)
+    for signal in (*evaluated, episodes.SUCCESS, episodes.ROUTE_COMPLETION):
+        s = run.get(signal)
         if s is None or s.highest is None:
             continue
-        if name.startswith("eval") or len(s) >= LEAST:
+        if signal in evaluated or len(s) >= LEAST:
             value = s.tail(0.25, 1).median()
             best = _Level(s, value / 100 if s.highest.value > 1.5 else value)
-            if name == "eval_success" and best.value == 0:
+            if signal is evaluation.SUCCESS and best.value == 0:
                 continue  # how far it gets says more
             return best
     return None

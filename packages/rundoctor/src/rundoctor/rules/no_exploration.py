@@ -5,13 +5,14 @@ from __future__ import annotations
 from ..algorithm import ACTION_NOISE
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
 from ..run import Run
+from ..signals import actor
 
 NONE = 0.01
 """Standard deviation of action noise, actions in [-1, 1]: TD3 uses 0.1."""
 
 
 def check(run: Run) -> Outcome:
-    noise = run.get("exploration_noise")
+    noise = run.get(actor.NOISE)
     stated = run.hyper("exploration_noise")
     if noise is None:
         if stated is None:

@@ -10,6 +10,7 @@ import numpy as np
 from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
 from ..run import Run
 from ..series import Series
+from ..signals import Signal, actor, episodes, evaluation
 from ..stats import Floats, median, spread
 
 EVALUATIONS = 5
@@ -53,34 +54,34 @@ _REWARD = re.compile(r"(^|[/_ ])(rewards?|returns?|score)$", re.I)
 
 def unnamed_reward(run: Run) -> Series | None:
     """A series that is some reward by its name, where no return is logged; of what, its name does not say."""
-    if run.get("episode_return") is not None:
+    if run.get(episodes.RETURN) is not None:
         return None
     return next((s.finite for t, s in run.series.items() if _REWARD.search(t) and len(s.finite)), None)
 
 
 def check(run: Run) -> Outcome:
     judged: list[str] = []
-    named = [("eval_return", EVALUATIONS, run.get("eval_return"))]
-    named += [("episode_return", RETURNS, s) for s in (run.get("episode_return"), unnamed_reward(run))]
-    for name, least, s in named:
+    named = [(evaluation.RETURN, EVALUATIONS, run.get(evaluation.RETURN))]
+    named += [(episodes.RETURN, RETURNS, s) for s in (run.get(episodes.RETURN), unnamed_reward(run))]
+    for signal, least, s in named:
         if s is None or len(s) < least:
             continue
         repeat = repeat_at_end(s)
         long = repeat.count >= max(least, SHARE * len(s))
-        excuse = _excuse(run, name, repeat) if long else ""
+        excuse = _excuse(run, signal, repeat) if long else ""
         if long and not excuse:
-            return _finding(run, name, repeat)
+            return _finding(run, signal, repeat)
         judged.append(excuse or f"{s.tag} varies over its {len(s)} values")
     if not judged:
         return Skipped(
             f"fewer than {EVALUATIONS} evaluations and fewer than {RETURNS} returns are logged",
-            run.tags_of("eval_return") + run.tags_of("episode_return"),
+            run.tags_of(evaluation.RETURN) + run.tags_of(episodes.RETURN),
             "Log the return of every evaluation and of every training episode.",
         )
     return Clear("; ".join(judged))
 
 
-def _excuse(run: Run, name: str, repeat: Repeat) -> str:
+def _excuse(run: Run, signal: Signal, repeat: Repeat) -> str:
     """Why a repeated value need not mean a frozen policy; empty when nothing excuses it."""
     s, value = repeat.series, repeat.value
     if value == 0:
@@ -89,10 +90,10 @@ def _excuse(run: Run, name: str, repeat: Repeat) -> str:
         before: Floats = s.value[: repeat.start]
         if value >= float(before.max()) - 0.05 * max(float(np.ptp(before)), 1e-12):
             return f"{s.tag} repeats its best value, {number(value)}: it has converged"
-    success = run.get("eval_success", "success")
+    success = run.get(evaluation.SUCCESS, episodes.SUCCESS)
     if success is not None and success.tail(0.25, 1).median() in (1.0, 100.0):
         return f"{s.tag} repeats {number(value)}, and every episode succeeds"
-    lengths = run.get("eval_length" if name == "eval_return" else "episode_length")
+    lengths = run.get(evaluation.LENGTH if signal is evaluation.RETURN else episodes.LENGTH)
     if lengths is not None:
         long = lengths.tail(0.25, 1).median()
         if long > 0 and abs(abs(value) / long - 1) < SAME:
@@ -100,10 +101,10 @@ def _excuse(run: Run, name: str, repeat: Repeat) -> str:
     return ""
 
 
-def _finding(run: Run, name: str, repeat: Repeat) -> Finding:
+def _finding(run: Run, signal: Signal, repeat: Repeat) -> Finding:
     s = repeat.series
     onset = run.env_step(s, repeat.start)
-    what = "evaluations" if name == "eval_return" else "returns"
+    what = "evaluations" if signal is evaluation.RETURN else "returns"
     evidence = [
         Evidence(
             s.tag,
@@ -114,7 +115,7 @@ def _finding(run: Run, name: str, repeat: Repeat) -> Finding:
             f"{int(s.step[-1]):,}",
         )
     ]
-    training = run.get("episode_return") if name == "eval_return" else None
+    training = run.get(episodes.RETURN) if signal is evaluation.RETURN else None
     learns = False
     if training is not None and len(training) >= 8:
         first, last = training.head(0.25).median(), training.tail(0.25).median()
@@ -129,9 +130,13 @@ def _finding(run: Run, name: str, repeat: Repeat) -> Finding:
                 "and the last quarter)",
             )
         )
-    for other in ("saturation", "actor_loss"):
+    for other in (actor.SATURATION, actor.LOSS):
         t = run.get(other)
-        if t is not None and len(t) >= 4 and (other == "saturation" or repeat_at_end(t).count > len(t) / 2):
+        if (
+            t is not None
+            and len(t) >= 4
+            and (other is actor.SATURATION or repeat_at_end(t).count > len(t) / 2)
+        ):
             level = median(t.tail(0.25).value)
             evidence.append(Evidence(t.tag, t.last.step, level, f"{t.tag} ends at {number(level)}"))
     if learns:

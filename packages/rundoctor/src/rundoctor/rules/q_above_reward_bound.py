@@ -8,6 +8,7 @@ from ..algorithm import Q
 from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
 from ..run import Run
 from ..series import Series
+from ..signals import actor, critic, replay
 
 # The bound from rewards seen in batches misses rarer ones; from a documented bound it is exact.
 SLACK_SEEN, SLACK_EXACT = 1.5, 1.05
@@ -18,24 +19,32 @@ def check(run: Run) -> Outcome:
     if limit is None:
         return Skipped(
             "no reward bound is known",
-            ("debug/reward_bound", "debug/reward_max", "debug/reward_min"),
+            (*(a.tag for a in replay.REWARD_BOUND.aliases), replay.REWARD.max.tag, replay.REWARD.min.tag),
             "Log the largest and smallest reward of each batch, or the reward's documented bound "
             "(debug/reward_bound), and gamma.",
         )
     bound, text, exact = limit
     slack = SLACK_EXACT if exact else SLACK_SEEN
     candidates: list[Series] = []
-    for name in ("policy_q_max", "q1_max", "q2_max", "target_q_max", "q1_min", "target_q_min", "q1_mean"):
-        s = run.get(name)
+    for signal in (
+        actor.Q.max,
+        critic.Q1.max,
+        critic.Q2.max,
+        critic.TARGET.max,
+        critic.Q1.min,
+        critic.TARGET.min,
+        critic.Q1.mean,
+    ):
+        s = run.get(signal)
         if s is not None:
             candidates.append(s)
     if run.policy_q is not None:
         candidates.append(run.policy_q)
     if exact:
         # a terminal reward is a value too: one above the bound belies the bound or the scale
-        candidates += [s for s in (run.get("reward_max"), run.get("reward_min")) if s is not None]
+        candidates += [s for s in (run.get(replay.REWARD.max), run.get(replay.REWARD.min)) if s is not None]
     if not candidates:
-        return Skipped("no Q is logged", run.tags_of("q1_mean|policy_q_mean"), "Log Q on replay.")
+        return Skipped("no Q is logged", run.tags_of((critic.Q1.mean, actor.Q.mean)), "Log Q on replay.")
     worst, worst_share = None, 0.0
     top = max(candidates, key=lambda s: float(np.abs(s.value).max()))
     for s in candidates:

@@ -11,6 +11,7 @@ from ..measures import CLIPPED_REWARD, Support, first_crossing, value_support
 from ..model import CRITICAL, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
 from ..run import Run
 from ..series import Series
+from ..signals import actor, critic, episodes, evaluation
 from ..stats import median, parts
 
 UNSUPPORTED = 10.0
@@ -36,12 +37,12 @@ class _Growth:
 
 
 def check(run: Run) -> Outcome:
-    candidates = (run.policy_q, run.get("q1_mean"), run.get("target_q_mean"))
+    candidates = (run.policy_q, run.get(critic.Q1.mean), run.get(critic.TARGET.mean))
     seen = [_growth(s) for s in candidates if s is not None and len(s) >= 3]
     if not seen:
         return Skipped(
             "no Q is logged",
-            run.tags_of("q1_mean|policy_q_mean"),
+            run.tags_of((critic.Q1.mean, actor.Q.mean)),
             "Log mean Q1 on replay and mean Q1 of the policy's actions.",
         )
     support = value_support(run)
@@ -77,7 +78,7 @@ def _explodes(run: Run, g: _Growth, support: Support | None) -> bool:
 
 def _growth_of_returns(run: Run) -> float:
     """Times by which the returns grew over the second half."""
-    returns = run.get("episode_return", "eval_return")
+    returns = run.get(episodes.RETURN, evaluation.RETURN)
     if returns is None or len(returns) < 8:
         return 1.0
     sizes = [median(np.abs(p)) for p in parts(returns.value, 4)]
@@ -100,7 +101,7 @@ def _finding(run: Run, g: _Growth, seen: list[_Growth], support: Support | None)
     if support is not None:
         text = f"{support.text}: Q is {times(g.late / support.value)} that"
         evidence.append(Evidence(q.tag, None, support.value, text))
-    data = run.get("q1_mean")
+    data = run.get(critic.Q1.mean)
     follows = data is None or _growth(data).late > limit
     return Finding(
         "q-explosion",

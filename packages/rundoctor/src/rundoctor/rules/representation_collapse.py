@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, number
 from ..run import Run
+from ..signals import networks
 
 DEAD = 0.95
 RANK = 1.5
@@ -13,7 +14,7 @@ def check(run: Run) -> Outcome:
     evidence = []
     clear = []
     for who in ("actor", "critic"):
-        dead, rank = run.get(f"dead_units_{who}"), run.get(f"feature_rank_{who}")
+        dead, rank = run.get(networks.DEAD_UNITS[who]), run.get(networks.FEATURE_RANK[who])
         if dead is not None:
             level = dead.tail(0.25, 2).median()
             clear.append(f"{level:.0%} of the {who}'s features are dead")
@@ -61,7 +62,14 @@ RULE = Rule(
         "nothing."
     ),
     check=check,
-    needs=("dead_units_actor|dead_units_critic|feature_rank_actor|feature_rank_critic",),
+    needs=(
+        (
+            networks.DEAD_UNITS["actor"],
+            networks.DEAD_UNITS["critic"],
+            networks.FEATURE_RANK["actor"],
+            networks.FEATURE_RANK["critic"],
+        ),
+    ),
     how=(
         "Log the share of dead units and the effective rank of the features (agent/dead_units, "
         "agent/feature_rank)."

@@ -23,6 +23,7 @@ from ..model import (
 )
 from ..run import Run
 from ..series import Series
+from ..signals import episodes, evaluation
 from ..stats import Floats, median, separation, spread
 
 LEAST, MOST = 5, 30
@@ -50,9 +51,9 @@ def check(run: Run) -> Outcome:
     found = restarts(run)
     if not found:
         return Clear("the run was not restarted")
-    s = run.get("episode_return", "eval_return")
+    s = run.get(episodes.RETURN, evaluation.RETURN)
     if s is None:
-        return Skipped("no returns are logged", run.tags_of("episode_return"), "Log the return of episodes.")
+        return Skipped("no returns are logged", run.tags_of(episodes.RETURN), "Log the return of episodes.")
     steps = run.env_steps(s)
     if not np.isfinite(steps).all():
         return Skipped(f"{s.tag} is not on the step axis", (s.tag,))

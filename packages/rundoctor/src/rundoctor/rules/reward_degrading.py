@@ -7,6 +7,7 @@ import numpy as np
 from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
 from ..run import Run
 from ..series import Series
+from ..signals import episodes
 from ..stats import median, parts, separation, spread, trend
 
 LEAST = 20
@@ -15,7 +16,7 @@ DROP = 0.3
 
 
 def check(run: Run) -> Outcome:
-    returns = run.get("episode_return")
+    returns = run.get(episodes.RETURN)
     assert returns is not None
     if len(returns) < LEAST:
         return Skipped(
@@ -141,7 +142,7 @@ RULE = Rule(
         "Mann-Kendall), by a good part of their level, and does not recover."
     ),
     check=check,
-    needs=("episode_return",),
+    needs=(episodes.RETURN,),
     how="Log the return of every finished episode.",
     explains=("never-learns",),
     order=24,

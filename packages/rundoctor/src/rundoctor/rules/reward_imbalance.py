@@ -7,6 +7,7 @@ import numpy as np
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
 from ..run import Run
 from ..series import Series
+from ..signals import replay
 
 DROWNED = 0.9
 """Share of all |reward| from which the rest together is less than a tenth."""
@@ -64,7 +65,7 @@ def check(run: Run) -> Outcome:
 
 
 def _scale(run: Run) -> Finding | None:
-    bound, low, high = run.get("reward_bound"), run.get("reward_min"), run.get("reward_max")
+    bound, low, high = run.get(replay.REWARD_BOUND), run.get(replay.REWARD.min), run.get(replay.REWARD.max)
     seen = [s for s in (low, high) if s is not None]
     if bound is not None and seen:
         limit = float(np.abs(bound.value).max())
@@ -83,7 +84,7 @@ def _scale(run: Run) -> Finding | None:
                 ),
                 0.95,
             )
-    std = run.get("reward_std")
+    std = run.get(replay.REWARD.std)
     if std is not None and std.median() > TOO_LARGE:
         return _too_large(
             std,

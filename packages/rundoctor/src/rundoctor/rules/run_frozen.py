@@ -9,6 +9,7 @@ import numpy as np
 
 from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
 from ..run import Run
+from ..signals import episodes, replay
 
 LEAST_SECONDS = 60.0
 MANY_ROWS = 10.0
@@ -74,7 +75,7 @@ def _alive_at(run: Run, last: int) -> tuple[str, float, float, int] | None:
 
 def _frozen_counter(run: Run) -> Evidence | None:
     """The axis goes on but what a step must change does not."""
-    size, share = run.get("buffer_size"), run.get("buffer_utilization")
+    size, share = run.get(replay.SIZE), run.get(replay.UTILIZATION)
     full = share is None or share.last.value > 0.99
     if size is not None and not full and len(size) >= 8:
         still = size.value == size.value[-1]
@@ -87,7 +88,7 @@ def _frozen_counter(run: Run) -> Evidence | None:
                 f"{size.tag} stands at {number(float(size.value[-1]))} from step {int(size.step[-n]):,} on "
                 "although the replay is not full: no transition is stored any more",
             )
-    speed = run.get("speed")
+    speed = run.get(episodes.SPEED)
     if speed is not None and len(speed) >= 8 and speed.value[-1] != 0:
         still = speed.value == speed.value[-1]
         n = int(still[::-1].argmin()) if not still.all() else len(still)

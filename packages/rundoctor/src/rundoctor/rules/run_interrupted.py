@@ -9,6 +9,7 @@ import numpy as np
 
 from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Severity, Skipped, number
 from ..run import Run
+from ..signals import evaluation
 
 SILENT = 1800.0
 """Seconds without a word after which nothing writes any more: an evaluation takes minutes."""
@@ -157,7 +158,7 @@ def _finding(
                 "episodes", last, float(run.episodes), f"{last:,} steps in {run.episodes:,} finished episodes"
             )
         )
-    evals = run.get("eval_return", "eval_success")
+    evals = run.get(evaluation.RETURN, evaluation.SUCCESS)
     if evals is None:
         evidence.append(Evidence("eval/*", None, None, "no evaluation was made before the end"))
     share = f" ({last / planned:.0%} of {planned:,.0f})" if planned else ""

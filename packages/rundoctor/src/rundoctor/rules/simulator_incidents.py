@@ -6,13 +6,14 @@ from collections import Counter
 
 from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped
 from ..run import Run
+from ..signals import machine
 
 OFTEN = 1e-3
 """Restarts a step: beyond one in a thousand steps episodes are cut faster than they are learned from."""
 
 
 def check(run: Run) -> Outcome:
-    restarts = run.get("restarts")
+    restarts = run.get(machine.RESTARTS)
     kinds = Counter(_kind(i) for i in run.incidents)
     kinds.pop("port-taken", None)  # a finding of its own
     count = max(int(restarts.last.value) if restarts is not None else 0, sum(kinds.values()))

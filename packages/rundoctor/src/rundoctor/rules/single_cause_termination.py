@@ -7,6 +7,7 @@ import numpy as np
 from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, percent
 from ..run import Run
 from ..series import Series
+from ..signals import episodes
 
 ALL = 0.95
 OFFENCE = 0.5
@@ -73,8 +74,11 @@ def episode_total(s: Series) -> float:
 def _from_events(run: Run) -> Outcome:
     found: list[tuple[str, Series, float]] = []
     judged = []
-    for name, label in (("lane_invasions", "the first lane invasion"), ("collisions", "a collision")):
-        s = run.get(name)
+    for signal, label in (
+        (episodes.LANE_INVASIONS, "the first lane invasion"),
+        (episodes.COLLISIONS, "a collision"),
+    ):
+        s = run.get(signal)
         if s is None or s.count < LEAST:
             continue
         # Exactly one an episode, however long the episode: the event ends it.
@@ -85,7 +89,7 @@ def _from_events(run: Run) -> Outcome:
     if not judged:
         return Skipped(
             "what ends an episode is not logged for at least 20 episodes",
-            ("train/termination_collision", "train/lane_invasions_per_episode"),
+            (episodes.TERMINATION.of("collision"), episodes.LANE_INVASIONS.tag),
             _EXPLAINED,
         )
     if not found:
@@ -100,7 +104,7 @@ def _from_events(run: Run) -> Outcome:
             "ends the episode",
         )
     ]
-    other = run.get("collisions") if s.tag != (run.get("collisions") or s).tag else None
+    other = run.get(episodes.COLLISIONS) if s.tag != (run.get(episodes.COLLISIONS) or s).tag else None
     if other is not None:
         evidence.append(
             Evidence(
@@ -114,7 +118,7 @@ def _from_events(run: Run) -> Outcome:
 
 
 def _finding(label: str, share: float, evidence: list[Evidence], tags: tuple[str, ...], run: Run) -> Finding:
-    lengths = run.get("episode_length")
+    lengths = run.get(episodes.LENGTH)
     if lengths is not None and len(lengths) >= 4:
         late = lengths.tail(0.5, 2)
         evidence.append(
@@ -153,8 +157,8 @@ def _is_offence(label: str) -> bool:
 
 
 def _improving(run: Run) -> bool:
-    for name in ("episode_return", "episode_length", "route_completion"):
-        s = run.get(name)
+    for signal in (episodes.RETURN, episodes.LENGTH, episodes.ROUTE_COMPLETION):
+        s = run.get(signal)
         if s is not None and len(s) >= LEAST:
             t = s.trend()
             if t.slope > 0 and t.p < 0.05:

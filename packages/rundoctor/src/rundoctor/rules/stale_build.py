@@ -9,6 +9,7 @@ from typing import Any
 from ..code import PACKAGES, code_state, in_tree, installed
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped
 from ..run import Run
+from ..signals import networks, replay
 
 
 def check(run: Run) -> Outcome:
@@ -97,13 +98,13 @@ def _configured(run: Run) -> list[Evidence]:
     measured = run.measured_gamma
     if measured is not None:
         pairs.append(("agent.gamma", measured.value, measured.source, None))
-    for key, name in (
-        ("agent.actor_lr", "lr_actor"),
-        ("agent.critic_lr", "lr_critic"),
-        ("agent.actor_encoder_lr", "lr_actor_encoder"),
-        ("agent.critic_encoder_lr", "lr_critic_encoder"),
+    for key, signal in (
+        ("agent.actor_lr", networks.RATE["actor"]),
+        ("agent.critic_lr", networks.RATE["critic"]),
+        ("agent.actor_encoder_lr", networks.RATE["actor_encoder"]),
+        ("agent.critic_encoder_lr", networks.RATE["critic_encoder"]),
     ):
-        s = run.get(name)
+        s = run.get(signal)
         if s is not None and s.first.value > 0:
             pairs.append((key, float(s.first.value), s.tag, s.first.step))
     for key, value, source, step in pairs:
@@ -111,7 +112,7 @@ def _configured(run: Run) -> list[Evidence]:
         if stated is not None and not math.isclose(stated, value, rel_tol=5e-3):
             out.append(
                 Evidence(
-                    source if step is not None else "debug/effective_discount",
+                    source if step is not None else replay.DISCOUNT.tag,
                     step,
                     value,
                     f"config.yaml says {key} = {stated:g}, {source} says {value:g}",

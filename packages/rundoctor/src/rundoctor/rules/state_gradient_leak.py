@@ -11,6 +11,7 @@ from ..groups import trained_with_the_critic
 from ..measures import first_crossing, q_gap
 from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
 from ..run import Run
+from ..signals import actor, critic, gradients, networks
 from ..stats import Floats, trend
 
 # At the same states one action's Q differs from another's by at most a one-step advantage, a
@@ -50,7 +51,7 @@ EXPLAINS = (
 
 
 def check(run: Run) -> Outcome:
-    path = run.get("grad_state_path")
+    path = run.get(gradients.STATE_PATH)
     if path is not None:
         found = _from_gradient(run)
         if found is not None:
@@ -65,7 +66,7 @@ def check(run: Run) -> Outcome:
             return Clear(f"the gradient through the state path is 0 on all {path.count:,} rows")
         return Skipped(
             "the policy's Q and the data's Q are not both logged",
-            run.tags_of("policy_q_mean|actor_loss") + run.tags_of("q1_mean|target_q_mean"),
+            run.tags_of((actor.Q.mean, actor.LOSS)) + run.tags_of((critic.Q1.mean, critic.TARGET.mean)),
             "Log mean Q1 of the policy's action and mean Q1 of the replayed action on the same states "
             "(debug/actor_q_mean, train/q1_value), and the gradient through the critic's state input "
             "(gradients/actor_state_path_norm).",
@@ -88,9 +89,9 @@ def check(run: Run) -> Outcome:
 
 
 def _from_gradient(run: Run) -> Finding | None:
-    path = run.get("grad_state_path")
+    path = run.get(gradients.STATE_PATH)
     assert path is not None
-    whole = run.get("grad_actor_encoder_before", "grad_actor_encoder")
+    whole = run.get(gradients.BEFORE["actor_encoder"], gradients.AFTER["actor_encoder"])
     scale = float(np.median(whole.value)) if whole is not None else 1.0
     threshold = STATE_PATH * max(scale, 1e-12)
     leaking = path.value > threshold
@@ -129,8 +130,8 @@ def _from_head(run: Run) -> Finding | None:
     By the chain rule what reaches the encoder through the action is the head's gradient, carried on
     through its weights.  Where the head gets 0, that part of the encoder's gradient is 0 too.
     """
-    head = run.get("grad_actor_head_before", "grad_actor_head")
-    encoder = run.get("grad_actor_encoder_before", "grad_actor_encoder")
+    head = run.get(gradients.BEFORE["actor_head"], gradients.AFTER["actor_head"])
+    encoder = run.get(gradients.BEFORE["actor_encoder"], gradients.AFTER["actor_encoder"])
     if head is None or encoder is None or len(head) < 2 or trained_with_the_critic(run, "actor_encoder"):
         return None
     beside = encoder.at(head.step)
@@ -195,8 +196,7 @@ def _from_head(run: Run) -> Finding | None:
 def _head_moves(run: Run, steps: Floats) -> bool:
     """Whether the head's weights change at these steps: then its gradient is not 0, but logged wrongly."""
     late = steps[len(steps) // 2 :]
-    for name in ("actor_head_mean", "actor_head_std"):
-        s = run.get(name)
+    for s in (run.get(networks.WEIGHT_MEAN["actor_head"]), run.get(networks.WEIGHT_STD["actor_head"])):
         if s is not None and len(late) >= 2:
             values = s.at(late)
             if float(np.ptp(values)) > 1e-2 * max(abs(float(values[-1])), 1e-12):
@@ -249,7 +249,7 @@ def _from_ratio(run: Run) -> Finding | None:
         ),
     ]
     positive = (gap.policy > 0) & (gap.step > 0)
-    updates = run.get("updates")
+    updates = run.get(networks.UPDATES)
     if positive.sum() >= 5 and updates is not None:
         u = updates.at(gap.step)
         use = positive & (u > 0)
@@ -265,7 +265,7 @@ def _from_ratio(run: Run) -> Finding | None:
                         "layers moving together, not a value being learned",
                     )
                 )
-    weights = run.get("actor_encoder_std")
+    weights = run.get(networks.WEIGHT_STD["actor_encoder"])
     if weights is not None and weights.first.value > 0 and weights.last.value / weights.first.value > 1.5:
         evidence.append(
             Evidence(

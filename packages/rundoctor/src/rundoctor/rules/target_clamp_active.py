@@ -8,6 +8,7 @@ from ..algorithm import ACTOR_THROUGH_Q
 from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Severity, Skipped, number
 from ..run import Run
 from ..series import Series
+from ..signals import actor, critic, gradients, replay
 
 PINNED = 0.8
 LEAST = 5
@@ -29,20 +30,20 @@ def check(run: Run) -> Outcome:
                 clamp.value,
                 run,
             )
-    means = [s for s in (policy, run.get("target_q_mean")) if s is not None]
-    extremes = [s for s in (run.get(n) for n in ("policy_q_max", "policy_q_min")) if s is not None]
+    means = [s for s in (policy, run.get(critic.TARGET.mean)) if s is not None]
+    extremes = [s for s in (run.get(signal) for signal in (actor.Q.max, actor.Q.min)) if s is not None]
     # An extreme target is a terminal reward, the same in batch after batch, in sound runs too.
     extremes += [
         s
         for s, reward in (
-            (run.get("target_q_max"), run.get("reward_max")),
-            (run.get("target_q_min"), run.get("reward_min")),
+            (run.get(critic.TARGET.max), run.get(replay.REWARD.max)),
+            (run.get(critic.TARGET.min), run.get(replay.REWARD.min)),
         )
         if s is not None and reward is not None and not _same(s, reward)
     ]
     if not means:
         return Skipped(
-            "no Q is logged", run.tags_of("policy_q_mean|actor_loss"), "Log Q of the policy's actions."
+            "no Q is logged", run.tags_of((actor.Q.mean, actor.LOSS)), "Log Q of the policy's actions."
         )
     for s in means:
         value = _pinned(s)
@@ -84,8 +85,8 @@ def _finding(s: Series, text: str, severity: Severity, confidence: float, value:
     evidence = [Evidence(s.tag, s.last.step, s.last.value, text)]
     reached = np.abs(s.value) >= 0.99 * abs(value)
     onset = int(s.step[int(np.argmax(reached))])
-    for name in ("grad_actor_head", "grad_actor_encoder"):
-        g = run.get(name)
+    for signal in (gradients.AFTER["actor_head"], gradients.AFTER["actor_encoder"]):
+        g = run.get(signal)
         if g is not None:
             after = g.value[g.step >= onset]
             if len(after) and (after == 0).mean() > 0.5:

@@ -8,10 +8,11 @@ from ..algorithm import Q
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
 from ..run import Run
 from ..series import Series
+from ..signals import networks
 
 LEAST = 5
 NO_LAG = 1e-9
-PREFIX = "agent/target_drift_"
+PREFIX = networks.TARGET_DRIFT["actor"].tag.removesuffix("actor")
 
 
 def check(run: Run) -> Outcome:
@@ -73,17 +74,10 @@ def check(run: Run) -> Outcome:
     )
 
 
-WEIGHTS = {
-    "actor_encoder": "actor_encoder",
-    "actor": "actor_head",
-    "critic_encoder": "critic_encoder",
-    "critic": "critic_head",
-}
-
-
 def _network_moves(run: Run, name: str) -> bool:
     """Whether the network's weights change from row to row, as far as that is logged."""
-    series = [run.get(f"{WEIGHTS[name]}_{kind}") for kind in ("mean", "std")] if name in WEIGHTS else []
+    group = networks.TRAINED_BY.get(name, "")
+    series = [run.get(table[group]) for table in (networks.WEIGHT_MEAN, networks.WEIGHT_STD) if group]
     known = [s.tail(0.5, LEAST).value for s in series if s is not None and len(s) >= LEAST]
     if not known:
         return True

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from ..algorithm import Q
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
 from ..run import Run
+from ..signals import episodes, replay
 from .single_cause_termination import episode_total
 
 Floats = npt.NDArray[np.float64]
@@ -18,7 +19,7 @@ TIME_LIMITS = ("time_limit", "timeout", "truncated", "simulator_fault")
 
 
 def check(run: Run) -> Outcome:
-    done, lengths = run.get("done_ratio"), run.get("episode_length")
+    done, lengths = run.get(replay.DONE_RATIO), run.get(episodes.LENGTH)
     assert done is not None and lengths is not None
     if len(lengths) < 10 or "_mean" in lengths.tag:
         return Skipped(f"only {len(lengths)} episode lengths", (lengths.tag,), "Log every episode's length.")
@@ -78,7 +79,7 @@ def check(run: Run) -> Outcome:
 
 def _held(run: Run, rows: Floats) -> Floats:
     """Transitions that the replay holds at each row."""
-    size = run.get("buffer_size")
+    size = run.get(replay.SIZE)
     if size is None or size.axis != "step":
         return rows
     held = size.at(rows)
@@ -117,7 +118,7 @@ def _terminal_ends(run: Run, ends: Floats) -> tuple[Floats, Floats, str] | None:
             sum(totals.values()), 1
         )
         return ends, np.full(len(ends), share), source
-    for s_ in (run.get("collisions"), run.get("lane_invasions")):
+    for s_ in (run.get(episodes.COLLISIONS), run.get(episodes.LANE_INVASIONS)):
         if s_ is not None and len(s_) >= 10 and float((s_.value == 1).mean()) >= 0.95:
             steps = run.env_steps(s_)[s_.value == 1]
             return steps, np.ones(len(steps)), s_.tag
@@ -146,7 +147,7 @@ RULE = Rule(
     ),
     check=check,
     requires=(Q,),
-    needs=("done_ratio", "episode_length"),
+    needs=(replay.DONE_RATIO, episodes.LENGTH),
     how="Log the share of terminal transitions in each batch (debug/done_ratio) and what ended each episode.",
     order=17,
 )

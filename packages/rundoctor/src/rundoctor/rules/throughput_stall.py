@@ -8,6 +8,7 @@ import numpy.typing as npt
 from ..measures import restarts
 from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
 from ..run import Run
+from ..signals import critic, episodes
 from ..stats import Floats
 
 SLOWER = 4.0
@@ -90,7 +91,7 @@ def check(run: Run) -> Outcome:
 def _learning_starts(run: Run) -> float | None:
     """The step at which learning begins: updates take time, so rows before it are faster."""
     stated = run.hyper("warmup_steps")
-    losses = [s for s in (run.get("critic_loss"), run.get("q1_mean"), run.policy_q) if s is not None]
+    losses = [s for s in (run.get(critic.LOSS), run.get(critic.Q1.mean), run.policy_q) if s is not None]
     begins = [float(s.step[0]) for s in losses if s.axis == "step"]
     if stated is not None and stated.value < run.last_step:
         begins.append(stated.value)
@@ -152,7 +153,7 @@ def _slow_finding(run: Run, early: float, late: float, at: int) -> Finding:
         "other work."
     )
     fix = "Compare simulator and update times (system/updates_per_s, memory) before and after that step."
-    lengths = run.get("episode_length")
+    lengths = run.get(episodes.LENGTH)
     if lengths is not None:
         at_step = run.env_steps(lengths)
         before, after = lengths.value[at_step < at], lengths.value[at_step >= at]

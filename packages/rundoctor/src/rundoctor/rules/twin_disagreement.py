@@ -8,6 +8,7 @@ from ..algorithm import TWINS
 from ..measures import first_crossing
 from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
 from ..run import Run
+from ..signals import critic, replay
 
 # The minimum of two estimates corrects an over-estimation of about their difference; when that is
 # half of Q's own scale the target is mostly the correction.
@@ -15,19 +16,19 @@ APART, FAR_APART = 0.5, 2.0
 
 
 def check(run: Run) -> Outcome:
-    q1, q2, gap = run.get("q1_mean"), run.get("q2_mean"), run.get("twin_gap")
+    q1, q2, gap = run.get(critic.Q1.mean), run.get(critic.Q2.mean), run.get(critic.TWIN_GAP)
     if q1 is None or (q2 is None and gap is None):
         return Skipped(
             "the twins' Q are not both logged",
-            run.tags_of("q1_mean") + run.tags_of("q2_mean"),
+            run.tags_of(critic.Q1.mean) + run.tags_of(critic.Q2.mean),
             "Log mean Q1 and mean Q2 on replay, and the mean of |Q1 - Q2| (debug/twin_gap).",
         )
     if len(q1) < 4:
         return Skipped(f"only {len(q1)} rows", (q1.tag,))
     at = q1.step
     scale = np.abs(q1.value)
-    for name in ("q2_mean", "q1_std", "q2_std", "target_q_std", "reward_std"):
-        other = run.get(name)
+    for signal in (critic.Q2.mean, critic.Q1.std, critic.Q2.std, critic.TARGET.std, replay.REWARD.std):
+        other = run.get(signal)
         if other is not None and other.axis == q1.axis:
             scale = np.fmax(scale, np.abs(other.at(at)))
     scale = np.maximum.accumulate(np.maximum(scale, 1e-12))
