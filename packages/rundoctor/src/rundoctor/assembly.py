@@ -11,17 +11,21 @@ import numpy as np
 from .aliases import resolve
 from .run import Run
 from .series import Series, finish
-from .signals import system_of
+from .signals import episodes, replay, system_of
 from .signals.systems import is_axis
 from .store import Builder, Rewind, Store
 
-_EPISODIC = (
-    "episode_return",
-    "episode_length",
-    "collisions",
-    "lane_invasions",
-    "route_completion",
+_EPISODIC = tuple(
+    signal.name
+    for signal in (
+        episodes.RETURN,
+        episodes.LENGTH,
+        episodes.COLLISIONS,
+        episodes.LANE_INVASIONS,
+        episodes.ROUTE_COMPLETION,
+    )
 )
+"""Names of the signals that some systems log with the number of the episode as their step."""
 
 
 def build(
@@ -137,7 +141,7 @@ def _assign_axes(run: Run, restarting: set[str], stated: Mapping[str, str]) -> N
         run.series[tag].axis = "unknown"
     if not plain:
         return
-    size = run.get("buffer_size")
+    size = run.get(replay.SIZE)
     if size is not None and len(size) > 2 and size.tag in plain:
         reference = size.last.step
     else:

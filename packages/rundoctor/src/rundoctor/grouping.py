@@ -16,6 +16,7 @@ from .aliases import resolve
 from .readers.source import Source, plain_name
 from .readers.table import download_of, merge_monitors, tag_of_file
 from .run import Pause
+from .signals import evaluation
 from .store import Builder, Store
 
 _SLACK = 5.0
@@ -313,7 +314,7 @@ def as_evaluation(source: Source) -> Source:
     for tag, builder in source.store.series.items():
         found, _ = resolve([tag])
         known = any(name.startswith("eval_") for name in found)
-        builder.tag = tag if known else f"eval/{tag}"
+        builder.tag = tag if known else f"{evaluation.PREFIX}{tag}"
         store.series[builder.tag] = builder
     store.points, store.held = source.store.points, source.store.held
     source.store = store

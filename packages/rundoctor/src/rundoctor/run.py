@@ -15,7 +15,7 @@ from .algorithm import Algorithm, Q, recognise
 from .aliases import Match, guesses, tags_for
 from .evidence import Evidence, number
 from .series import Series
-from .signals import BY_NAME, Signal, actor, critic, episodes, replay
+from .signals import Signal, actor, critic, episodes, evaluation, gradients, lookup, others, replay
 from .store import Point
 
 Floats = npt.NDArray[np.float64]
@@ -31,25 +31,26 @@ class Known:
 
 # The recorded predecessor and av-td3 log gradient norms under these names; both clip the
 # actor's optimiser at 1 and the critic's at 10 unless their configuration says otherwise.
-_FAMILY_TAG = "gradients/actor_cnn_norm"
+_FAMILY_TAG = gradients.AFTER["actor_encoder"].also[0]
 _FAMILY_CLIPS = {"actor_clip_norm": 1.0, "critic_clip_norm": 10.0}
-CORE: dict[str, tuple[str, ...]] = {
-    "the return": ("episode_return", "eval_return", "success", "eval_success", "route_completion"),
-    "the critic's loss": ("critic_loss", "td_error", "value_loss"),
-    "Q": ("q1_mean", "target_q_mean", "policy_q_mean", "actor_loss", "q1_max", "policy_q_max"),
+CORE: dict[str, tuple[Signal, ...]] = {
+    "the return": (
+        *(episodes.RETURN, evaluation.RETURN, episodes.SUCCESS, evaluation.SUCCESS),
+        episodes.ROUTE_COMPLETION,
+    ),
+    "the critic's loss": (critic.LOSS, critic.TD_ERROR, others.VALUE_LOSS),
+    "Q": (critic.Q1.mean, critic.TARGET.mean, actor.Q.mean, actor.LOSS, critic.Q1.max, actor.Q.max),
 }
 """What says whether a run learns: where none of it is recognised, nothing can be judged."""
 LEAST_POINTS = 3
 """With fewer points nothing can be said about how a quantity develops."""
 
-Need = str | Signal | tuple[Signal, ...]
+Need = Signal | tuple[Signal, ...]
 """What a rule needs: one signal, or any one of several."""
 
 
-def alternatives(need: Need) -> tuple[str | Signal, ...]:
+def alternatives(need: Need) -> tuple[Signal, ...]:
     """The signals, any one of which meets a need."""
-    if isinstance(need, str):
-        return tuple(need.split("|"))
     return need if isinstance(need, tuple) else (need,)
 
 
@@ -109,12 +110,15 @@ class Run:
     # --- series ---------------------------------------------------------------------
 
     def get(self, *signals: Signal | str) -> Series | None:
-        """The series of the first signal (or canonical name, or tag) that is there and has finite points."""
+        """The series of the first signal, or canonical name of one, that has finite points.
+
+        Raises:
+            KeyError: no signal has that name.
+        """
         for signal in signals:
-            name = signal if isinstance(signal, str) else signal.name
-            candidates = [m.tag for m in self.matches.get(name, [])] or [name]
-            for tag in candidates:
-                s = self.series.get(tag)
+            name = lookup(signal).name if isinstance(signal, str) else signal.name
+            for match in self.matches.get(name, []):
+                s = self.series.get(match.tag)
                 if s is not None and len(s.finite):
                     return s.finite
         return None
@@ -128,26 +132,22 @@ class Run:
         return ""
 
     def has(self, need: Need) -> bool:
-        """Whether a need is met: a signal, any one of several, or canonical names as in ``"a|b"``."""
+        """Whether a need is met."""
         return any(self.get(signal) is not None for signal in alternatives(need))
 
     def tags_of(self, need: Need) -> tuple[str, ...]:
         """Tags that would meet a need, the preferred one of each alternative."""
-        tags = []
-        for one in alternatives(need):
-            signal = BY_NAME.get(one) if isinstance(one, str) else one
-            tags.append(tags_for(signal, self.system) if signal is not None else str(one))
-        return tuple(dict.fromkeys(tags))
+        return tuple(dict.fromkeys(tags_for(signal, self.system) for signal in alternatives(need)))
 
     @cached_property
     def unseen(self) -> tuple[str, ...]:
         """Which parts of :data:`CORE` the run does not show, or with fewer points than can be judged."""
-        return tuple(part for part, names in self.core.items() if not self._shows(names, LEAST_POINTS))
+        return tuple(part for part, signals in self.core.items() if not self._shows(signals, LEAST_POINTS))
 
     @property
-    def core(self) -> dict[str, tuple[str, ...]]:
+    def core(self) -> dict[str, tuple[Signal, ...]]:
         """What of :data:`CORE` the run's algorithm has: PPO has no Q to show."""
-        return {part: names for part, names in CORE.items() if part != "Q" or Q in self.algorithm.has}
+        return {part: core for part, core in CORE.items() if part != "Q" or Q in self.algorithm.has}
 
     @property
     def blind(self) -> bool:
@@ -157,10 +157,10 @@ class Run:
     @property
     def too_short(self) -> bool:
         """Whether the tags are known and only the points are too few."""
-        return self.blind and any(self._shows(names, 1) for names in CORE.values())
+        return self.blind and any(self._shows(signals, 1) for signals in CORE.values())
 
-    def _shows(self, names: tuple[str, ...], points: int) -> bool:
-        return any((s := self.get(name)) is not None and len(s) >= points for name in names)
+    def _shows(self, signals: tuple[Signal, ...], points: int) -> bool:
+        return any((s := self.get(signal)) is not None and len(s) >= points for signal in signals)
 
     @cached_property
     def guesses(self) -> dict[str, list[str]]:

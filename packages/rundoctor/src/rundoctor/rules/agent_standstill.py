@@ -36,7 +36,7 @@ _NOT_SPEED = re.compile(
 def check(run: Run) -> Outcome:
     speed = speed_of(run)
     if speed is None:
-        return Skipped("no speed is logged", ("progress/speed_kmh",), "Log the speed of the car.")
+        return Skipped("no speed is logged", (episodes.SPEED.tag,), "Log the speed of the car.")
     if len(speed) < 2 * ROWS:
         return Skipped(f"only {len(speed)} rows of {speed.tag}", (speed.tag,))
     size = np.abs(speed.value)

@@ -10,6 +10,10 @@ from ..measures import MOST_TENSORS, clips, is_alert, q_gap
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
 from ..run import Run
 from ..series import Series
+from ..signals import alerts as signals
+from ..signals.conditions import GRADIENT_EXPLOSION
+
+_EXAMPLE = GRADIENT_EXPLOSION.alert
 
 
 def check(run: Run) -> Outcome:
@@ -17,7 +21,7 @@ def check(run: Run) -> Outcome:
     if not alerts:
         return Skipped(
             "the run logs no alerts",
-            ("alerts/gradient_explosion_warning", "alerts/gradient_explosion_critical"),
+            (signals.WARNING.of(_EXAMPLE), signals.CRITICAL.of(_EXAMPLE)),
             "Log each alert as 0 or 1, and its threshold as alerts/<name>_threshold.",
         )
     fired = [s for s in alerts.values() if float(np.abs(s.finite.value).max()) > 0]

@@ -10,6 +10,7 @@ from ..measures import HOLDS, MOST_TENSORS, Clip, clips, is_summed
 from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
 from ..run import Run
 from ..series import Series
+from ..signals import gradients
 
 
 def check(run: Run) -> Outcome:
@@ -17,7 +18,7 @@ def check(run: Run) -> Outcome:
     if not known:
         return Skipped(
             "no gradient norms after the clip with a known limit",
-            ("gradients/actor_encoder_norm_after_clip", "gradients/critic_encoder_norm_after_clip"),
+            tuple(gradients.AFTER[f"{who}_encoder"].tag for who in gradients.WHO),
             "Log L2 norms after the clip; state the limits with --assume actor_clip_norm=1 --assume "
             "critic_clip_norm=10.",
         )

@@ -9,6 +9,7 @@ import numpy as np
 from ..measures import ENCODER_TENSORS, HOLDS, Clip, clips, is_summed
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, percent
 from ..run import Run
+from ..signals import gradients
 
 
 def check(run: Run) -> Outcome:
@@ -16,7 +17,7 @@ def check(run: Run) -> Outcome:
     if not known:
         return Skipped(
             "the encoder's gradient norm after the clip, or the clip's limit, is not known",
-            ("gradients/actor_cnn_norm", "gradients/critic_cnn_norm"),
+            tuple(gradients.AFTER[f"{who}_encoder"].tag for who in gradients.WHO),
             "Log the L2 norm of each group after the clip; state the limits with --assume "
             "actor_clip_norm=... --assume critic_clip_norm=... where no configuration is beside the events.",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..groups import groups, weights_evidence
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped
 from ..run import Run
+from ..signals import gradients, networks
 
 
 def check(run: Run) -> Outcome:
@@ -12,7 +13,7 @@ def check(run: Run) -> Outcome:
     if not judged:
         return Skipped(
             "gradient norms and weights are not both logged per group",
-            ("gradients/actor_encoder_norm_before_clip", "agent/actor_cnn_param_mean"),
+            (gradients.BEFORE["actor_encoder"].tag, networks.WEIGHT_MEAN["actor_encoder"].tag),
             "Log the gradient norm, and mean and spread of the weights, of each parameter group.",
         )
     late = [g for g in judged if g.silent and g.moves_late]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..groups import groups, weights_evidence
 from ..model import CRITICAL, Clear, Evidence, Finding, Outcome, Rule, Skipped
 from ..run import Run
-from ..signals import actor
+from ..signals import actor, gradients
 
 SATURATED = 0.95
 
@@ -15,7 +15,7 @@ def check(run: Run) -> Outcome:
     if not judged:
         return Skipped(
             "gradient norms are not logged per group",
-            ("gradients/actor_encoder_norm_before_clip", "gradients/actor_head_norm_before_clip"),
+            tuple(gradients.BEFORE[f"actor_{part}"].tag for part in ("encoder", "head")),
             "Log the gradient norm of each parameter group.",
         )
     silent = [g for g in judged if g.silent and not g.moves_late]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped
 from ..reference import references
 from ..run import Run
+from ..signals import networks, replay
 
 
 def check(run: Run) -> Outcome:
@@ -12,7 +13,7 @@ def check(run: Run) -> Outcome:
     if not known:
         return Skipped(
             "no hyper-parameter is logged",
-            ("config.yaml", "agent/actor_lr", "debug/effective_discount"),
+            ("config.yaml", networks.RATE["actor"].tag, replay.DISCOUNT.tag),
             "Log the rates, keep the configuration beside the events, or state values with --assume "
             "gamma=... --assume tau=...",
         )

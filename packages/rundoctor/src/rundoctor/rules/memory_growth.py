@@ -53,7 +53,7 @@ def check(run: Run) -> Outcome:
     series = memories(run)
     if not series:
         return Skipped(
-            "memory is not logged", ("system/rss_mb",), "Log the resident memory of the process (psutil)."
+            "memory is not logged", (machine.RSS.tag,), "Log the resident memory of the process (psutil)."
         )
     clear = []
     found: list[Finding] = []

@@ -10,13 +10,19 @@ import numpy as np
 from ..model import CRITICAL, INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, number
 from ..run import Run
 from ..series import Series
+from ..signals import alerts, critic, episodes, gradients, machine
 
 # Statistics of finished episodes and evaluations are NaN before there are any: padding.
-_PADDED = ("rollout/", "eval", "charts/episodic", "train/episode", "episode", "time/", "test")
+_EPISODE = episodes.LENGTH.tag.removesuffix("_length")
+_PADDED = ("rollout/", "eval", "charts/episodic", _EPISODE, "episode", "time/", "test")
 # Ratios that can be 0 / 0, and figures of the machine: nothing is computed with them.
 _RATIOS = {
-    *("explained_variance", "fps", "updates_per_s", "rss", "gpu", "success", "alert_value", "alert_limit"),
-    *("encoder_share_actor", "encoder_share_critic", "clip_ratio_actor", "clip_ratio_critic"),
+    signal.name
+    for signal in (
+        *(critic.EXPLAINED_VARIANCE, episodes.SUCCESS, alerts.VALUE, alerts.LIMIT),
+        *(machine.STEPS_PER_S, machine.UPDATES_PER_S, machine.RSS, machine.GPU),
+        *(*gradients.ENCODER_SHARE.values(), *gradients.CLIP_RATIO.values()),
+    )
 }
 # Quantities that hold NaN once weights, targets or observations do.
 _TRAINED = re.compile(

@@ -18,7 +18,7 @@ def check(run: Run) -> Outcome:
         if stated is None:
             return Skipped(
                 "the exploration noise is not logged",
-                ("train/exploration_noise",),
+                (actor.NOISE.tag,),
                 "Log the standard deviation of the action noise, or state it with --assume "
                 "exploration_noise=...",
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..groups import groups, weights_evidence
 from ..model import CRITICAL, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
 from ..run import Run
+from ..signals import gradients, networks
 
 LEAST_GRADIENT = 1e-6
 
@@ -14,7 +15,7 @@ def check(run: Run) -> Outcome:
     if not judged:
         return Skipped(
             "gradient norms and weights are not both logged per group",
-            ("gradients/actor_encoder_norm_before_clip", "agent/actor_cnn_param_mean"),
+            (gradients.BEFORE["actor_encoder"].tag, networks.WEIGHT_MEAN["actor_encoder"].tag),
             "Log the gradient norm, and mean and spread of the weights, of each parameter group.",
         )
     still = [g for g in judged if g.moves is False and g.gradient.median() > LEAST_GRADIENT]

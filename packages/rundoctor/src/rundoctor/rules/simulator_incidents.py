@@ -20,7 +20,7 @@ def check(run: Run) -> Outcome:
     if restarts is None and not run.incidents and not run.status:
         return Skipped(
             "incidents of the simulator are not recorded",
-            ("system/restarts", "incidents.jsonl"),
+            (machine.RESTARTS.tag, "incidents.jsonl"),
             "Record every restart of the simulator, or of its client, with its cause.",
         )
     if count == 0:
