@@ -1,4 +1,4 @@
-"""The configuration: typed, frozen, validated; every field is read by something.
+"""The configuration: typed, frozen, validated.  The text under each key gives its unit and its effect.
 
 A run is described by one :class:`Config`.  It starts from a preset (a YAML file
 in ``presets/``), is changed by ``--set section.key=value``, and the one that ran
@@ -60,14 +60,20 @@ class ConfigError(ValueError):
 class Section(BaseModel):
     """Base of all sections: frozen, no unknown keys, no silent type conversion of defaults."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,  # the text under a key is its description
+    )
 
 
 class SimulatorConfig(Section):
     """Which CARLA server, and how its failures are handled."""
 
     address: str | None = None
-    """``host:port`` of a running CARLA 0.9.16 server; None starts a minicarla for this run."""
+    """``host:port`` of a running CARLA 0.9.16 server.  null: a minicarla is started for this run."""
 
     @field_validator("address")
     @classmethod
@@ -77,39 +83,47 @@ class SimulatorConfig(Section):
         return address
 
     map: str = "town"
-    """Map to load: a bundled minicarla map, an .xodr file, or a CARLA map name such as Town01."""
+    """Map to drive on: a bundled map of minicarla, the path of an .xodr file, or, on a CARLA server, the
+    name of one of its maps, such as Town01."""
     npc: int = Field(default=0, ge=0, le=500)
-    """Number of other vehicles."""
+    """Number of other vehicles.  A small map may have room for fewer; ``info["npc"]`` says how many."""
     traffic: Literal["auto", "server", "traffic_manager"] = "auto"
-    """Who drives them: minicarla itself, or the client's Traffic Manager.  auto: the server on
-    minicarla, the Traffic Manager on CARLA proper."""
+    """Who drives the other vehicles: the server itself (minicarla only), or the Traffic Manager of CARLA's
+    client.  auto: the server on minicarla, the Traffic Manager on CARLA."""
     traffic_manager_port: int = Field(default=8000, ge=1024, le=65535)
-    """Port of the Traffic Manager of training environments; evaluation takes the next free ones."""
+    """TCP port of the Traffic Manager of training; evaluation takes the next port that is free."""
     client_timeout_s: float = Field(default=5.0, gt=0)
-    """``carla.Client.set_timeout`` from the first episode on: bounds one call to the server."""
+    """Seconds that one call to the server may take, once the first episode has begun."""
     start_deadline_s: float = Field(default=60.0, gt=0)
-    """Longest time to start server and worker and to load the map."""
+    """Seconds that server and worker may take to start and to load the map."""
     reset_deadline_s: float = Field(default=30.0, gt=0)
+    """Seconds that a reset may take.  After that, worker and server are replaced."""
     step_deadline_s: float = Field(default=10.0, gt=0)
-    """Longest time for one environment step; after it worker and server are replaced."""
+    """Seconds that an environment step may take.  After that, worker and server are replaced."""
     max_consecutive_restarts: int = Field(default=5, ge=0)
-    """Give up after so many restarts in a row without one finished step between them."""
+    """Failures in a row, without a finished step between them, after which the run gives up."""
     faults: str | None = None
-    """Faults for the embedded minicarla to commit (``minicarla serve --faults``); for testing."""
+    """For tests: faults that minicarla is to commit, as in ``minicarla serve --faults``."""
 
 
 class CameraConfig(Section):
     """The front camera (``sensor.camera.rgb``) and the picture the agent sees."""
 
     width: int = Field(default=84, ge=16, le=1920)
+    """Width of the camera's picture, pixels."""
     height: int = Field(default=84, ge=16, le=1080)
+    """Height of the camera's picture, pixels."""
     fov: float = Field(default=90.0, gt=10, lt=170)
+    """Horizontal field of view, degrees."""
     x: float = 1.5
+    """Where the camera is mounted: metres ahead of the car's origin."""
     z: float = 2.4
+    """Where the camera is mounted: metres above the car's origin."""
     pitch: float = -10.0
-    """Mounting relative to the car's origin: metres forward, metres up, degrees.  The default
-    looks from the front of the roof, over the bonnet."""
+    """Degrees that the camera looks up; negative looks down.  The default sees the road from the front edge
+    of the roof, over the bonnet."""
     frame_stack: int = Field(default=4, ge=1, le=8)
+    """Pictures in an observation: this many steps, the newest last.  More than one shows motion."""
     size: int = Field(default=84, ge=36, le=256)
     """Side of the square grayscale picture in the observation, pixels."""
 
@@ -118,12 +132,15 @@ class RouteConfig(Section):
     """Routes between spawn points, planned on the map's topology."""
 
     min_length_m: float = Field(default=120.0, gt=10)
+    """Shortest route, metres."""
     max_length_m: float = Field(default=220.0, gt=20)
+    """Longest route, metres."""
     waypoints: int = Field(default=25, ge=1, le=100)
-    """How many route points ahead are in the vector observation."""
+    """How many route points ahead the vector observation holds."""
     waypoint_spacing_m: float = Field(default=2.0, gt=0)
+    """Metres between two of these points."""
     held_out_fraction: float = Field(default=0.2, gt=0, lt=0.9)
-    """Share of all routes that training never drives; evaluation drives only these."""
+    """Share of all routes, 0 to 1, that training never drives and evaluation drives only."""
 
     @model_validator(mode="after")
     def _ordered(self) -> RouteConfig:
@@ -140,45 +157,65 @@ class RewardConfig(Section):
     """
 
     target_speed_kmh: float = Field(default=30.0, gt=0)
+    """Wanted speed on a free, straight road, km/h."""
     progress: float = Field(default=1.0, ge=0)
-    """Per step at target speed along the route (metres of progress, normalised)."""
+    """Reward of a step that covers as much of the route as the target speed allows."""
     lane_keeping: float = Field(default=0.3, ge=0)
+    """Largest penalty of a step for being off the lane's centre or heading; charged on covered ground."""
     efficiency: float = Field(default=0.1, ge=0)
-    """For being slower than the wanted speed."""
+    """Largest penalty of a step for being slower than the wanted speed."""
     overspeed: float = Field(default=0.5, ge=0)
-    """For being faster than the wanted speed; part of the efficiency component."""
+    """Largest penalty of a step for being faster than the wanted speed; part of the efficiency component."""
     comfort: float = Field(default=0.05, ge=0)
+    """Largest penalty of a step for jerk, lateral acceleration and a change of the steering."""
     safety: float = Field(default=0.3, ge=0)
+    """Largest penalty of a step for a short time to collision."""
     terminal_penalty: float = Field(default=10.0, ge=0)
+    """Penalty, once, when a failure ends the episode."""
     success_bonus: float = Field(default=10.0, ge=0)
+    """Reward, once, when the route's end is reached."""
 
 
 class TerminationConfig(Section):
     """Which events end an episode.  All but time_limit terminate; the limit truncates."""
 
     collision: bool = True
+    """End the episode at a collision."""
     off_road: bool = True
+    """End the episode when the car is off the road."""
     wrong_way: bool = True
+    """End the episode when the car points against its lane."""
     stuck: bool = True
+    """End the episode when the car has been standing for too long."""
     lane_invasion: bool = False
-    """The predecessor's rule: the first touched marking ends the episode.  Off on purpose."""
+    """End the episode when a lane marking is touched.  Off by default: nobody learns to drive from
+    episodes that end at the first touch."""
     off_road_m: float = Field(default=2.5, gt=0)
-    """Distance from the route's lane centre at which the car is off the road."""
+    """Distance from the route's lane centre, metres, at which the car counts as off the road."""
     wrong_way_deg: float = Field(default=100.0, gt=45, le=180)
+    """Angle between car and lane, degrees, at which it counts as going the wrong way."""
     stuck_s: float = Field(default=6.0, gt=0)
-    """Seconds slower than 1 m/s after which the car is stuck."""
+    """Seconds below 1 m/s after which the car counts as stuck.  Waiting behind a vehicle or at a red light
+    does not count."""
     max_steps: int = Field(default=1000, ge=10)
+    """Steps (of 0.05 s) after which the episode is truncated."""
 
 
 class EnvConfig(Section):
     """The driving environment."""
 
     simulator: SimulatorConfig = SimulatorConfig()
+    """The server."""
     camera: CameraConfig = CameraConfig()
+    """The front camera."""
     route: RouteConfig = RouteConfig()
+    """The routes."""
     reward: RewardConfig = RewardConfig()
+    """The reward."""
     termination: TerminationConfig = TerminationConfig()
+    """The ends of an episode."""
     vehicle: str = "vehicle.tesla.model3"
+    """Blueprint id of the ego vehicle."""
 
     @property
     def vector_size(self) -> int:
@@ -190,30 +227,46 @@ class AgentConfig(Section):
     """TD3 (Fujimoto et al. 2018) on images.  Defaults are the paper's where it has them."""
 
     encoder: Literal["separate", "shared"] = "separate"
-    """separate: one encoder each for actor and critic, each trained by its own loss.
-    shared: one, trained by the critic; the actor sees its features held constant."""
+    """Who has a convolutional encoder.  separate: actor and critic one each, trained by their own losses.
+    shared: one for both, trained by the critic's loss; the actor sees its output as a constant."""
     encoder_net: Literal["nature", "small"] = "nature"
     """The convolutions.  nature: 32-64-64 channels (Mnih et al. 2015).  small: 16-32-32 channels and
     larger strides: 2.2 million multiply-adds a picture instead of 7.7 million."""
     feature_size: int = Field(default=512, ge=8)
+    """Length of the encoder's output.  Beside a short vector a long one drowns it (docs/results.md)."""
     feature_norm: Literal["none", "layernorm_tanh"] = "layernorm_tanh"
-    """What bounds the encoder's output.  none: plain ReLU, as the recorded system had it."""
+    """What bounds the encoder's output.  layernorm_tanh: LayerNorm, then tanh, as in DrQ-v2 (Yarats et
+    al. 2021).  none: a plain ReLU."""
     hidden: tuple[int, ...] = (256, 256)
+    """Widths of the hidden layers of the heads."""
     gamma: float = Field(default=0.99, gt=0, lt=1)
+    """Discount factor of one step."""
     tau: float = Field(default=0.005, gt=0, le=1)
+    """Polyak factor: the share of a network that its target copy takes over at each policy update."""
     batch_size: int = Field(default=256, ge=1)
+    """Transitions in one update."""
     actor_lr: float = Field(default=3e-4, gt=0)
+    """Adam's learning rate of the actor's head."""
     critic_lr: float = Field(default=3e-4, gt=0)
+    """Adam's learning rate of the two critic heads."""
     actor_encoder_lr: float = Field(default=3e-4, gt=0)
+    """Adam's learning rate of the actor's encoder (encoder: separate)."""
     critic_encoder_lr: float = Field(default=3e-4, gt=0)
+    """Adam's learning rate of the critic's encoder, or of the shared one."""
     policy_delay: int = Field(default=2, ge=1)
+    """Updates of the critic for each update of the policy and the targets."""
     policy_noise: float = Field(default=0.2, ge=0)
+    """Standard deviation of the noise on the target policy's action (target policy smoothing)."""
     noise_clip: float = Field(default=0.5, ge=0)
+    """That noise is clipped to +- this."""
     actor_clip_norm: float | None = Field(default=1.0, gt=0)
-    """Joint L2 clip of all gradients of the actor's optimiser; null: none."""
+    """Largest joint L2 norm of all gradients of the actor's optimiser; larger ones are scaled down.  null: no
+    clip."""
     critic_clip_norm: float | None = Field(default=10.0, gt=0)
+    """The same for the critic's optimiser."""
     pre_tanh_penalty: float = Field(default=0.01, ge=0)
-    """Weight of mean(pre-tanh^2) in the actor loss: keeps tanh out of saturation."""
+    """Weight, in the actor loss, of the mean square of the action before its tanh.  It keeps the tanh out of
+    saturation, where the gradient vanishes."""
     action_change_penalty: float = Field(default=0.0, ge=0)
     """Weight, in the actor loss, of the mean squared change of the policy's action from one step to the
     next (the temporal term of CAPS, Mysore et al. 2021).  0: none, as in TD3; more drives more calmly."""
@@ -223,28 +276,30 @@ class AgentConfig(Section):
     imitation_updates: int = Field(default=10_000, ge=1)
     """Updates after which that weight has fallen to 0."""
     actor_final_init: float = Field(default=1e-3, gt=0)
-    """Bound of the uniform initialisation of the actor's last layer."""
+    """The actor's last layer starts uniform in +- this, so the first actions are near 0."""
     critic_warmup: int = Field(default=500, ge=0)
-    """Updates of the critic alone before the policy's first."""
+    """Updates of the critic alone before the first update of the policy."""
     actor_q: Literal["q1", "min"] = "q1"
-    """Which critic the actor climbs: Q1 as in the paper, or the smaller of the twins."""
+    """Which value the actor maximises: q1, as in the paper, or the smaller of the two."""
     actor_q_clamp: float | None = Field(default=None, gt=0)
-    """Clamp the actor's Q to +-this before the mean.  Kills the gradient when active."""
+    """The actor's Q is clamped to +- this.  null: not at all.  Beyond it the policy gets no gradient."""
     critic_layer_norm: bool = False
-    """LayerNorm after each hidden layer of the critics."""
+    """LayerNorm after each hidden layer of the critics (Ball et al. 2023)."""
     twin_min_weight: float = Field(default=1.0, ge=0.5, le=1)
-    """Target = w * min(Q1, Q2) + (1 - w) * max(Q1, Q2); 1 is TD3."""
+    """w in the target w * min(Q1, Q2) + (1 - w) * max(Q1, Q2); 1 is TD3."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Arithmetic of the convolutions; heads, losses and optimisers stay float32."""
+    """Arithmetic of the convolutions.  Heads, losses and optimisers are float32 in any case."""
 
 
 class ExplorationConfig(Section):
     """Actions while collecting data."""
 
     noise: float = Field(default=0.1, ge=0)
-    """Standard deviation of the Gaussian noise on the policy's action at the end of the decay."""
+    """Standard deviation of the Gaussian noise on the policy's action once the decay is over."""
     initial_noise: float = Field(default=0.3, ge=0)
+    """The same when the policy takes over from the warm-up."""
     noise_decay_steps: int = Field(default=10_000, ge=1)
+    """Environment steps in which the noise falls from initial_noise to noise, linearly."""
     warmup_steps: int = Field(default=1_000, ge=0)
     """Steps before the policy takes over.  Who drives them: ``warmup_driver``."""
     warmup_driver: Literal["random", "classical"] = "random"
@@ -254,64 +309,84 @@ class ExplorationConfig(Section):
     """Standard deviations of the noise on the classical driver's actions, taken in turn, one an episode:
     noise takes the car off the lane's centre, and so the replay shows how to come back."""
     noise_correlation: float = Field(default=0.0, ge=0, lt=1)
-    """Autocorrelation of that noise from step to step; 0 is the paper's white noise."""
+    """Correlation of the noise from one step to the next; 0 is the paper's white noise."""
     warmup_noise: float = Field(default=0.4, ge=0)
-    """Standard deviation of the random driving."""
+    """Standard deviation of the actions of random driving (warmup_driver: random)."""
     warmup_correlation: float = Field(default=0.9, ge=0, lt=1)
-    """Autocorrelation of the random driving; white noise goes nowhere at 20 steps a second."""
+    """Correlation of these actions from one step to the next.  At 20 steps a second white noise averages out
+    before the car moves."""
     warmup_throttle_mean: float = Field(default=0.3, ge=-1, le=1)
+    """Mean of the throttle in random driving: above 0, since a car that stands shows nothing."""
 
 
 class ReplayConfig(Section):
+    """The replay memory."""
+
     capacity: int = Field(default=100_000, ge=100)
-    """Observations kept; about 7.3 kB each at 84x84."""
+    """Observations kept, about 7.3 kB each with pictures of 84 x 84; the oldest are overwritten."""
     n_step: int = Field(default=1, ge=1, le=10)
-    """Length of the returns in the Bellman target; 1 is the paper's."""
+    """Steps of reward in the Bellman target before it bootstraps; 1 is the paper's."""
 
 
 class TrainConfig(Section):
+    """The training run."""
+
     steps: int = Field(default=100_000, ge=1)
     """Environment steps of the whole run."""
     seed: int = Field(default=0, ge=0)
+    """Seed of everything random: networks, exploration, replay, episodes."""
     updates_per_step: float = Field(default=1.0, gt=0, le=20)
+    """Updates of the critic for each environment step."""
     learning_starts: int = Field(default=1_000, ge=1)
-    """Steps before the first update."""
+    """Environment steps before the first update."""
     max_minutes: float | None = Field(default=None, gt=0)
-    """Stop training after this long (and evaluate), however many steps were made."""
+    """Minutes after which training ends and evaluates, however many steps were made.  null: no limit."""
     log_interval: int = Field(default=100, ge=1)
-    """Steps between two rows of scalars."""
+    """Environment steps between two rows of scalars."""
     checkpoint_interval: int = Field(default=5_000, ge=1)
+    """Environment steps between two checkpoints, which are written between episodes."""
     checkpoint_replay: bool = True
+    """Whether a checkpoint holds the replay.  Without it a resumed run starts with an empty one."""
     keep_checkpoints: int = Field(default=2, ge=1)
+    """How many of the newest checkpoints are kept."""
     stop_on: Literal["never", "warning", "critical"] = "never"
-    """End training when an alert reaches this level, keeping the checkpoint from before it."""
+    """End training when an alert reaches this level.  The checkpoint from before the alert is kept."""
     device: str = "auto"
+    """Where torch computes: auto (a GPU if there is one), cpu, cuda, cuda:1, ..."""
     threads: int | None = Field(default=None, ge=1)
-    """torch's intra-op threads; null: all cores.  On a machine that is shared, one fewer."""
+    """Threads of one torch operation.  null: one a core.  On a machine that others use, take one fewer."""
     debug: bool = False
-    """Tracebacks instead of one-line errors."""
+    """Show tracebacks instead of errors of one line."""
 
 
 class EvaluationConfig(Section):
+    """Evaluations on held-out routes."""
+
     interval: int = Field(default=10_000, ge=1)
     """Environment steps between two evaluations while training."""
     episodes: int = Field(default=5, ge=1)
     """Held-out episodes of one evaluation while training."""
     final_episodes: int = Field(default=20, ge=2)
-    """Held-out episodes of the evaluation at the end and of ``av-td3 evaluate``."""
+    """Held-out episodes of the evaluation at the end, and of ``av-td3 evaluate``."""
     seed: int = Field(default=1_000_000, ge=0)
-    """Seeds of evaluation episodes start here; training seeds stay below."""
+    """Evaluation episode i has the seed ``seed + i``.  Seeds of training episodes stay below."""
 
 
 class Config(Section):
     """Everything that determines a run."""
 
     env: EnvConfig = EnvConfig()
+    """The driving environment."""
     agent: AgentConfig = AgentConfig()
+    """Networks and their update."""
     exploration: ExplorationConfig = ExplorationConfig()
+    """How actions are chosen to collect data."""
     replay: ReplayConfig = ReplayConfig()
+    """What is remembered."""
     train: TrainConfig = TrainConfig()
+    """The run."""
     evaluation: EvaluationConfig = EvaluationConfig()
+    """Evaluations, while training and at the end."""
 
     @model_validator(mode="after")
     def _batch_fits_into_replay(self) -> Config:

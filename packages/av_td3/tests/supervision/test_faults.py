@@ -202,7 +202,8 @@ def test_a_forgotten_environment_cleans_up_at_the_interpreters_end():
         "from av_td3.supervision.supervised import SupervisedEnv as E; e = E(map='loop'); e.reset(seed=0)\n"
     )
     program += "print(e._mine.crew.server.process.pid, e._mine.crew.worker.pid, e.log_dir)"
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    # Longer than start_deadline_s: should the client hang while it connects, it is replaced.
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=150)
     server, worker, folder = run.stdout.split()
     assert run.returncode == 0 and run.stderr == ""
     assert gone([int(server), int(worker)]) and not os.path.exists(folder)

@@ -1,0 +1,54 @@
+"""The configuration explains itself, and refuses what it cannot use."""
+
+import pytest
+from pydantic import BaseModel
+
+from av_td3.config import Config, ConfigError, config_from_dict, load_config, parse_address
+
+
+def keys(section, prefix=""):
+    for name, field in section.model_fields.items():
+        yield f"{prefix}{name}", field
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from keys(field.annotation, f"{prefix}{name}.")
+
+
+@pytest.mark.parametrize("name", [name for name, _ in keys(Config)])
+def test_every_key_says_what_it_means(name):
+    description = dict(keys(Config))[name].description
+    assert description is not None and len(description.split()) > 1 and description.rstrip().endswith(".")
+
+
+@pytest.mark.parametrize(("ending", "unit"), [("_s", "Seconds"), ("_m", "metres"), ("_kmh", "km/h")])
+def test_a_key_with_a_unit_in_its_name_says_the_unit(ending, unit):
+    named = {name: field.description for name, field in keys(Config) if name.endswith(ending)}
+    assert named and all(unit.lower() in text.lower() for text in named.values()), named
+
+
+@pytest.mark.parametrize(
+    ("address", "pair"),
+    [
+        ("localhost", ("localhost", 2000)),
+        ("10.0.0.7:2500", ("10.0.0.7", 2500)),
+        ("carla:65533", ("carla", 65533)),
+    ],
+)
+def test_addresses(address, pair):
+    assert parse_address(address) == pair
+
+
+@pytest.mark.parametrize(
+    "address", ["", ":2000", "host:", "host:0", "host:65534", "host:-1", "host:x", "a b:2000"]
+)
+def test_what_is_no_address_is_refused_with_the_key_and_an_example(address):
+    with pytest.raises(ConfigError, match=r"^env\.simulator\.address: .* such as 127\.0\.0\.1:2000$"):
+        config_from_dict({"env": {"simulator": {"address": address}}})
+
+
+def test_messages_name_the_key_the_value_and_the_limit():
+    with pytest.raises(ConfigError, match=r"unknown key 'agent\.gama' \(did you mean 'agent\.gamma'\?\)"):
+        load_config(overrides=["agent.gama=0.9"])
+    with pytest.raises(ConfigError, match=r"agent\.gamma = 2.*less than 1"):
+        load_config(overrides=["agent.gamma=2"])
+    with pytest.raises(ConfigError, match=r"^env\.route: max_length_m must be greater than min_length_m$"):
+        load_config(overrides=["env.route.max_length_m=100"])
