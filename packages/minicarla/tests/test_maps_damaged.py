@@ -157,14 +157,17 @@ def test_a_line_without_length_has_no_paint():
         (one_road(plan=geometry(200.0, heading=float("inf"))), "hdg='inf', which is not a number"),
         (
             one_road(plan=geometry(200.0, shape='<arc curvature="1e6"/>')),
-            "curvature=1000000.0, which is no road",
+            "curvature=1000000.0, which no road has",
         ),
-        (with_widths((0.0, 1e6)), "road '1': lane -1 leads to nowhere"),
-        (with_widths((0.0, -1e6)), "road '1': lane -1 leads to nowhere"),
+        (with_widths((0.0, 1e6)), "road '1': lane -1 leaves the map or is too wide"),
+        (with_widths((0.0, -1e6)), "road '1': lane -1 leaves the map or is too wide"),
         (one_road(section(ONE_LANE, s=1e12)), "<laneSection> has s=1e[+]12"),
         (one_road(section(())), "the map has no lane of type 'driving'"),
         (document(road(1, 0.0, section(ONE_LANE))), "the map has no lane of type 'driving'"),
-        (one_road().replace('lane id="-1"', 'lane id="-1e9"'), "id=-1e[+]09, which is no lane's number"),
+        (
+            one_road().replace('lane id="-1"', 'lane id="-1e9"'),
+            "id=-1e[+]09, which is not the number of a lane",
+        ),
     ],
 )
 def test_absurd_numbers_are_refused_with_the_place_and_the_reason(text, message):

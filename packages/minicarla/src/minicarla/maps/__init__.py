@@ -1,4 +1,4 @@
-"""Maps: OpenDRIVE in, geometry out."""
+"""Maps: from OpenDRIVE to the geometry that the rest of the server uses."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ def available() -> list[str]:
 
 
 def load(name: str, called: str = "") -> RoadMap:
-    """A bundled map, or an .xodr file.
+    """Load a bundled map or an .xodr file.
 
-    called: the map's name; its own or its file's by default.
+    name: of a bundled map, or the path of a file.
+    called: the name that the map gets; by default that of the bundled map or of the file.
 
     Raises:
         FileNotFoundError: there is neither a bundled map nor a file of this name.
@@ -57,7 +58,11 @@ def load(name: str, called: str = "") -> RoadMap:
 
 
 def files(folder: str) -> dict[str, Path]:
-    """The .xodr files of a folder by the name that clients know them by; NotADirectoryError."""
+    """The .xodr files of a folder, by the name under which clients load them.
+
+    Raises:
+        NotADirectoryError: there is no such folder.
+    """
     if not Path(folder).is_dir():
         raise NotADirectoryError(f"no folder of maps: {folder}")
     return {path.stem: path for path in sorted(Path(folder).glob("*.xodr"))}

@@ -1,12 +1,11 @@
 """Where pedestrians walk: convex polygons over the sidewalks, the crossings and the streets between.
 
-Each section of a road is a few bands side by side (sidewalk, road, sidewalk), cut across at the same
-places, so that neighbours share their corners.  The ends of sidewalks that meet are pinned together;
-where a junction's roads have no sidewalk of their own, a strip leads around its corner.  At every end of
-a street before a junction, and in the middle of a long street without one, a crossing joins its two
-sides.
+Each section of a road is a few bands side by side (sidewalk, road, sidewalk).  All bands are cut across
+at the same places, so that neighbours share their corners.  The ends of sidewalks that meet are joined.
+Where the roads of a junction have no sidewalks, a strip leads around each corner.  A crossing joins the
+two sides of a street before every junction, and in the middle of a long street without junctions.
 
-A map whose roads have no sidewalks at all gets them on its shoulders, or on a strip beside the road.
+If no road of a map has a sidewalk, pedestrians walk on the shoulders, or on a strip beside the road.
 """
 
 from __future__ import annotations
@@ -36,26 +35,26 @@ log = logging.getLogger("minicarla")
 
 CROSSING_WIDTH = 3.0
 STRIP_WIDTH = 1.5
-"""Of the strip beside a road that stands in for a sidewalk."""
+"""Metres: width of the strip that takes the place of a missing sidewalk."""
 TOLERANCE = 0.06
-"""Metres that an edge may stand off the curve that it stands for."""
-_NARROWEST = 0.25  # metres of a sidewalk, walkers' radius at both sides taken off
-_LONGEST = 40.0  # metres of a polygon: paths are searched from edge to edge
-_BETWEEN = 40.0  # metres of a street without junctions that has a crossing in its middle
-_JOIN = 1.5  # metres that ends of sidewalks which are meant to meet may be apart
+"""Metres that an edge of the mesh may be away from the curve that it approximates."""
+_NARROWEST = 0.25  # metres: width of a sidewalk less a walker's radius on both sides
+_LONGEST = 40.0  # metres: length of a polygon; paths are searched from edge to edge
+_BETWEEN = 40.0  # metres: a longer street without junctions has a crossing in its middle
+_JOIN = 1.5  # metres that the ends of two sidewalks may be apart and are still joined
 _EASE = 3.0  # metres from its end over which a sidewalk bends to the one that it meets
-_CORNER = 45.0  # metres around a junction's corner, at most
-_ABOVE = 2.5  # metres between a road and what crosses it on a bridge
-_MOST_TOGETHER = 64  # ends of sidewalks in one place; more are damage, which must not take long
+_CORNER = 45.0  # metres: the longest strip around a corner of a junction
+_ABOVE = 2.5  # metres: a road that much higher or lower is a bridge or an underpass
+_MOST_TOGETHER = 64  # ends of sidewalks in one place; damaged maps may have more, which would take long
 
 
 @dataclass(frozen=True)
 class NavMesh:
     """Convex polygons that share corners.
 
-    ``vertices`` (n, 3) in CARLA's frame, on the ground.  Corners of each polygon go round against the
-    sense from x to y, as Detour wants them; ``neighbours[i][k]`` is the polygon beyond the edge from
-    corner k to the next, -1 at the border.
+    ``vertices`` (n, 3) are on the ground, in CARLA's frame.  The corners of a polygon go round in the
+    direction that turns from y to x, as Detour wants them.  ``neighbours[i][k]`` is the polygon beyond
+    the edge from corner k to the next one, -1 at the border.
     """
 
     vertices: Array
@@ -66,20 +65,24 @@ class NavMesh:
 
     @cached_property
     def file(self) -> bytes:
-        """As CARLA's client loads it."""
+        """The mesh as CARLA's client loads it."""
         return navmesh_file.pack(self)
 
     @cached_property
     def file_name(self) -> str:
-        """Path under which clients keep :attr:`file`.  They look no further when they have a file of
-        that name already, so it tells the contents too."""
+        """Path under which clients keep :attr:`file`.
+
+        A client that has a file of that name already does not ask for it, so the name contains a hash.
+        """
         name = re.sub(r"[^A-Za-z0-9_-]", "_", self.name)[:64]
         return f"minicarla/Nav/{name}-{hashlib.sha256(self.file).hexdigest()[:16]}.bin"
 
     @cached_property
     def components(self) -> NDArray[np.int64]:
-        """(m,) number of the part that each polygon hangs together with, over sidewalks and crossings;
-        those of other areas are parts of their own."""
+        """(m,) number of the part that each polygon belongs to.
+
+        A part is connected over sidewalks and crossings.  Every polygon of another area is its own part.
+        """
         parent = _Sets(len(self.polygons))
         walked = {Area.SIDEWALK, Area.CROSSWALK}
         for a, beyond in enumerate(self.neighbours):
@@ -93,13 +96,16 @@ class NavMesh:
         return -_signed_area(self.vertices[list(self.polygons[polygon])])
 
     def find(self, x: float, y: float, slack: float = 1e-3) -> int | None:
-        """A polygon over this place, or within ``slack`` metres of it; the surest where there are several."""
+        """The polygon at this place, or within ``slack`` metres of it; None if there is none.
+
+        Of several, the one whose edges are farthest away.
+        """
         inside = self._inside(np.array([x, y]))
         best = int(inside.argmax())
         return best if inside[best] >= -slack else None
 
     def nearest(self, x: float, y: float) -> int:
-        """The polygon of a sidewalk or crossing that is nearest to this place, or lies under it."""
+        """The polygon of a sidewalk or crossing at this place, or the nearest one."""
         walked = [area in (Area.SIDEWALK, Area.CROSSWALK) for area in self.areas]
         return int(np.where(walked, self._inside(np.array([x, y])), -np.inf).argmax())
 
@@ -121,14 +127,14 @@ class NavMesh:
 
 
 def build(roadmap: RoadMap) -> NavMesh | None:
-    """The mesh of a map; None when nobody could walk on it, or it is beyond what a client holds."""
+    """The mesh of a map.  None when there is nowhere to walk, or more than a client can hold."""
     walks = any(
         SURFACES.get(record.kind) == "sidewalk"
         for road in roadmap.data.roads.values()
         for section in road.sections
         for record in section.lanes.values()
     )
-    # Numbers that are finite one by one can still overflow together; the result is looked at.
+    # Finite numbers can still overflow together.  What comes out is checked.
     with np.errstate(all="ignore"):
         mesh = _Builder(roadmap, walks).build()
     if mesh is None:
@@ -144,7 +150,7 @@ def build(roadmap: RoadMap) -> NavMesh | None:
 
 @dataclass
 class _Cell:
-    """A quadrilateral of a band, by its corners: left and right at one cut, right and left at the next."""
+    """A quadrilateral of a band; its corners are left and right at one cut, right and left at the next."""
 
     corners: tuple[int, int, int, int]
     area: Area
@@ -152,14 +158,14 @@ class _Cell:
 
 @dataclass
 class _End:
-    """Where a strip of sidewalk ends: its corner on the side of the road, and the other one."""
+    """An end of a strip of sidewalk: the corner on the side of the road (inner), and the other one."""
 
     inner: int
     outer: int
-    away: tuple[float, float]  # direction in which it would go on
+    away: tuple[float, float]  # unit vector in which the strip would go on
     strip: list[_Cell] = field(repr=False)
     street: str  # the road that it belongs to
-    junction: str = ""  # that it leads to
+    junction: str = ""  # the junction that it leads to, "" for none
     partner: _End | None = field(default=None, repr=False)
 
 
@@ -185,12 +191,12 @@ class _Builder:
     def __init__(self, roadmap: RoadMap, walks: bool) -> None:
         self.roadmap, self.walks = roadmap, walks
         self.points: list[tuple[float, float, float]] = []
-        self.strips: list[list[_Cell]] = []  # one a band of a section
+        self.strips: list[list[_Cell]] = []  # one for each band of a section
         self.ends: list[_End] = []
         self.left = MAX_POINTS
 
     def build(self) -> NavMesh | None:
-        # Streets first: where two roads claim the same ground the street has it.
+        # Streets before junctions: where both claim the same ground, the street gets it.
         roads = sorted(self.roadmap.data.roads.values(), key=lambda road: road.junction != "-1")
         for road in roads:
             self._add_road(road)
@@ -251,7 +257,7 @@ class _Builder:
         for over in driven.values():
             change = np.flatnonzero(over[1:] != over[:-1])
             fixed[change] = fixed[change + 1] = True
-        # In a junction the sidewalks alone are of use.
+        # In a junction only the sidewalks are used.
         shaping = lines[sorted({*walks, *(k + 1 for k in walks)})] if in_junction else lines
         keep = _simplify(shaping, fixed)
         s, lines = s[keep], lines[:, keep]
@@ -268,7 +274,7 @@ class _Builder:
                 over = driven[k]
                 usable &= [not over[i : j + 1].any() for i, j in itertools.pairwise(keep.tolist())]
                 if in_junction and over.any():
-                    continue  # half a way around a corner is none
+                    continue  # half of a way around a corner leads nowhere
             elif in_junction:
                 continue
             if not usable.any():
@@ -297,13 +303,15 @@ class _Builder:
                 self.ends.append(_End(inner + i, outer + i, away, strip, road.id, leads_to))
 
     def _overrun(self, left: Array, right: Array) -> NDArray[np.bool_]:
-        """At which of the stations of a sidewalk, between two lines (n, 3), another road runs over it."""
+        """Whether another road runs over a sidewalk between two lines (n, 3), for each of its stations."""
         spots = [left + share * (right - left) for share in (0.15, 0.5, 0.85)]
         return np.asarray(self._driven_on(np.concatenate(spots)).reshape(3, -1).any(0))
 
     def _bands(self, road: od.Road, section: od.Section, s: Array) -> tuple[list[Area], list[Array]]:
-        """Areas side by side from left to right, and where each begins and the last one ends: metres left
-        of the reference line at each s."""
+        """The areas of a section from left to right, and the lines between them.
+
+        The lines are metres to the left of the reference line at each s; there is one more than areas.
+        """
         ids = sorted((i for i in section.lanes if i != 0), reverse=True)
         ds = s - section.s
         widths = {i: np.maximum(section.lanes[i].widths(ds), 0.0) for i in ids}
@@ -320,7 +328,7 @@ class _Builder:
             kinds, edges = _beside(kinds, edges)
         if "sidewalk" not in kinds:
             return [], []
-        # Neighbours of a kind are one band; what lies between two sidewalks is road, or grass.
+        # Neighbouring lanes of one kind form one band.  What lies between sidewalks is road or grass.
         areas: list[Area] = []
         lines: list[Array] = []
         for is_walk, run in itertools.groupby(range(len(kinds)), lambda k: kinds[k] == "sidewalk"):
@@ -329,7 +337,7 @@ class _Builder:
             if not is_walk:
                 driven = [k for k in lanes if kinds[k] in ("road", "shoulder")]
                 area = Area.ROAD if driven else Area.GRASS
-                # At the road's own edge no further than it is paved.
+                # At the outer edge of the road only as far as it is paved.
                 if lanes[0] == 0:
                     lanes = lanes[driven[0] :] if driven else []
                 elif lanes[-1] == len(kinds) - 1:
@@ -338,7 +346,7 @@ class _Builder:
                 areas.append(area)
                 lines = lines or [edges[lanes[0]]]
                 lines.append(edges[lanes[-1] + 1])
-        # A walker's middle stays its own width away from the kerb.
+        # The middle of a walker stays one radius away from the kerb.
         moved = list(lines)
         for k, area in enumerate(areas):
             if area is Area.SIDEWALK:
@@ -363,7 +371,7 @@ class _Builder:
         return on
 
     def _meet(self, joined: _Sets) -> None:
-        """Pin together the ends of sidewalks that go on in each other."""
+        """Join the ends of sidewalks where one continues the other."""
         places: dict[tuple[int, int], list[int]] = defaultdict(list)
         middles = [self._middle(end) for end in self.ends]
         size = 2.0 * _JOIN
@@ -395,7 +403,10 @@ class _Builder:
         return 0.5 * (a[0] + b[0]), 0.5 * (a[1] + b[1])
 
     def _apart(self, a: _End, b: _End) -> tuple[float, bool] | None:
-        """Metres between two ends that can go on in each other, and whether inner meets outer."""
+        """Metres between two ends of which one can continue the other, and whether inner meets outer.
+
+        None if they cannot be joined.
+        """
         if a.strip is b.strip and len(a.strip) < 3:
             return None
         if a.away[0] * b.away[0] + a.away[1] * b.away[1] > -0.3:
@@ -448,7 +459,7 @@ class _Builder:
                 for corners in _convex([int(roots[v]) for v in cell.corners], points):
                     edges = list(zip(corners, (*corners[1:], corners[0]), strict=True))
                     if any(edge in beyond for edge in edges):
-                        continue  # something else lies there
+                        continue  # another polygon lies there
                     for edge in edges:
                         beyond[edge] = len(polygons)
                     polygons.append(corners)
@@ -471,7 +482,10 @@ class _Builder:
 
 
 def _crossings(length: float, before: bool, after: bool) -> list[tuple[float, float]]:
-    """Where (from s, to s) to cross a street that begins and ends at a junction, or does not."""
+    """Crossings of a street, each from an s to an s.
+
+    before, after: whether there is a junction at the start and at the end of the street.
+    """
     width = CROSSING_WIDTH
     if length < 2.0 * width:
         return [(0.0, length)] if before or after else []
@@ -486,7 +500,7 @@ def _crossings(length: float, before: bool, after: bool) -> list[tuple[float, fl
 
 
 def _beside(kinds: list[str], edges: list[Array]) -> tuple[list[str], list[Array]]:
-    """Lanes of a road without sidewalks, with one on each side: its shoulder, or a strip beside it."""
+    """The lanes of a road without sidewalks, with one added on each side: the shoulder, or a strip."""
     driven = [k for k, kind in enumerate(kinds) if kind == "road"]
     if not driven:
         return kinds, edges
@@ -511,7 +525,10 @@ def _beside(kinds: list[str], edges: list[Array]) -> tuple[list[str], list[Array
 
 
 def _simplify(lines: Array, wanted: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Stations to keep of lines (k, n, 3) so that none strays from its chords (Douglas and Peucker)."""
+    """Stations of lines (k, n, 3) to keep so that all lines stay near their chords (Douglas and Peucker).
+
+    wanted: (n,) stations that are kept in any case.
+    """
     kept: list[int] = [0]
     fixed = [0, *np.flatnonzero(wanted).tolist(), lines.shape[1] - 1]
     for start, stop in itertools.pairwise(sorted(set(fixed))):
@@ -535,15 +552,15 @@ def _simplify(lines: Array, wanted: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def _signed_area(points: Array) -> float:
-    """Square metres; positive when the corners (n, 2 or more) go round from x to y."""
+    """Square metres; positive when the corners (n, 2 or more) go round in the direction from x to y."""
     x0, y0 = points[0, :2].tolist()
-    # In floats: thousands of corners are asked for, three or four at a time.
+    # With plain floats, which are faster than arrays of three or four points.
     around = [(x - x0, y - y0) for x, y in points[:, :2].tolist()]
     return 0.5 * sum(x * v - u * y for (x, y), (u, v) in zip(around, [*around[1:], around[0]], strict=True))
 
 
 def _convex(corners: Sequence[int], points: Array) -> Iterable[tuple[int, ...]]:
-    """A quadrilateral as convex polygons of Detour's sense; none where it has no area."""
+    """A quadrilateral as convex polygons with Detour's direction; nothing if it has no area."""
     loop = [v for k, v in enumerate(corners) if v != corners[k - 1]]
     if len(set(loop)) != len(loop) or len(loop) < 3:
         return
@@ -554,7 +571,7 @@ def _convex(corners: Sequence[int], points: Array) -> Iterable[tuple[int, ...]]:
     if min(turns) > 1e-6:
         yield tuple(loop)
     elif n == 4:
-        # Cut from the corner that is dented, or flat.
+        # Cut it from the corner that points inwards, or is flat.
         k = int(np.argmin(turns))
         a, b, c, d = (loop[(k + i) % 4] for i in range(4))
         for part in ((a, b, c), (a, c, d)):

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 MAX_BYTES = 64 * 1024 * 1024
-# Beyond these it is damage, not a road.
+# Larger values are damage, not a road.
 MAX_ROAD_LENGTH = 100_000.0  # metres
 MAX_COORDINATE = 1e6  # metres, of anything on the map
 MAX_CURVATURE = 10.0  # 1/m
@@ -45,7 +45,7 @@ class OpenDriveError(ValueError):
 class Polynomials:
     """Piecewise cubic a + b ds + c ds^2 + d ds^3 with ds = s - start, zero before the first piece.
 
-    OpenDRIVE's way to give elevation, lane offset and lane width along s.
+    OpenDRIVE gives elevation, lane offset and lane width along s in this way.
     """
 
     def __init__(self, pieces: list[tuple[float, float, float, float, float]]) -> None:
@@ -57,7 +57,7 @@ class Polynomials:
         return len(self.starts)
 
     def is_zero(self) -> bool:
-        """Whether every coefficient is zero (or there is no piece)."""
+        """Whether every coefficient is zero, or there is no piece."""
         return not self.coefficients.any()
 
     def __call__(self, s: Array) -> Array:
@@ -152,13 +152,12 @@ def _parametric(
 ) -> tuple[Array, Array, Array]:
     """Two cubics of one parameter, walked by arc length.
 
-    The standard lets s stand for the parameter itself ("arcLength") or for its share
-    ("normalized"); CARLA's client measures the curve instead, in both cases, and so must whoever
-    wants to agree with it.
+    In the standard the parameter is s itself ("arcLength") or the share of it ("normalized").
+    CARLA's client measures the length of the curve in both cases; this function agrees with it.
     """
     au, bu, cu, du, av, bv, cv, dv = parameters
     most = 1.0 if normalized else length
-    for _ in range(12):  # a curve shorter than its s says goes on beyond its parameter's range
+    for _ in range(12):  # a curve that is shorter than stated goes on beyond the range of its parameter
         p = np.linspace(0.0, most, min(200_000, max(64, math.ceil(length / 0.05))) + 1)
         u = au + p * (bu + p * (cu + p * du))
         v = av + p * (bv + p * (cv + p * dv))
@@ -429,14 +428,14 @@ def _place(element: ET.Element, name: str, default: float | None = None) -> floa
 def _lane_number(element: ET.Element, name: str) -> int:
     value = _number(element, name)
     if abs(value) > MAX_LANE_NUMBER:
-        raise OpenDriveError(f"<{element.tag}> has {name}={value:g}, which is no lane's number")
+        raise OpenDriveError(f"<{element.tag}> has {name}={value:g}, which is not the number of a lane")
     return int(value)
 
 
 def _curvature(element: ET.Element, name: str) -> float:
     value = _number(element, name)
     if abs(value) > MAX_CURVATURE:
-        raise OpenDriveError(f"<{element.tag}> has {name}={value}, which is no road's")
+        raise OpenDriveError(f"<{element.tag}> has {name}={value}, which no road has")
     return value
 
 

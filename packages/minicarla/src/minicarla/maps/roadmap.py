@@ -22,15 +22,15 @@ from minicarla.maps.statics import StaticBox
 Array = NDArray[np.float64]
 
 SAG = 0.004
-"""Metres that a curve may stand off the chord between two of its points."""
+"""Metres that a curve may be away from the chord between two of its sampled points."""
 LONGEST_CHORD = 2.0
 LONGEST_STEP = 1.01 * LONGEST_CHORD
 MAX_POINTS = 200_000
-"""Points along all roads together; a town of CARLA's has a few thousand."""
-DEFAULT_SPEED = 13.9  # m/s where the map gives no limit, nor before: 50 km/h
+"""Sampled points of all roads together.  A town of CARLA has a few thousand."""
+DEFAULT_SPEED = 13.9  # m/s, 50 km/h: where neither the map nor the lane before gives a limit
 MAX_LANE_WIDTH = 500.0  # metres
 SPAWN_SPACING = 12.0
-SPAWN_BOX = 3.2, 1.2  # half length and width of the vehicle that must find room, an ambulance
+SPAWN_BOX = 3.2, 1.2  # half length and width of the vehicle that must fit: an ambulance
 SPAWN_MARGIN = 8.0  # metres kept from a lane's ends, where junctions are
 SPAWN_HEIGHT = 0.5
 NARROWEST_SPAWN = 1.0  # metres of a lane, below which no vehicle starts there
@@ -65,7 +65,7 @@ class Lane:
     """Index into ``RoadMap.lanes``."""
     road_id: int
     lane_id: int
-    """OpenDRIVE's: positive left of the reference line."""
+    """OpenDRIVE's lane number: positive to the left of the reference line."""
     section: int
     kind: str
     points: Array
@@ -143,7 +143,7 @@ class RoadMap:
         self.lanes: list[Lane] = []
         self._by_key: dict[tuple[str, int, int], int] = {}
         self._points_left = MAX_POINTS
-        # Numbers that are finite one by one can still overflow together; the result is looked at.
+        # Finite numbers can still overflow together.  What comes out is checked.
         with np.errstate(all="ignore"):
             for road in data.roads.values():
                 self._add_road(road)
@@ -259,7 +259,7 @@ class RoadMap:
 
     @cached_property
     def flat(self) -> bool:
-        """Whether all lanes lie at height 0: most maps do, and it saves looking up heights."""
+        """Whether all lanes lie at height 0.  On such maps, which are most, heights need not be looked up."""
         return all(not lane.points[:, 2].any() for lane in self.lanes)
 
     # ------------------------------------------------------------------ building
@@ -293,7 +293,7 @@ class RoadMap:
                     if width.max() > 0.05:
                         self._surfaces.append(Surface(_SURFACES.get(record.kind, "verge"), left, right))
                     self._paint(record, line(outer), ds)
-                    drift = np.arctan((inner_slope + outer_slope) / 2)  # of the lane off the road's direction
+                    drift = np.arctan((inner_slope + outer_slope) / 2)  # angle between the lane and the road
                     middle = line((inner + outer) / 2)
                     self._add_lane(road, number, record, middle, heading + drift, s, width)
                     inner, inner_slope = outer, outer_slope
@@ -314,7 +314,7 @@ class RoadMap:
         points, yaw, s = points[order], yaw[order], s[order]
         on_the_map = np.isfinite(yaw).all() and (np.abs(points) < od.MAX_COORDINATE).all()
         if not on_the_map or np.abs(width).max() > MAX_LANE_WIDTH:
-            raise od.OpenDriveError(f"road {road.id!r}: lane {record.id} leads to nowhere")
+            raise od.OpenDriveError(f"road {road.id!r}: lane {record.id} leaves the map or is too wide")
         steps = np.hypot(np.diff(points[:, 0]), np.diff(points[:, 1]))
         middle = float(s[len(s) // 2])
         lane = Lane(
@@ -340,7 +340,7 @@ class RoadMap:
             return
         ends = [*(m.s_offset for m in record.marks[1:]), math.inf]
         for mark, end in zip(record.marks, ends, strict=False):
-            # There is no station nearer to another than SHORTEST, so a mark may begin a little off one.
+            # Stations are at least SHORTEST apart, so there may be none exactly where a mark begins.
             part = (ds >= mark.s_offset - od.SHORTEST) & (ds <= end + od.SHORTEST)
             if mark.kind in ("none", "curb", "") or part.sum() < 2:
                 continue
@@ -358,7 +358,7 @@ class RoadMap:
                     self.lanes[target].predecessors.append(index)
 
     def _settle_limits(self) -> None:
-        """Where the map states no limit, as in many junctions, that of the lane before stays in force."""
+        """Give lanes without a stated limit, as in many junctions, the limit of the lane before."""
         settled = [lane for lane in self.lanes if lane.speed_limit]
         while settled:
             reached: dict[int, float] = {}
@@ -377,7 +377,7 @@ class RoadMap:
         found: list[int] = []
         # Sections and roads without length have no lanes here, but lead on all the same.
         through: list[tuple[str, int, int]] = [(road.id, section, lane_id)]
-        for place in through:  # grows meanwhile
+        for place in through:  # the list grows in the loop
             for following in self._linked(*place):
                 index = self._by_key.get(following)
                 if index is not None:
@@ -387,7 +387,7 @@ class RoadMap:
         return found
 
     def _linked(self, road_id: str, section: int, lane_id: int) -> Iterator[tuple[str, int, int]]:
-        """(road, section, lane) of what the map's links name as following a lane, in the sense of travel."""
+        """(road, section, lane) that the map's links say follow a lane, in the direction of travel."""
         road = self.data.roads[road_id]
         record = road.sections[section].lanes.get(lane_id)
         if record is None:
@@ -424,7 +424,7 @@ class RoadMap:
 
 
 class _Index:
-    """Segments of lane centres by the cells of a grid in which they can be the nearest.
+    """A grid of cells, each with the segments of lane centres that can be the nearest to a point in it.
 
     A cell lists every segment that is nearest to some point in it: those not further from
     the cell's middle than the nearest one, give or take the cell's diagonal.
@@ -435,7 +435,7 @@ class _Index:
         end = np.concatenate([lane.points[1:, :2] for lane in lanes])
         lane = np.concatenate([np.full(len(lane.points) - 1, lane.id) for lane in lanes])
         s = np.concatenate([lane.s[:-1] for lane in lanes])
-        # Where a road's pieces do not meet, points are far apart: short segments there, too.
+        # Where the pieces of a road do not meet, its points are far apart.  Those gaps are cut up, too.
         vector = end - start
         parts = np.maximum(1, np.ceil(np.hypot(vector[:, 0], vector[:, 1]) / LONGEST_STEP))
         counts = parts.astype(np.int64)
@@ -459,7 +459,7 @@ class _Index:
         around = around.reshape(-1, 2)
         home = np.floor((middle - self.origin) / _CELL).astype(np.int64)
         keys, segments, distances = [], [], []
-        for a in range(0, len(home), 4096):  # in bits, to keep memory small
+        for a in range(0, len(home), 4096):  # in parts, to use little memory
             cell = home[a : a + 4096, None] + around
             offset = self.origin + (cell + 0.5) * _CELL - start[a : a + 4096, None]
             d = direction[a : a + 4096, None]
@@ -480,9 +480,9 @@ class _Index:
         keep = distance <= best + 2.0 * half
         self.keys = key[first]
         counts = np.add.reduceat(keep.astype(np.int64), first)
-        self.counts = np.append(counts, 0)  # the last one: outside
+        self.counts = np.append(counts, 0)  # the last one stands for all that is outside
         self.first = np.append(np.cumsum(counts) - counts, 0)
-        # What a look-up needs of each candidate, side by side.
+        # What a look-up needs of each candidate, each in one array.
         chosen = segment[keep]
         self.segment = chosen
         self.x, self.y = start[chosen].T.copy()
@@ -526,7 +526,7 @@ class _Index:
 
 
 def _stations(road: od.Road, section: od.Section, most: int) -> Array:
-    """s values close enough together that chords stay within ``SAG`` of the road's lanes.
+    """Values of s so close together that chords stay within ``SAG`` of the road's lanes.
 
     Raises OpenDriveError when there would be more than ``most``.
     """
@@ -546,7 +546,7 @@ def _stations(road: od.Road, section: od.Section, most: int) -> Array:
     for a, b in itertools.pairwise(edges):
         bends = [g.max_curvature() for g in road.geometries if g.s < b and g.s + g.length > a]
         curvature = max(bends, default=0.0)
-        # A lane outside the bend is longer than the reference line: half the chord.
+        # A lane on the outside of a bend is longer than the reference line, so half the chord is taken.
         chord = (
             min(LONGEST_CHORD, max(0.1, 0.5 * math.sqrt(8 * SAG / curvature)))
             if curvature > 1e-6
@@ -561,7 +561,7 @@ def _stations(road: od.Road, section: od.Section, most: int) -> Array:
 
 
 def _speed_limit(road: od.Road, record: od.LaneRecord, s: float, section_s: float) -> float:
-    """Metres a second, 0 where none is stated."""
+    """m/s; 0 where the map states no limit."""
     limit = 0.0
     for start, speed in road.speeds:
         if start <= s:
@@ -573,7 +573,10 @@ def _speed_limit(road: od.Road, record: od.LaneRecord, s: float, section_s: floa
 
 
 def _apart(poses: list[Transform]) -> list[Transform]:
-    """The poses at which vehicles can stand at the same time: lanes may run into each other."""
+    """The poses at which vehicles can stand at the same time.
+
+    Where lanes run into each other, two poses may overlap; the later one is left out.
+    """
     places = np.array([pose[:3] for pose in poses]).reshape(-1, 3)
     order = np.argsort(places[:, 0], kind="stable")
     close = 2.0 * math.hypot(*SPAWN_BOX)
@@ -597,7 +600,7 @@ def _apart(poses: list[Transform]) -> list[Transform]:
     clear = np.zeros(len(a), np.bool_)
     length, width = SPAWN_BOX
     for axis, own, turned in ((along, length, width), (across, width, length)):
-        reach = own + own * straight + turned * aslant  # separating axes: of either box
+        reach = own + own * straight + turned * aslant  # axes of both boxes (separating axes)
         clear |= (np.abs((delta * axis[a]).sum(1)) >= reach) | (np.abs((delta * axis[b]).sum(1)) >= reach)
     dropped: set[int] = set()
     for first, second in sorted(zip(a[~clear].tolist(), b[~clear].tolist(), strict=True)):
@@ -607,7 +610,7 @@ def _apart(poses: list[Transform]) -> list[Transform]:
 
 
 def _as_int(text: str) -> int:
-    """OpenDRIVE ids are strings; CARLA, and so this server, reads them as numbers."""
+    """An id as a number: in OpenDRIVE ids are strings, but CARLA reads them as numbers."""
     try:
         return int(text)
     except ValueError:

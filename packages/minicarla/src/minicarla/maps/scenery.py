@@ -1,8 +1,8 @@
 """What stands beside the roads: houses, trees, street lamps, walls, fences.
 
-Placed along the edges of the roads as in a small town, from a seed, so that the same
-map always looks the same.  Nothing stands on or hangs over any lane or sidewalk:
-every footprint is tested against a raster of all surfaces before it is placed.
+They are placed along the edges of the roads as in a small town.  The seed decides, so that the same map
+always looks the same.  Nothing stands on or hangs over a lane or sidewalk: every footprint is compared
+with a raster of all surfaces before it is placed.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ Colour = tuple[int, int, int]
 
 BUILDING, WALL, FENCE, POLE, VEGETATION = 3, 4, 5, 6, 9  # CARLA's semantic tags
 
-MARGIN = 40.0  # metres around the roads that are furnished too
-FROM_LANES = 2.0  # metres that everything keeps from lanes that are driven on
-FROM_WALKS = 0.3  # and from every other surface
-MOST = 6000  # boxes; a map of a whole city would need more than anybody sees
+MARGIN = 40.0  # metres around the roads where things are placed, too
+FROM_LANES = 2.0  # metres between everything and lanes that are driven on
+FROM_WALKS = 0.3  # metres between everything and other surfaces
+MOST = 6000  # boxes; only a whole city would have more
 
 _STOREY = 3.3
 _PLASTER: tuple[Colour, ...] = (
@@ -50,7 +50,7 @@ _STEEL: Colour = (112, 116, 118)
 
 
 class _Plots:
-    """Where there is still room: a raster of how far each spot is from what is there."""
+    """The free ground: a raster with the distance of each cell from lanes and sidewalks."""
 
     def __init__(self, roadmap: RoadMap) -> None:
         x0, y0, x1, y1 = roadmap.bounds
@@ -68,7 +68,7 @@ class _Plots:
             cv2.fillPoly(ground, [pixels], 1, cv2.LINE_8, 4)
             if surface.kind != "sidewalk":
                 cv2.fillPoly(driven, [pixels], 1, cv2.LINE_8, 4)
-        # Metres to the nearest surface, less what the raster may be wrong by.
+        # Metres to the nearest surface, less the error that the raster may have.
         self.to_ground = self._distance(ground)
         self.to_lane = self._distance(driven)
         self.taken = np.zeros(shape, np.uint8)
@@ -86,7 +86,7 @@ class _Plots:
         return row.clip(0, rows - 1), column.clip(0, columns - 1), inside
 
     def clear(self, x: float, y: float) -> tuple[float, float]:
-        """Metres from a point to the nearest surface, and to the nearest lane; 0 outside the raster."""
+        """Metres from a point to the nearest surface, and to the nearest lane.  0 outside the raster."""
         row, column, inside = self._at(np.array([[x, y]]))
         if not inside[0]:
             return 0.0, 0.0
@@ -104,12 +104,12 @@ class _Plots:
         return np.where(free.any(1), reach[free.argmax(1)], np.inf)
 
     def claim(self, x: float, y: float, hx: float, hy: float, yaw: float, apart: float = 0.0) -> bool:
-        """Take the footprint of a box, half sizes hx, hy, yaw in degrees, when it is free.
+        """Take the footprint of a box (half sizes hx, hy; yaw in degrees) if it is free.
 
-        apart: metres to keep from what others took.
+        apart: metres to keep from footprints that are taken.
         """
         cos, sin = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))
-        # In cells; a fraction more, since an edge may cut a cell that it does not fill.
+        # A little larger than the box, since an edge may cut a cell that it does not fill.
         corners = []
         for sx, sy in ((1, 1), (1, -1), (-1, -1), (-1, 1)):
             u, v = sx * (hx + apart + 0.5 * self.cell), sy * (hy + apart + 0.5 * self.cell)
@@ -177,7 +177,7 @@ class _Builder:
         return None
 
     def tree(self, x: float, y: float, z: float, most: float = 2.4) -> bool:
-        """A tree whose crown hangs over nothing but grass."""
+        """A tree; its crown hangs over grass only.  Returns whether there was room."""
         ground, lane = self.plots.clear(x, y)
         room = min((ground - FROM_WALKS) / math.sqrt(2.0), (lane - FROM_LANES) / math.sqrt(2.0), most)
         if room < 0.9:
@@ -222,7 +222,7 @@ class _Builder:
         gaps = self.plots.edges(points[:, :2], outward)
 
         def frontage(s: float) -> tuple[Array, Array, Array, float, float] | None:
-            """Where the surfaces end beside ``s``: point, along, outward, yaw, height."""
+            """The edge of the surfaces beside ``s``: point, directions along and outward, yaw, height."""
             k = int(s)
             if not math.isfinite(gaps[k]):
                 return None
@@ -264,7 +264,7 @@ class _Builder:
             s += float(random.uniform(9.0, 15.0))
 
     def woods(self) -> None:
-        """Trees on what is left, thinly."""
+        """A few trees on the ground that is left."""
         x0, y0 = self.plots.x0, self.plots.y0
         rows, columns = self.plots.taken.shape
         spacing = max(13.0, math.sqrt(rows * columns * self.plots.cell**2 / 3000.0))

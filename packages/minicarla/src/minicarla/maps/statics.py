@@ -1,4 +1,4 @@
-"""What stands beside the roads and never moves."""
+"""The type of the things that stand beside the roads and never move."""
 
 from __future__ import annotations
 

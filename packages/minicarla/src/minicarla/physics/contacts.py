@@ -1,6 +1,6 @@
-"""Boxes that touch: who is near whom, where and along which normal they met, impulses.
+"""Collisions of boxes: where two of them met, along which normal, and the impulses between them.
 
-Everything happens in the plane; of heights only that bodies overlap in them counts.
+Everything happens in the plane.  Of the heights only their overlap counts.
 """
 
 from __future__ import annotations
@@ -8,23 +8,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.bodies import VEHICLE, WALKER, Bodies
+from minicarla.maps import StaticBox
 from minicarla.physics import models
 
 Floats = NDArray[np.float64]
 
-RESTITUTION = 0.15  # car bodies crumple
-SLOW = 1.0  # m/s; below it nothing bounces
-FRICTION = 0.4  # metal on metal, on walls
-_ROUNDS = 8  # of the impulse solver; more than a few are for bodies that touch several others
+RESTITUTION = 0.15  # low, since car bodies crumple
+SLOW = 1.0  # m/s below which nothing bounces
+FRICTION = 0.4  # metal on metal and on walls
+_ROUNDS = 8  # of the impulse solver; bodies that touch several others need more than a few
 _CELL = 2.0  # metres
-_MOST_CELLS = 2000  # a side; cells grow on larger maps
-_REACHES = (4.5, 9.0)  # metres around a body's origin in which each grid promises every static box
+_MOST_CELLS = 2000  # on each side; on larger maps cells are larger
+_REACHES = (4.5, 9.0)  # metres around a body's origin in which each of the grids lists every static box
 _ROOM = 1e-4  # metres left between bodies that were pushed apart
 
 
@@ -44,16 +45,16 @@ class Contact(NamedTuple):
 
 
 class Solids:
-    """The map's solid boxes, found by place."""
+    """The solid boxes of the map, with grids to find them by place."""
 
-    def __init__(self, statics: Sequence[Any]) -> None:
+    def __init__(self, statics: Sequence[StaticBox]) -> None:
         kept = [(i, box) for i, box in enumerate(statics) if box.solid]
         self.index = [i for i, _ in kept]
         self.centre = np.array([box.centre for _, box in kept], np.float64).reshape(-1, 3)
         self.extent = np.array([box.extent for _, box in kept], np.float64).reshape(-1, 3)
         self.yaw = np.radians(np.array([box.yaw for _, box in kept], np.float64))
         self.cos, self.sin = np.cos(self.yaw), np.sin(self.yaw)
-        # A car in town, and what is long or fast; few boxes are within the reach of a car.
+        # The small reach is for a car in town, the large one for what is long or fast.
         self.grids = [Grid(self, reach) for reach in _REACHES] if kept else []
 
     def __len__(self) -> int:
@@ -63,8 +64,9 @@ class Solids:
 class Grid:
     """Square cells, each with the boxes that come within ``reach`` of any point in it.
 
-    x0, y0: their corner.  cell: metres.  across, down: their number; cell (i, j) is number i * down + j.
-    start: (cells + 1,) where each one's boxes begin among ``members``.
+    x0, y0: corner of the grid, metres.  cell: size of a cell, metres.
+    across, down: number of cells along x and y; cell (i, j) has the number i * down + j.
+    start: (cells + 1,) index into ``members`` where the boxes of each cell begin.
     """
 
     def __init__(self, solids: Solids, reach: float) -> None:
@@ -72,7 +74,7 @@ class Grid:
         low = (solids.centre[:, :2] - radius[:, None]).min(axis=0) - reach
         high = (solids.centre[:, :2] + radius[:, None]).max(axis=0) + reach
         self.cell = cell = max(_CELL, float((high - low).max()) / _MOST_CELLS)
-        # A border of empty cells stands for all that lies outside.
+        # The empty cells at the border stand for everything outside.
         self.x0, self.y0 = (low - 2.0 * cell).tolist()
         self.across, self.down = (np.ceil((high - low) / cell).astype(int) + 4).tolist()
         margin = reach + cell * math.sqrt(0.5)
@@ -104,8 +106,8 @@ class Box(NamedTuple):
     y: float
     cos: float
     sin: float
-    length: float  # half
-    width: float  # half
+    length: float  # half of it
+    width: float  # half of it
 
     def corners(self) -> list[tuple[float, float]]:
         """The four corners, in order."""
@@ -121,7 +123,7 @@ class Box(NamedTuple):
 
 
 def touching_point(a: Box, b: Box) -> tuple[float, float]:
-    """Middle of what two rectangles have in common (the middle between them, if nothing)."""
+    """Middle of the common part of two rectangles; the middle between them if they have none."""
     points = b.corners()
     for normal_x, normal_y, reach in (
         (a.cos, a.sin, a.length),
@@ -129,7 +131,7 @@ def touching_point(a: Box, b: Box) -> tuple[float, float]:
         (-a.sin, a.cos, a.width),
         (a.sin, -a.cos, a.width),
     ):
-        # Sutherland and Hodgman 1974: keep what lies on the inner side of each edge of a.
+        # Keep what lies on the inner side of each edge of a (Sutherland and Hodgman 1974).
         inside = [reach - (x - a.x) * normal_x - (y - a.y) * normal_y for x, y in points]
         kept: list[tuple[float, float]] = []
         for k, (x, y) in enumerate(points):
@@ -147,11 +149,11 @@ def touching_point(a: Box, b: Box) -> tuple[float, float]:
 
 
 def meeting(a: Box, b: Box, vx: float, vy: float, within: float) -> tuple[float, float, float]:
-    """How deep two rectangles that overlap do so, and along which normal (x, y), from a to b, they met.
+    """How deep two rectangles overlap, and the normal (x, y), from a to b, along which they met.
 
-    vx, vy: velocity of b relative to a.  Of the separating axes the one along which they came to overlap
-    last is the one that they met along, if that was ``within`` the seconds that are past.  Where they
-    did not just meet, it is the one along which they overlap least.
+    vx, vy: velocity of b relative to a.  They met along the separating axis on which their overlap began
+    last, if that was less than ``within`` seconds ago.  Otherwise it is the axis on which they overlap
+    least.
     """
     c, s = abs(a.cos * b.cos + a.sin * b.sin), abs(b.sin * a.cos - b.cos * a.sin)
     axes = []
@@ -171,7 +173,7 @@ def meeting(a: Box, b: Box, vx: float, vy: float, within: float) -> tuple[float,
 
 
 class Motion(Protocol):
-    """How all bodies are and move, (n,) each: metres, radians, m/s, rad/s.  Written to."""
+    """Position and motion of all bodies, (n,) each: metres, radians, m/s, rad/s.  The solver writes to it."""
 
     moves: NDArray[np.bool_]
     x: Floats
@@ -184,7 +186,10 @@ class Motion(Protocol):
 
 
 class Hit(NamedTuple):
-    """Two bodies that overlap: rows, or -1 - index into ``Solids`` for ``b``; depth; normal from a to b."""
+    """Two bodies that overlap: their rows, the depth in metres, and the normal from a to b.
+
+    ``b`` is -1 - the index into ``Solids`` when it is a static box.
+    """
 
     a: int
     b: int
@@ -195,7 +200,7 @@ class Hit(NamedTuple):
 
 @dataclass(slots=True)
 class _Pair:
-    """A hit as the solver needs it."""
+    """A hit with what the solver needs."""
 
     a: int
     b: int
@@ -203,14 +208,14 @@ class _Pair:
     nx: float
     ny: float
     point: tuple[float, float, float]
-    arm_a: tuple[float, float]  # from the middle of each to the point
+    arm_a: tuple[float, float]  # from the origin of a to the point
     arm_b: tuple[float, float]
     ma: float  # 1/kg
     ia: float  # 1/(kg m^2)
     mb: float
     ib: float
-    bounce: float = 0.0  # m/s at which they are to part
-    along: float = 0.0  # N s so far, along the normal and across it
+    bounce: float = 0.0  # m/s at which they should part
+    along: float = 0.0  # N s so far along the normal
     across: float = 0.0
 
 
@@ -218,14 +223,14 @@ class Solver:
     """Exchanges impulses between bodies that overlap, and pushes them apart.
 
     Sequential impulses (Catto, Iterative Dynamics with Temporal Coherence, 2005) with restitution
-    and Coulomb friction.  Momentum is kept, but for what does not move.
+    and Coulomb friction.  Momentum is conserved, except where something cannot move.
     """
 
     def __init__(self, bodies: Bodies, solids: Solids, motion: Motion) -> None:
         self.bodies, self.solids, self.motion = bodies, solids, motion
 
     def box(self, row: int) -> Box:
-        """The rectangle of a body, or of the static box -1 - row."""
+        """The rectangle of a body; below 0, of the static box -1 - row."""
         if row < 0:
             solids, m = self.solids, -1 - row
             x, y = solids.centre[m, :2].tolist()
@@ -237,7 +242,7 @@ class Solver:
         return Box(x, y, cos, sin, *bodies.extent[row, :2].tolist())
 
     def heights(self, row: int) -> tuple[float, float]:
-        """Of the lower and the upper side of a body, or of the static box -1 - row."""
+        """Heights of the lower and upper side of a body; below 0, of the static box -1 - row."""
         if row < 0:
             middle, half = self.solids.centre[-1 - row, 2], self.solids.extent[-1 - row, 2]
         else:
@@ -246,7 +251,10 @@ class Solver:
         return float(middle - half), float(middle + half)
 
     def hit(self, a: int, b: int, within: float) -> Hit | None:
-        """The hit of two whose rectangles overlap, ``within`` seconds; None where one is above the other."""
+        """The hit of two whose rectangles overlap; None if one is above the other.
+
+        within: see :func:`meeting`.
+        """
         (low_a, high_a), (low_b, high_b) = self.heights(a), self.heights(b)
         if low_a >= high_b or low_b >= high_a:
             return None
@@ -256,7 +264,7 @@ class Solver:
         return Hit(a, b, *meeting(self.box(a), self.box(b), *apart, within))
 
     def resolve(self, hits: Sequence[Hit], touched: dict[tuple[int, int], list[float]]) -> None:
-        """Let all of them happen at once.
+        """Resolve all hits together.
 
         ``touched`` maps (a, b) to the impulse on a (x, y) and where (x, y, z); it is added to.
         """
@@ -286,15 +294,15 @@ class Solver:
         arm_a = px - float(motion.x[hit.a]), py - float(motion.y[hit.a])
         arm_b = (px - float(motion.x[hit.b]), py - float(motion.y[hit.b])) if hit.b >= 0 else (0.0, 0.0)
         pair = _Pair(*hit, point, arm_a, arm_b, *self._inverse_mass(hit.a), *self._inverse_mass(hit.b))
-        # Bounce is decided by the speed at which they met.
+        # How they bounce depends on the speed at which they met.
         closing = self._closing(pair, hit.nx, hit.ny)
         pair.bounce = RESTITUTION * closing if closing > SLOW else 0.0
         return pair
 
     def _inverse_mass(self, row: int) -> tuple[float, float]:
-        """1/kg and 1/(kg m^2); zeros for what does not move.
+        """Inverse of mass (1/kg) and of inertia (1/(kg m^2)); zeros for what does not move.
 
-        A walker whose physics are off, as those of a client's crowd are, is no wall to a car either.
+        A walker can be pushed even if its physics are off, as they are for a client's crowd.
         """
         bodies = self.bodies
         if row < 0 or not (self.motion.moves[row] or bodies.kind[row] == WALKER):
@@ -304,7 +312,7 @@ class Solver:
         return inverse, turning
 
     def _closing(self, pair: _Pair, x: float, y: float) -> float:
-        """m/s at which a's point moves towards b's along (x, y)."""
+        """Speed in m/s at which the contact point of a moves towards that of b along (x, y)."""
         vx, vy, turn = self.motion.vx, self.motion.vy, self.motion.turn
         a, b, (ax, ay), (bx, by) = pair.a, pair.b, pair.arm_a, pair.arm_b
         speed = (vx[a] - turn[a] * ay) * x + (vy[a] + turn[a] * ax) * y
@@ -314,13 +322,13 @@ class Solver:
 
     @staticmethod
     def _resistance(pair: _Pair, x: float, y: float) -> float:
-        """N s that change the closing speed along (x, y) by 1 m/s."""
+        """Impulse in N s that changes the closing speed along (x, y) by 1 m/s."""
         a = pair.arm_a[0] * y - pair.arm_a[1] * x
         b = pair.arm_b[0] * y - pair.arm_b[1] * x
         return 1.0 / (pair.ma + pair.mb + pair.ia * a * a + pair.ib * b * b)
 
     def _exchange(self, pair: _Pair, jx: float, jy: float) -> None:
-        """Give an impulse to b, and its opposite to a."""
+        """Apply an impulse to b and the opposite one to a."""
         vx, vy, turn = self.motion.vx, self.motion.vy, self.motion.turn
         for row, mass, inertia, (x, y), sign in (
             (pair.a, pair.ma, pair.ia, pair.arm_a, -1.0),

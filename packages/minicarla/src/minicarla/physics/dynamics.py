@@ -27,7 +27,6 @@ published turning circle, where CARLA's inner wheel reaches 70 degrees.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,21 +42,20 @@ Floats = NDArray[np.float64]
 STEP = 0.05
 """Seconds: no substep of the dynamics is longer."""
 TRAVEL = 1.0
-"""Metres: nothing moves further between two looks for contacts, so that nothing passes through anything."""
-JUST_MET = 1.5  # substeps within which two that overlap are taken to have met in the last one
+"""Metres that anything may move between two searches for contacts; nothing passes through anything."""
+JUST_MET = 1.5  # substeps: two that began to overlap within them are taken to have met in the last one
 
 
 class Physics:
     """Moves bodies by their controls and lets them collide.
 
-    roadmap: ``statics`` (boxes; solid ones are hit); where it offers ``locate_many`` and is
-        not ``flat``, its lanes give the height of the ground, which is 0 otherwise.
+    roadmap: its solid boxes are hit, and its lanes give the height of the ground.
     """
 
     def __init__(self, roadmap: RoadMap) -> None:
         self._solids = Solids(roadmap.statics)
         self._ground = Ground(roadmap)
-        self._motion: Any = None
+        self._motion = kernels.Motion(Bodies(), self._solids)
 
     def step(self, bodies: Bodies, dt: float) -> list[Contact]:
         """Advance by ``dt`` seconds.
@@ -67,11 +65,11 @@ class Physics:
         and, unless ``manual_gear``, gear.  Bodies with ``simulate_physics`` off stay where they
         are and are hit like walls, except walkers, which are pushed away.
 
-        Returns: who touched whom, one :class:`Contact` a pair with the impulse of the whole tick.
+        Returns: who touched whom; one :class:`Contact` for each pair, with the impulse of the whole tick.
         """
         if not len(bodies) or dt <= 0.0:
             return []
-        if self._motion is None or not self._motion.holds(bodies):
+        if not self._motion.holds(bodies):
             self._motion = kernels.Motion(bodies, self._solids)
         motion = self._motion
         motion.begin()
@@ -92,7 +90,7 @@ class Physics:
         return self._report(bodies, touched) if touched else []
 
     def _control(self, bodies: Bodies, dt: float) -> None:
-        """Pedals, gears and steering; those of vehicles that clients changed need a closer look."""
+        """Pedals, gears and steering.  Vehicles whose physics control was changed are treated one by one."""
         motion = self._motion
         tuned = {bodies.row(actor_id): handling for actor_id, handling in bodies.handling.items()}
         motion.control(set(tuned), dt)
@@ -105,7 +103,7 @@ class Physics:
                 motion.control_tuned(row, handling.column, share, shift.gear, shift.top, shift.share, dt)
 
     def _under(self) -> tuple[Floats, ...]:
-        """Height at which each body stands, and, where the ground is not level, its slope (dz/dx, dz/dy)."""
+        """Height at which each body stands and, on maps that are not flat, the slope (dz/dx, dz/dy)."""
         motion = self._motion
         if self._ground.flat:
             return (motion.lift,)

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from minicarla.maps import RoadMap
+from minicarla.maps import Lane, RoadMap
 
 Floats = NDArray[np.float64]
 
-_SPACING = 1.0  # metres between the points that are kept of each lane
+_SPACING = 1.0  # metres between the sampled points of each lane
 _STEEP = 3.0
-"""How much more a metre of height counts than one on the plane: a bridge is not the road below it."""
-_FAR = 20.0  # metres from every lane; the ground there is taken to be where the body is
+"""How much more a metre of height counts than a metre on the plane: it tells bridges from roads below."""
+_FAR = 20.0  # metres: further away from every lane the ground is taken to be where the body is
 
 
 class Ground:
-    """Height of the road under a body: that of the nearest lane's centre line, bridges told apart.
+    """Height of the road under a body: that of the centre line of the nearest lane, on the nearest level.
 
     ``flat`` is True for maps whose lanes all lie at height 0, and for maps that offer no lanes.
     """
@@ -30,7 +28,7 @@ class Ground:
         self.flat = not any(lane.points[:, 2].any() for lane in lanes)
         if self.flat:
             return
-        from scipy.spatial import cKDTree  # a third of a server's start, which flat maps can do without
+        from scipy.spatial import cKDTree  # takes a third of a server's start; flat maps do not need it
 
         parts = [_sampled(lane) for lane in lanes]
         self._points = np.concatenate([points for points, _ in parts])
@@ -47,8 +45,8 @@ class Ground:
         return height, east, south
 
 
-def _sampled(lane: Any) -> tuple[Floats, Floats]:
-    """Points (n, 3) along a lane, and the slope (n, 2) of the ground there: along the lane only."""
+def _sampled(lane: Lane) -> tuple[Floats, Floats]:
+    """Points (n, 3) along a lane, and the slope (n, 2) of the ground there, which is that along the lane."""
     s = np.linspace(0.0, lane.s[-1], max(2, round(lane.s[-1] / _SPACING) + 1))
     points = np.stack([np.interp(s, lane.s, lane.points[:, axis]) for axis in range(3)], axis=1)
     step = np.gradient(points, axis=0)

@@ -1,32 +1,34 @@
-"""A client's physics control: what of CARLA's engine, gears and wheels the dynamics make something of.
+"""The effect of ``apply_physics_control``: what a client changes of a vehicle's engine, gears and wheels.
 
-The dynamics know a vehicle by the figures of its model.  A physics control that a client
-applies changes each of them by the *ratio* of the client's value to the one that the blueprint
-had: tyres of twice the friction hold twice as much, an engine of half the torque pushes half as
-hard as the model does at that speed.  So a control that is applied as it was read changes nothing.
+The dynamics use the figures of a vehicle's model.  A physics control changes each figure by the *ratio*
+of the client's value to the blueprint's value: tyres with twice the friction grip twice as well, an engine
+with half the torque pushes half as hard as the model does at that speed.  So a control that is applied
+as it was read changes nothing.
 
-What has no place in a single-track model is read back and no more: the clutch, the damping at
-full throttle, longitudinal stiffness, the load at which lateral stiffness ends, the damping of
-wheels, the centre of mass, sweeping wheels, and the place of wheels.
+Some fields mean nothing in a single-track model; clients can only read them back: the clutch, the damping
+at full throttle, longitudinal stiffness, the load at which lateral stiffness ends, the damping of wheels,
+the centre of mass, sweeping wheels, and the positions of the wheels.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.physics import models
+from minicarla.wire.structs import VehiclePhysicsControl, WheelPhysicsControl
 
 WHEELS = 4
-"""Wheels of every vehicle's control; as in CARLA those of two-wheelers are there twice."""
+"""Wheels in every control.  As in CARLA, each wheel of a two-wheeler is listed twice."""
 _MOST_POINTS = 1000  # of a curve
 _MOST_GEARS = 16
-_SHARES = (0.01, 100.0)  # within which a ratio is kept where it divides
+_SHARES = (0.01, 100.0)  # limits of a ratio by which something is divided
 
-# Field: (lowest, highest) that makes sense.
+# Field: (lowest, highest) value that makes sense.
 _RANGES: dict[str, tuple[float, float]] = {
     "max_rpm": (1.0, 1e6),
     "moi": (0.0, 1e6),
@@ -52,31 +54,33 @@ _WHEEL_RANGES: dict[str, tuple[float, float]] = {
 }
 
 
-def check(control: Any) -> None:
-    """ValueError, which says what is wrong, for a physics control with which no vehicle can move."""
+def check(control: VehiclePhysicsControl) -> None:
+    """Raise ValueError, with the reason, for a physics control with which no vehicle can move."""
     _check_ranges(control, _RANGES, "")
     if not all(map(math.isfinite, control.center_of_mass)):
-        raise ValueError("center_of_mass is no place")
+        raise ValueError("center_of_mass is not finite")
     for name in ("torque_curve", "steering_curve"):
         curve = getattr(control, name)
         if not 1 <= len(curve) <= _MOST_POINTS:
             raise ValueError(f"{name} has {len(curve)} points; 1 to {_MOST_POINTS} are possible")
         if not all(abs(x) < 1e9 and 0.0 <= y < 1e9 for x, y in curve):
-            raise ValueError(f"{name} has a point that is no number, negative or out of range")
+            raise ValueError(f"{name} has a point that is not finite, negative or out of range")
     if not 1 <= len(control.forward_gears) <= _MOST_GEARS:
         raise ValueError(f"{len(control.forward_gears)} forward gears; 1 to {_MOST_GEARS} are possible")
     if not all(1e-3 <= gear.ratio <= 1e3 and all(map(math.isfinite, gear)) for gear in control.forward_gears):
-        raise ValueError("a forward gear has a ratio that is no number or out of range")
+        raise ValueError("a forward gear has a ratio that is not finite or out of range")
     if len(control.wheels) != WHEELS:
         raise ValueError(f"{len(control.wheels)} wheels; a vehicle has {WHEELS}")
     for index, wheel in enumerate(control.wheels):
         _check_ranges(wheel, _WHEEL_RANGES, f" of wheel {index}")
 
 
-def _check_ranges(values: Any, ranges: dict[str, tuple[float, float]], of: str) -> None:
+def _check_ranges(
+    values: VehiclePhysicsControl | WheelPhysicsControl, ranges: dict[str, tuple[float, float]], of: str
+) -> None:
     for name, (low, high) in ranges.items():
         value = getattr(values, name)
-        if not low <= value <= high:  # nor when it is no number
+        if not low <= value <= high:  # False for NaN, too
             raise ValueError(f"{name}{of} is {value:g}; it must lie between {low:g} and {high:g}")
 
 
@@ -85,15 +89,15 @@ class Shift(NamedTuple):
 
     gear: int
     share: float
-    """Of the thrust that the model would have."""
+    """Share of the thrust that the model would have."""
     top: float
-    """m/s that the engine allows in this gear."""
+    """Highest speed that the engine allows in this gear, m/s."""
 
 
 class Engine:
     """Engine, gears and wheels of a physics control that was checked."""
 
-    def __init__(self, control: Any) -> None:
+    def __init__(self, control: VehiclePhysicsControl) -> None:
         radius = _mean(wheel.radius for wheel in control.wheels) / 100.0
         self._rpm, self._torque = np.array(sorted(control.torque_curve), np.float64).T
         self.max_rpm = float(control.max_rpm)
@@ -107,15 +111,15 @@ class Engine:
         return len(self._gears)
 
     def rpm(self, speed: float, gear: int) -> float:
-        """Engine speed at a vehicle's speed (m/s); that of the first gear when going backwards."""
+        """Engine speed in rpm at a vehicle's speed (m/s).  Reverse counts as the first gear."""
         return speed * self._gears[max(gear, 1) - 1] * 60.0 / math.tau if gear else 0.0
 
     def top(self, gear: int) -> float:
-        """m/s at the highest engine speed."""
+        """Speed of the vehicle at the highest engine speed, m/s."""
         return self.max_rpm * math.tau / 60.0 / self._gears[gear - 1]
 
     def choose(self, speed: float, gear: int = 1) -> int:
-        """The gear that an automatic gearbox goes on with from ``gear``."""
+        """The gear that an automatic gearbox chooses next when it is in ``gear``."""
         chosen = gear
         while chosen < len(self) and self.rpm(speed, chosen) > self._up[chosen - 1]:
             chosen += 1
@@ -124,7 +128,7 @@ class Engine:
         return chosen
 
     def push(self, speed: float, gear: int) -> float:
-        """N at the wheels of full throttle, less what turns the engine itself faster."""
+        """Force at the wheels at full throttle (N), less what speeds up the engine itself."""
         gearing = self._gears[gear - 1]
         force = float(np.interp(self.rpm(speed, gear), self._rpm, self._torque)) * gearing
         return force * self._mass / (self._mass + self._inertia * gearing**2)
@@ -133,30 +137,35 @@ class Engine:
 class Handling:
     """A vehicle whose physics control is no longer its blueprint's.
 
-    model: index into ``models.MODELS``.  control, usual: what a client applied, and what the
-        blueprint has (``wire.structs.VehiclePhysicsControl``).  ValueError: see :func:`check`.
+    model: index into ``models.MODELS``.
+    control, usual: what a client applied, and what the blueprint has.
 
-    ``column`` replaces the model's in ``models.table()``.
+    ``column`` takes the place of the model's column of ``models.table()``.
+
+    Raises:
+        ValueError: see :func:`check`.
     """
 
-    def __init__(self, model: int, control: Any, usual: Any) -> None:
+    def __init__(self, model: int, control: VehiclePhysicsControl, usual: VehiclePhysicsControl) -> None:
         check(control)
         self.engine, self._usual = Engine(control), Engine(usual)
         self._curve = np.array(sorted(control.steering_curve), np.float64).T
         self._automatic = bool(control.use_gear_autobox)
         self._switch_time = float(control.gear_switch_time)
         self._gear = 1
-        self._idle = 0.0  # s until the gear is in
+        self._idle = 0.0  # s until the gear is engaged
         self.column = self._column(models.table()[:, model], control, usual)
         self._fastest = float(self.column[models.TOP]) / self._usual.top(len(self._usual))
 
     @staticmethod
-    def _column(figures: NDArray[np.float64], control: Any, usual: Any) -> NDArray[np.float64]:
+    def _column(
+        figures: NDArray[np.float64], control: VehiclePhysicsControl, usual: VehiclePhysicsControl
+    ) -> NDArray[np.float64]:
         mass = control.mass / usual.mass
         column = figures.copy()
         column[models.MASS] = control.mass
         column[models.THRUST] /= mass
-        # Both friction and stiffness are per load, so mass has no part in them.
+        # Friction and stiffness are relative to the load, so the mass does not matter.
         column[models.GRIP] *= _ratio(control, usual, lambda wheel: wheel.tire_friction)
         column[models.CORNERING] *= _between(_ratio(control, usual, lambda wheel: wheel.lat_stiff_value))
         column[models.BRAKE] *= _ratio(control, usual, lambda w: w.max_brake_torque / w.radius) / mass
@@ -178,7 +187,7 @@ class Handling:
     def shift(self, speed: float, direction: float, by_hand: int | None, dt: float) -> Shift:
         """Let the gearbox work for ``dt`` seconds.
 
-        speed: m/s.  direction: below 0 backwards.  by_hand: the driver's gear, None: the gearbox chooses.
+        speed: m/s.  direction: below 0 is backwards.  by_hand: the gear that the driver chose, or None.
         """
         engine, usual = self.engine, self._usual
         gear = self._gear
@@ -197,12 +206,14 @@ class Handling:
         return Shift(gear, share, engine.top(gear) * self._fastest)
 
 
-def _mean(values: Any) -> float:
+def _mean(values: Iterable[float]) -> float:
     values = list(values)
     return float(sum(values)) / len(values)
 
 
-def _ratio(control: Any, usual: Any, of: Any) -> float:
+def _ratio(
+    control: VehiclePhysicsControl, usual: VehiclePhysicsControl, of: Callable[[WheelPhysicsControl], float]
+) -> float:
     return _mean(map(of, control.wheels)) / _mean(map(of, usual.wheels))
 
 

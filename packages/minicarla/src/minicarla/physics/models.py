@@ -10,30 +10,32 @@ ratios, torque limits and traction together; it was set so that the measured 0-1
 agrees with the published one.
 
 The engine, gears and wheels that a client reads in CARLA's physics control are worked out from these
-figures (:attr:`VehicleModel.drivetrain`); :mod:`minicarla.physics.handling` makes something of changes.
+figures (:attr:`VehicleModel.drivetrain`).  :mod:`minicarla.physics.handling` applies what clients change.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from minicarla.bodies import Bodies
+
 GRAVITY = 9.81
 USUAL_FRICTION = 3.5
-"""CARLA's ``tire_friction`` of every blueprint: what the models' grip is for."""
+"""CARLA's ``tire_friction`` of every blueprint; the grip of the models belongs to this value."""
 MAX_STEER_DEG = 70.0
 """Degrees that ``steer`` = 1 asks of the inner front wheel at rest: CARLA's ``max_steer_angle``.
 
-Kept so that controllers tuned on CARLA meet the gain they know.  The wheels stop at the angle
+It is CARLA's value, so that controllers tuned on CARLA find the same gain.  The wheels stop at the angle
 that gives the published turning circle.
 """
 STEERING_CURVE = ((0.0, 20.0, 60.0, 120.0), (1.0, 0.9, 0.8, 0.7))
-"""CARLA's for cars: km/h, share of the steering range."""
+"""CARLA's steering curve for cars: speeds in km/h, and shares of the steering range."""
 BRAKING = 11.0
-"""m/s^2 of the full pedal, above what tyres hold: they decide."""
+"""m/s^2 at full pedal.  It is more than the tyres hold, so the tyres are the limit."""
 HAND_BRAKE = 5.0  # m/s^2 of the rear axle
 ENGINE_DRAG = 0.5  # m/s^2 with the foot off the throttle
 STIFFNESS = 110.0  # m/s^2 per rad of slip: cornering stiffness of the tyres over the mass
@@ -46,7 +48,7 @@ UP_RATIO = 0.8
 
 
 class Drivetrain(NamedTuple):
-    """Engine and gears that give a vehicle its thrust: what CARLA's physics control tells of them."""
+    """Engine and gears that give a vehicle its thrust, as CARLA's physics control describes them."""
 
     torque_curve: tuple[tuple[float, float], ...]
     """(rpm, N m)"""
@@ -104,7 +106,7 @@ class VehicleModel(NamedTuple):
 
     @property
     def drag_coefficient(self) -> float:
-        """Of the box seen from ahead, as CARLA counts it."""
+        """Relative to the front area of the box, as CARLA defines it."""
         return self.drag_area / (4.0 * self.extent[1] * self.extent[2])
 
     @property
@@ -265,7 +267,7 @@ def gyration(model: int) -> float:
     return float(_TABLE[GYRATION, model])
 
 
-def parameters(bodies: Any, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+def parameters(bodies: Bodies, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """Columns of :func:`table` for these rows of ``bodies``, (18, n), with what clients changed."""
     columns = _TABLE[:, bodies.model[rows]]
     if bodies.handling:
