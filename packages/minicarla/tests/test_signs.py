@@ -170,5 +170,29 @@ def test_the_client_finds_the_actors_and_their_triggers(serve, tmp_path):
         assert actor["high"] == pytest.approx((centre + extent).tolist(), abs=1e-3)
 
 
+def test_speed_limits_that_are_objects():
+    """RoadRunner, which made CARLA's towns, writes them so; CARLA makes signals of them."""
+    objects = "".join(
+        f'<object id="{number}" name="{name}" s="{s}" t="-4.0" zOffset="0.0" hdg="0.0" orientation="-"/>'
+        for number, (name, s) in enumerate(
+            (
+                ("Speed_60", 30.0),
+                ("speed_30", 60.0),
+                ("Speed_STATIC_90", 80.0),
+                ("Speed_bump", 50.0),
+                ("Tree", 9.0),
+            )
+        )
+    )
+    plain = street(signal(9, STOP, 50.0, -4.0))
+    signs = signs_of(plain.replace("<signals>", f"<objects>{objects}</objects><signals>"))
+    assert {number: sign.kind for number, sign in signs.items()} == {
+        "0": "traffic.speed_limit.60",
+        "1": "traffic.speed_limit.30",
+        "2": "traffic.speed_limit.90",
+        "9": "traffic.stop",
+    }
+
+
 def test_maps_without_signs_have_none():
     assert traffic_signs(maps.load("grid")) == []

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from minicarla import maps
 
 from .conftest import Running
 
@@ -97,3 +100,53 @@ print(json.dumps({
     assert (out["mass"], out["rpm"]) == (1000.0, 5000.0) and out["drag"] == pytest.approx(0.3)
     assert out["gears"] and out["wheels"] == 4 * [True]
     assert out["driven"] > 3.0
+
+
+def test_signs_and_lights_are_found_by_their_landmarks(serve: Serve, tmp_path: Path) -> None:
+    """Of a map as RoadRunner writes it, with speed limits as objects."""
+    text = maps.load("grid").opendrive
+    sign = '<object id="900" name="Speed_60" s="20" t="-5" zOffset="0" hdg="0" orientation="-"/>'
+    assert "<objects>" not in text
+    (tmp_path / "Signed.xodr").write_text(text.replace("</lanes>", f"</lanes><objects>{sign}</objects>", 1))
+    out = found(
+        serve,
+        """
+import json
+world = synchronous()
+world.tick()
+town = world.get_map()
+landmarks = town.get_all_landmarks()
+limits = [landmark for landmark in landmarks if landmark.type == "274"]
+lights = [landmark for landmark in landmarks if landmark.type == "1000001"]
+print(json.dumps({
+    "signs": [actor.type_id for actor in world.get_actors().filter("traffic.speed_limit*")],
+    "limits": sorted({world.get_traffic_sign(landmark).type_id for landmark in limits}),
+    "lights": all(world.get_traffic_light(landmark) is not None for landmark in lights),
+    "count": len(lights),
+}))
+""",
+        map=str(tmp_path / "Signed.xodr"),
+    )
+    assert out == {
+        "signs": ["traffic.speed_limit.60"],
+        "limits": ["traffic.speed_limit.60"],
+        "lights": True,
+        "count": 8,
+    }
+
+
+def test_map_layers_are_accepted(serve: Serve) -> None:
+    """As on CARLA's maps without layers, nothing happens."""
+    out = found(
+        serve,
+        """
+import json
+world = synchronous()
+before = len(world.get_environment_objects(carla.CityObjectLabel.Any))
+world.unload_map_layer(carla.MapLayer.Buildings)
+world.load_map_layer(carla.MapLayer.All)
+world.tick()
+print(json.dumps(before == len(world.get_environment_objects(carla.CityObjectLabel.Any)) > 0))
+""",
+    )
+    assert out is True

@@ -17,7 +17,7 @@ import codecs
 import math
 import re
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from xml.parsers import expat
 
@@ -543,6 +543,22 @@ def _signal(element: ET.Element) -> SignalRecord:
     )
 
 
+_SPEED_NAME = re.compile(r"[Ss]peed_(?:STATIC_?)?(\d{1,3})$")
+"""Names of the objects by which RoadRunner writes speed limit signs."""
+
+
+def _limit_sign(element: ET.Element) -> str:
+    """The limit that an object's name states; "" for other objects."""
+    found = _SPEED_NAME.match(element.get("name", ""))
+    return found[1] if found else ""
+
+
+def _sign_object(element: ET.Element) -> SignalRecord:
+    """The signal that CARLA makes of an object called ``Speed_30`` (its ``ObjectParser``)."""
+    heading = _optional(element, "hdg", 0.0)
+    return replace(_signal(element), kind="274", subtype=_limit_sign(element), heading_offset=heading)
+
+
 def _road_link(element: ET.Element, name: str) -> RoadLink | None:
     found = element.find(f"link/{name}")
     if found is None or not found.get("elementId"):
@@ -590,7 +606,10 @@ def _road(element: ET.Element) -> Road:
             predecessor=_road_link(element, "predecessor"),
             successor=_road_link(element, "successor"),
             speeds=sorted(speeds),
-            signals=[_signal(s) for s in element.findall("signals/signal")],
+            signals=[
+                *(_signal(s) for s in element.findall("signals/signal")),
+                *(_sign_object(s) for s in element.findall("objects/object") if _limit_sign(s)),
+            ],
             references=[_signal(s) for s in element.findall("signals/signalReference")],
             right_hand=element.get("rule", "RHT") != "LHT",
         )

@@ -183,7 +183,16 @@ def set_annotations_traverse_translucency(call: Call, enable: bool) -> None:
     return
 
 
-absent("episode", "maps have no layers", "load_map_layer", "unload_map_layer", void=True)
+@procedure(PARTIAL, "no effect, as on CARLA's maps without layers")
+def load_map_layer(call: Call, layers: int) -> None:
+    return
+
+
+@procedure(PARTIAL, "no effect, as on CARLA's maps without layers")
+def unload_map_layer(call: Call, layers: int) -> None:
+    return
+
+
 absent(
     "episode",
     "surfaces have no textures",
