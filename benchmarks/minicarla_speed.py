@@ -1,12 +1,11 @@
-"""How fast minicarla is, with the real client: apply a control, tick, wait for the picture.
+"""How fast minicarla is with the real client.  A step applies a control, ticks, and waits for the picture.
 
-    python benchmarks/minicarla_speed.py [--seconds 10] [--map town] [--profile] [CASE...]
+    python -m benchmarks.minicarla_speed [--seconds 10] [--map town] [--profile] [CASE...]
 
-Each case runs a server of its own and a client in a process of its own, and prints steps per
-second, the time of a step (median and 99th percentile) and the processor time that the server
-and the client spent on a step.  On a machine with other work the processor times tell more than
-the steps per second.  ``--profile`` also runs each case's world without a client under cProfile
-and prints where a tick's time goes.
+Each case runs a server and a client in processes of their own.  It prints steps per second, the time of a
+step (median and 99th percentile), and the processor time that server and client spend on a step.  On a busy
+machine the processor times say more than the steps per second.  ``--profile`` also runs the world of each
+case without a client under cProfile, and prints where the time of a tick goes.
 """
 
 from __future__ import annotations
@@ -104,7 +103,7 @@ os._exit(0)
 
 
 def measure(case: Case, map_name: str, seconds: float) -> str:
-    """One line of the table."""
+    """Run a case; its line of the table."""
     command = [sys.executable, "-m", "minicarla", "serve", "--port", "0", "--map", map_name, "--synchronous"]
     command += ["--npc", str(case.server_npc), "--seed", "1", "--parent-pid", str(os.getpid())]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -116,7 +115,7 @@ def measure(case: Case, map_name: str, seconds: float) -> str:
         try:
             done = subprocess.run(client, capture_output=True, text=True, timeout=seconds + 60)
         except subprocess.TimeoutExpired:
-            return f"{case.name:12} the client stood still"
+            return f"{case.name:12} the client hung"
         if done.returncode:
             return f"{case.name:12} failed: {done.stderr.strip()[-300:]}"
         rate, median, late, server_ms, client_ms = map(float, done.stdout.split())
@@ -130,7 +129,7 @@ def measure(case: Case, map_name: str, seconds: float) -> str:
 
 
 class _Reader:
-    """An outlet that takes every message."""
+    """An outlet whose streams are all read."""
 
     def has_reader(self, stream_id: int) -> bool:
         return True
@@ -143,7 +142,7 @@ class _Reader:
 
 
 def profile(case: Case, map_name: str, ticks: int = 400) -> str:
-    """Where the time of this case's ticks goes, without sockets and client."""
+    """Where the time of a tick goes, without sockets and client."""
     from minicarla.geometry import Transform
     from minicarla.wire import structs
     from minicarla.world import blueprints
@@ -188,7 +187,7 @@ def profile(case: Case, map_name: str, ticks: int = 400) -> str:
 
 
 def main() -> None:
-    """Run the cases."""
+    """Run the cases that the command line names."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

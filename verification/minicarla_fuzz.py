@@ -1,13 +1,14 @@
-"""Ill-treat a minicarla for a while and see that it neither dies, hangs nor grows.
+"""Send a minicarla server hostile requests for a while and check that it neither dies, hangs nor grows.
 
-    python verification/minicarla_fuzz.py [--seconds 600] [--seed 0]
+    python -m verification.minicarla_fuzz [--seconds 600] [--seed 0]
 
-Hostile clients take turns: random bytes, requests with flipped bytes, requests with arguments of
-random shape or of the right shape with extreme values, and streams that are opened, not read, or
-closed at random.  Once a second a well-behaved client has to get its answer and its tick within two
-seconds.  Prints what was sent and the server's resident memory along the way; exit status 1
-when the server died, hung, or grew by more than 64 MiB after the first tenth, or when a request
-ran into an internal error.
+A hostile client sends random bytes, requests with flipped bytes, and requests with arguments of random
+shape, or of the right shape with extreme values.  It opens streams, does not read them, and closes some.
+Once a second a well-behaved client must be able to tick within two seconds.
+
+Prints from time to time what was sent and the server's resident memory.  The exit status is 1 when the server
+died or hung, when it grew by more than 64 MiB after the first tenth, or when a request caused an internal
+error.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from minicarla.wire import commands, structs
 from minicarla.world import blueprints
 from minicarla.world.calls import PROCEDURES
 
-# What would end or freeze the server on purpose, or write files.
+# Left out: what ends or freezes the server by an injected fault, and what writes files.
 _SPARED = ("minicarla.fault", "start_recorder", "replay_file")
 _HEADERS = (
     b"\xdd\xff\xff\xff\xff",
@@ -45,7 +46,7 @@ _KINDS = ("vehicle.audi.tt", "sensor.lidar.ray_cast", "static.prop.bin")
 
 
 class Foe:
-    """Makes hostile traffic from one seed."""
+    """A hostile client; everything that it sends follows from one seed."""
 
     def __init__(self, port: int, seed: int) -> None:
         self.port = port
@@ -55,7 +56,7 @@ class Foe:
         self.kept: list[socket.socket] = []
 
     def turn(self) -> None:
-        """One piece of mischief."""
+        """Do one hostile thing."""
         kind: Callable[[], None] = self.dice.choice(
             [self.noise, self.flips, self.arguments, self.extremes, self.streams]
         )
@@ -77,23 +78,23 @@ class Foe:
                     pass
 
     def noise(self) -> None:
-        """Random bytes, or headers that announce the impossible."""
+        """Send random bytes, or headers that announce impossible sizes."""
         body = self.dice.randbytes(self.dice.randrange(5000))
         self._exchange(self.dice.choice([b"", *_HEADERS]) + body)
 
     def flips(self) -> None:
-        """Valid requests with some bytes changed or missing."""
+        """Send valid requests with some bytes changed or missing."""
         data = bytearray(b"".join(self._request() for _ in range(20)))
         for _ in range(self.dice.randrange(1, 10)):
             data[self.dice.randrange(len(data))] = self.dice.randrange(256)
         self._exchange(bytes(data[: self.dice.randrange(len(data))]))
 
     def arguments(self) -> None:
-        """Valid requests with arguments of any shape."""
+        """Send valid requests with arguments of random shape."""
         self._exchange(b"".join(self._request() for _ in range(self.dice.randrange(100))))
 
     def extremes(self) -> None:
-        """Requests that the server understands, with values that nobody sends."""
+        """Send requests of the right shape with extreme values."""
         self._exchange(b"".join(self.plausible() for _ in range(self.dice.randrange(100))))
 
     def plausible(self) -> bytes:
@@ -138,7 +139,7 @@ class Foe:
         return [True, self._of(item)] if self.dice.random() < 0.5 else [False]
 
     def streams(self) -> None:
-        """Streams that come and go, some of them never read."""
+        """Open streams and do not read them; close some."""
         sock = self._connect(self.port + 1)
         sock.sendall(
             struct.pack("<I", self.dice.choice([0, 1, 1, 2, 3, 2**32 - 1]))[: self.dice.randrange(5)]
@@ -169,13 +170,13 @@ class Foe:
 
 
 def resident(pid: int) -> float:
-    """MiB."""
+    """Resident memory of a process, MiB."""
     with open(f"/proc/{pid}/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1024
 
 
 def friendly(port: int) -> float:
-    """Seconds until a newcomer has its tick."""
+    """Seconds that a new client waits for its first tick."""
     start = time.monotonic()
     with socket.create_connection(("127.0.0.1", port), timeout=10.0) as sock:
         unpacker = msgpack.Unpacker(max_buffer_size=1 << 28)
@@ -192,14 +193,14 @@ def friendly(port: int) -> float:
 
         call("tick_cue")
         elapsed = time.monotonic() - start
-        # What the foe has built up is its right, but it would make ticks slow: start afresh.
+        # The hostile client may fill the world with actors, which makes ticks slow: start a new episode.
         call("load_new_episode", "loop", True, 0)
         call("set_episode_settings", [True, False, [True, 0.05], True, 0.01, 10, 0.0, True, 3e3, 2e3, True])
     return elapsed
 
 
 def main() -> int:
-    """Run; the exit status."""
+    """Run the command; the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

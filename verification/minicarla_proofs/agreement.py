@@ -1,4 +1,4 @@
-"""The client's view of a map is the server's."""
+"""The client and the server understand a map alike."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _COLOURS = {"standard": "White", "white": "White"}
 
 
 def prove(short: bool) -> Iterator[Finding]:
-    """Lanes, topology, spawn points and markings, map by map."""
+    """Compare lanes, topology, spawn points and markings of each map."""
     names = ["grid"] if short else ["loop", "town", "grid"]
     if TOWN01.is_file() and not short:
         names.append(str(TOWN01))
@@ -40,7 +40,10 @@ def prove(short: bool) -> Iterator[Finding]:
 
 
 def compare(name: str, spacing: float) -> Iterator[Finding]:
-    """One map; ``spacing`` in metres between the places where lanes are compared."""
+    """Compare one map.
+
+    spacing: metres between the places where lanes are compared.
+    """
     roadmap = maps.load(name)
     places = [
         (lane, float(s))
@@ -64,7 +67,7 @@ def compare(name: str, spacing: float) -> Iterator[Finding]:
         bool(gaps.max() < CLOSE and back < CLOSE and turns.max() < 0.5),
     )
 
-    # CARLA's own maps link a few lanes to shoulders. Its client takes these for ways on; our drivers do not.
+    # CARLA's own maps link a few lanes to shoulders.  Only the client counts these as successors.
     driving = {_key(lane) for lane in roadmap.driving}
     ours, theirs = _topology(roadmap), [(tuple(a), tuple(b)) for a, b in view["topology"]]
     astray = [link for link in theirs if link[1] not in driving]
@@ -85,7 +88,7 @@ def compare(name: str, spacing: float) -> Iterator[Finding]:
         f"spawn points in the middle of lanes on {title}",
         f"{count} points, {1e3 * aside:.2f} mm aside at most",
         aside < CLOSE
-        and turned < 2.0  # the client's nearest waypoint of a curve is some centimetres on
+        and turned < 2.0  # in a curve the client's nearest waypoint may be some centimetres further on
         and count == len(roadmap.spawn_points)
         and {kind for *_, kind in view["spawn points"]} == {"Driving"},
     )
@@ -99,7 +102,7 @@ def compare(name: str, spacing: float) -> Iterator[Finding]:
 
 
 def _aside(pose: list[float], lane: list[float]) -> float:
-    """Metres across the lane; along it the client's nearest waypoint is a rough guess."""
+    """Distance across the lane, metres.  Along the lane the client's nearest waypoint is only approximate."""
     yaw = np.radians(lane[3])
     return float(abs((pose[1] - lane[1]) * np.cos(yaw) - (pose[0] - lane[0]) * np.sin(yaw)))
 
@@ -109,7 +112,7 @@ def _road_s(lane: Lane, s: float) -> float:
 
 
 def _gaps(places: list[tuple[Lane, float]], answers: list[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Metres and degrees between the server's lanes and the client's."""
+    """Distances in metres and angles in degrees between the server's lanes and the client's."""
     gaps, turns = [], []
     for (lane, s), answer in zip(places, answers, strict=True):
         if answer is None:
@@ -122,7 +125,7 @@ def _gaps(places: list[tuple[Lane, float]], answers: list[Any]) -> tuple[np.ndar
 
 
 def _waypoints_off_lanes(roadmap: RoadMap, waypoints: list[list[float]]) -> float:
-    """Metres between the client's waypoints and the same places of the server's lanes, at most."""
+    """The largest distance, metres, between the client's waypoints and the server's lanes."""
     lanes = {(lane.road_id, lane.section, lane.lane_id): lane for lane in roadmap.lanes}
     furthest = 0.0
     for road, section, lane_id, road_s, x, y, z, _ in waypoints:
@@ -136,7 +139,7 @@ def _waypoints_off_lanes(roadmap: RoadMap, waypoints: list[list[float]]) -> floa
 
 
 def _topology(roadmap: RoadMap) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Every driving lane with each that follows it, or with itself where none does, as CARLA counts."""
+    """Pairs of a driving lane and a successor, or of the lane and itself where it has none, as in CARLA."""
 
     return [
         (_key(lane), _key(roadmap.lanes[other]))
@@ -152,7 +155,7 @@ def _key(lane: Lane) -> tuple[int, ...]:
 def _markings(
     roadmap: RoadMap, places: list[tuple[Lane, float]], answers: list[Any]
 ) -> tuple[int, int, set[str]]:
-    """(places where type, colour or the paint's width differ, places compared, types seen)."""
+    """Number of places where type, colour or width differ, number of places compared, and types seen."""
     wrong, kinds = 0, set()
     for (lane, s), answer in zip(places, answers, strict=True):
         if answer is None:
@@ -166,7 +169,7 @@ def _markings(
 
 
 def mark_beside(roadmap: RoadMap, lane: Lane, s: float, outer: bool) -> tuple[str, str, float] | None:
-    """Type, colour and width, as the client has them, of the mark on a side of a lane, if any."""
+    """Type, colour and width of the marking on a side of a lane, as the client has them; None without one."""
     road = next(road for road in roadmap.data.roads.values() if str(road.id) == str(lane.road_id))
     section = road.sections[lane.section]
     beside = lane.lane_id if outer else lane.lane_id - (1 if lane.lane_id > 0 else -1)

@@ -1,4 +1,4 @@
-"""Programs with the real client, each for a process of its own: ``python -m ... PROGRAM PORT ARGUMENTS...``.
+"""Programs with the real client, each in a process of its own: ``python -m ... PROGRAM PORT ARGUMENTS...``.
 
 They say what they found one JSON value a line, and end without the client's destructors, which now
 and then abort the process.
@@ -26,29 +26,29 @@ from minicarla.wire import stream, structs, token
 from minicarla.wire.client import Caller, Subscription
 
 PATIENCE = 20.0
-"""Seconds for any answer, on a machine with other work."""
+"""Seconds that a client waits for any reply; generous, for busy machines."""
 
 
 def say(value: Any) -> None:
-    """Say something to whoever started this."""
+    """Send a JSON value to the process that started this one."""
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
 
 
 def listen() -> Any:
-    """What whoever started this says."""
+    """The next JSON value from the process that started this one."""
     return json.loads(sys.stdin.readline())
 
 
 def free_port() -> int:
-    """A port for a Traffic Manager."""
+    """A free port for a Traffic Manager."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class Stage:
-    """A client in a synchronous world."""
+    """A client that has switched the world to synchronous mode."""
 
     def __init__(self, port: int, delta: float = 0.05) -> None:
         self.port = port
@@ -69,7 +69,7 @@ class Stage:
         return found
 
     def car(self, start: int = 0) -> carla.Vehicle:
-        """A Model 3 at the first free spawn point from the one of that number on."""
+        """Spawn a Model 3 at the first free spawn point, searching from a given number on."""
         points = self.map.get_spawn_points()
         for point in points[start:] + points[:start]:
             car = self.world.try_spawn_actor(self.blueprint("vehicle.tesla.model3"), point)
@@ -78,7 +78,7 @@ class Stage:
         raise RuntimeError("there is no room for a car")
 
     def camera(self, car: carla.Actor, width: int = 84, height: int = 84) -> tuple[carla.Sensor, queue.Queue]:
-        """A camera on a car, and where its pictures come."""
+        """Attach a camera to a car; the camera and the queue of its pictures."""
         blueprint = self.blueprint("sensor.camera.rgb", image_size_x=width, image_size_y=height)
         eye = self.world.spawn_actor(blueprint, carla.Transform(carla.Location(x=1.5, z=2.0)), attach_to=car)
         pictures: queue.Queue = queue.Queue()
@@ -87,7 +87,7 @@ class Stage:
 
 
 def picture_of(pictures: queue.Queue, frame: int) -> carla.Image:
-    """The picture of a frame."""
+    """Wait for the picture of a frame."""
     while True:
         picture = pictures.get(timeout=PATIENCE)
         if picture.frame == frame:
@@ -97,7 +97,7 @@ def picture_of(pictures: queue.Queue, frame: int) -> carla.Image:
 
 
 def follow_lane(stage: Stage, car: carla.Vehicle, others: list[carla.Actor], speed: float = 8.0) -> None:
-    """Steer along the lane, and do not drive into what is right ahead."""
+    """Controls that follow the lane and stop before an obstacle."""
     pose, velocity = car.get_transform(), car.get_velocity()
     now = math.hypot(velocity.x, velocity.y)
     ahead = stage.map.get_waypoint(pose.location).next(3.0 + 0.4 * now)
@@ -124,7 +124,7 @@ def follow_lane(stage: Stage, car: carla.Vehicle, others: list[carla.Actor], spe
 
 
 class Tap:
-    """A second reader of a stream: a digest of its raw messages, headers included."""
+    """Reads a stream a second time; computes a digest of its raw messages, headers included."""
 
     def __init__(self, port: int, stream_id: int) -> None:
         self.messages: dict[int, bytes] = {}
@@ -134,7 +134,7 @@ class Tap:
         self.messages[stream.parse_header(message).frame] = hashlib.sha256(message).digest()
 
     def digest(self, first: int, last: int) -> str:
-        """Of all messages of those frames; RuntimeError when one is missing."""
+        """Digest of all messages of the frames; RuntimeError when one is missing."""
         deadline = time.monotonic() + PATIENCE
         while last not in self.messages and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -176,7 +176,7 @@ def repeat(port: int, ticks: int, walkers: int, dawdle: int) -> None:
         mind.set_max_speed(1.4)
     taps = Tap(port, stream.WORLD_STREAM), Tap(port, camera_stream(port, eye.id))
     others = [a for a in world.get_actors() if a.type_id[:6] in ("vehicl", "walker") and a.id != car.id]
-    time.sleep(0.3)  # the taps are being opened
+    time.sleep(0.3)  # until the streams are open
     first, seen, shown, driven, chance = (
         0,
         hashlib.sha256(),
@@ -219,7 +219,7 @@ def repeat(port: int, ticks: int, walkers: int, dawdle: int) -> None:
 
 
 def camera_stream(port: int, actor_id: int) -> int:
-    """Number of a sensor's stream."""
+    """Id of a sensor's stream."""
     caller = Caller("127.0.0.1", port, PATIENCE)
     (actor,) = caller.call("get_actors_by_id", [actor_id], result=list[structs.Actor])
     caller.close()
@@ -230,7 +230,7 @@ def camera_stream(port: int, actor_id: int) -> int:
 
 
 def spawn_and_destroy(port: int, cycles: int, every: int) -> None:
-    """Cars, walkers and sensors that come and go; says how many cycles are done."""
+    """Spawn and destroy cars, walkers and sensors; report how many cycles are done."""
     stage = Stage(port)
     world = stage.world
     points = stage.map.get_spawn_points()
@@ -258,7 +258,7 @@ def spawn_and_destroy(port: int, cycles: int, every: int) -> None:
 
 
 def tick_on(port: int, ticks: int, every: int) -> None:
-    """An ego with a camera that goes to and fro; says how many ticks are done."""
+    """Drive an ego with a camera forwards and backwards; report how many ticks are done."""
     stage = Stage(port)
     car = stage.car()
     _, pictures = stage.camera(car)
@@ -341,7 +341,7 @@ def manage(port: int, managed: int, ticks: int) -> None:
 
 
 def come_next(port: int) -> None:
-    """Be the next client: tick, find what was left, remove what is told; says what was there and when."""
+    """Be the next client: tick, report which actors are left and when, and destroy those that are named."""
     say("ready")
     leftovers = listen()
     start = time.monotonic()
@@ -356,7 +356,7 @@ def come_next(port: int) -> None:
 
 
 def stare(port: int, width: int, height: int) -> None:
-    """Take pictures from a camera of this size for ever, each as it comes."""
+    """Read pictures from a camera of this size for ever."""
     stage = Stage(port)
     car = stage.car()
     _, pictures = stage.camera(car, width, height)
@@ -367,7 +367,7 @@ def stare(port: int, width: int, height: int) -> None:
 
 
 def keep_ticking(port: int) -> None:
-    """Tick as often as told; says the seconds of each tick."""
+    """Tick a number of times; report the seconds of each tick."""
     stage = Stage(port)
     say("ready")
     while ticks := listen():
@@ -383,7 +383,7 @@ def keep_ticking(port: int) -> None:
 
 
 def survey(port: int) -> None:
-    """What the client makes of the map that the server sends, at the places that it is told."""
+    """Report what the client knows about the server's map at given places."""
     client = carla.Client("127.0.0.1", port)
     client.set_timeout(PATIENCE)
     roads = client.get_world().get_map()
@@ -477,7 +477,7 @@ def cross(port: int) -> None:
 
 
 def first_tick() -> None:
-    """Told a port, connect and tick; says when the tick was done, on the machine's monotonic clock."""
+    """Read a port, connect and tick; report time.monotonic() after the tick."""
     say("ready")
     port = listen()
     client = carla.Client("127.0.0.1", port)
@@ -488,7 +488,7 @@ def first_tick() -> None:
 
 
 def bursts(port: int) -> None:
-    """An ego with a camera that stands; ticks as often as told; says the seconds that they took."""
+    """Tick a number of times with a standing ego and its camera; report the seconds that it took."""
     stage = Stage(port)
     car = stage.car()
     eye, pictures = stage.camera(car)
@@ -511,7 +511,7 @@ PROGRAMS: dict[str, Callable[..., None]] = {
 
 
 def main() -> None:
-    """Run a program."""
+    """Run the program that the command line names."""
     name, *arguments = sys.argv[1:]
     threading.current_thread().name = name
     PROGRAMS[name](*map(int, arguments))

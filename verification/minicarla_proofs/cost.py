@@ -1,4 +1,4 @@
-"""What other vehicles cost."""
+"""How the time of a tick grows with the number of vehicles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOLERANCE = 1.15
 
 
 def prove(short: bool) -> Iterator[Finding]:
-    """Servers with different counts take turns, so that what else the machine does strikes all alike."""
+    """Measure servers with different numbers of vehicles in turns, so that other load hits all alike."""
     rounds, ticks = (3, 60) if short else (15, 200)
     cpu: dict[int, list[float]] = {count: [] for count in COUNTS}
     rate: dict[int, list[float]] = {count: [] for count in COUNTS}
@@ -37,7 +37,7 @@ def prove(short: bool) -> Iterator[Finding]:
         for _, client in pairs.values():
             client.tell(0)
     ms = {count: float(np.median(cpu[count])) for count in COUNTS}
-    # Each count's share of what the first ones cost must not be exceeded by the last ones.
+    # The last vehicles must not cost more each than the first ones did.
     first = (ms[50] - ms[0]) / 50
     last = (ms[100] - ms[50]) / 50
     table = ", ".join(
@@ -45,7 +45,7 @@ def prove(short: bool) -> Iterator[Finding]:
         for count in COUNTS
     )
     yield Finding(
-        "the cost of a tick grows no worse than linearly with the vehicles",
+        "the time of a tick grows at most linearly with the number of vehicles",
         f"{table}; a vehicle costs {1e3 * first:.0f} us up to 50, {1e3 * last:.0f} us from 50 to 100",
         last <= TOLERANCE * first,
     )

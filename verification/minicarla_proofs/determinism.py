@@ -1,4 +1,4 @@
-"""Same seed, same calls: the same bytes."""
+"""The same seed and the same calls give the same bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CROWD = 5
 
 
 def run(map_name: str, ticks: int, seed: int, hashing: str, dawdle: int) -> dict[str, Any]:
-    """Digests of one episode, by a server and a client of its own."""
+    """Digests of one episode, with a server and a client of its own."""
     options = ("--npc", str(NPC), "--walkers", str(WALKERS), "--seed", str(seed))
     with (
         ServerProcess(map_name, *options, PYTHONHASHSEED=hashing) as server,
@@ -25,7 +25,7 @@ def run(map_name: str, ticks: int, seed: int, hashing: str, dawdle: int) -> dict
 
 
 def prove(short: bool) -> Iterator[Finding]:
-    """Two runs of everything: raw messages of world and camera, and the real client's view of them."""
+    """Run everything twice; compare the raw messages and what the client makes of them."""
     ticks = 100 if short else 2000
     for map_name in ("grid",) if short else ("town", "grid"):
         first = run(map_name, ticks, 1, "1", 0)
@@ -37,12 +37,12 @@ def prove(short: bool) -> Iterator[Finding]:
         found = (
             f"{'different ' + ', '.join(differ) if differ else 'identical'} over {ticks} ticks with"
             f" {NPC} vehicles, {WALKERS} walkers and {first['crowd']} of the client's,"
-            f" ego {first['driven']:.0f} m; no byte left out; another seed differs"
+            f" ego {first['driven']:.0f} m; every byte compared; another seed gives other bytes"
         )
         moved = first["driven"] > 0.05 * ticks and first["crowd"] == CROWD
         differs = first["messages"] != other["messages"]
         yield Finding(
-            f"same seed, same calls, same bytes on {map_name} in two processes each",
+            f"the same seed and calls give the same bytes on {map_name}, in two servers and two clients",
             found if differs else "another seed gave the same bytes",
             not differ and differs and moved,
         )

@@ -1,4 +1,4 @@
-"""Malformed, oversized, out-of-order and hostile requests do no harm."""
+"""Malformed, oversized, misplaced and hostile requests do no harm."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from verification.minicarla_proofs.stage import ROOT, Finding
 
 
 def prove(short: bool) -> Iterator[Finding]:
-    """Ten minutes of :mod:`verification.minicarla_fuzz`."""
+    """Run :mod:`verification.minicarla_fuzz` for ten minutes."""
     seconds = 6 if short else 600
     command = [sys.executable, "-m", "verification.minicarla_fuzz", "--seconds", str(seconds)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds + 120)

@@ -39,7 +39,7 @@ class Crossing(NamedTuple):
     first: int
     last: int
     certain: bool
-    """Whether it came over it before the end at all."""
+    """Whether the corner came over the marking at all."""
 
 
 class Line(NamedTuple):
@@ -52,7 +52,7 @@ class Line(NamedTuple):
 
 
 class Tally:
-    """What came of the runs on one map."""
+    """What was counted on one map."""
 
     def __init__(self) -> None:
         self.events = 0
@@ -71,10 +71,10 @@ def prove(short: bool) -> Iterator[Finding]:
         tally = Tally()
         _drive(name, 4 if short else 24, tally)
         yield Finding(
-            f"lane-invasion events in the tick of the crossing on {name}",
+            f"lane-invasion events come in the tick of the crossing on {name}",
             f"{tally.events} events in {tally.crossings} crossings of a corner: {tally.missing} missing or in"
-            f" another tick, {tally.needless} needless, {tally.mistaken} with another marking,"
-            f" {tally.doubled} told twice within {1e3 * UNSURE:.0f} mm of the line; the first wheel"
+            f" another tick, {tally.needless} without a crossing, {tally.mistaken} with another marking,"
+            f" {tally.doubled} reported twice within {1e3 * UNSURE:.0f} mm of the line; the first wheel"
             f" crosses {np.median(tally.leads):.0f} ticks after the first corner (median),"
             f" {tally.stray_wheels} wheels outside the events",
             tally.events > 0
@@ -149,7 +149,7 @@ def _aside(told: Any, line: Line, points: Any) -> NDArray[np.float64]:
 
 
 def _crossings(frames: list[int], aside: NDArray[np.float64], edge: float) -> list[Crossing]:
-    """When each point went over the edge, in order; points that did not are left out."""
+    """The crossings of the points over the edge, in order of time; points that did not cross are left out."""
     found = []
     for column in aside.T:
         near, over = column > edge - UNSURE, column > edge + UNSURE

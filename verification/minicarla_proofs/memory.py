@@ -11,7 +11,7 @@ MOST = 5.0
 
 
 def prove(short: bool) -> Iterator[Finding]:
-    """Actors that come and go; then a long drive."""
+    """Spawn and destroy actors many times; then drive for a long time."""
     # The warm-up takes each of the town's 401 spawn points once.
     if short:
         yield _watch("cycles of spawning and destroying", "spawn_and_destroy", "loop", 0, 120, 150, 1000)

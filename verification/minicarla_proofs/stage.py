@@ -1,4 +1,4 @@
-"""What the proofs share: servers and clients in processes of their own, and what is said of them."""
+"""What the proofs share: findings, and servers and clients in processes of their own."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import numpy as np
 
 ROOT = Path(__file__).parents[2]
 TOWN01 = ROOT.parent / "shared" / "maps" / "Town01.xodr"
-"""CARLA's own Town01, which is no part of the project; proofs use it where it is."""
+"""CARLA's own Town01, which is not part of the project; proofs use it when it is there."""
 
 
 class Finding(NamedTuple):
-    """One promise, and what became of it."""
+    """One promise, and whether it was kept."""
 
     promised: str
     found: str
@@ -62,35 +62,35 @@ class ServerProcess:
             self.process.wait()
 
     def errors(self) -> str:
-        """What it wrote to stderr."""
+        """What the server wrote to stderr."""
         self._errors.seek(0)
         return self._errors.read().strip()
 
     def resident(self) -> float:
-        """Resident memory, MB."""
+        """The server's resident memory, MB."""
         with open(f"/proc/{self.pid}/status") as status:
             return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) * 1024 / 1e6
 
     def processor_time(self) -> float:
-        """Seconds that it has computed."""
+        """Processor time of the server, seconds."""
         with open(f"/proc/{self.pid}/stat") as stat:
             fields = stat.read().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def threads(self) -> int:
-        """Number of its threads."""
+        """Number of the server's threads."""
         return len(os.listdir(f"/proc/{self.pid}/task"))
 
     def files(self) -> int:
-        """Number of its open files and sockets."""
+        """Number of the server's open files and sockets."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
 
 class ClientProcess:
     """A program of :mod:`.clients` in a process of its own, which malformed data would abort.
 
-    It says things one JSON value a line; RuntimeError when it ends, or is silent for ``patience``
-    seconds, where something was to come.
+    It and the proof exchange JSON values, one a line.  RuntimeError when a value is expected and the program
+    ends or sends nothing for ``patience`` seconds.
     """
 
     def __init__(self, program: str, *arguments: Any, patience: float = 120.0, **environment: str) -> None:
@@ -120,7 +120,7 @@ class ClientProcess:
                 stream.close()
 
     def hear(self) -> Any:
-        """The next thing that it says."""
+        """The next value that the program sends."""
         assert self.process.stdout is not None
         while b"\n" not in self._text:
             ready, _, _ = select.select([self.process.stdout], [], [], self.patience)
@@ -134,25 +134,25 @@ class ClientProcess:
         return json.loads(line)
 
     def tell(self, value: Any) -> None:
-        """Say something to it."""
+        """Send the program a value."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(value).encode() + b"\n")
         self.process.stdin.flush()
 
 
 def ask(program: str, *arguments: Any, patience: float = 120.0, **environment: str) -> Any:
-    """Run a program of :mod:`.clients` that says one thing."""
+    """Run a program of :mod:`.clients` that sends one value."""
     with ClientProcess(program, *arguments, patience=patience, **environment) as client:
         return client.hear()
 
 
 @contextlib.contextmanager
 def empty_home() -> Iterator[dict[str, str]]:
-    """Environment with a home of its own, where CARLA's client has nothing in its cache."""
+    """Environment with an empty home directory, so that CARLA's client finds nothing in its cache."""
     with tempfile.TemporaryDirectory() as folder:
         yield {"HOME": folder}
 
 
 def slope(x: Sequence[float], y: Sequence[float]) -> float:
-    """Of the straight line with the least squares."""
+    """Slope of the straight line fitted by least squares."""
     return float(np.polyfit(np.asarray(x, float), np.asarray(y, float), 1)[0])

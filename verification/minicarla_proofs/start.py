@@ -1,4 +1,4 @@
-"""From the start of the process to the first tick of a client."""
+"""How long it takes from the start of the process to the first tick of a client."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ BARS = {"loop": 1.0, "town": 3.0, "grid": 3.0, str(TOWN01): 3.0}  # seconds
 
 
 def prove(short: bool) -> Iterator[Finding]:
-    """Each map a few times, in turns; then as after an installation, without compiled Python."""
+    """Start each map a few times, in turns; then once without compiled Python, as after an installation."""
     names = (
         ["loop"] if short else [name for name in BARS if name in ("loop", "town", "grid") or TOWN01.is_file()]
     )
     tries = 2 if short else 5
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-    measure(names[0])  # what the machine has not read from its disk yet is not the server's
+    measure(names[0])  # once to fill the cache of the disk
     for _ in range(tries):
         for name in names:
             times[name].append(measure(name))
@@ -39,7 +39,7 @@ def prove(short: bool) -> Iterator[Finding]:
         with tempfile.TemporaryDirectory() as folder:
             cold, _ = measure("loop", PYTHONPYCACHEPREFIX=folder)
         yield Finding(
-            "what it takes with nothing compiled, the first time after an installation from source",
+            "the first start after an installation from source, without compiled Python",
             f"{cold:.2f} s on loop, once (no bar)",
             True,
         )

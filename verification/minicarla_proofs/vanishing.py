@@ -1,4 +1,4 @@
-"""Clients that vanish leave what CARLA would leave, and clients that stop reading stall nobody."""
+"""Clients that are killed leave only their actors; clients that stop reading do not delay others."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ MANAGED = 4
 
 
 def prove(short: bool) -> Iterator[Finding]:
-    """SIGKILL, then SIGSTOP."""
+    """Kill clients, then stop one from reading."""
     yield from kill(3 if short else 50)
     yield from stop(100 if short else 1000)
 
 
 def kill(clients: int) -> Iterator[Finding]:
-    """Kill clients that hold everything there is to hold; another clears up after each."""
+    """Kill clients that hold all kinds of things; after each, another client removes what is left."""
     chance = random.Random(0)
     left_over, managers, waits = 0, 0, []
     usual: list[int] = []  # the actors that are there without clients
@@ -32,7 +32,7 @@ def kill(clients: int) -> Iterator[Finding]:
         for number in range(clients + 1):
             if number == 1:  # the first one warms up
                 before = server.threads(), server.files()
-            # Python and the library take a second to load; "at once" is meant without that.
+            # Measured from the connection on: Python and the library take a second to load.
             with ClientProcess("come_next", server.port) as following:
                 following.hear()
                 with ClientProcess("hold", server.port, MANAGED) as client:
@@ -50,9 +50,9 @@ def kill(clients: int) -> Iterator[Finding]:
         while (after := (server.threads(), server.files())) != before and time.monotonic() < deadline:
             time.sleep(0.01)
     yield Finding(
-        f"{clients} killed clients leave their actors, as in CARLA, and no Traffic Manager",
-        f"after {left_over - 1} of {clients} exactly their {1 + 4 + MANAGED} actors were there;"
-        f" {managers} registrations",
+        f"{clients} killed clients leave their actors, as in CARLA, but no registered Traffic Manager",
+        f"exactly their {1 + 4 + MANAGED} actors were left after {left_over - 1} of {clients};"
+        f" {managers} Traffic Managers registered",
         left_over == clients + 1 and managers == 0,
     )
     yield Finding(
@@ -61,14 +61,14 @@ def kill(clients: int) -> Iterator[Finding]:
         after == before,
     )
     yield Finding(
-        "the next client has its tick at once",
+        "the next client can tick at once",
         f"{np.median(waits):.2f} s to connect, configure and tick (median; {max(waits):.2f} s at most)",
         bool(np.median(waits) < 0.5 and max(waits) < 2.0),
     )
 
 
 def stop(ticks: int) -> Iterator[Finding]:
-    """A client that reads a big camera is stopped; another one ticks as before."""
+    """Stop (SIGSTOP) a client that reads large pictures; another client ticks as before."""
     with (
         ServerProcess("town") as server,
         ClientProcess("stare", server.port, 800, 600) as idle,
@@ -91,9 +91,9 @@ def stop(ticks: int) -> Iterator[Finding]:
         busy.tell(0)
     after = np.concatenate([after, again])
     yield Finding(
-        "a client that stops reading does not stall the tick",
+        "a client that stops reading does not delay the ticks of others",
         f"a tick takes {np.median(before):.1f} ms (median; worst {before.max():.0f}) while a client reads"
         f" 800x600, {np.median(after):.1f} ms (worst {after.max():.0f}) when it is stopped; memory grows by"
-        f" {grown:.0f} MB, the backlog",
+        f" {grown:.0f} MB, the unsent pictures",
         bool(np.median(after) < 1.3 * np.median(before) + 0.5 and after.max() < 500.0 and grown < 45.0),
     )

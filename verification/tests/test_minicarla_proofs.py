@@ -1,7 +1,7 @@
 """Short forms of the proofs of ``make prove``: what minicarla promises, with the real client.
 
-What other tests of this folder try already is left out: the start (test_cli); flat memory, readers
-that do not read and hostile requests (test_server); and speed, which only a quiet machine can tell.
+Left out: what minicarla's own tests cover (the start, memory, readers that do not read, hostile requests),
+and speed, which can only be measured on a quiet machine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from verification.minicarla_proofs.stage import Finding
     ],
     ids=["determinism", "agreement", "lane-invasion", "traffic-manager", "vanishing"],
 )
-def test_what_is_promised_holds(prove: Callable[[], Iterator[Finding]]) -> None:
+def test_the_promise_holds(prove: Callable[[], Iterator[Finding]]) -> None:
     findings = list(prove())
     assert findings
     assert not [finding for finding in findings if not finding.held]

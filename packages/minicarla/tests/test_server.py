@@ -590,6 +590,20 @@ def test_garbage_closes_that_connection_alone(serve: Serve) -> None:
     until(lambda: sum(isinstance(c, ClientConnection) for c in running.server.connections) == 1)
 
 
+def test_a_connection_that_never_says_which_stream_it_reads_is_closed(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams_module, "SUBSCRIBING_SECONDS", 0.1)
+    running = serve(synchronous=True)
+    reader = running.wire().subscribe()
+    until(lambda: running.server.streams.has_reader(1))
+    with socket.create_connection(("127.0.0.1", running.port + 1), timeout=PATIENCE) as sock:
+        sock.sendall(b"\x01")
+        assert sock.recv(1) == b"", "closed by the server"
+    running.wire().call("tick_cue")
+    assert reader.next()
+
+
 def test_streams_take_any_id_and_any_chatter(serve: Serve) -> None:
     running = serve(synchronous=True)
     for greeting in (b"", b"\x01", struct.pack("<I", 0), struct.pack("<I", 2**32 - 1), bytes(1000)):

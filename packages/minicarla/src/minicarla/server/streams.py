@@ -22,6 +22,8 @@ MAX_UNSENT_MESSAGES = 32 << 20
 """Bytes of a stream that one reader has not taken yet, beyond which new messages for it are dropped."""
 MAX_ANNOUNCED = 512
 """Streams that one client may be about to open; more are not waited for."""
+SUBSCRIBING_SECONDS = 10.0
+"""How long a connection may stay open without saying which stream it reads."""
 OPENING_SECONDS = 0.5
 """How long a tick waits at most for streams that clients are opening."""
 
@@ -41,6 +43,7 @@ class StreamConnection(SocketConnection):
         self._subscribed = subscribed
         self._received = b""
         super().__init__(loop, sock, on_close)
+        self._deadline = loop.call_at(time.monotonic() + SUBSCRIBING_SECONDS, self.close)
 
     def received(self, data: bytes) -> None:
         if self.stream:
@@ -49,6 +52,7 @@ class StreamConnection(SocketConnection):
         if len(self._received) < stream.SUBSCRIPTION.size:
             return
         (self.stream,) = stream.SUBSCRIPTION.unpack_from(self._received)
+        self._deadline.cancel()
         if self.stream:
             self._subscribed(self)
         else:
