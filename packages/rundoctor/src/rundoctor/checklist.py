@@ -21,9 +21,8 @@ from .measures import is_alert, q_gap
 from .model import ChecklistItem, Finding, Severity, number
 from .run import Run
 from .signals import Signal, actor, critic, episodes, evaluation, gradients
+from .signals.conditions import POLICY_Q_GAP, Q_ABOVE_REWARD_BOUND, STATE_GRADIENT_LEAK
 
-Q_MEAN, Q_MAX = 50.0, 100.0
-"""Limits of the validation gates where rewards are about 1; the reward bound takes over where it is known."""
 Figures = tuple[bool | None, str]
 
 
@@ -69,7 +68,9 @@ def _state_path(run: Run) -> Figures:
     s = run.get(gradients.STATE_PATH)
     if s is None or s.highest is None:
         return None, f"{gradients.STATE_PATH.tag} is not logged"
-    return True if s.highest.value < 1e-6 else None, f"at most {number(s.highest.value)}"
+    return True if STATE_GRADIENT_LEAK.level(
+        s.highest.value
+    ) == "ok" else None, f"at most {number(s.highest.value)}"
 
 
 def _gap(run: Run) -> Figures:
@@ -81,7 +82,7 @@ def _gap(run: Run) -> Figures:
         f"{number(float(gap.policy[-1]))} beside {number(float(gap.data[-1]))}: apart by {number(late)} of "
         "Q's scale"
     )
-    return True if late < 3 else None, figures
+    return True if POLICY_Q_GAP.level(late) == "ok" else None, figures
 
 
 def _q_limits(run: Run) -> Figures:
@@ -95,10 +96,13 @@ def _q_limits(run: Run) -> Figures:
         figures += f", |max| at most {number(peak)}"
     limit = run.q_limit
     if limit is not None:
-        within = max(top, peak if math.isfinite(peak) else 0) <= limit[0]
+        most_q = max(top, peak if math.isfinite(peak) else 0)
+        within = Q_ABOVE_REWARD_BOUND.level(most_q, limit[0]) == "ok"
         return True if within else None, f"{figures}; reward bound {number(limit[0])}"
     # without a reward bound a larger Q may be right for larger rewards
-    within = top < Q_MEAN and not peak >= Q_MAX
+    within = top < Q_ABOVE_REWARD_BOUND.threshold(
+        "unknown, mean"
+    ) and not peak >= Q_ABOVE_REWARD_BOUND.threshold("unknown, largest")
     return True if within else None, f"{figures}; no reward bound is known"
 
 

@@ -14,6 +14,7 @@ from .model import Evidence, number
 from .run import Run
 from .series import Series
 from .signals import critic, episodes, evaluation, gradients, networks, normalised, replay
+from .signals.conditions import CLIP_NOT_APPLIED
 
 Floats = npt.NDArray[np.float64]
 
@@ -306,7 +307,7 @@ class Clip:
         return a.step, np.sqrt(values)
 
 
-HOLDS = 1.0 + 1e-3
+HOLDS = CLIP_NOT_APPLIED.threshold("critical")
 """A clip holds up to rounding."""
 
 

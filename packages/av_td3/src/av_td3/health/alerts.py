@@ -263,7 +263,7 @@ def parameters_frozen(row: Row, bounds: Bounds) -> Judgement | None:
     moved = {group: networks.UPDATE_TO_WEIGHT[group].tag for group in bounds.groups}
     if not _known(row, *moved.values()):
         return None
-    least = conditions.PARAMETERS_FROZEN.more["least gradient"].value
+    least = conditions.PARAMETERS_FROZEN.threshold("least gradient")
     still = [
         group
         for group, tag in moved.items()
@@ -282,11 +282,11 @@ def target_encoders_missing(row: Row, bounds: Bounds) -> Judgement | None:
     }
     if bounds.tau >= 1 or not drifts:
         return None
-    limits = conditions.TARGET_ENCODERS_MISSING.more
-    same, other = limits["no lag"].value, limits["another network"].value
+    condition = conditions.TARGET_ENCODERS_MISSING
+    same, other = condition.threshold("no lag"), condition.threshold("another network")
     wrong = [network for network, drift in drifts.items() if drift < same or drift > other]
     text = f"{_listed(wrong) or 'no network'}: has no target copy of its own"
-    return compare(conditions.TARGET_ENCODERS_MISSING, len(wrong), text)
+    return compare(condition, len(wrong), text)
 
 
 def terminal_flag_wrong(row: Row, bounds: Bounds) -> Judgement | None:

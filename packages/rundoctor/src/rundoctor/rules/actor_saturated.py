@@ -8,20 +8,16 @@ import numpy as np
 
 from ..algorithm import ACTOR_THROUGH_Q
 from ..measures import action_columns, first_crossing
-from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Severity, Skipped, number
+from ..model import CRITICAL, Clear, Evidence, Finding, Outcome, Rule, Severity, Skipped, number
 from ..run import Run
 from ..series import Series
 from ..signals import actor, episodes, gradients, networks
+from ..signals.conditions import ACTOR_SATURATED
 from .never_learns import learned
 
-# Share of |action| > 0.99.  Bang-bang optimal policies reach 0.6 .. 0.8 and still learn; from
-# 0.95 on fewer than one sample in twenty carries a usable gradient.
-SATURATED = 0.95
-# A mean beyond 0.9 of every action leaves no room for more than one sample in twenty that is not pinned; of
-# a single action (full throttle on a straight road) it takes a spread of next to nothing as well.
-PINNED_MEAN, PINNED_STD = 0.9, 0.05
-# tanh' at |a| = 0.99 is 0.02 and falls off twice as fast as the exponential of the pre-activation.
-VANISHED = 1e-3
+SATURATED = ACTOR_SATURATED.threshold("critical")
+PINNED_MEAN, PINNED_STD = ACTOR_SATURATED.threshold("mean action"), ACTOR_SATURATED.threshold("spread")
+VANISHED = ACTOR_SATURATED.threshold("head's gradient")
 LEAST = 10
 """Rows of a column before it is judged."""
 AT_LIMIT = 0.01
@@ -107,7 +103,7 @@ def _direct(run: Run) -> Outcome | None:
                 head.tag, head.last.step, head.last.value, f"gradient of the head: {number(head.last.value)}"
             )
         )
-    return _finding(CRITICAL if level >= 0.99 else WARNING, evidence, 0.97, onset, (share.tag,))
+    return _finding(CRITICAL, evidence, 0.97, onset, (share.tag,))
 
 
 def _pinned(run: Run) -> Outcome | None:

@@ -11,7 +11,7 @@ from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, n
 from ..run import Run
 from ..series import Series
 from ..signals import alerts as signals
-from ..signals.conditions import GRADIENT_EXPLOSION
+from ..signals.conditions import GRADIENT_EXPLOSION, POLICY_Q_GAP
 
 _EXAMPLE = GRADIENT_EXPLOSION.alert
 
@@ -119,7 +119,7 @@ def _trouble(run: Run) -> Evidence | None:
     gap = q_gap(run)
     if gap is not None and len(gap.step) >= 3:
         level = float(np.median(gap.ratio[-max(2, len(gap.ratio) // 4) :]))
-        if level > 10:
+        if level > POLICY_Q_GAP.threshold("critical"):
             return Evidence(
                 gap.policy_tag,
                 int(gap.step[-1]),

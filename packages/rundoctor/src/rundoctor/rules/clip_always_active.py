@@ -10,6 +10,9 @@ from ..measures import Clip, clips, is_summed, log_span
 from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
 from ..run import Run
 from ..signals import critic, gradients
+from ..signals.conditions import CLIP_ALWAYS_ACTIVE
+
+ACTIVE, HARD = CLIP_ALWAYS_ACTIVE.threshold("warning"), CLIP_ALWAYS_ACTIVE.threshold("cut")
 
 
 def check(run: Run) -> Outcome:
@@ -28,7 +31,7 @@ def check(run: Run) -> Outcome:
         share, hard, found = _activity(run, c)
         if share is None:
             clear.append(f"the {c.who}'s clip leaves no trace that could be judged")
-        elif share < 0.95:
+        elif share < ACTIVE:
             clear.append(f"the {c.who}'s clip is active on {share:.0%} of the rows")
         else:
             evidence += found
@@ -70,7 +73,7 @@ def _activity(run: Run, c: Clip) -> tuple[float | None, bool, list[Evidence]]:
             f"the {c.who}'s gradient before the clip is {number(float(np.median(before)))} in the median, "
             f"{times(cut)} the limit {c.limit:g}; above it on {share:.0%} of {len(before)} rows"
         )
-        return share, cut > 10, [Evidence(first.tag, int(first.step[-1]), float(before[-1]), text)]
+        return share, cut > HARD, [Evidence(first.tag, int(first.step[-1]), float(before[-1]), text)]
     s = c.encoder
     if s is None or len(s) < 3:
         return None, False, []
@@ -106,7 +109,7 @@ def _activity(run: Run, c: Clip) -> tuple[float | None, bool, list[Evidence]]:
     _, joint = c.joint
     at_limit = np.abs(joint / c.limit - 1) < 1e-2
     share = float(at_limit.mean())
-    if share < 0.95:
+    if share < ACTIVE:
         return share, False, []
     text = f"the {c.who}'s joint norm is the limit {c.limit:g} itself on {share:.0%} of {len(joint)} rows"
     return share, False, [Evidence(s.tag, s.last.step, float(joint[-1]), text)]

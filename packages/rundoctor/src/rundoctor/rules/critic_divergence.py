@@ -12,13 +12,14 @@ from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, 
 from ..run import Run
 from ..series import Series
 from ..signals import critic, episodes, evaluation
+from ..signals.conditions import CRITIC_DIVERGENCE
 from ..stats import median, parts, trend
 
-GROWN = 10.0
+GROWN = CRITIC_DIVERGENCE.threshold("growth")
 """The late loss over the best; a squared error ten times the best is an error three times it."""
-GROWN_FROM_START = 100.0
+GROWN_FROM_START = CRITIC_DIVERGENCE.threshold("growth from the start")
 """Where the first quarter is the best one, Q starting from 0 explains a decade or more by itself."""
-FAR = 1000.0
+FAR = CRITIC_DIVERGENCE.threshold("growth, critical")
 """Growth beyond which no unlucky choice of rates explains it."""
 
 

@@ -6,10 +6,11 @@ from ..model import CRITICAL, INFO, WARNING, Clear, Evidence, Finding, Outcome, 
 from ..run import Run
 from ..series import Series
 from ..signals import episodes
+from ..signals.conditions import EPISODE_COLLAPSE
 from ..stats import median, parts, separation, trend
 from .reward_degrading import LEAST, _falls_below
 
-HALVED, GONE = 0.5, 0.2
+HALVED, GONE = EPISODE_COLLAPSE.threshold("warning"), EPISODE_COLLAPSE.threshold("critical")
 
 
 def check(run: Run) -> Outcome:

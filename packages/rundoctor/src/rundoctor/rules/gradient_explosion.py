@@ -8,9 +8,10 @@ from ..measures import clips, first_crossing
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
 from ..run import Run
 from ..signals import gradients
+from ..signals.conditions import GRADIENT_EXPLOSION
 from ..stats import trend
 
-GROWN = 1e3
+GROWN = GRADIENT_EXPLOSION.threshold("growth")
 
 
 def check(run: Run) -> Outcome:

@@ -6,8 +6,9 @@ from ..groups import groups, weights_evidence
 from ..model import CRITICAL, Clear, Evidence, Finding, Outcome, Rule, Skipped
 from ..run import Run
 from ..signals import actor, gradients
+from ..signals.conditions import ACTOR_SATURATED
 
-SATURATED = 0.95
+SATURATED = ACTOR_SATURATED.threshold("critical")
 
 
 def check(run: Run) -> Outcome:

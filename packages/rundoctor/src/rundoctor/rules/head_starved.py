@@ -9,8 +9,9 @@ from ..measures import clips, is_summed
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, number
 from ..run import Run
 from ..signals import gradients
+from ..signals.conditions import HEAD_STARVED
 
-STARVED = 0.01
+STARVED = HEAD_STARVED.threshold("warning")
 """Share of the encoder's norm: below it the head could be left out of the clip unnoticed."""
 
 

@@ -6,8 +6,9 @@ from ..algorithm import ACTION_NOISE
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
 from ..run import Run
 from ..signals import actor
+from ..signals.conditions import NO_EXPLORATION
 
-NONE = 0.01
+NONE = NO_EXPLORATION.threshold("warning")
 """Standard deviation of action noise, actions in [-1, 1]: TD3 uses 0.1."""
 
 

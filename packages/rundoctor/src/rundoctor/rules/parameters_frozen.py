@@ -6,8 +6,9 @@ from ..groups import groups, weights_evidence
 from ..model import CRITICAL, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
 from ..run import Run
 from ..signals import gradients, networks
+from ..signals.conditions import PARAMETERS_FROZEN
 
-LEAST_GRADIENT = 1e-6
+LEAST_GRADIENT = PARAMETERS_FROZEN.threshold("least gradient")
 
 
 def check(run: Run) -> Outcome:

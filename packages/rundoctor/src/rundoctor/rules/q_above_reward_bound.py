@@ -9,9 +9,12 @@ from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, 
 from ..run import Run
 from ..series import Series
 from ..signals import actor, critic, replay
+from ..signals.conditions import Q_ABOVE_REWARD_BOUND
 
 # The bound from rewards seen in batches misses rarer ones; from a documented bound it is exact.
-SLACK_SEEN, SLACK_EXACT = 1.5, 1.05
+SLACK_EXACT, TWICE = Q_ABOVE_REWARD_BOUND.threshold("warning"), Q_ABOVE_REWARD_BOUND.threshold("critical")
+SLACK_SEEN = Q_ABOVE_REWARD_BOUND.threshold("estimated, warning")
+FAR_ABOVE = Q_ABOVE_REWARD_BOUND.threshold("estimated, critical")
 
 
 def check(run: Run) -> Outcome:
@@ -82,7 +85,7 @@ def check(run: Run) -> Outcome:
         evidence.append(reward[1])
     return Finding(
         "q-above-reward-bound",
-        CRITICAL if factor > 10 or (exact and factor > 2) else WARNING,
+        CRITICAL if factor > FAR_ABOVE or (exact and factor > TWICE) else WARNING,
         "Q lies above what any rewards can add up to",
         evidence,
         "The values are not estimates of anything: the critic diverges, or it is asked about features it "

@@ -5,9 +5,10 @@ from __future__ import annotations
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, number
 from ..run import Run
 from ..signals import networks
+from ..signals.conditions import REPRESENTATION_COLLAPSE
 
-DEAD = 0.95
-RANK = 1.5
+DEAD = REPRESENTATION_COLLAPSE.threshold("warning")
+RANK = REPRESENTATION_COLLAPSE.threshold("rank")
 
 
 def check(run: Run) -> Outcome:

@@ -8,10 +8,11 @@ from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skip
 from ..run import Run
 from ..series import Series
 from ..signals import episodes
+from ..signals.conditions import REWARD_DEGRADING
 from ..stats import median, parts, separation, spread, trend
 
 LEAST = 20
-DROP = 0.3
+DROP = REWARD_DEGRADING.threshold("warning")
 """Of the larger level: below that a drift of smoothed or scattered returns looks the same."""
 
 

@@ -8,12 +8,12 @@ from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, n
 from ..run import Run
 from ..series import Series
 from ..signals import replay
+from ..signals.conditions import REWARD_ABOVE_BOUND, REWARD_IMBALANCE
 
-DROWNED = 0.9
+DROWNED = REWARD_IMBALANCE.threshold("warning")
 """Share of all |reward| from which the rest together is less than a tenth."""
-TOO_LARGE = 30.0
-"""Spread of single rewards. Rates of 1e-4 .. 1e-3 suit rewards about 1; 1.5 decades more make TD errors, and
-with them gradients, so large that the actor's pre-activation leaves tanh's range at once."""
+TOO_LARGE = REWARD_IMBALANCE.threshold("spread")
+"""Standard deviation of single rewards."""
 
 
 def check(run: Run) -> Outcome:
@@ -71,7 +71,7 @@ def _scale(run: Run) -> Finding | None:
         limit = float(np.abs(bound.value).max())
         worst = max(seen, key=lambda s: float(np.abs(s.value).max()))
         most = float(np.abs(worst.value).max())
-        if limit > 0 and most > 1.5 * limit:
+        if limit > 0 and most > REWARD_ABOVE_BOUND.threshold("critical") * limit:
             i = int(np.argmax(np.abs(worst.value)))
             return _too_large(
                 worst,

@@ -7,9 +7,10 @@ from collections import Counter
 from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped
 from ..run import Run
 from ..signals import machine
+from ..signals.conditions import SIMULATOR_INCIDENTS
 
-OFTEN = 1e-3
-"""Restarts a step: beyond one in a thousand steps episodes are cut faster than they are learned from."""
+OFTEN = SIMULATOR_INCIDENTS.threshold("warning") / 1000
+"""Incidents a step."""
 
 
 def check(run: Run) -> Outcome:

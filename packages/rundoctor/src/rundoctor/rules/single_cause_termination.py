@@ -8,9 +8,10 @@ from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skip
 from ..run import Run
 from ..series import Series
 from ..signals import episodes
+from ..signals.conditions import SINGLE_CAUSE_TERMINATION
 
-ALL = 0.95
-OFFENCE = 0.5
+ALL = SINGLE_CAUSE_TERMINATION.threshold("critical")
+OFFENCE = SINGLE_CAUSE_TERMINATION.threshold("warning")
 """Share beyond which an offence that need not end a drive decides how long episodes are."""
 LEAST = 20
 """Episodes below which a share of 95 % says nothing."""

@@ -12,16 +12,16 @@ from ..measures import first_crossing, q_gap
 from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
 from ..run import Run
 from ..signals import actor, critic, gradients, networks
+from ..signals.conditions import POLICY_Q_GAP, STATE_GRADIENT_LEAK
 from ..stats import Floats, trend
 
 # At the same states one action's Q differs from another's by at most a one-step advantage, a
 # fraction of Q's own size and spread: correct agents measured 1.0 .. 1.2.  Ten times the
 # scale is out of reach of any advantage; three times while growing is on its way there.
-CERTAIN = 10.0
-LIKELY = 3.0
-BEYOND_DOUBT = 100.0
+LIKELY, CERTAIN = POLICY_Q_GAP.threshold("warning"), POLICY_Q_GAP.threshold("critical")
+BEYOND_DOUBT = POLICY_Q_GAP.threshold("beyond doubt")
 """One row is enough."""
-STATE_PATH = 1e-6
+STATE_PATH = STATE_GRADIENT_LEAK.threshold("rounding")
 """Share of the actor encoder's gradient below which a gradient is rounding."""
 
 CAUSE = (

@@ -9,9 +9,11 @@ from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, n
 from ..run import Run
 from ..series import Series
 from ..signals import networks
+from ..signals.conditions import TARGET_ENCODERS_MISSING
 
 LEAST = 5
-NO_LAG = 1e-9
+NO_LAG = TARGET_ENCODERS_MISSING.threshold("no lag")
+ANOTHER = TARGET_ENCODERS_MISSING.threshold("another network")
 PREFIX = networks.TARGET_DRIFT["actor"].tag.removesuffix("actor")
 
 
@@ -32,7 +34,7 @@ def check(run: Run) -> Outcome:
         return Clear("tau is 1: the targets are copies on purpose")
     # a network that does not move cannot differ from a copy of it
     still = {name: s for name, s in drifts.items() if _late(s) < NO_LAG and _network_moves(run, name)}
-    foreign = {name: s for name, s in drifts.items() if _is_another(s, drifts)}
+    foreign = {name: s for name, s in drifts.items() if _is_another(s)}
     listing = ", ".join(f"{name} {number(_late(s))}" for name, s in sorted(drifts.items()))
     if not (still and len(still) < len(drifts)) and not foreign:
         return Clear(f"relative distance of each network from its target: {listing}")
@@ -88,10 +90,9 @@ def _late(s: Series) -> float:
     return s.tail(0.5, 2).median()
 
 
-def _is_another(s: Series, drifts: dict[str, Series]) -> bool:
+def _is_another(s: Series) -> bool:
     """Two networks drawn independently are about sqrt(2) of their own size apart; lag is far less."""
-    others = [_late(o) for o in drifts.values() if o is not s]
-    return _late(s) > 0.5 and bool(others) and _late(s) > 10 * float(np.median(others))
+    return _late(s) > ANOTHER
 
 
 RULE = Rule(

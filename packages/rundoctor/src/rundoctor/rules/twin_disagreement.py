@@ -9,10 +9,11 @@ from ..measures import first_crossing
 from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
 from ..run import Run
 from ..signals import critic, replay
+from ..signals.conditions import TWIN_DISAGREEMENT
 
 # The minimum of two estimates corrects an over-estimation of about their difference; when that is
 # half of Q's own scale the target is mostly the correction.
-APART, FAR_APART = 0.5, 2.0
+APART, FAR_APART = TWIN_DISAGREEMENT.threshold("warning"), TWIN_DISAGREEMENT.threshold("critical")
 
 
 def check(run: Run) -> Outcome:

@@ -72,6 +72,14 @@ class Condition:
         named = {name: value for name, value in levels.items() if value is not None}
         return named | {name: threshold.value for name, threshold in self.more.items()}
 
+    def threshold(self, name: str) -> float:
+        """One threshold by its name.
+
+        Raises:
+            KeyError: the condition has none of that name.
+        """
+        return self.thresholds[name]
+
     def level(self, value: float, scale: float = 1.0) -> Level:
         """How bad a figure is; ``scale`` is what the thresholds are multiples of."""
         for name, threshold in (("critical", self.critical), ("warning", self.warning)):
@@ -101,6 +109,9 @@ STATE_GRADIENT_LEAK = Condition(
     at_once=True,
     raised="row",
     reason="the critic's features are held constant in the actor's loss, so the gradient is exactly 0",
+    more={
+        "rounding": Threshold(1e-6, "of the encoder's gradient, where the logs round"),
+    },
 )
 POLICY_Q_GAP = Condition(
     "policy-q-gap",
@@ -135,6 +146,8 @@ Q_ABOVE_REWARD_BOUND = Condition(
     more={
         "estimated, warning": Threshold(1.5, "a bound from the rewards in batches misses rarer, larger ones"),
         "estimated, critical": Threshold(10.0, "no rarer reward explains a factor of 10"),
+        "unknown, mean": Threshold(50.0, "mean Q for rewards about 1, where no bound is known"),
+        "unknown, largest": Threshold(100.0, "1 / (1 - gamma) at gamma 0.99"),
     },
 )
 REWARD_ABOVE_BOUND = Condition(
