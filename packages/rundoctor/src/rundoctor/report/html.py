@@ -101,7 +101,7 @@ def _report(report: Report, index: int, page: _Page, only: bool) -> str:
     if lead is not None:
         if lead.symptoms:
             items = "; ".join(_e(s.title) for s in lead.symptoms)
-            out.append(f"<p>It explains: {items}.</p>")
+            out.append(f"<p>This also explains: {items}.</p>")
         beside = [f.title for f in report.findings[1:] if f.severity == 2]
         if beside:
             out.append(f"<p>Beside it: {_e('; '.join(beside))}.</p>")
@@ -115,7 +115,7 @@ def _report(report: Report, index: int, page: _Page, only: bool) -> str:
         out.append(_finding(f, report, page))
     infos = [f for f in report.findings if f.severity == INFO]
     if infos:
-        out.append("<h2>To know</h2>")
+        out.append("<h2>Notes</h2>")
         out += [_finding(f, report, page) for f in infos]
     out.append(_overview(report, page))
     out.append(_checklist(report))
@@ -152,7 +152,7 @@ def _finding(f: Finding, report: Report, page: _Page) -> str:
         f'<article class="finding {f.severity}"><h3><span class="badge">{word}</span> {_e(f.title)} '
         f'<code class="id">{_e(f.id)}</code></h3>'
         + evidence
-        + (f'<p class="so">It explains:</p><ul>{symptoms}</ul>' if symptoms else "")
+        + (f'<p class="so">This also explains:</p><ul>{symptoms}</ul>' if symptoms else "")
         + (f'<div class="plots">{plots}</div>' if plots else "")
         + f"<p><b>Why.</b> {_e(f.cause)}</p><p><b>Fix.</b> {_e(f.fix)}</p>"
         + f'<p class="confidence">Confidence {f.confidence:.0%}</p></article>'

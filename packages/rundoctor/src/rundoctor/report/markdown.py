@@ -107,7 +107,7 @@ def _finding(f: Finding, heading: str) -> list[str]:
         out.append(f"- {_text(e.text)} ({_code(e.tag)}{at}{value})")
     for s in f.symptoms:
         detail = f": {_text(s.evidence[0].text)}" if s.evidence else ""
-        out.append(f"- It explains **{_text(s.title)}** ({_code(s.id)}){detail}")
+        out.append(f"- This also explains **{_text(s.title)}** ({_code(s.id)}){detail}")
     out += [
         "",
         f"*Why.* {_text(f.cause)}",

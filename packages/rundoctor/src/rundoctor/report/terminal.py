@@ -118,7 +118,7 @@ def _panel(report: Report, full: bool) -> Panel:
         parts.append(Text(lead.sentence))
         if lead.symptoms:
             explained = [lower_first(s.title) for s in lead.symptoms]
-            parts.append(Text("It explains: " + "; ".join(explained) + ".", style="dim"))
+            parts.append(Text("This also explains: " + "; ".join(explained) + ".", style="dim"))
         beside = [lower_first(f.title) for f in report.findings[1:] if f.severity == CRITICAL]
         if beside:
             parts.append(Text("Beside it: " + "; ".join(beside) + "."))
@@ -143,6 +143,8 @@ def summary(report: Report) -> str:
     first, _ = run.wall_span
     if math.isfinite(first) and first > 1e8:
         parts.append(datetime.fromtimestamp(first, UTC).strftime("%Y-%m-%d %H:%M UTC"))
+    if run.algorithm.reason:
+        parts.append(run.algorithm.name)
     parts.append(f"tags: {run.system}")
     return " · ".join(parts)
 
@@ -161,10 +163,10 @@ def _finding(finding: Finding, full: bool) -> RenderableType:
     body: list[RenderableType] = [Text(e.text) for e in finding.evidence[: None if full else 2]]
     if finding.symptoms and not full:
         named = [lower_first(s.title) + _since(s) for s in finding.symptoms]
-        body.append(Text.assemble(("so: ", f"bold {style}"), "; ".join(named)))
+        body.append(Text.assemble(("causes: ", f"bold {style}"), "; ".join(named)))
     for s in finding.symptoms if full else ():
         detail = f": {s.evidence[0].text}" if s.evidence else ""
-        body.append(Text.assemble(("so: ", f"bold {style}"), s.title, detail, (f"  {s.id}", "dim")))
+        body.append(Text.assemble(("causes: ", f"bold {style}"), s.title, detail, (f"  {s.id}", "dim")))
     if full:
         body.append(Text.assemble(("why: ", f"bold {style}"), finding.cause))
     fix = finding.fix if full else first_sentence(finding.fix)
@@ -184,7 +186,7 @@ def _print_infos(findings: Sequence[Finding], console: Console) -> None:
     if not findings:
         return
     console.print()
-    console.print(Line("to know", style="dim", align="left"))
+    console.print(Line("notes", style="dim", align="left"))
     for f in findings:
         text = f.evidence[0].text if f.evidence else ""
         console.print(

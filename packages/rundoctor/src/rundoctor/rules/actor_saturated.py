@@ -24,15 +24,16 @@ AT_LIMIT = 0.01
 _PEDAL = re.compile(r"throttle|accel|gas|brake", re.I)
 
 CAUSE = (
-    "The pre-activation of the actor's last layer has left tanh's range: every action is at a limit, tanh's "
-    "derivative is 0, and no gradient reaches the head any more. Large rewards, high rates and unnormalised "
-    "features drive it there within some hundred updates; it happens with and without a gradient leak and "
-    "does not heal by itself."
+    "The actor's last layer puts out values so large that tanh turns all of them into -1 or 1. There tanh's "
+    "derivative is 0, so no gradient reaches the actor's head any more, and the actor cannot recover by "
+    "itself. Large rewards, high learning rates and features without normalisation drive it there within "
+    "some hundred updates, with or without a gradient leak."
 )
 FIX = (
-    "Penalise the mean square of the pre-tanh activation (weight 0.01), train the critic alone for the "
-    "first 500 updates, start the actor's last layer small, bound the features (LayerNorm and tanh), keep "
-    "|reward| about 1, and take an actor rate near 1e-4. Log the share of |action| > 0.99."
+    "Start anew with: rewards of about 1 a step; LayerNorm and tanh on the features; a small initial last "
+    "layer of the actor; a penalty of 0.01 times the mean square of the value before tanh; an actor "
+    "learning rate near 1e-4; and the critic trained alone for the first 500 updates. Log the share of "
+    "|action| > 0.99 to see whether it works."
 )
 HOW = (
     "Log the share of |action| > 0.99 (agent/saturation) and mean and spread of each action of the policy "
@@ -197,9 +198,7 @@ def _inferred(run: Run) -> Outcome | None:
     first = float(np.median(share[: max(1, len(share) // 10)]))
     dead = float((head.value == 0).mean())
     if not (late < VANISHED and (dead > 0.5 or late < 0.1 * first or late < VANISHED**2)):
-        return Clear(
-            f"the head's gradient is {number(late)} of the encoder's: small or not, it has not died away"
-        )
+        return Clear(f"the head's gradient is {number(late)} of the encoder's and has not died away")
     moving = _head_moves(run)
     if dead == 1.0 and moving:
         return None  # weights that move have gradients: the norm was taken too late
@@ -217,8 +216,8 @@ def _inferred(run: Run) -> Outcome | None:
             encoder.tag,
             encoder.last.step,
             encoder.last.value,
-            f"the encoder's stays at {number(encoder.last.value)}, so the loss is connected and Q is not "
-            "flat: what stops the head's gradient is tanh's derivative",
+            f"the encoder's gradient stays at {number(encoder.last.value)}, so the actor's loss still has a "
+            "gradient: what stops it at the head is tanh's derivative",
         ),
     ]
     weights = run.get(networks.WEIGHT_MEAN["actor_head"])

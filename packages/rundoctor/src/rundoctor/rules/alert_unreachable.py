@@ -136,11 +136,12 @@ def _finding(evidence: list[Evidence], confidence: float) -> Finding:
         WARNING,
         "The alerts could not fire",
         evidence,
-        "The alerts watch a quantity that is bounded (gradient norms after the clip) with thresholds above "
-        "the bound, or watch the wrong quantity. Zero alerts is then no sign of health.",
-        "Derive thresholds from what bounds the quantity: norms BEFORE the clip against a multiple of the "
-        "limit, |Q| against r_max/(1-gamma), Q(policy)/Q(data) against 3 and 10. Test that each alert fires "
-        "on its fault.",
+        "The alerts watch gradient norms after the clip, which can never exceed the clip's limit, with "
+        "thresholds above that limit; or they watch something that does not change when training fails. "
+        "That no alert fired says nothing then.",
+        "Watch quantities that can leave their range: norms before the clip against a multiple of the "
+        "clip's limit, |Q| against r_max/(1-gamma), and Q(policy) / Q(data) against 3 and 10. Cause each "
+        "fault once on purpose and check that its alert fires.",
         confidence,
         plots=(tuple(dict.fromkeys(e.tag for e in evidence if e.tag.startswith("alerts/"))),),
     )
@@ -150,9 +151,9 @@ RULE = Rule(
     id="alert-unreachable",
     title="Alerts that cannot fire",
     statement=(
-        "A norm after a clip at c is at most c (a sum over n tensors at most c*sqrt(n)). An alert whose "
-        "threshold lies above that never fires; alerts that stay silent while training fails watch the "
-        "wrong thing."
+        "After a clip at c a gradient norm is at most c (a sum of n tensors' norms at most c*sqrt(n)). An "
+        "alert with a higher threshold never fires. Alerts that stay silent while training fails watch the "
+        "wrong quantity."
     ),
     check=check,
     order=34,

@@ -37,8 +37,9 @@ def check(run: Run) -> Outcome:
         WARNING,
         "The run's own alerts fired" + (f" from step {first:,} on" if first is not None else ""),
         evidence,
-        "Limits that the run watches were exceeded.",
-        "See the findings beside this one for what exceeded them; the alert's own record holds the figures.",
+        "A quantity that the run watches went beyond its limit.",
+        "The findings beside this one say what went wrong. The record of the alert (alerts.jsonl) holds the "
+        "figures.",
         0.9,
         onset=first,
         plots=(tuple(s.tag for _, s, _ in fired[:4]),) if fired else (),
@@ -48,7 +49,7 @@ def check(run: Run) -> Outcome:
 RULE = Rule(
     id="alerts-raised",
     title="Alerts of the run itself",
-    statement="What the run itself found worth an alert.",
+    statement=("The run's own limits were exceeded. What exceeded them is reported beside this finding."),
     check=check,
     order=36,
     consequence=True,

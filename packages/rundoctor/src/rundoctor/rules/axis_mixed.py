@@ -58,7 +58,8 @@ def check(run: Run) -> Outcome:
         evidence,
         "Some scalars are written with the episode number (or another counter) as their step. Read as "
         "environment steps they make the run look far shorter than it was.",
-        "Write every scalar with the environment step; this report has told the axes apart.",
+        "Pass the environment step to every add_scalar call. This report has told the axes apart, so its "
+        "other findings hold.",
         0.95 if len(evidence) > 1 else 0.8,
     )
 
@@ -67,8 +68,9 @@ RULE = Rule(
     id="axis-mixed",
     title="Mixed x-axes",
     statement=(
-        "At one moment of wall time every series on the step axis stands at the same step. A series that "
-        "does not, and counts up by one, is indexed by episode."
+        "Series that are logged against environment steps all stand at the same step at the same time of "
+        "day. A series that does not, and whose step grows by one from point to point, is logged against "
+        "the number of the episode."
     ),
     check=check,
     order=29,

@@ -46,12 +46,13 @@ def check(run: Run) -> Outcome:
         severity,
         f"The {names}'s gradient clip is active on every update",
         evidence,
-        "The gradient before the clip is above the limit all the time, so the clip sets the length of every "
-        "step and its largest part, mostly the encoder, takes the whole budget. For the critic this is "
-        "common in correct runs and by itself harmless under Adam; for the actor it starves the head.",
-        "Log norms before the clip and the clip ratio. Reduce what makes the gradient large (reward scale, "
-        "unbounded features); clip encoder and head separately if the head gets nothing. Do not raise the "
-        "limit to make the figure look good.",
+        "The gradient before the clip is above the limit on every update, so the clip decides how long each "
+        "step is, and the part with the largest gradient (mostly the encoder) takes nearly all of it. For "
+        "the critic this is common in correct runs and harmless with Adam. For the actor it can leave the "
+        "head without a gradient.",
+        "Log the norms before the clip. Make the gradient smaller at its source: rewards of about 1 a step, "
+        "LayerNorm on the features. Clip encoder and head separately if the head gets nothing. Do not just "
+        "raise the limit: the gradient would stay as large.",
         0.85,
         plots=tuple(tuple(dict.fromkeys(e.tag for e in evidence if c in e.tag)) for c in who),
     )
@@ -128,8 +129,9 @@ RULE = Rule(
     id="clip-always-active",
     title="Permanently active clip",
     statement=(
-        "A gradient is proportional to its loss's scale. A norm that stays at its limit, or in the narrow "
-        "band that summing gives, while the loss varies by orders of magnitude is set by the clip."
+        "A gradient grows and shrinks with its loss. A norm that stays at the clip's limit (or in a narrow "
+        "band above it, where norms are added up) while the loss changes by orders of magnitude is set by "
+        "the clip alone."
     ),
     check=check,
     order=32,

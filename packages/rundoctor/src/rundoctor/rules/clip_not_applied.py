@@ -44,13 +44,13 @@ def check(run: Run) -> Outcome:
         CRITICAL if certain else WARNING,
         "The gradient clip did not hold",
         evidence,
-        "The clip is missing, comes after the optimiser's step, is followed by another backward pass, or "
-        "leaves a group of parameters out."
+        "The clip is not called, is called after the optimiser's step, is followed by another backward "
+        "pass, or leaves some parameters out."
         if certain
-        else "Either no clip acts on these gradients (or not on this group), or the figure was taken "
-        "before the clip.",
-        "Call clip_grad_norm_ once, after backward and before step, on every parameter of that optimiser: "
-        "encoder and head. Log the norm after it and stop training when it exceeds the limit.",
+        else "Either no clip acts on these parameters, or the norm was measured before the clip.",
+        "Call clip_grad_norm_ once, after backward() and before step(), with all parameters of that "
+        "optimiser, encoder and head. Log the norm after it, and let the run fail when it exceeds the "
+        "limit.",
         0.95 if certain else 0.65,
         onset=onset,
         plots=tuple((t,) for t in tags),
@@ -105,8 +105,8 @@ RULE = Rule(
     id="clip-not-applied",
     title="Gradient clip that did not hold",
     statement=(
-        "After clipping at c the joint L2 norm is at most c, and a sum of n tensors' norms at most "
-        "c*sqrt(n). Only figures above that say that the clip failed."
+        "After a clip at c the L2 norm of all clipped parameters together is at most c, and the sum of n "
+        "tensors' norms at most c*sqrt(n). Only a larger figure shows that the clip failed."
     ),
     check=check,
     explains=("clip-always-active",),

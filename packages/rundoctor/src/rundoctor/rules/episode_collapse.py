@@ -53,10 +53,10 @@ def check(run: Run) -> Outcome:
                 f"{int(lengths.step[i]):,} on",
             ),
         ],
-        "The policy runs into an end of the episode sooner and sooner, so the replay fills with starts and "
-        "ends.",
-        "Find what ends the episodes (train/termination_<cause>) and what drives the policy there: "
-        "saturation, a gradient leak, an unreachable reward.",
+        "The policy ends its episodes sooner and sooner (a crash, leaving the road), so the replay buffer "
+        "holds ever more first steps of episodes and little else.",
+        "Look at what ends the episodes (train/termination_<cause>) and watch one. Then look for the reason "
+        "among the other findings: a saturated actor, a gradient leak, a reward that is never reached.",
         0.85,
         onset=run.env_step(lengths, i),
         plots=((lengths.tag,),),
@@ -91,8 +91,10 @@ def _below_random(run: Run, lengths: Series) -> Finding | None:
                 f"actions, {number(after)} over the {len(policy)} since",
             )
         ],
-        "Soon after it takes over a policy may fail sooner than random actions; it must not stay so.",
-        "Look at what ends the episodes and at saturation; if both are sound, train on.",
+        "For a while after learning begins a policy may fail sooner than random actions do. It must not "
+        "stay that way.",
+        "Look at what ends the episodes and at the share of actions at their limits. If nothing is odd, "
+        "train on and look again.",
         0.8,
         onset=int(run.env_steps(lengths)[len(random)]),
         plots=((lengths.tag,),),
@@ -103,8 +105,8 @@ RULE = Rule(
     id="episode-collapse",
     title="Collapsing episodes",
     statement=(
-        "Episodes of the last third are less than half as long as those of the first, and neither return "
-        "nor success improves with it."
+        "Episodes in the last third of the run are less than half as long as in the first third, and "
+        "neither the return nor the success rate improves meanwhile."
     ),
     check=check,
     needs=(episodes.LENGTH,),

@@ -43,9 +43,10 @@ def _finding(run: Run, text: str, planned: bool) -> Finding:
         WARNING if planned else INFO,
         "The policy was not evaluated" if "no evaluation" in text else "Evaluations stopped",
         [Evidence(evaluation.RETURN.tag, run.last_step, None, text)],
-        "Training returns are of the noisy policy on training routes; they say little of what was learned.",
-        "Evaluate without noise, in an environment and with seeds of its own, at a fixed interval and once "
-        "before training starts.",
+        "Training returns are those of the policy with its exploration noise. They say little about what "
+        "the policy can do without it.",
+        "Evaluate the policy without noise at a fixed interval and once before training starts, in an "
+        "environment of its own and with other seeds than training.",
         0.95 if planned else 0.9,
     )
 
@@ -53,7 +54,10 @@ def _finding(run: Run, text: str, planned: bool) -> Finding:
 RULE = Rule(
     id="evaluation-missing",
     title="Missing evaluation",
-    statement="Only evaluations without noise on held-out seeds say what the policy can do.",
+    statement=(
+        "Only evaluations without exploration noise, with other seeds than training, show what the policy "
+        "can do."
+    ),
     check=check,
     order=50,
 )

@@ -35,11 +35,11 @@ def check(run: Run) -> Outcome:
         WARNING,
         "Gradient norms are logged as sums of per-tensor norms; the clip held",
         evidence,
-        "The logging adds up the norms of the tensors instead of taking the norm of all of them together. "
-        "For n tensors clipped jointly to an L2 norm c the sum lies in [c, c*sqrt(n)]: the figures are what "
-        "a working clip gives, not a violation of it.",
-        "Log the true global norm sqrt(sum(norm_i**2)), before and after the clip, per parameter group. Do "
-        "not touch the clip because of these figures.",
+        "The logging adds up the norms of the single tensors instead of taking the norm of all of them "
+        "together. When n tensors are clipped together to a norm of c, that sum lies between c and "
+        "c*sqrt(n). So these figures are what a working clip gives.",
+        "Log the norm sqrt(sum(norm_i**2)) of each parameter group, before and after the clip. Do not "
+        "change the clip because of these figures.",
         0.85 if len(summed) > 1 else 0.7,
         plots=tuple((c.encoder.tag,) for c in summed if c.encoder is not None),
         bounds=tuple((f"{c.who} clip {c.limit:g}", c.limit) for c in summed),
@@ -76,8 +76,8 @@ RULE = Rule(
     id="grad-norm-summed",
     title="Gradient norms that are sums",
     statement=(
-        "For n tensors clipped jointly to an L2 norm c the sum of their norms lies in [c, c*sqrt(n)] "
-        "(Cauchy-Schwarz). Figures that fill that band and never leave it are sums, and the clip holds."
+        "When n tensors are clipped together to an L2 norm of c, the sum of their norms lies between c and "
+        "c*sqrt(n) (Cauchy-Schwarz). Figures that stay in that range are such sums, and the clip holds."
     ),
     check=check,
     order=30,

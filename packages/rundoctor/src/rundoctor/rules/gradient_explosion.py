@@ -48,8 +48,9 @@ def check(run: Run) -> Outcome:
                         f"last ({times(late / early)})",
                     )
                 ],
-                "A gradient is proportional to the scale of its loss: what grows is Q or the TD error.",
-                "Find what inflates Q: compare Q(policy) with Q(data), and |Q| with r_max/(1-gamma).",
+                "A gradient grows with its loss, so Q or the TD error grows too.",
+                "Find out why Q grows: compare Q(policy) with Q(data), and |Q| with r_max/(1-gamma). The "
+                "finding that names the cause holds its cure.",
                 0.75,
                 onset=first_crossing(s.step, s.value > 10 * early),
                 plots=((s.tag,),),
@@ -64,7 +65,9 @@ def check(run: Run) -> Outcome:
 RULE = Rule(
     id="gradient-explosion",
     title="Exploding gradient",
-    statement="A gradient norm before the clip that grows a thousandfold, steadily.",
+    statement=(
+        "The gradient norm before the clip grows steadily, to more than a thousand times what it was."
+    ),
     check=check,
     order=15,
 )

@@ -37,8 +37,9 @@ def check(run: Run) -> Outcome:
                 weights_evidence(run, g.key, "the weights move all the same"),
             )
         ],
-        "Weights that move have gradients: the norm is taken after zero_grad, or of other parameters.",
-        "Measure between backward and step, before and after the clip.",
+        "Weights that change have a gradient. The logged norm was taken after zero_grad(), or from other "
+        "parameters.",
+        "Take the norm between backward() and step(), once before and once after the clip.",
         0.9,
     )
 
@@ -47,7 +48,8 @@ RULE = Rule(
     id="gradient-measured-late",
     title="Gradient measured too late",
     statement=(
-        "Weights move by their gradients; a norm of exactly 0 beside moving weights is a wrong measurement."
+        "Weights change only where they have a gradient. A norm of exactly 0 while the weights change is "
+        "measured wrongly."
     ),
     check=check,
     order=31,

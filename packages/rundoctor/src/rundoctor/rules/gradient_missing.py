@@ -28,10 +28,10 @@ def check(run: Run) -> Outcome:
     names = " and ".join(g.name for g in silent)
     saturation = run.get(actor.SATURATION)
     if saturation is not None and saturation.tail(0.25, 2).median() >= SATURATED:
-        return Clear(f"no gradient in the {names}: the actor is saturated, see there")
+        return Clear(f"no gradient in the {names}: see actor-saturated")
     others = {g.key for g in judged if not g.silent}
     if [g.key for g in silent] == ["actor_head"] and "actor_encoder" in others:
-        return Clear("the head's gradient is 0 while the encoder's is not: the actor is saturated, see there")
+        return Clear("the head's gradient is 0 while the encoder's is not: see actor-saturated")
     evidence = [
         Evidence(
             g.gradient.tag,
@@ -48,10 +48,10 @@ def check(run: Run) -> Outcome:
         CRITICAL,
         f"No gradient reaches the {names}",
         evidence,
-        "The loss is cut off from these parameters from the first update on: features or actions are "
-        "detached (or computed under no_grad) where they must not be, or the loss is constant.",
-        "Run one backward pass by hand and see which parameters have a gradient; the actor's loss must "
-        "reach the actor through the action.",
+        "From the first update on the loss does not reach these parameters: features or actions are "
+        "detached, or computed under no_grad(), where they must not be; or the loss is constant.",
+        "Run one backward pass by hand and list the parameters whose .grad is None or 0. The actor's loss "
+        "must reach every parameter of the actor through the action.",
         0.85,
         onset=int(silent[0].gradient.step[0]),
         plots=tuple((g.gradient.tag,) for g in silent),
@@ -62,8 +62,9 @@ RULE = Rule(
     id="gradient-missing",
     title="Missing gradient",
     statement=(
-        "A group whose gradient is exactly 0 from its first update on, and whose weights stand still, is "
-        "cut off from its loss; saturation and vanishing leave traces before they reach 0."
+        "Parameters whose gradient is exactly 0 from the first update on, and whose weights do not change, "
+        "are cut off from their loss. A saturated actor looks different: its gradient shrinks before it "
+        "reaches 0."
     ),
     check=check,
     explains=("head-starved", "reward-degrading"),

@@ -50,8 +50,8 @@ def check(run: Run) -> Outcome:
                 f"{number(float(encoder.last.value))} ({number(late)} of it){limit_text}",
             )
         ],
-        "Encoder and head are clipped together and the encoder's gradient is so much larger that the clip "
-        "scales the head's to nothing.",
+        "Encoder and head are clipped together. The encoder's gradient is so much larger that the clip "
+        "shrinks the head's to next to nothing.",
         "Clip encoder and head separately, or find what makes the encoder's gradient so large.",
         0.7,
         onset=int(head.step[0]),
@@ -63,8 +63,8 @@ RULE = Rule(
     id="head-starved",
     title="Starved actor head",
     statement=(
-        "A joint clip divides its budget in proportion to the parts' norms. A head with less than a "
-        "hundredth of the encoder's norm under an active clip is scaled to nothing."
+        "A clip over several parts shrinks all of them by the same factor. Where it acts and the head's "
+        "norm is less than a hundredth of the encoder's, next to nothing of the head's gradient is left."
     ),
     check=check,
     requires=(ACTOR_THROUGH_Q,),

@@ -34,9 +34,10 @@ def check(run: Run) -> Outcome:
             )
             for r in shown
         ],
-        "Chosen otherwise than in the TD3 paper and Stable-Baselines3. That alone explains no explosion; it "
-        "changes what can be learned and how fast.",
-        "Go back to the reference and change one value at a time.",
+        "The value differs from those of the TD3 paper and of Stable-Baselines3. That alone makes no "
+        "training explode, but it changes what can be learned and how fast.",
+        "Go back to the reference value. If you need another, change one value at a time and compare the "
+        "runs.",
         0.9,
         # steps far too long throw units to where they never fire again
         explains=("representation-collapse",) if any(r.name.endswith("_lr") for r in far) else (),
@@ -48,7 +49,8 @@ RULE = Rule(
     id="hyperparameter-off-reference",
     title="Hyper-parameters off the references",
     statement=(
-        "The TD3 paper, its authors' code and Stable-Baselines3 agree within small factors on what works."
+        "The TD3 paper, its authors' code and Stable-Baselines3 use values within small factors of each "
+        "other. Values far from them are seldom right."
     ),
     check=check,
     order=44,

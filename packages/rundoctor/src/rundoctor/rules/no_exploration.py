@@ -63,8 +63,8 @@ def _finding(evidence: list[Evidence], onset: int | None, tags: tuple[str, ...])
         WARNING,
         "The agent does not explore",
         evidence,
-        "TD3's policy is deterministic: without noise on its actions the replay holds one action a state, "
-        "and Q knows nothing of any other.",
+        "TD3's policy is deterministic. Without noise on its actions the replay buffer holds a single "
+        "action for each state, and the critic learns nothing about any other.",
         "Add Gaussian noise of standard deviation 0.1 to the actions (0.3 decaying to 0.1 on images), and "
         "begin with some thousand random steps.",
         0.9,
@@ -77,7 +77,8 @@ RULE = Rule(
     id="no-exploration",
     title="No exploration",
     statement=(
-        "A deterministic policy explores by noise on its actions alone; TD3 uses 0.1 of the action's range."
+        "A deterministic policy explores only through noise that is added to its actions. TD3 adds Gaussian "
+        "noise with a standard deviation of 0.1."
     ),
     check=check,
     requires=(ACTION_NOISE,),

@@ -41,8 +41,8 @@ def check(run: Run) -> Outcome:
         f"The weights of the {names} do not move",
         evidence,
         f"The {names} is in no optimiser, or in one that never steps.",
-        "Build the optimiser from all parameters of the group, and assert after one update that each of "
-        "them changed.",
+        "Give the optimiser all parameters of the group, and check after one update that each of them has "
+        "changed.",
         0.95,
         onset=int(still[0].gradient.step[0]),
         plots=tuple((e.tag,) for e in evidence[:4]),
@@ -52,7 +52,10 @@ def check(run: Run) -> Outcome:
 RULE = Rule(
     id="parameters-frozen",
     title="Weights that do not move",
-    statement="Under Adam a parameter that has a gradient moves by about its rate each update.",
+    statement=(
+        "With Adam a parameter that has a gradient changes by about the learning rate at each update. "
+        "Weights that stay the same are not in the optimiser."
+    ),
     check=check,
     explains=("head-starved", "reward-degrading"),
     order=2,

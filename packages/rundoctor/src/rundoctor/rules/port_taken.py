@@ -24,9 +24,9 @@ def check(run: Run) -> Outcome:
             Evidence("incidents.jsonl", None, float(len(taken)), f"{i.get('text')}: {i.get('action')}")
             for i in taken[:3]
         ],
-        "Another run, or what is left of one, listens on that port. The client would have failed after ten "
-        "seconds with a bind error.",
-        "End what is left of earlier runs, or give each run a port of its own: --set "
+        "Another run, or a process that an earlier run left behind, listens on that port. CARLA's client "
+        "would have failed there after ten seconds with a bind error.",
+        "End processes that earlier runs left behind, or give each run a port of its own: --set "
         "env.simulator.traffic_manager_port=...",
         0.95,
     )
@@ -35,7 +35,7 @@ def check(run: Run) -> Outcome:
 RULE = Rule(
     id="port-taken",
     title="Ports taken by others",
-    statement="A Traffic Manager needs a port of its own.",
+    statement=("Every Traffic Manager listens on a port, and two cannot share one."),
     check=check,
     order=47,
 )

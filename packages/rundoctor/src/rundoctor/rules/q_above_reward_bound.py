@@ -88,10 +88,11 @@ def check(run: Run) -> Outcome:
         CRITICAL if factor > FAR_ABOVE or (exact and factor > TWICE) else WARNING,
         "Q lies above what any rewards can add up to",
         evidence,
-        "The values are not estimates of anything: the critic diverges, or it is asked about features it "
-        "never saw.",
-        "Find what inflates Q: compare Q(policy) with Q(data) (leak), then targets and terminal handling, "
-        "then rates and reward scale.",
+        "No sum of rewards can be that large, so these values are wrong: the critic diverges, or it is "
+        "asked about features that it was never trained on.",
+        "Find out why Q grows. Compare Q(policy) with Q(data): if only Q(policy) is too large, look for a "
+        "gradient leak. If both are, check the targets and the handling of terminal transitions, then the "
+        "learning rates and the scale of the reward.",
         0.95 if exact else 0.8,
         onset=onset,
         plots=((worst.tag,),),

@@ -47,9 +47,10 @@ def check(run: Run) -> Outcome:
         WARNING,
         "The encoder's features have collapsed",
         evidence,
-        "All pictures give (nearly) the same features: units died, or one direction swallowed the rest.",
-        "Lower the encoder's rate, add LayerNorm after it, check that pictures differ and are scaled to [0, "
-        "1].",
+        "All pictures give nearly the same features: most units are dead, or all features vary together in "
+        "one direction.",
+        "Check that the pictures differ and are scaled to [0, 1]. Then lower the encoder's learning rate "
+        "and add LayerNorm after it.",
         0.85,
         plots=(tuple(dict.fromkeys(e.tag for e in evidence)),),
     )
@@ -59,8 +60,8 @@ RULE = Rule(
     id="representation-collapse",
     title="Collapsed features",
     statement=(
-        "Features that do not differ between pictures, or differ along one direction only, tell the heads "
-        "nothing."
+        "Features that are the same for all pictures, or vary in one direction only, tell the actor and the "
+        "critic nothing about the picture."
     ),
     check=check,
     needs=(

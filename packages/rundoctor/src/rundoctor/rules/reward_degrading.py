@@ -67,10 +67,12 @@ def check(run: Run) -> Outcome:
         WARNING,
         "The return falls while the agent trains",
         evidence,
-        "The policy gets worse by learning: what it climbs is not the return. Without another finding "
-        "beside this one, suspect the reward, the replay (stale or overwritten) or too little exploration.",
-        "Look at the policy's Q beside the data's, at saturation and at the reward's components; compare "
-        "with the return of random actions.",
+        "The policy gets worse while it learns, so what it maximises is not the return. If no other finding "
+        "names the cause, suspect the reward, old or overwritten data in the replay buffer, or too little "
+        "exploration.",
+        "Compare Q(policy) with Q(data), and look at the share of actions at their limits and at the "
+        "components of the reward. Compare the return with that of random actions. Go on from the best "
+        "checkpoint, not from the last.",
         0.85 if falling and p < 1e-6 else 0.7,
         onset=onset,
         plots=((returns.tag,),),
@@ -100,8 +102,10 @@ def _below_random(run: Run, returns: Series) -> Finding | None:
                 f"{number(after)} over the {len(policy)} since",
             )
         ],
-        "Soon after it takes over a policy may do worse than random actions; it must not stay so.",
-        "Look at the policy's Q beside the data's and at saturation; if both are sound, train on.",
+        "For a while after learning begins a policy may do worse than random actions. It must not stay that "
+        "way.",
+        "Compare Q(policy) with Q(data) and look at the share of actions at their limits. If nothing is "
+        "odd, train on and look again.",
         0.8,
         onset=int(run.env_steps(returns)[len(random)]),
         plots=((returns.tag,),),
@@ -139,8 +143,8 @@ RULE = Rule(
     id="reward-degrading",
     title="Falling return",
     statement=(
-        "The last third of the returns lies below the first (Mann-Whitney), the trend falls (Theil-Sen, "
-        "Mann-Kendall), by a good part of their level, and does not recover."
+        "The returns of the last third lie below those of the first (Mann-Whitney), their trend falls "
+        "(Theil-Sen, Mann-Kendall), the loss is a good part of their level, and they do not recover."
     ),
     check=check,
     needs=(episodes.RETURN,),

@@ -57,8 +57,10 @@ def check(run: Run) -> Outcome:
         WARNING,
         f"The {name.replace('_', ' ')} component drowns the rest of the reward",
         [Evidence(s.tag, s.last.step, s.last.value, f"shares of |reward| over {s.count} rows: {listing}")],
-        "What is less than a tenth of the reward is below the critic's error and is not learned.",
-        "Scale the components so that each can be seen beside the largest, or drop those that are not meant.",
+        "Everything else together is less than a tenth of the reward. That is less than the critic's error, "
+        "so it is not learned.",
+        "Scale the components so that each makes up a visible share of the reward, or drop those that do "
+        "not matter.",
         0.85,
         plots=(tuple(s.tag for s in tags.values()),),
     )
@@ -106,8 +108,8 @@ def _too_large(series: Series, evidence: Evidence, confidence: float) -> Finding
         WARNING,
         "The reward's scale is far too large",
         [evidence],
-        "TD errors and gradients grow with the reward's scale: the critic's clip is always active, Q takes "
-        "long to reach its size, and the actor saturates within some hundred updates.",
+        "TD errors and gradients grow with the scale of the reward: the critic's clip is always active, Q "
+        "takes long to reach its size, and the actor saturates within some hundred updates.",
         "Scale the reward so that single steps stay about 1 (divide it; do not clip it), and keep terminal "
         "rewards within about ten of them.",
         confidence,
@@ -119,8 +121,9 @@ RULE = Rule(
     id="reward-imbalance",
     title="Unbalanced reward",
     statement=(
-        "A component that makes up nine tenths of |reward| leaves the others below the critic's error; a "
-        "scale far from 1 makes rates, clips and initialisations unsuitable together."
+        "Where one component makes up nine tenths of |reward|, the others are smaller than the critic's "
+        "error. Rewards far from 1 a step do not go with the usual learning rates, gradient clips and "
+        "initial weights."
     ),
     check=check,
     order=28,

@@ -127,11 +127,11 @@ def _finding(run: Run, evidence: list[Evidence], onset: int | None, confidence: 
         CRITICAL if onset is not None and onset >= run.last_step else WARNING,
         f"The run froze at step {onset if onset is not None else run.last_step:,}",
         evidence,
-        "A step never returned. CARLA's client waits for ever when the simulator's stream stalls or a tick "
-        "is cut off, and no exception reaches Python.",
-        "Hold the simulator's client in a process of its own with a deadline for every tick; end and "
-        "replace it when the deadline passes. Check the simulator's log, its memory and the Traffic "
-        "Manager's port.",
+        "A call of step() never returned. CARLA's client waits for ever when the simulator stops sending, "
+        "and no exception reaches Python.",
+        "Look at the simulator's log, its memory and the Traffic Manager's port. To survive it next time, "
+        "run the simulator's client in a process of its own with a deadline for every tick, and replace "
+        "that process when the deadline passes.",
         confidence,
         onset=onset,
     )
@@ -141,8 +141,8 @@ RULE = Rule(
     id="run-frozen",
     title="Frozen run",
     statement=(
-        "A run is frozen when something still writes while the step does not move. A record that merely "
-        "ends says that the run ended, not how."
+        "A run is frozen when something still writes to its files while the step does not grow. Files that "
+        "simply end show that the run ended, not why."
     ),
     check=check,
     explains=("run-interrupted", "throughput-stall"),

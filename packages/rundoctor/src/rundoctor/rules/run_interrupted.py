@@ -15,24 +15,24 @@ SILENT = 1800.0
 """Seconds without a word after which nothing writes any more: an evaluation takes minutes."""
 
 _UNKNOWN = (
-    "The record ends without a regular end: the process was killed, crashed (CARLA's client aborts its "
-    "process on a time-out: 'terminate called after throwing carla::client::TimeoutException'), hung until "
-    "somebody stopped it, or was stopped by hand. The events alone do not tell which.",
-    "Look at the last lines of the text log and at the exit status; run the simulator's client in its own "
-    "process with a deadline for each tick; resume from the last checkpoint.",
+    "The files end without a word about the end. The process was killed, crashed, hung until somebody "
+    "stopped it, or was stopped by hand; the event files do not tell which. (On a time-out CARLA's client "
+    "aborts its process: 'terminate called after throwing carla::client::TimeoutException'.)",
+    "Look at the last lines of the text log and at the exit status. Resume from the last checkpoint. To "
+    "survive the simulator next time, run its client in a process of its own with a deadline for each tick.",
 )
 _STATED = {
     "interrupted": (
-        "It was told to stop, by Ctrl-C or SIGTERM, and wrote a checkpoint.",
-        "Go on with it (av-td3 train --resume), if it was not meant to end.",
+        "The run was told to stop (Ctrl-C or SIGTERM) and saved a checkpoint.",
+        "Resume it with av-td3 train --resume, unless it was meant to end there.",
     ),
     "stopped": (
         "An alert reached the level that the run was told to stop at (train.stop_on).",
-        "Cure what the alert names, then start anew or from the checkpoint of before.",
+        "Mend what the alert names, then start anew or from a checkpoint from before the alert.",
     ),
     "failed": (
-        "An error ended it.",
-        "The reason in status.json says which; cure it and resume from the last checkpoint.",
+        "An error ended the run.",
+        "status.json holds the error. Mend it and resume from the last checkpoint.",
     ),
 }
 
@@ -185,8 +185,8 @@ RULE = Rule(
     id="run-interrupted",
     title="Run cut short",
     statement=(
-        "The steps that were made fall short of those that were planned; where no plan is known, the record "
-        "ends in mid-write, or short of any round number although rows are regular."
+        "The run made fewer steps than were planned. Where the plan is not known, the file ends in the "
+        "middle of a record, or its regular rows end short of every round number."
     ),
     check=check,
     order=25,

@@ -24,10 +24,9 @@ def check(run: Run) -> Outcome:
             )
             for before, after in run.resumed_at[:6]
         ],
-        f"A continuation starts at its checkpoint and logs the steps since then again ({dropped:,} points "
-        "overridden).",
-        "Nothing, if the continuation was meant. With SummaryWriter(purge_step=...) TensorBoard hides the "
-        "old points.",
+        f"A resumed run starts at its checkpoint and logs the steps since then once more ({dropped:,} points "
+        "were logged twice; the later ones count).",
+        "Nothing, if you resumed it. SummaryWriter(purge_step=...) makes TensorBoard hide the old points.",
         0.95,
     )
 
@@ -35,7 +34,7 @@ def check(run: Run) -> Outcome:
 RULE = Rule(
     id="run-resumed",
     title="Continued run",
-    statement="Steps that jump back in most series together are a continuation from a checkpoint.",
+    statement=("Where the steps of most series jump back together, the run was resumed from a checkpoint."),
     check=check,
     order=48,
 )

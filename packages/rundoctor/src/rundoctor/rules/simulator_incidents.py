@@ -66,7 +66,10 @@ def _step(entry: dict[str, object]) -> int | None:
 RULE = Rule(
     id="simulator-incidents",
     title="Simulator incidents",
-    statement="Each restart of the simulator cuts an episode; a supervised run survives it and records it.",
+    statement=(
+        "Each restart of the simulator cuts an episode short. Few of them do no harm; many mean that "
+        "episodes are cut faster than they are learned from."
+    ),
     check=check,
     order=46,
 )

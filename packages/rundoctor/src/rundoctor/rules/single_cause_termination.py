@@ -138,16 +138,16 @@ def _finding(label: str, share: float, evidence: list[Evidence], tags: tuple[str
         WARNING if offence or stuck else INFO,
         f"{percent(share)} of the episodes are ended by {label}",
         evidence,
-        "The termination rule, not the task, decides how long an episode is: the agent sees the same few "
-        "first metres again and again and never learns what comes later."
+        "The rule for ending episodes decides how long they are. The agent sees the same first few metres "
+        "again and again and never learns what comes after them."
         if offence
-        else "Every episode fails in the same way. At the beginning of training that is how it is; if it "
-        "stays so, the agent never sees what comes after.",
-        "End episodes on what makes driving impossible (collision, off the road, wrong way, stuck) and "
-        "price the rest in the reward; a touched marking is an offence, not an end."
+        else "Every episode fails in the same way. That is usual at the beginning of training. If it stays "
+        "that way, the agent never sees what comes after.",
+        "End episodes only when driving on is impossible (collision, off the road, wrong way, stuck). Let "
+        "everything else, such as a touched lane marking, cost reward instead."
         if offence
-        else "Train on if returns or lengths rise; otherwise look at what leads there (saturation, reward, "
-        "exploration), and start episodes at other places too.",
+        else "Train on as long as returns or lengths rise. Otherwise watch some episodes to see what leads "
+        "there, check saturation, reward and exploration, and start episodes at other places as well.",
         0.9,
         plots=tuple((t,) for t in tags),
     )
@@ -171,9 +171,9 @@ RULE = Rule(
     id="single-cause-termination",
     title="Episodes all ended by one cause",
     statement=(
-        "An event that occurs exactly once in nearly every episode, whatever the episode's length, is what "
-        "ends it; so is a touched marking that ends more than half of them. Reaching the goal and the time "
-        "limit do not count."
+        "An event that occurs exactly once in nearly every episode, whatever its length, is what ends the "
+        "episodes. A touched lane marking counts as soon as it ends more than half of them. Reaching the "
+        "goal and the time limit do not count."
     ),
     check=check,
     order=20,

@@ -22,10 +22,11 @@ def check(run: Run) -> Outcome:
             WARNING,
             "What ran is not what the tree or the configuration says",
             evidence,
-            "An image that was not rebuilt, an installed copy that shadows the checkout, or a configuration "
-            "key that nothing reads: changes that are believed to be in this run are not.",
-            "Rebuild the image (or pip install -e), check that the code's hash in provenance.json matches, "
-            "and repeat the run before drawing conclusions about any fix.",
+            "The container image was not rebuilt, an installed copy of the package is imported instead of "
+            "the checkout, or nothing reads the configuration key. Changes that you believe to be in this "
+            "run are not in it.",
+            "Rebuild the image, or run pip install -e again. Check that the hash of the code in "
+            "provenance.json matches. Then repeat the run before you draw conclusions from it.",
             0.9,
         )
     if not run.provenance and not run.config:
@@ -158,8 +159,9 @@ RULE = Rule(
     id="stale-build",
     title="Stale build",
     statement=(
-        "A run records what code and configuration it ran with. Where that differs from the tree as it was "
-        "then, or what was logged differs from what was configured, conclusions about the tree are void."
+        "A run records the code and the configuration that it ran with. Where they differ from the source "
+        "tree of that time, or where logged values differ from configured ones, the run says nothing about "
+        "the code in the tree."
     ),
     check=check,
     order=7,

@@ -26,15 +26,16 @@ STATE_PATH = STATE_GRADIENT_LEAK.threshold("rounding")
 
 CAUSE = (
     "In the actor's loss the critic judges the actor's own features, with gradient: -Q1(actor_features, "
-    "actor(actor_features)). The actor's encoder is then trained through the critic's STATE input to make "
-    "Q1 large. Features are free to grow, so Q1 of those features is too, while the critic's own update "
-    "never sees them: its Q on replay stays sane."
+    "actor(actor_features)). So the actor's encoder is trained to change the critic's STATE input until Q1 "
+    "is large, instead of to choose better actions. Nothing keeps those features from growing. The critic "
+    "is never trained on them, which is why its Q of the replayed data stays normal."
 )
 FIX = (
-    "Let the critic judge the action on its own features, held constant: q = "
+    "Let the critic judge the action on its own features, detached: q = "
     "critic.q1(critic_encoder(obs).detach(), actor(actor_encoder(obs))). Then check that the gradient "
-    "through the state path is 0 and that Q(policy) / Q(data) stays near 1. Clipping, clamping Q, lower "
-    "rates, less target noise or another tau and gamma do not close the leak."
+    "through the critic's state input is 0 and that Q(policy) / Q(data) stays near 1. Gradient clipping, a "
+    "clamp on Q, lower learning rates, less target noise, another tau or another gamma do not close the "
+    "leak."
 )
 EXPLAINS = (
     "q-explosion",
@@ -305,11 +306,11 @@ RULE = Rule(
     id="state-gradient-leak",
     title="Policy gradient through the critic's state input",
     statement=(
-        "At the same states Q of the policy's action and Q of the replayed action differ by a one-step "
-        "advantage at most. Where Q(policy) leaves Q(data) by many times Q's own scale while Q(data) stays "
-        "put, the two are not computed on the same features: the policy's loss raises Q through the state "
-        "input. A second proof: an encoder that has a gradient while the actor's head has none did not get "
-        "it through the action."
+        "At the same states, Q of the policy's action and Q of the replayed action differ by one action's "
+        "advantage at most. Where Q(policy) exceeds Q(data) by many times Q's own size while Q(data) stays "
+        "where it was, the two are not computed on the same features: the actor's loss raises Q through the "
+        "critic's state input. A second proof needs gradients only: an encoder that has a gradient while "
+        "the actor's head has none did not get it through the action."
     ),
     check=check,
     explains=EXPLAINS,

@@ -103,10 +103,10 @@ def _finding(s: Series, text: str, severity: Severity, confidence: float, value:
         severity,
         f"A clamp on Q is active at {number(value)}",
         evidence,
-        "A clamp has derivative 0 beyond its limit. Once every sample is there the actor's gradient is "
-        "exactly 0 for ever: the clamp hides what drives Q up and kills the actor.",
-        "Remove the clamp and cure what drives Q there (compare Q(policy) with Q(data)); if values must be "
-        "bounded, bound targets by r_max/(1-gamma).",
+        "Beyond its limit a clamp has the derivative 0. Once every sample is there, the actor's gradient is "
+        "exactly 0 and stays so. The clamp hides why Q grows, and stops the actor from learning.",
+        "Remove the clamp and find out why Q grows (compare Q(policy) with Q(data)). If values must be "
+        "bounded, clamp the critic's targets to r_max/(1-gamma) instead.",
         confidence,
         onset=onset,
         plots=((s.tag,),),
@@ -118,7 +118,8 @@ RULE = Rule(
     id="target-clamp-active",
     title="Active clamp on Q",
     statement=(
-        "A mean or an extreme of Q that repeats one exact value, its limit, row after row is cut by a clamp."
+        "Where the mean or an extreme of Q repeats one exact value on row after row, and no value lies "
+        "beyond it, a clamp cuts Q there."
     ),
     check=check,
     requires=(ACTOR_THROUGH_Q,),

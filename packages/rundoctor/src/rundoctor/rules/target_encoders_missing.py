@@ -67,10 +67,10 @@ def check(run: Run) -> Outcome:
         WARNING,
         f"The {names} has no target copy of its own",
         evidence,
-        "The Bellman target is computed with features of the present networks, or of the wrong one: the "
-        "target moves with every update, which is what target networks are there to prevent.",
-        "Keep a target copy of every network that the target is computed with, encoders included, and move "
-        "all of them by tau after each policy update.",
+        "The target of the critic is computed with the present network, or with another network's copy. So "
+        "the target moves with every update, which target networks are there to prevent.",
+        "Keep a target copy of every network that the target is computed with, encoders included, and "
+        "update all copies by tau after each policy update.",
         0.9,
         plots=(tuple(s.tag for s in drifts.values()),),
     )
@@ -99,8 +99,8 @@ RULE = Rule(
     id="target-encoders-missing",
     title="Missing target copies",
     statement=(
-        "A target that follows its network by tau lags behind while the network learns. One that does not "
-        "differ at all, or differs by its whole size, is not that network's target copy."
+        "A target network that follows by tau lags a little behind while the network learns. One that does "
+        "not differ at all, or differs by the network's whole size, is not its target copy."
     ),
     check=check,
     requires=(Q,),

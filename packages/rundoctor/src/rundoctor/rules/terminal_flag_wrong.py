@@ -58,8 +58,8 @@ def check(run: Run) -> Outcome:
         return _finding(
             "Terminal transitions are stored as if the episode went on",
             evidence,
-            "Terminated episodes are treated as truncated: the target bootstraps beyond the end, and a "
-            "crash costs nothing.",
+            "Terminated episodes are stored as truncated ones. The target adds a value for what comes after "
+            "the end, so a crash costs nothing.",
         )
     limits = float((every - terminal).mean())
     off = abs(float((share - every).mean()))
@@ -71,8 +71,8 @@ def check(run: Run) -> Outcome:
         return _finding(
             "Time limits are stored as terminal",
             evidence,
-            "Truncated episodes are treated as terminated: the value of the state at the time limit is "
-            "taken for 0 (Pardo et al. 2018).",
+            "Truncated episodes are stored as terminated ones, so the state at the time limit is worth 0 to "
+            "the critic (Pardo et al. 2018).",
         )
     return Clear(text)
 
@@ -132,8 +132,8 @@ def _finding(title: str, evidence: list[Evidence], cause: str) -> Finding:
         title,
         evidence,
         cause,
-        "Store terminated, not (terminated or truncated), as the flag that stops the bootstrap, and check "
-        "it on one episode of each kind.",
+        "Store `terminated` alone, not `terminated or truncated`, as the flag that stops the bootstrap. "
+        "Check the stored flag on one episode that crashed and on one that reached the time limit.",
         0.85,
     )
 
@@ -142,8 +142,8 @@ RULE = Rule(
     id="terminal-flag-wrong",
     title="Wrong terminal flags",
     statement=(
-        "With episodes of L steps 1/L of the transitions are ends. Those that terminate must be flagged in "
-        "the replay, those cut by a time limit must not."
+        "With episodes of L steps, 1/L of the transitions end an episode. In the replay buffer those that "
+        "terminate must be flagged, and those that a time limit cut must not."
     ),
     check=check,
     requires=(Q,),

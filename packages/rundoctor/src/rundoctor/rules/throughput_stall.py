@@ -75,10 +75,12 @@ def check(run: Run) -> Outcome:
                     + (f"; {len(gaps)} such gaps" if len(gaps) > 1 else ""),
                 )
             ],
-            "A gap of hours: the machine slept, the clock was set, or the run was halted."
+            "A gap of hours: the machine was suspended, its clock was set, or the run was paused."
             if suspended
-            else "The simulator hung and came back or was restarted, or the machine did something else.",
-            "Look at what the simulator and the machine did then (incidents, restarts, swap).",
+            else "The simulator hung and came back, or was restarted, or the machine was busy with "
+            "something else.",
+            "Look at what happened on the machine at that time: incidents.jsonl, the simulator's log, swap, "
+            "other jobs.",
             0.7,
             onset=int(step[i]),
         )
@@ -149,8 +151,8 @@ def _slow_finding(run: Run, early: float, late: float, at: int) -> Finding:
         )
     ]
     cause = (
-        "Something takes longer each step: a simulator that leaks, a replay that no longer fits in memory, "
-        "other work."
+        "Each step takes longer than before. The usual reasons: a simulator that leaks actors or memory, a "
+        "replay buffer that no longer fits into memory, or other work on the machine."
     )
     fix = "Compare simulator and update times (system/updates_per_s, memory) before and after that step."
     lengths = run.get(episodes.LENGTH)
@@ -172,12 +174,12 @@ def _slow_finding(run: Run, early: float, late: float, at: int) -> Finding:
                     )
                 )
                 cause = (
-                    "The time goes into resets: an episode costs about the same wherever it ends, and "
-                    "episodes became so short that hardly anything else happens."
+                    "The time goes into resets. An episode takes about as long as before, but has become so "
+                    "short that there is little else than its reset."
                 )
                 fix = (
-                    "Cure what makes the episodes collapse; then make the reset cheaper (move actors, do "
-                    "not respawn)."
+                    "Find out why the episodes become short (see the other findings). Then make the reset "
+                    "cheaper: move the actors instead of spawning them again."
                 )
     return Finding(
         "throughput-stall",
@@ -195,8 +197,9 @@ RULE = Rule(
     id="throughput-stall",
     title="Stalled throughput",
     statement=(
-        "Time per step, row by row: a lasting rise by four times after learning began, or single gaps of "
-        "twenty usual rows that no evaluation or continuation accounts for."
+        "From row to row: the time a step rises to four times what it was, for good and after learning "
+        "began; or a single row takes as long as twenty usual ones without an evaluation, a restart or the "
+        "start of learning to account for it."
     ),
     check=check,
     order=26,

@@ -67,10 +67,10 @@ def check(run: Run) -> Outcome:
             if q2 is not None
             else []
         ),
-        "One critic is not trained on the same targets as the other (missing from the optimiser or from the "
-        "loss, not copied to its target), or both extrapolate.",
-        "Check that both critics' parameters are in the optimiser and in the target update, and that both "
-        "losses use the same target; then lower the critic's rate.",
+        "One critic is not trained on the same targets as the other (it is missing from the optimiser, from "
+        "the loss or from the target update), or both are asked about actions that they have not seen.",
+        "Check that the parameters of both critics are in the optimiser and in the target update, and that "
+        "both losses use the same target. Then lower the critic's learning rate.",
         0.8,
         onset=onset,
         plots=((q1.tag, q2.tag) if q2 is not None else (tag,),),
@@ -81,7 +81,8 @@ RULE = Rule(
     id="twin-disagreement",
     title="Disagreeing twin critics",
     statement=(
-        "Both critics fit the same targets on the same data, so they differ by a small part of Q's scale."
+        "Both critics learn the same targets from the same data, so their values differ by a small share of "
+        "Q's size."
     ),
     check=check,
     requires=(TWINS,),
