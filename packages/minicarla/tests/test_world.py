@@ -389,7 +389,7 @@ def test_maps_that_clients_may_name() -> None:
 
 
 def test_a_folder_of_maps(tmp_path: Path) -> None:
-    (tmp_path / "Village.xodr").write_text(maps.load("town").opendrive)
+    (tmp_path / "Village.xodr").write_text(maps.load("grid").opendrive)
     (tmp_path / "Ruin.xodr").write_text("<OpenDRIVE/>")
     (tmp_path / "notes.txt").write_text("no map")
     world = World("loop", map_folder=str(tmp_path))
@@ -397,7 +397,7 @@ def test_a_folder_of_maps(tmp_path: Path) -> None:
     for name in ("Village", "Village_Opt"):
         world.load_named(name, True)
         assert world.roadmap.name == name
-        assert len(world.roadmap.spawn_points) == len(maps.load("town").spawn_points)
+        assert len(world.roadmap.spawn_points) == len(maps.load("grid").spawn_points)
     with pytest.raises(CarlaError, match="map Ruin cannot be used"):
         world.load_named("Ruin", True)
     with pytest.raises(CarlaError, match="map not found"):
@@ -434,7 +434,7 @@ class Tape:
     def send(self, stream_id, *parts):
         for part in parts: digest.update(part)
     def token(self, stream_id, host=None): return bytes(24)
-world = World("town", seed=int(sys.argv[1]), npc=8, outlet=Tape(), synchronous=True)
+world = World("grid", seed=int(sys.argv[1]), npc=8, outlet=Tape(), synchronous=True)
 for point in world.roadmap.spawn_points:
     try:
         car = world.spawn(blueprints.describe("vehicle.tesla.model3"), point)
