@@ -308,6 +308,32 @@ def test_a_run_that_says_it_is_running_and_was_last_seen_days_ago_is_not(tmp_pat
     assert not any(f.id == "run-interrupted" for f in diagnose(run).findings)
 
 
+def test_a_run_that_was_killed_a_minute_ago_is_not_still_going(tmp_path: Path) -> None:
+    """Its process is looked for, so that nobody has to wait for half an hour of silence."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    status = {"state": "running", "time": time.time() - 60, "pid": gone.pid}
+    run = load([run_directory(tmp_path, status_json=status)]).runs[0]
+    report = diagnose(run)
+    f = next(f for f in report.findings if f.id == "run-interrupted")
+    assert f.severity == WARNING and f"process {gone.pid} runs no more" in f.evidence[0].text
+    assert next(c for c in report.checklist if c.name == "the run is complete").passed is False
+    for other in ({"pid": os.getpid()}, {"host": "another-machine"}):
+        run.status.update({"pid": gone.pid, **other})
+        assert "run-interrupted" not in {f.id for f in diagnose(run).findings}
+
+
+def test_a_run_that_was_stopped_before_its_first_update_is_av_td3s(tmp_path: Path) -> None:
+    made = healthy(12)
+    kept = ("train/episode", "progress/", "train/exploration")
+    made.points = {t: p[:40] for t, p in made.points.items() if t.startswith(kept)}
+    write_events(tmp_path / "tb" / "events.out.tfevents.1700000000.host.1.0", made.points)
+    (tmp_path / "config.yaml").write_text(f"train:\n  steps: {made.steps}\n")
+    (tmp_path / "status.json").write_text(json.dumps({"state": "interrupted"}))
+    run = load([tmp_path]).runs[0]
+    assert run.system == "av-td3"
+
+
 def test_a_run_that_an_alert_stopped_is_not_said_to_have_crashed(tmp_path: Path) -> None:
     reason = "alert actor_saturated (critical): 97 % of the policy's actions are at their bound"
     run_directory(tmp_path, status_json={"state": "stopped", "reason": reason})

@@ -243,9 +243,10 @@ def first_crossing(step: Floats, above: npt.NDArray[np.bool_]) -> int | None:
     """First step from which the condition holds to the end, or for most of what follows."""
     if not above.any():
         return None
-    for i in np.flatnonzero(above):
-        if above[i:].mean() >= 0.8:
-            return int(step[i])
+    share_from = np.cumsum(above[::-1])[::-1] / np.arange(len(above), 0, -1)
+    lasting = above & (share_from >= 0.8)
+    if lasting.any():
+        return int(step[int(np.argmax(lasting))])
     return int(step[int(np.argmax(above))])
 
 

@@ -157,7 +157,7 @@ class Run:
     @property
     def too_short(self) -> bool:
         """Whether the tags are known and only the points are too few."""
-        return self.blind and any(self._shows(signals, 1) for signals in CORE.values())
+        return self.blind and any(self._shows(signals, 1) for signals in self.core.values())
 
     def _shows(self, signals: tuple[Signal, ...], points: int) -> bool:
         return any((s := self.get(signal)) is not None and len(s) >= points for signal in signals)

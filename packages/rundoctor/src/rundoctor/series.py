@@ -158,16 +158,17 @@ def _last_written(rows: Floats, continuations: Sequence[int]) -> npt.NDArray[np.
 
 
 def _recount(series: Series) -> None:
-    """Exact extremes again, after points were dropped."""
-    points = [
-        Point(int(s), float(v), float(w))
-        for s, v, w in zip(series.step, series.value, series.wall, strict=True)
-    ]
-    if not points:
+    """Find the exact extremes again, after points were dropped or sorted."""
+    if not len(series):
         return
-    series.first, series.last = points[0], points[-1]
-    finite = [p for p in points if np.isfinite(p.value)]
-    series.nonfinite = len(points) - len(finite)
-    series.lowest = min(finite, key=lambda p: p.value, default=None)
-    series.highest = max(finite, key=lambda p: p.value, default=None)
-    series.first_nonfinite = next((p for p in points if not np.isfinite(p.value)), None)
+
+    def point(i: int | np.intp) -> Point:
+        return Point(int(series.step[i]), float(series.value[i]), float(series.wall[i]))
+
+    finite = np.flatnonzero(np.isfinite(series.value))
+    series.first, series.last = point(0), point(-1)
+    series.nonfinite = len(series) - len(finite)
+    series.lowest = point(finite[np.argmin(series.value[finite])]) if len(finite) else None
+    series.highest = point(finite[np.argmax(series.value[finite])]) if len(finite) else None
+    bad = np.flatnonzero(~np.isfinite(series.value))
+    series.first_nonfinite = point(bad[0]) if len(bad) else None

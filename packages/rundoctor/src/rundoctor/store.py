@@ -68,8 +68,7 @@ class Builder:
     held: int = 0
 
     def append(self, step: Ints, wall: Floats, value: Floats) -> None:
-        if len(step) == 0:
-            return
+        """Add at least one point, in the order in which they were logged."""
         finite = np.isfinite(value)
         self._note(step, wall, value, finite)
         rows = np.empty((len(step), 6))
@@ -205,6 +204,8 @@ class Store:
             wall: (n,) seconds since the epoch; NaN where unknown.
             value: (n,); non-finite values are counted and kept.
         """
+        if not len(step):
+            return
         builder = self.series.get(tag)
         if builder is None:
             if len(self.series) >= MAX_TAGS:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -117,7 +118,8 @@ class RunDirectory:
 
     def write_status(self, state: str, **fields: Any) -> None:
         """``status.json``: running, finished, interrupted or failed, and the figures that go with it."""
-        document = {"state": state, "time": time.time(), "pid": os.getpid(), **fields}
+        who = {"pid": os.getpid(), "host": socket.gethostname()}  # rundoctor looks whether it still runs
+        document = {"state": state, "time": time.time(), **who, **fields}
         write_atomically(self.path / "status.json", json.dumps(document, indent=1))
 
     def status(self) -> dict[str, Any]:

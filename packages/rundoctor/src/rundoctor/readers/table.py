@@ -117,7 +117,7 @@ def number(cell: str) -> float | None:
         return _TRUTH[text]
     if text.endswith("%"):
         return number(text[:-1])
-    found = re.fullmatch(r"(?:tensor|array)\(\[*([^],)]+)\]*(?:,.*)?\)|\[([^],]+)\]", text)
+    found = re.fullmatch(r"[a-z_][a-z0-9_.]*\(\[*([^],)]+)\]*(?:,.*)?\)|\[([^],]+)\]", text)
     return number(found.group(1) or found.group(2)) if found is not None else None
 
 
@@ -195,6 +195,8 @@ class _Axis:
     wall: int | None
     elapsed: int | None
     taken: set[int] = field(default_factory=set)
+    unordered: bool = False
+    """Whether the rows are out of order, so that a step that falls back says nothing."""
 
 
 class _Table:
@@ -210,7 +212,7 @@ class _Table:
         if first is None:
             raise ReadError("no table in it, only comments and empty lines")
         self.delimiter = _delimiter(first)
-        header = [h.strip() for h in next(self._rows([first]))]
+        header = _distinct([h.strip() for h in next(self._rows([first]))])
         if len(header) > 1 and all(number(h) is not None or not h for h in header):
             named = self._header_in_comments(len(header))
             if named is None:
@@ -359,8 +361,9 @@ class _Table:
             self.notes.append(
                 f"{self.path.name}: the rows are not in the order of {name!r} and were sorted by it"
             )
+            axis.unordered = True
             return axis
-        what = "starts again with every episode" if sound else "holds no usable numbers"
+        what = "is no running count" if sound else "holds no usable numbers"
         hidden = [("" if i == axis.column else h) for i, h in enumerate(header)]
         found = x_axis(hidden)
         following = _Axis(
@@ -461,6 +464,16 @@ class _Table:
         ]
 
 
+def _distinct(header: list[str]) -> list[str]:
+    """Names of columns, of which those that come again are numbered: ``loss``, ``loss (2)``."""
+    seen: dict[str, int] = {}
+    out = []
+    for name in header:
+        seen[name] = seen.get(name, 0) + 1
+        out.append(name if seen[name] == 1 or not name else f"{name} ({seen[name]})")
+    return out
+
+
 def _delimiter(line: str) -> str:
     best = max(",;\t", key=line.count)
     if line.count(best):
@@ -559,7 +572,8 @@ class _Writer:
             self.without_step += int((~np.isfinite(raw)).sum())
             steps = _filled(raw, part.last)
         walls = _walls_of(rows, self.axis, self.columns)
-        starts = self._starts(part, steps, again) if self.axis.column is not None else []
+        countable = self.axis.column is not None and not self.axis.unordered
+        starts = self._starts(part, steps, again) if countable else []
         cells = list(itertools.zip_longest(*rows, fillvalue=""))
         edges = [0, *starts, len(rows)]
         converted = {i: self.columns[i].convert(cells[i]) for i in self.tags if i < len(cells)}
@@ -610,7 +624,7 @@ class _Writer:
         out = []
         if self.without_step:
             out.append(
-                f"{name}: {self.without_step:,} rows have no step; they are placed at that of the row before"
+                f"{name}: {self.without_step:,} rows hold no step and are placed at that of the row before"
             )
         return out
 
@@ -620,8 +634,19 @@ class _Writer:
             full = [p for p in parts if p.store.series]
             for k, part in enumerate(full):
                 name = label if len(full) == 1 else f"{label} start {k + 1}".strip()
-                out.append(Source(path, "csv", part.store, axis.kind, name, axis_columns=axis_columns))
+                store = _sorted(part.store) if axis.unordered else part.store
+                out.append(Source(path, "csv", store, axis.kind, name, axis_columns=axis_columns))
         return out
+
+
+def _sorted(store: Store) -> Store:
+    """The same points in the order of their steps."""
+    out = Store(store.budget)
+    for tag, builder in store.series.items():
+        rows = builder.rows()
+        rows = rows[np.argsort(rows[:, 0], kind="stable")]
+        out.append(tag, rows[:, 0].astype(np.int64), rows[:, 1], rows[:, 2])
+    return out
 
 
 def _split_by_prefix(sources: list[Source]) -> list[Source]:

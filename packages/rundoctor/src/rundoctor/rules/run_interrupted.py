@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import socket
 import time
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -73,6 +76,9 @@ def _ended(run: Run, state: object) -> tuple[Evidence, float, tuple[str, str]] |
         reason = run.status.get("reason") or run.status.get("error") or run.status.get("message") or ""
         text = f"status.json says {state}" + (f": {reason}" if reason else "")
         return Evidence("status.json", run.last_step, None, text), 0.98, _STATED[state]
+    if state == "running" and process_is_gone(run.status):
+        text = f"status.json says running, but its process {run.status['pid']} runs no more"
+        return Evidence("status.json", run.last_step, None, text), 0.95, _UNKNOWN
     silent = _silent_for(run)
     if state == "running" and silent is not None and silent > SILENT:
         text = (
@@ -80,6 +86,29 @@ def _ended(run: Run, state: object) -> tuple[Evidence, float, tuple[str, str]] |
         )
         return Evidence("status.json", run.last_step, silent, text), 0.9, _UNKNOWN
     return None
+
+
+def process_is_gone(status: Mapping[str, object]) -> bool:
+    """Whether the process that wrote a status no longer runs.
+
+    False where this cannot be known: no process is named, or it ran on another machine.
+    """
+    pid, host = status.get("pid"), status.get("host")
+    if not isinstance(pid, int) or pid <= 0 or (host is not None and host != socket.gethostname()):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False  # it runs, as another user
+    try:
+        began = os.stat(f"/proc/{pid}").st_ctime
+    except OSError:
+        return False
+    written = status.get("time")
+    # a process that began after the last word is another one, to which the number was given again
+    return isinstance(written, int | float) and began > written + 60
 
 
 def _silent_for(run: Run) -> float | None:
