@@ -29,7 +29,7 @@ class Known:
     source: str
 
 
-# The recorded predecessor and av-td3 log gradient norms under these names; both clip the
+# av-td3, and others whose tags are like its own, log gradient norms under these names.  They clip the
 # actor's optimiser at 1 and the critic's at 10 unless their configuration says otherwise.
 _FAMILY_TAG = gradients.AFTER["actor_encoder"].also[0]
 _FAMILY_CLIPS = {"actor_clip_norm": 1.0, "critic_clip_norm": 10.0}

@@ -13,7 +13,7 @@ TELLTALES: dict[str, tuple[str, ...]] = {
         "gradients/actor_state_path_norm",
         "agent/saturation",
     ),
-    "the recorded predecessor": (
+    "like av-td3's": (
         "gradients/actor_cnn_norm",
         "debug/actor_q_mean",
         "agent/actor_cnn_lr",
