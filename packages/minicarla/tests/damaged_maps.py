@@ -16,9 +16,9 @@ from minicarla.bodies import Bodies
 from minicarla.geometry import Transform
 from minicarla.maps import navmesh
 from minicarla.maps.roadmap import RoadMap
+from minicarla.sensors.gnss import geolocation, reference
 from minicarla.sensors.raster.geometry import GeometryPicture
 from minicarla.sensors.raster.picture import ColourPicture
-from minicarla.wire import structs
 from minicarla.world import survey
 from minicarla.world.world import World
 
@@ -141,7 +141,7 @@ class Laboratory:
     """Does with a map what a server does, in one world that lives on."""
 
     def __init__(self) -> None:
-        self.world = World("loop", synchronous=True)
+        self.world = World("loop", synchronous=True, npc=2, walkers=2)
         self.colour = ColourPicture(48, 32, 90.0)
         self.exact = GeometryPicture(48, 32, 90.0)
 
@@ -194,6 +194,6 @@ class Laboratory:
             assert np.isfinite(self.exact.depth).all() and self.exact.tag.any()
         below = survey.project(world.episode.view, (eye.x, eye.y, eye.z + 5.0), (0.0, 0.0, -1.0), 100.0)
         assert below is not None, "there is no ground below a lane"
-        structs.transform(eye)
+        assert np.isfinite(geolocation(reference(roadmap), eye.x, eye.y)).all()
         for _ in range(3):
             world.tick()

@@ -27,20 +27,20 @@ cdef double ROLLING = models.ROLLING
 cdef double CHARACTERISTIC_SPEED = models.CHARACTERISTIC_SPEED
 cdef double STEER_RATE = 400.0 * DEGREE  # of the front wheels, per second
 cdef double JUMP = 4.2  # m/s, Unreal's JumpZVelocity of CARLA's walkers
-cdef double MAX_SPEED = 120.0  # m/s; what a client asks beyond is clipped
+cdef double MAX_SPEED = 120.0  # m/s; faster velocities that a client sets are clipped
 cdef double MAX_TURN = 20.0  # rad/s
-cdef double STANDS = 1e-3  # metres above the ground up to which a body stands on it
+cdef double STANDS = 1e-3  # metres above the ground up to which a body counts as standing on it
 cdef double[:, ::1] STEERING = np.array(models.STEERING_CURVE)  # km/h, share of the range
 
 
 cdef struct Mover:
     bint moves, driven, airborne
     double x, y, rise  # velocity at the beginning
-    # Of vehicles; accelerations, as nothing here depends on mass any more.
+    # Of vehicles only.  Accelerations, since nothing here depends on the mass any more.
     double direction  # of the gear: 1 forwards, -1 backwards, 0 neutral
     double power, thrust, top, drag, grip, rear, spin, holding, coasting, cornering
-    double curvature  # 1/m of the path that the wheels ask for
-    double uphill  # what gravity takes along the slope
+    double curvature  # 1/m: curvature of the path that the wheels ask for
+    double uphill  # m/s^2 that gravity takes along the slope
 
 
 cdef struct Pair:
@@ -61,9 +61,9 @@ cdef class Grid:
 
 
 cdef class Motion:
-    """All bodies while a tick is worked out, in plain numbers: metres, radians, m/s, rad/s.
+    """All bodies during a tick, in plain numbers: metres, radians, m/s, rad/s.
 
-    Of use as long as no body comes or goes; a tick calls its methods from top to bottom.
+    It can be used as long as no body comes or goes.  A tick calls its methods from top to bottom.
 
     x, y, z, yaw, vx, vy, rise, turn: (n,) where they are and how they move; written to by whoever
     resolves collisions.  speed: (n,) at the beginning of the tick.  moves: (n,) whether physics move it.
@@ -94,7 +94,7 @@ cdef class Motion:
     cdef Py_ssize_t near, places
 
     def __init__(self, bodies, solids):
-        """bodies: ``world.bodies.Bodies``.  solids: ``contacts.Solids``."""
+        """bodies: ``bodies.Bodies``.  solids: ``contacts.Solids``."""
         cdef Py_ssize_t k
         self.bodies, self.count = bodies, len(bodies)
         state = np.zeros((10, self.count))
@@ -133,13 +133,13 @@ cdef class Motion:
         free(self.pairs)
 
     def holds(self, bodies):
-        """Whether this is of these bodies as they are now."""
+        """Whether it was made for these bodies, and none has come or gone since."""
         return bodies is self.bodies and bodies.position is self.position.base
 
     # ------------------------------------------------------------------ before
 
     def begin(self):
-        """Take over where everything is and how it moves; velocities that no vehicle has are clipped."""
+        """Read all positions and velocities; velocities that no vehicle can have are clipped."""
         cdef Py_ssize_t k
         cdef double size, share
         cdef Mover* mover
@@ -165,7 +165,7 @@ cdef class Motion:
             self._lift[k] = 0.0 if self.kind[k] == VEHICLE else self.extent[k, 2] - self.centre[k, 2]
 
     cpdef double direction(self, Py_ssize_t k):
-        """Of a vehicle's gear: 1 forwards, -1 backwards, 0 neutral."""
+        """Direction of a vehicle's gear: 1 forwards, -1 backwards, 0 neutral."""
         cdef double way = -1.0 if self.reverse[k] else 1.0
         cdef double sign
         if self.manual_gear[k]:  # gear 0 is neutral, a negative one goes backwards
@@ -174,7 +174,7 @@ cdef class Motion:
         return way
 
     def control(self, set tuned, double dt):
-        """What does not change during the tick: pedals, gears, the path that the wheels ask for.
+        """Compute what does not change during the tick: pedals, gears, the path that the wheels ask for.
 
         tuned: rows that are left to :meth:`control_tuned`.
         """
@@ -200,7 +200,7 @@ cdef class Motion:
         double push,
         double dt,
     ):
-        """The same for a vehicle that a client changed.
+        """The same for a vehicle whose physics control a client changed.
 
         figures: instead of the model's.  share: of the steering range.  gear: that an automatic gearbox
         has.  top: m/s in it.  push: factor on the engine's.
@@ -245,9 +245,9 @@ cdef class Motion:
             self.gear[k] = <int32_t> (gear if mover.direction > 0.0 else -1.0)
 
     def stand(self, double[::1] ground not None, double[::1] east=None, double[::1] south=None):
-        """Tell who stands on the ground, whose height is ``ground`` (n,) and whose slope ``east``, ``south``.
+        """Find out who stands on the ground; its height is ``ground`` (n,), its slope ``east``, ``south``.
 
-        Without a slope the ground is level.  Walkers turn to where they walk, and jump where they stand.
+        Without a slope the ground is level.  Walkers turn to where they walk; those who stand can jump.
         """
         cdef Py_ssize_t k
         cdef Mover* mover
@@ -270,7 +270,7 @@ cdef class Motion:
     # ------------------------------------------------------------------ a substep
 
     def advance(self, double h):
-        """Move everything by ``h`` seconds, as if nothing were in the way."""
+        """Move everything for ``h`` seconds, as if nothing were in the way."""
         cdef Py_ssize_t k
         for k in range(self.count):
             if self.movers[k].driven:
@@ -280,7 +280,7 @@ cdef class Motion:
                 self._y[k] += self._vy[k] * h
 
     cdef void _drive(self, Py_ssize_t k, double h) noexcept:
-        """One vehicle: see ``dynamics`` for the model."""
+        """Move one vehicle; ``dynamics`` explains the model."""
         cdef Mover* mover = &self.movers[k]
         cdef double hold = 0.0 if mover.airborne else mover.grip * h
         cdef double spin = 0.0 if mover.airborne else mover.spin * h
@@ -294,14 +294,14 @@ cdef class Motion:
         cdef double carried = u + (mover.direction * pull - mover.drag * square - mover.uphill) * h
         cdef double resist = (mover.holding + ROLLING + mover.coasting * lesser(speed, 1.0)) * h
         cdef double along = carried - clip(carried, lesser(resist, hold)) - u
-        # Across: the yaw rate and sideslip that the wheels ask for, and how far they get there.
+        # Across: the yaw rate and sideslip that the wheels ask for, and how close to them the tyres come.
         cdef double settle = -expm1(-h * mover.cornering / safe)
         cdef double limit = sqrt(greater(hold * hold - 0.5 * along * along, 0.0)) / (safe * h)
         cdef double wanted = u * mover.curvature / (1.0 + speed * speed / CHARACTERISTIC_SPEED**2)
         wanted = clip(wanted, limit)
         cdef double turn = self._turn[k] + clip(settle * (wanted - self._turn[k]), spin)
         cdef double slip = wanted * (mover.rear - square / mover.cornering)
-        # What is kept without tyres, in the new heading, and what the tyres do within their grip.
+        # The velocity without any tyre forces, in the new heading; then what the tyres do within their grip.
         cdef double bend = turn * h
         cdef double kept_u = u * cos(bend) + w * sin(bend), kept_w = w * cos(bend) - u * sin(bend)
         cdef double push_u = along, push_w = w + settle * (slip - w) - kept_w
@@ -320,7 +320,7 @@ cdef class Motion:
     # ------------------------------------------------------------------ who is near whom
 
     def find_near(self, double dt):
-        """Remember the pairs that may touch within ``dt`` seconds; returns how many."""
+        """Find the pairs that may touch within ``dt`` seconds; returns how many there are."""
         cdef Py_ssize_t k, place, i, j
         cdef double most = 0.0, apart
         self.near = 0
@@ -333,7 +333,7 @@ cdef class Motion:
                 + 0.1
             )
             most = greater(most, self.reach[k])
-        # Sort and sweep along x; the order of the tick before is nearly right already.
+        # Sort and sweep along x.  The order of the last tick is nearly right, so sorting is quick.
         for place in range(1, self.count):
             k, i = self.order[place], place
             while i > 0 and self._x[self.order[i - 1]] > self._x[k]:
@@ -349,7 +349,7 @@ cdef class Motion:
                 if self._x[j] - self._x[i] > self.reach[i] + most:
                     break
                 apart = self.reach[i] + self.reach[j]
-                # Walkers walk through each other; what does not move is not pushed by its like.
+                # Walkers walk through each other, and two things that do not move cannot push each other.
                 if (
                     not self.intangible[j]
                     and (self.movers[i].moves or self.movers[j].moves)
@@ -362,7 +362,7 @@ cdef class Motion:
         return self.near
 
     cdef int _find_boxes(self, Py_ssize_t k) except -1:
-        """The map's boxes that are closer to a body than its reach."""
+        """Add the map's boxes that are within the reach of a body."""
         cdef Grid grid
         cdef Py_ssize_t at, column, row, cell, box
         cdef bint gridded = False
@@ -376,7 +376,7 @@ cdef class Motion:
             for at in range(grid.start[cell], grid.start[cell + 1]):
                 self._try_box(k, grid.members[at])
             break
-        if not gridded:  # it reaches too far for any grid
+        if not gridded:  # its reach is too large for both grids
             for box in range(self.box_cos.shape[0]):
                 self._try_box(k, box)
         return 0
@@ -400,11 +400,11 @@ cdef class Motion:
         return 0
 
     def pairs_near(self):
-        """Those pairs: (row, row or -1 - static)."""
+        """The pairs of :meth:`find_near`: (row, other row or -1 - static)."""
         return sorted((self.pairs[p].a, self.pairs[p].b) for p in range(self.near))
 
     def overlapping(self):
-        """Those of them whose boxes overlap in plan."""
+        """Those of these pairs whose boxes overlap, seen from above."""
         cdef Py_ssize_t p, a, b
         cdef double ca, sa, cb, sb, dx, dy
         cdef const double* one
@@ -434,7 +434,7 @@ cdef class Motion:
     # ------------------------------------------------------------------ after
 
     def restless(self):
-        """Whether anything is off the ground, or on its way up or down."""
+        """Whether any body is off the ground, or moves up or down."""
         cdef Py_ssize_t k
         for k in range(self.count):
             if self.movers[k].airborne or self._rise[k] != 0.0:
@@ -442,7 +442,7 @@ cdef class Motion:
         return False
 
     def settle(self, double[::1] ground not None, double dt):
-        """Gravity, and the ground that stops it, at height ``ground`` (n,)."""
+        """Let bodies fall, and stop at the ground of height ``ground`` (n,)."""
         cdef Py_ssize_t k
         cdef double gravity, z
         cdef bint flies
@@ -463,7 +463,7 @@ cdef class Motion:
             self._z[k] = z
 
     def write(self, double dt, double[::1] east=None, double[::1] south=None):
-        """Put everything back into the table.
+        """Write everything back into the table.
 
         east, south: (n,) slope of the ground, if it has one.
         """
@@ -482,7 +482,7 @@ cdef class Motion:
                 continue
             yaw = self._yaw[k] / DEGREE + 180.0
             self.rotation[k, 1] = yaw - 360.0 * floor(yaw / 360.0) - 180.0
-            # Pitch and roll: those of the ground for vehicles, none for walkers.
+            # Pitch and roll are those of the ground for vehicles, and zero for walkers.
             self.rotation[k, 0] = self.rotation[k, 2] = 0.0
             if east is not None and self.kind[k] == VEHICLE:
                 c, s = cos(self._yaw[k]), sin(self._yaw[k])
@@ -491,7 +491,7 @@ cdef class Motion:
 
 
 cdef double _steering(double kmh) noexcept:
-    """Share of the steering range at a speed."""
+    """Share of the steering range at a speed in m/s."""
     cdef Py_ssize_t k, last = STEERING.shape[1] - 1
     if kmh <= STEERING[0, 0]:
         return STEERING[1, 0]
@@ -506,7 +506,7 @@ cdef double _steering(double kmh) noexcept:
 cdef bint _overlap(
     double dx, double dy, double ca, double sa, double cb, double sb, const double* one, const double* other
 ) noexcept:
-    """Whether two rectangles overlap, (dx, dy) from one's middle to the other's: separating axes."""
+    """Whether two rectangles overlap (separating axes); (dx, dy) leads from one middle to the other."""
     cdef double c = fabs(ca * cb + sa * sb), s = fabs(sb * ca - cb * sa)
     return (
         fabs(dx * ca + dy * sa) < one[0] + other[0] * c + other[1] * s

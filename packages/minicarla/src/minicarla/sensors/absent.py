@@ -1,7 +1,7 @@
 """Sensors of CARLA that cannot be spawned here.
 
-Programs look all their sensors up before they spawn one, so the blueprints exist; to spawn them is
-refused with an error that names them.
+Programs look up all their sensors before they spawn one.  So the blueprints exist, and spawning one of
+them is refused with an error that names the sensor.
 """
 
 from __future__ import annotations

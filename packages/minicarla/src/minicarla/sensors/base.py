@@ -22,8 +22,8 @@ class Attribute(NamedTuple):
     id: str
     type: AttributeType
     default: str
-    recommended: tuple[str, ...] = ()  # empty: the default alone
-    restrict: bool = False  # only recommended values are allowed
+    recommended: tuple[str, ...] = ()  # empty: only the default
+    restrict: bool = False  # True: no other values are allowed
 
 
 ROLE_NAME = Attribute(
@@ -39,18 +39,18 @@ SENSOR_TICK = Attribute("sensor_tick", FLOAT, "0.0")
 class Sensor:
     """Base of all sensors.
 
-    attributes: values as the client sent them, by attribute id; what is missing, or is
-        no number where a number belongs, takes the default.
-    seed: of this sensor's noise, for sensors whose ``noise_seed`` is not set.
+    attributes: values as the client sent them, by attribute id.  A value that is missing, or that is not
+        a number where one belongs, is replaced by the default.
+    seed: of this sensor's noise, if its ``noise_seed`` is not set.
     """
 
     blueprint: ClassVar[str]
     wire_type: ClassVar[SensorType]
     attributes: ClassVar[tuple[Attribute, ...]] = (ROLE_NAME, SENSOR_TICK)
     event: ClassVar[bool] = False
-    """Reports when something happens, so ``sensor_tick`` does not apply."""
+    """True: it reports when something happens, and ``sensor_tick`` does not apply."""
     streams: ClassVar[bool] = True
-    """False: the client computes it alone (lane invasion), the server sends nothing."""
+    """False: the client computes the data itself (lane invasion), and the server sends nothing."""
 
     def __init__(self, attributes: Mapping[str, str] = {}, seed: int = 0) -> None:
         self._values = {row.id: attributes.get(row.id, row.default) for row in type(self).attributes}
@@ -69,20 +69,20 @@ class Sensor:
                 continue
             if np.isfinite(value):
                 return value
-        raise AssertionError(f"the default of {name} is no number")
+        raise AssertionError(f"the default of {name} is not a number")
 
     def flag(self, name: str) -> bool:
         """Attribute ``name`` as a truth value, read as CARLA reads it."""
         return self._values[name].strip().lower() in ("true", "1", "yes", "on")
 
     def text(self, name: str) -> str:
-        """Attribute ``name`` as it was set."""
+        """Attribute ``name`` as a text."""
         return self._values[name]
 
     def prepare(self, roadmap: RoadMap) -> None:
         """Compute what this sensor needs of a map, once for each map, when the sensor is spawned.
 
-        Otherwise the first measurement would come late: to draw a map's ground takes up to half a second.
+        Otherwise the first measurement would come late: the ground of a map takes up to half a second.
         """
 
     def measure(self, view: WorldView, pose: Transform, parent_id: int) -> bytes | None:

@@ -1,7 +1,7 @@
 """Oriented boxes, and what rays and swept balls hit of them.
 
-Used by the sensors that feel rather than see: obstacle, lidar, radar.  What they
-hit are the bounding boxes of bodies and statics, exactly.
+Used by the obstacle sensor, the lidars and the radar.  They hit the bounding boxes of bodies and statics,
+exactly.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def rotation_matrices(angles: Array) -> Array:
 
     Row for row the same as ``geometry.rotation_matrix``.
     """
-    if not angles[:, ::2].any():  # upright, as most things are
+    if not angles[:, ::2].any():  # all are upright, as most things are
         yaw = np.deg2rad(angles[:, 1])
         out = np.zeros((len(angles), 3, 3))
         out[:, 0, 0] = out[:, 1, 1] = np.cos(yaw)
@@ -78,7 +78,7 @@ class Boxes:
         return Boxes(*(getattr(self, name)[rows] for name in _FIELDS))
 
     def joined(self, other: Boxes) -> Boxes:
-        """These boxes and then ``other``'s."""
+        """These boxes followed by those of ``other``."""
         return Boxes(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in _FIELDS))
 
     def sweep(
@@ -153,11 +153,11 @@ class Boxes:
         return distance, row, cosine
 
     def _wedges(self, away: Array, directions: Array) -> Iterator[tuple[Any, Any]]:
-        """Parts of the rays (their rows), each with the rows of the boxes that it may meet.
+        """The rays in parts (their rows), each with the rows of the boxes that they may meet.
 
-        A dense lidar's rays are parted by where they go on the plane, since a table of all rays by
-        all boxes would be large, and nearly all of it far from any hit.  ``away`` (n, 3): to the
-        boxes' centres.
+        A table of all rays of a dense lidar by all boxes would be large, and nearly all of it far from
+        any hit.  So the rays are divided by their direction on the plane.  ``away`` (n, 3): from the
+        origin to the centres of the boxes.
         """
         count = len(directions)
         if count <= _PART:
@@ -169,7 +169,7 @@ class Boxes:
         span = np.einsum("nij,nj->ni", np.abs(self.axes[:, :2]), self.extent)
         gap = np.hypot(away[:, 0], away[:, 1])
         seen = np.arcsin(np.clip(np.hypot(span[:, 0], span[:, 1]) / np.maximum(gap, 1e-9), 0.0, 1.0))
-        seen[seen >= 0.5 * np.pi] = np.pi  # the origin may be above it or below
+        seen[seen >= 0.5 * np.pi] = np.pi  # the origin may be above or below the box
         for start in range(0, count, _PART):
             rays = order[start : start + _PART]
             low, high = azimuth[rays[0]], azimuth[rays[-1]]
@@ -212,10 +212,10 @@ def boxes_of(
     along: Array | None = None,
     width: float = 0.0,
 ) -> Boxes:
-    """Boxes within ``reach`` metres of ``pose``, but not that of actor ``ignore``.
+    """Boxes within ``reach`` metres of ``pose``, without that of the actor ``ignore``.
 
-    along: unit vector; only boxes that a ball of radius ``width`` may touch on its way in that
-    direction.
+    along: unit vector.  If given, only boxes that a ball of radius ``width`` may touch when it moves in
+        that direction.
     """
     here = np.array(pose[:3])
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minicarla.geometry import Transform
 from minicarla.maps import RoadMap
@@ -17,6 +18,9 @@ from minicarla.sensors.view import WorldView
 from minicarla.wire import sensor_data
 
 MOST_PIXELS = 8192
+"""Largest width and height of a picture."""
+
+Channel = NDArray[np.integer[Any]] | int
 
 CAMERA_ATTRIBUTES = (
     ROLE_NAME,
@@ -31,7 +35,7 @@ CAMERA_ATTRIBUTES = (
     Attribute("lens_x_size", FLOAT, "0.08"),
     Attribute("lens_y_size", FLOAT, "0.08"),
 )
-"""Of every camera.  Size, field of view and tick are respected; the lens is always a pinhole."""
+"""Attributes of every camera.  Size, field of view and tick have an effect; the lens is always a pinhole."""
 
 
 class Camera(Sensor):
@@ -61,8 +65,8 @@ class GeometryCamera(Camera):
         self._picture.render(view.roadmap, things_of(view), pose)
         return self._picture
 
-    def image(self, *, red: Any, green: Any = 0, blue: Any = 0) -> bytes:
-        """Message of an opaque picture; channels (height, width) or one value."""
+    def image(self, *, red: Channel, green: Channel = 0, blue: Channel = 0) -> bytes:
+        """Message of an opaque picture; each channel is (height, width), or one value for all pixels."""
         pixels = np.empty((self.height, self.width, 4), np.uint8)
         pixels[..., 0], pixels[..., 1], pixels[..., 2], pixels[..., 3] = blue, green, red, 255
         return sensor_data.image(pixels, self.fov)

@@ -1,4 +1,4 @@
-"""``sensor.other.lane_invasion``: the client finds these out alone, from poses and the map."""
+"""``sensor.other.lane_invasion``: the client detects these itself, from poses and the map."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ class LaneInvasionSensor(Sensor):
     streams = False
 
     def measure(self, view: WorldView, pose: Transform, parent_id: int) -> None:
-        """Nothing, ever."""
+        """Nothing."""
         return

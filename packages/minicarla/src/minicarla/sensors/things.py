@@ -1,7 +1,7 @@
-"""Everything that is no part of the map, in one table: bodies, traffic lights, props.
+"""Everything that sensors can see besides the map, in one table: bodies, traffic lights, props.
 
-Columns are those of ``world.bodies.Bodies`` that sensors read, and ``look``, which
-tells apart the looks of one kind of thing (a traffic light's state).
+The columns are those of ``Bodies`` that sensors read, and ``look``, which distinguishes the looks of one
+kind of thing (the state of a traffic light).
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from minicarla.sensors.tags import Tag
 from minicarla.sensors.view import Fixture, WorldView
 
 LIGHT_EXTENT = (0.22, 0.22, 1.8)
-"""Half sizes of a traffic light, metres; its head takes the upper third."""
+"""Half sizes of a traffic light, metres.  Its head is the upper third."""
 LIGHT_HEAD = 0.34
-"""Share of the half height, from the middle up, from which on it is the head."""
+"""Where the head begins: a share of the half height, from the middle upwards."""
 
 LIGHT_COLOUR = (44, 46, 44)
 """Colour (r, g, b) of a traffic light's housing."""
 
 
 class Things:
-    """Columns of bodies and then fixtures."""
+    """The columns of the bodies followed by those of the fixtures."""
 
     id: NDArray[np.int64]
     position: NDArray[np.float64]

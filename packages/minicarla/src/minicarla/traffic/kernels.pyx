@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The inner loops of the server's drivers, compiled: who is where, and what is in a driver's way.
 
-Bounds are not checked: all that comes in was made by ``drivers`` and ``world.bodies``.
+Bounds are not checked: all arrays come from ``table``, ``drivers`` and ``bodies``.
 """
 
 import numpy as np
@@ -15,16 +15,16 @@ from minicarla.plain cimport greater, room
 CELL = 0.7
 """Metres of the grid in which bodies are looked up."""
 WIDEN = 1.25
-"""Metres painted beside a body: a path's point is struck when a car driving along it would be."""
+"""Metres painted beside a body: a point of a path is hit if a car that drives along the path would be."""
 LENGTHEN = 0.8
-"""Metres painted before and behind it: else a path that is a metre from point to point could cut a corner."""
+"""Metres painted before and behind it: otherwise a path with points a metre apart could miss a corner."""
 
-cdef Py_ssize_t MOST = 4096  # cells a side, a power of 2; larger maps wrap around: a look-up more, no mistake
+cdef Py_ssize_t MOST = 4096  # cells on a side, a power of 2; on larger maps the grid wraps around
 cdef double PER_METRE = 1.0 / CELL, STEP = CELL / sqrt(2.0), BESIDE = WIDEN, BEFORE = LENGTHEN
 
 
 cdef class Paths:
-    """The paths of all drivers: (drivers, points) each, all of one shape.
+    """The paths of all drivers: arrays (drivers, points), all of the same shape.
 
     x, y: metres.  tx, ty: direction.  s: metres along the path.  cell: see :meth:`Occupancy.cells`.
     """
@@ -89,7 +89,7 @@ cdef class Occupancy:
         free(self.painted)
 
     cdef inline Py_ssize_t _cell(self, double x, double y) noexcept:
-        """Of a place in cells from the corner."""
+        """The cell of a place that is given in cells from the corner."""
         return (<Py_ssize_t> x & (self.across - 1)) * self.down + (<Py_ssize_t> y & (self.down - 1))
 
     def cells(self, const double[:] x not None, const double[:] y not None):
@@ -164,13 +164,14 @@ cdef class Occupancy:
         Py_ssize_t sight,
         double beside,
     ):
-        """The first body that each driver would strike within ``sight`` points of its path.
+        """The first body that each driver would hit within ``sight`` points of its path.
 
-        rows: (n,) of the drivers' own bodies.  at, count: see :meth:`Paths.advance`; along: (n,) metres along
-        the path.  cos, sin: of the yaw of all bodies.  beside: metres that it passes others at.
+        rows: (n,) rows of the drivers' own bodies.  at, count: see :meth:`Paths.advance`.  along: (n,)
+        metres along the path.  cos, sin: of the yaw of all bodies.  beside: metres between a driver and
+        what it passes.
 
-        Returns: (n,) metres from bumper to bumper, inf without anybody; (n,) their speed along the path,
-        m/s; (n,) their rows, -1 without.
+        Returns: (n,) metres from bumper to bumper, inf if there is nobody; (n,) speed of that body along
+        the path, m/s; (n,) its row, -1 if there is nobody.
         """
         cdef Py_ssize_t k, point, n = rows.shape[0]
         cdef int32_t body, me
@@ -197,7 +198,7 @@ cdef class Occupancy:
                     ahead > along[k]
                     and fabs(dy * tx - dx * ty)
                     < extent[body, 0] * s + extent[body, 1] * c + extent[me, 1] + beside
-                    and fabs(dx) + fabs(dy) < 30.0  # else the grid wrapped around
+                    and fabs(dx) + fabs(dy) < 30.0  # otherwise the grid wrapped around
                 ):
                     gap[k] = ahead - reach - along[k] - extent[me, 0]
                     speed[k] = greater(velocity[body, 0] * tx + velocity[body, 1] * ty, 0.0)
@@ -207,7 +208,7 @@ cdef class Occupancy:
 
 
 cdef Py_ssize_t _power(Py_ssize_t count) noexcept:
-    """The power of 2 that is not less."""
+    """The smallest power of 2 that is not less than ``count``."""
     cdef Py_ssize_t power = 1
     while power < count:
         power *= 2

@@ -1,8 +1,8 @@
-"""Traffic lights: where they stand, whom they stop, how they switch.
+"""Traffic lights: where they stand, which lanes they close, how they switch.
 
-As in CARLA, the lights of a junction form a group.  A group's controllers take turns: the
-one whose turn it is shows green, then yellow, then red for its red time, and hands on; the
-others are red all the while.
+As in CARLA, the lights of a junction form a group, and the controllers of a group take turns.  The lights
+of the controller whose turn it is show green, then yellow, then red for its red time; then the turn
+passes to the next controller.  The lights of all other controllers are red meanwhile.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class Light:
     """One traffic light."""
 
     index: int
-    """Into ``TrafficLights.lights``."""
+    """Its place in ``TrafficLights.lights``."""
     sign_id: str
     """OpenDRIVE's id of the signal."""
     pose: Transform
-    """Of its pole's foot, facing the traffic that it stops."""
+    """Pose of the foot of its pole, facing the traffic that it stops."""
     lanes: list[int] = field(default_factory=list)
     """Ids of the junction lanes that it closes."""
     stops: list[tuple[int, float]] = field(default_factory=list)
@@ -91,7 +91,7 @@ class TrafficLights:
                 continue
             group.elapsed += dt
             first = self.lights[group.controllers[group.turn][0]]
-            # A light that a client set by hand goes on from there.
+            # A light that a client switched by hand goes on from the state that it was given.
             spans = {GREEN: first.green_time, YELLOW: first.yellow_time, RED: first.red_time}
             if group.elapsed + 1e-9 < spans.get(first.state, math.inf):
                 continue
@@ -105,12 +105,12 @@ class TrafficLights:
                 self._show(group.controllers[group.turn], GREEN)
 
     def reset(self) -> None:
-        """Every group back to the start of its cycle (``reset_all_traffic_lights``)."""
+        """Set every group back to the start of its cycle (``reset_all_traffic_lights``)."""
         for index in range(len(self.groups)):
             self.reset_group(index)
 
     def reset_group(self, group: int) -> None:
-        """One group back to the start of its cycle (``reset_group``)."""
+        """Set one group back to the start of its cycle (``reset_group``)."""
         self.groups[group].turn, self.groups[group].elapsed = 0, 0.0
         self._show(self.groups[group].members(), RED)
         self._show(self.groups[group].controllers[0], GREEN)
@@ -137,7 +137,7 @@ class TrafficLights:
     # ------------------------------------------------------------------ what drivers see
 
     def closed(self) -> dict[int, int]:
-        """Lane id of each junction lane that may not be entered now -> RED or YELLOW."""
+        """The junction lanes that may not be entered now: lane id -> RED or YELLOW."""
         shut: dict[int, int] = {}
         for light in self.lights:
             if light.state in (RED, YELLOW):
@@ -146,9 +146,9 @@ class TrafficLights:
         return shut
 
     def holding(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Index of the light that each vehicle stands before or rolls up to, -1 for none.
+        """Index of the light that each vehicle waits at or approaches, -1 for none.
 
-        x, y: (n,) metres.  What ``vehicle.is_at_traffic_light`` tells.
+        x, y: (n,) metres.  It is what ``vehicle.is_at_traffic_light`` tells.
         """
         if not self.lights:
             return np.full(len(x), -1)
@@ -176,7 +176,7 @@ class TrafficLights:
             if signal.id in self._by_sign:
                 continue
             x, y, z, heading = roadmap.beside(road, signal.s, signal.t)
-            # Traffic along the road ("+") meets a light that looks back at it.
+            # Traffic along the road ("+") sees a light that faces against the road's direction.
             facing = heading + (math.pi if signal.orientation == "+" else 0.0)
             pose = Transform(x, y, z + max(0.0, signal.z), 0.0, wrap_degrees(-math.degrees(facing)), 0.0)
             light = Light(len(self.lights), signal.id, pose)
@@ -184,7 +184,7 @@ class TrafficLights:
             self._by_sign[signal.id] = light
 
     def _aim(self, roadmap: RoadMap) -> None:
-        """Which junction lanes each light closes, and where one stops."""
+        """Find the junction lanes that each light closes, and the stop lines before them."""
         lanes_of: dict[int, list[int]] = {}
         for lane in roadmap.driving:
             lanes_of.setdefault(lane.road_id, []).append(lane.id)
@@ -223,7 +223,7 @@ class TrafficLights:
                     controllers.append(members)
             if controllers:
                 self.groups.append(Group(int(junction.id), controllers))
-        # Lights that no controller names: those of a junction take turns one by one.
+        # Lights without a controller take turns one by one within their junction.
         loose: dict[int, list[list[int]]] = {}
         for light in self.lights:
             if light.index not in grouped:

@@ -1,11 +1,12 @@
-"""Pedestrians of the server's own, for clients that run no crowd themselves.
+"""The server's own pedestrians, for clients that do not run a crowd themselves.
 
-They walk the navigation mesh from polygon to polygon.  Each goes to a point on the edge to the next one,
-always as far to its left or right as is its habit; polygons are convex, so the way there lies on the
-mesh.  What comes next is drawn at random.  At a crossing a pedestrian waits at the kerb until no vehicle
-would come near while it crosses, or after a while until none is close.
+They walk on the navigation mesh from polygon to polygon.  Each pedestrian walks to a point on the edge to
+the next polygon.  How far left or right that point is differs from one pedestrian to another.  Polygons
+are convex, so the straight way to the point lies on the mesh.  The next polygon is drawn at random.  At a
+crossing a pedestrian waits at the kerb until no vehicle would come near while it crosses; after a while
+it only waits until none is close.
 
-The step of every tick is made for all at once; what happens at an edge, one by one.
+The steps of a tick are computed for all at once; what happens at an edge is done one by one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,25 +24,25 @@ from minicarla.maps.navmesh import Area, NavMesh
 Floats = NDArray[np.float64]
 
 SPEEDS = 1.1, 1.6
-"""m/s, between which each pedestrian has its own."""
+"""Least and greatest walking speed, m/s; each pedestrian has its own."""
 SIDES = 0.15, 0.85
-"""Share of the way from the left to the right end of an edge, between which each has its own."""
+"""Where they cross an edge, from 0 (left end) to 1 (right end): limits within which each has its place."""
 TO_CROSS = 0.35
-"""How likely it crosses where it could."""
-CLEAR = 2.5  # metres that vehicles must stay away from who crosses, beyond half their length
-TURNING = 16.0  # metres within which vehicles keep it waiting that do not drive away from the crossing
-PATIENCE = 15.0  # s at the kerb after which it crosses before vehicles that can brake
-BRAKE_TIME = 2.5  # s that those take to come near at the least
+"""Probability of crossing a street where that is possible."""
+CLEAR = 2.5  # metres between a vehicle's end and the way of somebody who crosses
+TURNING = 16.0  # metres within which a vehicle that does not drive away keeps a pedestrian waiting
+PATIENCE = 15.0  # s at the kerb after which a pedestrian crosses before vehicles that can still brake
+BRAKE_TIME = 2.5  # s that such a vehicle needs at least to come near
 LOOK_EVERY = 0.5  # s
 BODY = 0.3  # metres around a vehicle where there is no room for a pedestrian
-REACH = 0.7  # metres that one looks ahead on the road
-STANDING = 0.3  # m/s up to which a vehicle is walked around
-STUCK = 3.0  # s without getting on after which it turns back
+REACH = 0.7  # metres that a pedestrian looks ahead on the road
+STANDING = 0.3  # m/s up to which a vehicle counts as standing, and is walked around
+STUCK = 3.0  # s without progress after which a pedestrian turns back
 _COLUMNS = 7
 
 
 def places(mesh: NavMesh, count: int, seed: int) -> list[tuple[float, float, float]]:
-    """``count`` points (x, y, z) on sidewalks, on the ground; no place is likelier than another."""
+    """``count`` points (x, y, z) on the ground of sidewalks, spread evenly."""
     draw = np.random.default_rng([seed, 3])
     corners, sizes = [], []
     for loop, area in zip(mesh.polygons, mesh.areas, strict=True):
@@ -88,19 +88,19 @@ class Pedestrians:
         ]
         self._people: list[_Pedestrian] = []
         self._new: list[int] = []
-        # A row a pedestrian: target x, y, m/s, s to wait, metres left to the target, s without getting
-        # on, whether it is on a crossing.
+        # A row for each pedestrian: target x and y, speed in m/s, seconds to wait, metres left to the
+        # target, seconds without progress, whether it is on a crossing.
         self._rows = np.zeros((0, _COLUMNS))
 
     def __len__(self) -> int:
         return len(self._people) + len(self._new)
 
     def add(self, actor_id: int) -> None:
-        """Walk it from the next :meth:`decide` on."""
+        """Let this walker walk by itself from the next :meth:`decide` on."""
         self._new.append(actor_id)
 
     def remove(self, actor_id: int) -> None:
-        """Let go of it; nothing happens when it was not walked."""
+        """Stop moving this walker; nothing happens if it was not moved here."""
         if actor_id in self._new:
             self._new.remove(actor_id)
         for index, person in enumerate(self._people):
@@ -142,7 +142,7 @@ class Pedestrians:
 
     @staticmethod
     def _mind_vehicles(bodies: Bodies, rows: NDArray[np.int64]) -> None:
-        """On the road nobody walks into a vehicle: one lets it pass, and walks around it when it stands."""
+        """Keep pedestrians on the road from walking into vehicles: let those pass, or walk around them."""
         vehicles = np.flatnonzero(bodies.kind == VEHICLE)
         if not len(vehicles):
             return
@@ -157,15 +157,15 @@ class Pedestrians:
         near = (place[:, None] - origin) * turn - centre  # in each vehicle's frame
         far = near + ahead[:, None] * turn
 
-        def inside(points: Any) -> NDArray[np.bool_]:
-            return (np.abs(points.real) < half[:, 0]) & (np.abs(points.imag) < half[:, 1])
+        def inside(points: NDArray[np.complex128]) -> NDArray[np.bool_]:
+            return np.asarray((np.abs(points.real) < half[:, 0]) & (np.abs(points.imag) < half[:, 1]))
 
         for k, v in np.argwhere(inside(far) & ~inside(near)).tolist():
             row, vehicle = rows[k], vehicles[v]
             if np.hypot(*bodies.velocity[vehicle, :2]) > STANDING:
                 bodies.walk_speed[row] = 0.0
                 continue
-            # Along the side of it that one stands at, the way that one wants to go.
+            # Along the side of the vehicle, in the direction in which the pedestrian wants to go.
             wish = far[k, v] - near[k, v]
             if abs(near[k, v].real) >= half[v, 0]:
                 along = 1j * math.copysign(1.0, wish.imag)
@@ -178,7 +178,7 @@ class Pedestrians:
 
     def _admit(self, bodies: Bodies) -> None:
         for actor_id in self._new:
-            # Seeded by place in the row, not by actor id, as drivers are.
+            # Seeded by the place in the table, not by the actor's id, as drivers are.
             draw = random.Random(self._seed * 1_000_003 + len(self._people))
             person = _Pedestrian(actor_id, draw, draw.uniform(*SIDES), draw.uniform(*SPEEDS))
             self._people.append(person)
@@ -188,14 +188,14 @@ class Pedestrians:
             self._go(len(self._people) - 1)
         self._new.clear()
 
-    def _turn(self, k: int, bodies: Bodies, row: Any) -> None:
-        """It is at the edge that it went to, or waits there, or does not get on."""
+    def _turn(self, k: int, bodies: Bodies, row: np.int64) -> None:
+        """Decide for a pedestrian that has come to an edge, waits there, or makes no progress."""
         person, state = self._people[k], self._rows[k]
         if state[5] > STUCK:
             state[5] = person.waited = 0.0
             if person.to < 0:
-                return  # there is nowhere else to go
-            person.came = person.to  # not that way
+                return  # there is no other way
+            person.came = person.to  # so that it does not choose the same way again
             self._go(k)
             return
         if person.to >= 0 and self._mesh.areas[person.to] is Area.CROSSWALK:
@@ -235,8 +235,8 @@ class Pedestrians:
         self._rows[k, 4] = np.inf
         self._rows[k, 6] = mesh.areas[person.at] is Area.CROSSWALK
 
-    def _may_cross(self, person: _Pedestrian, bodies: Bodies, row: Any) -> bool:
-        """Whether no vehicle comes near while it crosses, as vehicles move now."""
+    def _may_cross(self, person: _Pedestrian, bodies: Bodies, row: np.int64) -> bool:
+        """Whether no vehicle comes near while it crosses, if all go on as they move now."""
         vehicles = np.flatnonzero(bodies.kind == VEHICLE)
         if not len(vehicles):
             return True
@@ -255,7 +255,7 @@ class Pedestrians:
             return False
         if not patient:
             return True
-        # Who drives in the junction beside may yet turn this way.
+        # A vehicle in the junction beside may still turn this way.
         nearest = offset[:, 0] - share[:, :1] * way
         velocity = bodies.velocity[vehicles, :2]
         speed = np.hypot(velocity[:, 0], velocity[:, 1])
@@ -263,7 +263,7 @@ class Pedestrians:
         return not bool((coming & (speed > 1.0) & (away[:, 0] < TURNING)).any())
 
     def _far_side(self, person: _Pedestrian) -> Floats:
-        """Where the crossing that it is about to enter ends."""
+        """The end of the crossing that it is about to enter (2,)."""
         mesh, at, came = self._mesh, person.to, person.at
         for _ in range(16):
             onward = [other for other in self._ways[at] if other != came]

@@ -1,4 +1,4 @@
-"""The exact geometry behind each pixel: what it shows, how far it is, which thing it belongs to.
+"""The exact geometry behind each pixel: what it shows, how far away that is, which thing it belongs to.
 
 Depth, semantic and instance segmentation all read from one buffer, so they agree with
 each other on every pixel, and with the colour picture, which paints the same
@@ -28,7 +28,7 @@ FAR = 1000.0
 """Metres; CARLA's depth of the sky."""
 
 STATIC_IDS = 0x8000
-"""Instance ids of statics start here; those of vehicles and walkers are their actor ids."""
+"""Instance ids of statics start here.  Those of vehicles and walkers are their actor ids."""
 
 
 class GeometryPicture:
@@ -100,7 +100,7 @@ class GeometryPicture:
         part *= self._y
         value += part
         value += inverse[2].take(face)
-        # Where a pixel's middle is beyond a thin face, the face's own range holds.
+        # The middle of a pixel may lie beside a thin face: then the range of the face is used.
         with np.errstate(divide="ignore"):
             np.divide(1.0, value, out=value)
         value[value <= 0.0] = np.inf

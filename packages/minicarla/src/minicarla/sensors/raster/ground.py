@@ -1,8 +1,8 @@
 """The ground as one top-down texture: which surface is where, and its colour.
 
-Drawn once for a map, at 0.1 m a pixel (coarser for maps beyond about 500 x 500 m,
-so that memory stays bounded), with a pyramid of halved copies for the distance.
-Painted lines come out up to one such pixel wider than the map says.
+It is drawn once for each map, at 0.1 m a pixel.  Maps larger than about 500 x 500 m have larger pixels,
+so that memory is bounded.  A pyramid of halved copies serves for the distance.  Painted lines are up to
+one pixel wider than the map says.
 Columns run along CARLA's x, rows along y.
 """
 
@@ -15,17 +15,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from minicarla.maps import RoadMap
+from minicarla.maps import Marking, RoadMap
 from minicarla.sensors.cache import per_map
 from minicarla.sensors.raster import kernels
 from minicarla.sensors.tags import Tag
 
 FINEST = 0.1  # metres a pixel
 MOST_PIXELS = 25_000_000
-LONGEST_SIDE = 32_000  # pixels; OpenCV's warp takes no more than 32767
+LONGEST_SIDE = 32_000  # pixels; OpenCV's warp allows up to 32767
 MARGIN = 42.0  # metres of terrain around the map's bounds
 LEVELS = 6
-DASH, GAP = 3.0, 3.0  # metres of paint and of none in a broken line
+DASH, GAP = 3.0, 3.0  # metres with and without paint in a broken line
 SHORTEST_STEP = 1e-6  # metres between two points of a painted line; closer ones count as one
 
 TERRAIN, ROAD, SHOULDER, SIDEWALK, VERGE, KERB, WHITE, YELLOW = range(8)
@@ -80,7 +80,9 @@ class Ground:
         for surface in sorted(roadmap.surfaces(), key=lambda s: order.get(s.kind, 0)):
             outline = self._pixels(np.concatenate([surface.left, surface.right[::-1]]))
             cv2.fillPoly(self.labels, [outline], label.get(surface.kind, TERRAIN), cv2.LINE_8, _SHIFT)
-            if surface.kind == "sidewalk":  # what a road leaves of this outline is its kerb
+            if (
+                surface.kind == "sidewalk"
+            ):  # roads are drawn over this outline; what is left of it is the kerb
                 cv2.polylines(self.labels, [outline], True, KERB, kerb, cv2.LINE_8, _SHIFT)
         self._paint: list[tuple[int, NDArray[np.int32]]] = []
         for marking in roadmap.markings():
@@ -95,7 +97,7 @@ class Ground:
         tile = rng.standard_normal((256, 256)).astype(np.float32)
         patches = cv2.resize(rng.standard_normal((16, 16)).astype(np.float32), (256, 256), interpolation=2)
         grain = np.clip((0.8 * tile + 0.9 * patches) * 16.0, -64, 63)
-        # A tile of each label, repeated all over; pixels as one number, for speed.
+        # One tile for each label, repeated all over the map.  A pixel is one number, for speed.
         tiles = np.full((len(_LABELS), 256, 256, 4), 255, np.uint8)
         for label in _LABELS:
             colour = _ALBEDO[label] + np.rint(grain * (_GRAIN[label] / 32.0))[..., None]
@@ -112,7 +114,7 @@ class Ground:
             part[row, column] = pixels[labels[row, column], row, column & 255]
         finest = whole.view(np.uint8).reshape(rows, columns, 4)
         self._smooth(finest)
-        for colour, outline in self._paint:  # once more, with smooth edges
+        for colour, outline in self._paint:  # lines once more, with smooth edges
             cv2.fillPoly(finest, [outline], (*_LABELS[colour][1], 255), cv2.LINE_AA, _SHIFT)
         levels: list[Any] = [finest]
         while len(levels) < LEVELS and min(levels[-1].shape[:2]) >= 4:
@@ -120,12 +122,12 @@ class Ground:
             half = (last.shape[1] // 2, last.shape[0] // 2)
             even = last[: half[1] * 2, : half[0] * 2]
             levels.append(cv2.resize(even, half, interpolation=cv2.INTER_AREA))
-        for level in levels:  # what lies beyond the texture repeats its outermost pixels: plain terrain
+        for level in levels:  # beyond the texture its outermost pixels are repeated: plain terrain
             level[[0, -1]] = level[:, [0, -1]] = (*_LABELS[TERRAIN][1], 255)
         return [level.view(np.uint32)[..., 0] for level in levels]
 
     def _smooth(self, finest: NDArray[np.uint8]) -> None:
-        """Blur the steps where one kind of ground meets another."""
+        """Blur the edges between kinds of ground."""
         kernel = np.ones((3, 3), np.uint8)
         for top in range(0, len(finest), 512):
             bottom = min(top + 512, len(finest))
@@ -137,8 +139,11 @@ class Ground:
                 cv2.copyTo(blurred, edges, finest[top:bottom])
 
 
-def marking_outlines(marking: Any) -> list[NDArray[np.float64]]:
-    """Polygons (n, 2) of the paint of a line: one, or one for each dash of a broken line."""
+def marking_outlines(marking: Marking) -> list[NDArray[np.float64]]:
+    """Polygons (n, 2) of the paint of a line: one, or one for each dash of a broken line.
+
+    A line without length has none.
+    """
     points = np.asarray(marking.points, dtype=np.float64)[:, :2]
     steps = np.hypot(*np.diff(points, axis=0).T)
     keep = np.concatenate([[True], steps > SHORTEST_STEP])

@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The inner loops of the rasteriser, compiled: what a camera sees, in which order, and painting it.
 
-Plain loops over plain numbers: a picture is some thousand small decisions, and as calls on
-arrays each of them costs more than all of them do here.  ``painter`` explains the method.
-Bounds are not checked: all that comes in was made by ``painter``, ``mesh`` and ``picture``.
+They are plain loops over plain numbers.  A picture takes some thousand small decisions, and one call on an
+array costs more than all of these decisions do here.  ``painter`` explains the method.  Bounds are not
+checked: all arrays come from ``painter``, ``mesh`` and ``picture``.
 """
 
 import numpy as np
@@ -16,8 +16,8 @@ from minicarla.plain cimport greater, lesser, room
 
 cdef enum:
     SCREENS = 16  # buildings, nearest first, that are tried for hiding others
-    ROUNDS = 8  # in which what is behind moves back
-    CORNERS = 6  # of a quadrilateral that the near plane cut, at most: one that is twisted may be cut twice
+    ROUNDS = 8  # in which objects that are behind others move back
+    CORNERS = 6  # at most, of a quadrilateral cut by the near plane; a twisted one may be cut twice
 
 
 cdef struct Thing:
@@ -104,16 +104,16 @@ cdef class Faces:
 
 
 cdef class Look:
-    """What one camera sees of statics and bodies: call :meth:`look`, then read it or paint it.
+    """What one camera sees of statics and bodies.  Call :meth:`look`, then read it or paint it.
 
     width, height, focal: pixels.  near, reach: metres ahead between which things are drawn.
-    big: metres, radius in plan of bodies that are compared with everything near them.
+    big: metres; bodies with a larger radius, seen from above, are compared with everything near them.
 
     Objects are numbered statics first, then bodies.
     """
 
     cdef public bint hides
-    """False: draw also what is wholly behind a building, which changes nothing (for tests)."""
+    """False: also draw what is wholly behind a building.  The picture stays the same (for tests)."""
     cdef double focal, slope_x, slope_y, margin_x, margin_y, middle_x, middle_y, near, reach, big
     cdef Faces still, moving
     cdef double[2] heading  # where the eye looks, in plan
@@ -186,9 +186,9 @@ cdef class Look:
         cdef Py_ssize_t i, j
         cdef double length
         if not position.shape[0] == rotation.shape[0] == middle.shape[0] == moving.count:
-            raise ValueError("as many positions, rotations and middles as bodies are needed")
+            raise ValueError("there must be one position, rotation and middle for each body")
         if not position.shape[1] == rotation.shape[1] == middle.shape[1] == 3 == eye.shape[0] == len(axes):
-            raise ValueError("positions, angles and the eye's axes have three parts")
+            raise ValueError("positions, angles and the axes of the eye must have three parts")
         self.seen = 0
         self._room_for_objects(still.count + moving.count, moving.count)
         self.still, self.moving = still, moving
@@ -289,7 +289,7 @@ cdef class Look:
         return True
 
     cdef void _notice(self, Py_ssize_t k) noexcept:
-        """Put an object in view on the plan."""
+        """Note where an object in view is, seen from above."""
         cdef Thing* thing = &self.things[k]
         cdef double x = thing.x * self.heading[0] + thing.y * self.heading[1]
         cdef double y = thing.y * self.heading[0] - thing.x * self.heading[1]
@@ -303,7 +303,7 @@ cdef class Look:
         self.living += 1
 
     cdef void _hide(self) noexcept:
-        """Drop what is wholly behind one building.
+        """Leave out what is wholly behind one building.
 
         As seen from above: within the bearings of the building's corners, farther than its farthest
         corner, and not rising above the line of sight over its top.
@@ -322,11 +322,11 @@ cdef class Look:
             k = self.alive[place]
             if k >= self.still.count:
                 break
-            # Over a roof below the eye one sees what is behind it.
+            # If the roof is lower than the eye, one sees what is behind the building.
             if not self.still.screen[k] or self.things[k].z + self.still.extent[k, 2] <= 0.0:
                 continue
             farthest = self._farthest(&self.things[k])
-            # The nearest ones, by insertion.
+            # Keep the nearest ones, sorted by insertion.
             j = tried
             if tried < SCREENS:
                 tried += 1
@@ -366,13 +366,13 @@ cdef class Look:
         self.living = left
 
     cdef double _farthest(self, Thing* thing) noexcept:
-        """Metres to the farthest corner of a box in plan."""
+        """Metres to the farthest corner of a box, seen from above."""
         cdef double x = fabs(thing.x * thing.axis_x + thing.y * thing.axis_y) + thing.half_x
         cdef double y = fabs(thing.y * thing.axis_x - thing.x * thing.axis_y) + thing.half_y
         return hypot(x, y)
 
     cdef void _bearings(self, Thing* thing, double* low, double* high) noexcept:
-        """The bearings between which a box lies in plan; none where it reaches round behind the eye."""
+        """The bearings between which a box lies, seen from above; none if it reaches behind the eye."""
         cdef double along, across, x, y, bearing
         cdef int corner
         low[0], high[0] = 9.0, -9.0
@@ -391,7 +391,7 @@ cdef class Look:
     # ------------------------------------------------------------------ their order
 
     cdef int _rank(self) except -1:
-        """The order of painting: by distance, but never what hides another before it."""
+        """Sort for painting: by distance, but what hides another object always comes after it."""
         cdef Py_ssize_t place, k, c
         cdef Faces still = self.still
         cdef Thing* thing
@@ -405,8 +405,8 @@ cdef class Look:
                 if self.things[still.second[c]].seen:
                     self._compare(k, still.second[c], still.before_second[c], still.before_first[c])
         self._compare_bodies()
-        # What is behind moves back, and so does what is behind that.  Rings, which only
-        # boxes that run into each other make, are left after a few rounds.
+        # An object that is behind another moves back, and so does what is behind it.  Boxes that run into
+        # each other can form a ring; it is given up after a few rounds.
         for _ in range(ROUNDS):
             settled = True
             for c in range(self.conflicting):
@@ -426,10 +426,10 @@ cdef class Look:
         return 0
 
     cdef int _compare_bodies(self) except -1:
-        """Bodies against what is large, and large bodies against everything.
+        """Compare bodies with what is large, and large bodies with everything.
 
-        Between smaller things distance is right but for grazing contact, and circles around two that
-        are apart in distance, or in bearing, cannot be in conflict.
+        Between smaller things the distance gives the right order, unless they nearly touch.  Two things
+        whose circles are apart in distance or in bearing cannot hide each other wrongly.
         """
         cdef Py_ssize_t place, other, k, j, bodies = self.living
         cdef Thing* one
@@ -453,9 +453,9 @@ cdef class Look:
         return 0
 
     cdef int _compare(self, Py_ssize_t a, Py_ssize_t b, int before_b, int before_a) except -1:
-        """In front is the one that is, with the eye, on the outer side of a face of the other.
+        """The one in front is the one that is on the same outer side of a face of the other as the eye.
 
-        before_b: bits of those faces of b on whose outer side a lies wholly; before_a likewise.
+        before_b: bits of the faces of b on whose outer side a lies wholly.  before_a: the same for b and a.
         """
         cdef bint a_clear = (self.things[b].sides & before_b) != 0
         cdef bint b_clear = (self.things[a].sides & before_a) != 0
@@ -474,9 +474,9 @@ cdef class Look:
         return &self.world if k < self.still.count else &self.frames[k - self.still.count]
 
     cdef int _collect(self, bint shadows) except -1:
-        """Quadrilaterals that are turned to the eye and large enough, from far to near.
+        """Collect the quadrilaterals that are turned to the eye and large enough, from far to near.
 
-        By object, then by height from the eye, then details over faces.
+        They are sorted by object, then by height from the eye, then details after faces.
         """
         cdef Py_ssize_t place, k, q
         cdef Faces mesh
@@ -514,7 +514,7 @@ cdef class Look:
         return 0
 
     cdef bint _project(self, const double* corners, Frame* frame, Face* face) noexcept:
-        """Put four corners on the picture; False where they are beyond its edges, or too small."""
+        """Project four corners; False if they are outside the picture, or too small."""
         cdef double[4][3] point
         cdef int right = 0, left = 0, below = 0, above = 0, behind = 0, j, axis
         cdef double x, y, z, scale, area
@@ -550,7 +550,7 @@ cdef class Look:
         return fabs(area) > 3.0
 
     cdef void _cut(self, double[4][3] point, Face* face) noexcept:
-        """The part beyond the near plane: Sutherland and Hodgman 1974, for one plane."""
+        """Keep the part beyond the near plane (Sutherland and Hodgman 1974, for one plane)."""
         cdef int j, last = 3
         cdef double t, scale
         face.count = 0
@@ -575,7 +575,7 @@ cdef class Look:
     # ------------------------------------------------------------------ what was seen
 
     def __len__(self):
-        """Quadrilaterals; all that follows is of each of them, farthest first."""
+        """Number of quadrilaterals.  All methods below give a row for each of them, farthest first."""
         return self.seen
 
     def corners(self):
@@ -588,7 +588,7 @@ cdef class Look:
         return out
 
     def owners(self):
-        """(F,) the object that each belongs to."""
+        """(F,) number of the object that each belongs to."""
         cdef Py_ssize_t place
         cdef int64_t[::1] out = np.empty(self.seen, np.int64)
         for place in range(self.seen):
@@ -630,7 +630,7 @@ cdef class Look:
         return np.asarray(out)
 
     def colours(self, light, const double[:, ::1] glow, const uint8_t[:] braking, int lamp, int64_t shining):
-        """(F,) uint32, each BGRA: lit by sun and sky, glowing, seen through fog.
+        """(F,) uint32 colours, each BGRA: lit by sun and sky, with their own glow, seen through fog.
 
         light: ``light.Light``.  glow (roles, 3): BGR.  braking (B,): bodies whose quadrilaterals of the
         role ``lamp`` have the colour ``shining`` (0xRRGGBB).
@@ -675,8 +675,8 @@ cdef class Look:
     def paint(self, uint32_t[:, ::1] canvas not None, const uint32_t[::1] values not None):
         """Fill the quadrilaterals, farthest first, with their ``values`` (F,).
 
-        A pixel belongs to the polygon that its middle lies in.  So that a pole far away is not broken
-        up, a polygon has at least one row, and at least one pixel in each of its rows.
+        A pixel belongs to the polygon that contains its middle.  A polygon has at least one row, and at
+        least one pixel in each of its rows, so that a distant pole is not broken up.
         """
         cdef Py_ssize_t place
         cdef double[::1] left = np.empty(canvas.shape[0]), right = np.empty(canvas.shape[0])
@@ -689,12 +689,12 @@ cdef class Look:
 
 
 cdef inline int _sides(double x, double y, double reach_x, double reach_y) noexcept:
-    """Bits of the faces of a box in plan on whose outer side a point is: 1 +x, 2 -x, 4 +y, 8 -y."""
+    """Bits of the faces of a box on whose outer side a point is: 1 +x, 2 -x, 4 +y, 8 -y."""
     return (x > reach_x) | (x < -reach_x) << 1 | (y > reach_y) << 2 | (y < -reach_y) << 3
 
 
 cdef int _outside(Thing* a, Thing* b) noexcept:
-    """Bits of those faces of b on whose outer side a lies wholly."""
+    """Bits of the faces of b on whose outer side a lies wholly."""
     cdef double along = fabs(a.axis_x * b.axis_x + a.axis_y * b.axis_y)
     cdef double across = fabs(a.axis_y * b.axis_x - a.axis_x * b.axis_y)
     cdef double dx = a.x - b.x, dy = a.y - b.y
@@ -707,7 +707,7 @@ cdef int _outside(Thing* a, Thing* b) noexcept:
 
 
 cdef void _fill(uint32_t[:, ::1] canvas, Face* face, uint32_t value, double* left, double* right) noexcept:
-    """Fill a convex polygon; ``left`` and ``right`` have room for one number a row."""
+    """Fill a convex polygon; ``left`` and ``right`` have room for one number for each row."""
     cdef Py_ssize_t first, end, row, start, stop, column, height = canvas.shape[0], width = canvas.shape[1]
     cdef double top = 1e300, bottom = -1e300, x, y, slope, high, low
     cdef uint32_t* pixels
@@ -717,7 +717,7 @@ cdef void _fill(uint32_t[:, ::1] canvas, Face* face, uint32_t value, double* lef
     if not (bottom > 0.0 and top < height):
         return
     first, end = _middles(top, height), _middles(bottom, height)
-    if first == end:  # between two rows' middles
+    if first == end:  # it lies between the middles of two rows
         first = <Py_ssize_t> floor(lesser(greater(0.5 * (top + bottom), 0.0), height - 1.0))
         end = first + 1
         left[first], right[first] = 1e300, -1e300
@@ -762,8 +762,8 @@ cdef enum:
 cdef class Pyramid:
     """The ground's texture and its halved copies, as the loops read them.
 
-    levels: (rows, columns) uint32, each pixel BGRA, two pixels each way at least; finest first.
-    x0, y0: metres, its corner.  resolution: metres a pixel of the finest.
+    levels: (rows, columns) uint32 arrays, finest first; each pixel is BGRA; at least two rows and columns.
+    x0, y0: corner of the texture, metres.  resolution: metres a pixel in the finest level.
     """
 
     cdef readonly list levels
@@ -785,10 +785,11 @@ cdef class Pyramid:
     ):
         """Draw it on the rows of a picture from ``top`` on: ``texture * gain / 256 + veil``, bilinear.
 
-        homography (3, 3): from pixel coordinates (u, v, 1) to (x w, y w, w) on the ground; beyond the
-        texture its outermost pixels go on.  bands: (first row, end, level, samples), samples being 1
-        for one a pixel, 2 for two above each other, 0 for one for two by two pixels.
-        gain, veil (rows, columns or 1, 4): no sum of theirs with a pixel is beyond 255.
+        homography (3, 3): from pixel coordinates (u, v, 1) to (x w, y w, w) on the ground.  Beyond the
+        texture its outermost pixels are repeated.
+        bands: (first row, end, level, samples).  Samples is 1 for one in each pixel, 2 for two above each
+        other, 0 for one in each two by two pixels.
+        gain, veil (rows, columns or 1, 4): with any pixel they must not give more than 255.
         """
         cdef Py_ssize_t rows = canvas.shape[0], columns = canvas.shape[1], first, end, level, row, k
         cdef int samples, wide = 4 if gain.shape[1] > 1 else 0
@@ -829,7 +830,7 @@ cdef class Pyramid:
             free(line)
 
     cdef void _to_texture(self, double* h, Py_ssize_t level) noexcept:
-        """Make of a homography to the ground one to a level's pixels, counted from their middles."""
+        """Turn a homography to the ground into one to the pixels of a level, counted from their middles."""
         cdef double scale = 1.0 / (self.resolution * (<Py_ssize_t> 1 << level))
         cdef Py_ssize_t k
         for k in range(3):
@@ -842,9 +843,9 @@ cdef void _sample(
 ) noexcept:
     """Samples of the texture along a row of the picture, ``step`` pixels apart.
 
-    line: room for three numbers a sample, of which the first ones are the samples.
+    line: has room for three numbers for each sample; the samples come first.
     """
-    cdef int k, many = <int> count  # an int turns into a double by one instruction for several
+    cdef int k, many = <int> count  # ints can be converted to doubles several at a time
     cdef Py_ssize_t stride = texture.shape[1]
     cdef double most_x = 256.0 * (stride - 1) - 0.5, most_y = 256.0 * (texture.shape[0] - 1) - 0.5, scale
     cdef double first = 0.5 * step
@@ -865,7 +866,7 @@ cdef void _sample(
         right, down = at_x[k] & 255, at_y[k] & 255
         upper = start + (at_y[k] >> 8) * stride + (at_x[k] >> 8)
         lower = upper + stride
-        # Two channels at once: with weights that add up to 256 no sum leaves its 16 bits.
+        # Two channels at once: the weights add up to 256, so each sum fits into its 16 bits.
         both = right * down >> 8
         right, down = right - both, down - both
         rest = 256 - right - down - both
@@ -884,7 +885,7 @@ cdef void _shade(
     const uint16_t* veil,
     int wide,
 ) noexcept:
-    """``line * gain / 256 + veil``, opaque; gain and veil are ``wide`` numbers apart from pixel to pixel."""
+    """``line * gain / 256 + veil``, opaque.  Each pixel has its gain and veil ``wide`` numbers further."""
     cdef Py_ssize_t k
     cdef uint32_t blue, green, red, gain_b = gain[0], gain_g = gain[1], gain_r = gain[2]
     cdef uint32_t veil_b = veil[0], veil_g = veil[1], veil_r = veil[2]

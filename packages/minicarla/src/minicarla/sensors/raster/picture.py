@@ -1,4 +1,4 @@
-"""Colour pictures: quadrilaterals painted over ground and sky."""
+"""Colour pictures: quadrilaterals are painted over ground and sky."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class ColourPicture:
         return cv2.resize(self._canvas, self.size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
     def _paint_backdrop(self, ground: Ground, light: Light, eye: Eye, pose: Transform) -> None:
-        # Computed from the rounded pose, so that pictures do not depend on what was drawn before.
+        # The backdrop is computed from the rounded pose: pictures do not depend on earlier ones.
         key = (round(pose.pitch, 1), round(pose.roll, 1), round(pose.z, 1), ground.resolution)
         backdrop = self._backdrops.get(key)
         if backdrop is None:
@@ -100,8 +100,8 @@ class ColourPicture:
 
 
 def ground_homography(eye: Eye, camera: Camera) -> Array:
-    """(3, 3) from pixel coordinates (u, v, 1) to (x w, y w, w) on the plane z = 0; w > 0 on it."""
-    # Plain numbers: nine of them are quicker so than as arrays.
+    """(3, 3) from pixel coordinates (u, v, 1) to (x w, y w, w) on the plane z = 0; w > 0 where it is seen."""
+    # Plain numbers: for nine of them that is faster than arrays.
     (rx, dx, ax), (ry, dy, ay), (rz, dz, az) = eye.axes.tolist()
     px, py, height = eye.position.tolist()
     step, sx, sy = 1.0 / camera.focal, camera.slope_x, camera.slope_y
@@ -140,7 +140,7 @@ def _backdrop(
     horizon = int(rows[0]) if len(rows) else camera.height
     distance = np.where(is_ground, height / np.maximum(-rise, 1e-9), _FAR)[horizon:]
     through = light.transmission(distance)[..., None]
-    # Nearly level ground fades into the horizon so that the texture's edge is never a line.
+    # Distant ground fades into the horizon, so that the edge of the texture does not show as a line.
     fade = np.clip((distance[..., None] - 0.4 * _FAR) / (0.6 * _FAR), 0.0, 1.0)
     through = through * (1.0 - fade)
     mirror = light.wet * 0.5 * (1.0 - np.clip(-rise[horizon:], 0.0, 1.0)[..., None]) ** 5

@@ -1,9 +1,8 @@
-"""Hills, flattened: cameras draw the ground as one level plane.
+"""Hills are flattened: cameras draw the ground as one level plane.
 
-On a map that is not flat, everything that a camera sees is lowered by the height of
-the ground under it, and tilted by the ground's slope there, and so is the camera.
-Near the camera, where the slope is the same, the picture is right; over a hill's
-crest the road goes on level instead of dropping out of sight.
+On a map that is not flat, the camera and everything that it sees are lowered by the height of the ground
+under them and tilted by the slope there.  Near the camera, where the slope is the same, the picture is
+right.  Beyond the crest of a hill the road goes on level instead of dropping out of sight.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _LEVEL = 0.02  # metres: less is flat
 
 
 class _Flattened:
-    """Bodies with other heights and tilts; everything else is read through."""
+    """Bodies with other positions and rotations; all other columns are those of the original."""
 
     def __init__(self, bodies: Bodies, position: Array, rotation: Array) -> None:
         self._bodies = bodies
@@ -42,7 +41,7 @@ class _Flattened:
 
 
 class Terrain:
-    """Heights of the ground, on a grid between the roads' own points."""
+    """Heights of the ground on a grid, from the points of the roads."""
 
     def __init__(self, roadmap: RoadMap) -> None:
         strips = [np.asarray(side) for s in roadmap.surfaces() for side in (s.left, s.right)]
@@ -60,7 +59,7 @@ class Terrain:
         np.add.at(total, (cell[:, 1], cell[:, 0]), points[:, 2])
         np.add.at(count, (cell[:, 1], cell[:, 0]), 1.0)
         known = count > 0
-        # Elsewhere the height of the nearest known cell, then smoothed so that slopes are continuous.
+        # Other cells take the height of the nearest known cell.  Smoothing makes the slopes continuous.
         _, label = cv2.distanceTransformWithLabels(
             (~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
         )
@@ -84,7 +83,7 @@ class Terrain:
         return mixed
 
     def flatten(self, bodies: Bodies, pose: Transform) -> tuple[Any, Transform]:
-        """``bodies`` and ``pose`` as they are drawn; the very same on a flat map."""
+        """``bodies`` and ``pose`` as they are drawn.  On a flat map they are returned unchanged."""
         if self.flat:
             return bodies, pose
         where = np.concatenate([[[pose.x, pose.y, pose.z]], bodies.position])
