@@ -1,11 +1,11 @@
-"""Gradients that grow by orders of magnitude, where no clip limit is known to judge them by."""
+"""Gradients that are orders of magnitude beyond their clip, or that grow by orders of magnitude."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ..measures import clips, first_crossing
-from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
+from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
 from ..run import Run
 from ..signals import gradients
 from ..signals.conditions import GRADIENT_EXPLOSION
@@ -15,6 +15,9 @@ GROWN = GRADIENT_EXPLOSION.threshold("growth")
 
 
 def check(run: Run) -> Outcome:
+    beyond = _beyond_the_clip(run)
+    if beyond is not None:
+        return beyond
     signals = (
         gradients.BEFORE["actor_encoder"],
         gradients.BEFORE["critic_encoder"],
@@ -62,11 +65,40 @@ def check(run: Run) -> Outcome:
     )
 
 
+def _beyond_the_clip(run: Run) -> Finding | None:
+    """Judged like av-td3's alert, where the norm before the clip is logged in units of its limit."""
+    for who, signal in gradients.CLIP_RATIO.items():
+        s = run.get(signal)
+        if s is None or len(s) < 8:
+            continue
+        late = s.tail(0.25).median()
+        level = GRADIENT_EXPLOSION.level(late)
+        if level == "ok":
+            continue
+        limit = GRADIENT_EXPLOSION.threshold("warning")
+        text = f"{s.tag} is {number(late)} over the last quarter; it should stay below {limit:g}"
+        return Finding(
+            "gradient-explosion",
+            CRITICAL if level == "critical" else WARNING,
+            f"The {who}'s gradient is {times(late)} its clip",
+            [Evidence(s.tag, s.last.step, s.last.value, text)],
+            "A gradient is proportional to the scale of its loss: that of Q or of the TD error is far from "
+            "what the clip was chosen for.",
+            "Find what inflates Q: compare Q(policy) with Q(data), and |Q| with r_max/(1-gamma). If Q is "
+            "sound, scale the rewards down.",
+            0.85,
+            onset=first_crossing(s.step, s.value >= limit),
+            plots=((s.tag,),),
+        )
+    return None
+
+
 RULE = Rule(
     id="gradient-explosion",
     title="Exploding gradient",
     statement=(
-        "The gradient norm before the clip grows steadily, to more than a thousand times what it was."
+        "The gradient norm before the clip is more than a hundred times the clip's limit, or grows steadily "
+        "to more than a thousand times what it was."
     ),
     check=check,
     order=15,

@@ -11,6 +11,7 @@ from ..algorithm import Q
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
 from ..run import Run
 from ..signals import episodes, replay
+from ..signals.conditions import TERMINAL_FLAG_WRONG
 from .single_cause_termination import episode_total
 
 Floats = npt.NDArray[np.float64]
@@ -19,6 +20,32 @@ TIME_LIMITS = ("time_limit", "timeout", "truncated", "simulator_fault")
 
 
 def check(run: Run) -> Outcome:
+    outcome, stated = _from_shares(run), _counted(run)
+    if stated is None:
+        return outcome
+    if isinstance(outcome, Finding):
+        outcome.evidence.insert(0, stated)
+        return outcome
+    return _finding(
+        "Terminal flags contradict what ended the episodes",
+        [stated],
+        "Ends that terminate an episode are stored as cut off, or the other way round: the target bootstraps "
+        "where it must not, or does not where it must.",
+    )
+
+
+def _counted(run: Run) -> Evidence | None:
+    """Flags that contradict the cause of the end, where the run counts them itself."""
+    s = run.get(replay.TERMINAL_FLAG_MISMATCH)
+    if s is None or s.highest is None or TERMINAL_FLAG_WRONG.level(s.highest.value) == "ok":
+        return None
+    share = float((s.value > 0).mean())
+    text = f"{s.tag} is not 0 on {share:.0%} of {s.count:,} rows, and must be 0"
+    return Evidence(s.tag, s.highest.step, s.highest.value, text)
+
+
+def _from_shares(run: Run) -> Outcome:
+    """Compare the share of terminal transitions in the batches with the share of terminal ends."""
     done, lengths = run.get(replay.DONE_RATIO), run.get(episodes.LENGTH)
     assert done is not None and lengths is not None
     if len(lengths) < 10 or "_mean" in lengths.tag:
