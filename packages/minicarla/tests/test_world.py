@@ -21,6 +21,7 @@ from minicarla.world import blueprints
 from minicarla.world.blueprints import AUTOPILOT_ROLE
 from minicarla.world.calls import PROCEDURES, Call, answer
 from minicarla.world.outlet import CarlaError
+from minicarla.world.recording import Recording, RecordingError
 from minicarla.world.spawner import SPAWN_COLLISION
 from minicarla.world.world import World
 
@@ -559,6 +560,52 @@ def test_settings_that_are_no_time_are_refused() -> None:
             world.configure(structs.EpisodeSettings(fixed_delta_seconds=delta))
     world.configure(structs.EpisodeSettings(fixed_delta_seconds=0.0))
     assert world.delta == 0.05
+
+
+# ---------------------------------------------------------------------- recordings
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full to stand for a full disk")
+def test_a_full_disk_ends_a_recording_and_not_the_world(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make()
+    world.recorder.start(str(tmp_path / "drive.log"), world.episode)
+    monkeypatch.setattr(world.recorder._writer, "_file", open("/dev/full", "wb", buffering=0))  # noqa: SIM115
+    frames = [world.tick() for _ in range(5)]
+    assert frames == list(range(frames[0], frames[0] + 5))
+    assert caplog.text.count("drive.log ends here: No space left on device") == 1
+    monkeypatch.setattr("minicarla.world.recording.file.path_of", lambda name: Path("/dev/full"))
+    with pytest.raises(RecordingError, match="cannot write /dev/full: No space left on device"):
+        world.recorder.start("other.log", world.episode)
+    world.tick()
+
+
+def test_a_recording_goes_on_over_ticks_in_which_actors_come_and_go(tmp_path: Path) -> None:
+    world = make()
+    world.recorder.start(str(tmp_path / "short.log"), world.episode)
+    first = car(world)
+    world.tick()
+    world.destroy(first.id)
+    second = car(world, 3)
+    world.tick()
+    world.tick()
+    world.recorder.stop()
+    recording = Recording(str(tmp_path / "short.log"))
+    assert [
+        [actor.id for actor in tick.spawned if actor.blueprint == MODEL3] for tick in recording.ticks
+    ] == [
+        [first.id],
+        [second.id],
+        [],
+    ]
+    assert [tick.destroyed for tick in recording.ticks] == [[], [first.id], []]
+    assert recording.duration == pytest.approx(0.1)
+    (tmp_path / "torn.log").write_bytes((tmp_path / "short.log").read_bytes()[:-5])
+    assert len(Recording(str(tmp_path / "torn.log")).ticks) == 2, "the last tick is cut off"
+    (tmp_path / "other.log").write_bytes(b"minicarla recording 1\n")
+    with pytest.raises(RecordingError, match="another version"):
+        Recording(str(tmp_path / "other.log"))
 
 
 # ---------------------------------------------------------------------- props and walkers

@@ -89,10 +89,9 @@ class World:
 
     def load_named(self, name: str, reset_settings: bool) -> None:
         """Start a new episode on a map of the catalogue, "" for the same map; CarlaError if unknown."""
-        roadmap = self.catalogue.find(name, self.roadmap)
+        self.start_episode(self.catalogue.find(name, self.roadmap))
         if reset_settings:
             self.settings = structs.EpisodeSettings()
-        self.start_episode(roadmap)
 
     def configure(self, settings: structs.EpisodeSettings) -> None:
         """Take over a client's settings; CarlaError for a time step that is out of range."""

@@ -113,25 +113,26 @@ class RecordingWriter:
 
     def __init__(self, name: str, episode: Episode, additional: bool = False) -> None:
         self.path = path_of(name)
-        try:
-            self._file: IO[bytes] = self.path.open("wb")
-        except OSError as error:
-            raise RecordingError(f"cannot write {self.path}: {error.strerror}") from None
         self._episode, self._actors, self._additional = episode, episode.actors, additional
         self._known: dict[int, Actor] = {}
         self._physics: dict[int, VehiclePhysicsControl | None] = {}
         self._light_times: dict[int, tuple[float, float, float]] = {}
         self._start = episode.view.time
         self._start_platform = time.monotonic()
-        self._file.write(MAGIC)
-        self._write(
-            {
-                "map": episode.roadmap.name,
-                "date": time.strftime("%m/%d/%y %H:%M:%S"),
-                "opendrive": episode.roadmap.opendrive,
-                "additional": additional,
-            }
-        )
+        try:
+            self._file: IO[bytes] = self.path.open("wb")
+            self._file.write(MAGIC)
+            self._write(
+                {
+                    "map": episode.roadmap.name,
+                    "date": time.strftime("%m/%d/%y %H:%M:%S"),
+                    "opendrive": episode.roadmap.opendrive,
+                    "additional": additional,
+                }
+            )
+            self._file.flush()
+        except OSError as error:
+            raise RecordingError(f"cannot write {self.path}: {error.strerror}") from None
 
     def _write(self, value: Any) -> None:
         self._file.write(msgpack.packb(value))

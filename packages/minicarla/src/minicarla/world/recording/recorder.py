@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 from minicarla.world.episode import Episode
 from minicarla.world.recording.file import RecordingWriter
 from minicarla.world.recording.replay import Replayer, ReplayOptions
+
+log = logging.getLogger("minicarla")
 
 
 class SimulationRecorder:
@@ -28,13 +32,23 @@ class SimulationRecorder:
     def stop(self) -> None:
         """Finish the recording, if there is one."""
         if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+            writer, self._writer = self._writer, None
+            try:
+                writer.close()
+            except OSError as error:
+                log.error("the end of the recording %s is lost: %s", writer.path, error.strerror)
 
     def record(self) -> None:
-        """Write the tick that has just been made, if a recording runs."""
+        """Write the tick that has just been made, if a recording runs.
+
+        A recording that cannot be written any more, on a full disk for instance, ends; the world goes on.
+        """
         if self._writer is not None:
-            self._writer.record()
+            try:
+                self._writer.record()
+            except OSError as error:
+                log.error("the recording %s ends here: %s", self._writer.path, error.strerror)
+                self.stop()
 
     def play(self, replayer: Replayer) -> str:
         """Replay from the next tick on; returns CARLA's summary."""
