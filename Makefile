@@ -25,6 +25,7 @@ $(DEV): requirements-dev.txt constraints.txt $(SOURCES)
 	@touch $@ $(RUN)
 
 train: $(RUN)    ## train, evaluate and film an agent (under 20 minutes on 2 cores)
+	@echo "the command is $(BIN)/av-td3; for 'av-td3' alone: . $(BIN)/activate"
 	$(BIN)/av-td3 train --preset quick $(ARGS)
 
 test: $(DEV)     ## run all tests (under 8 minutes on 2 cores)

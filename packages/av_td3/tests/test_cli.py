@@ -18,6 +18,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+import av_td3
 from av_td3.cli import app
 from av_td3.config import config_from_dict, load_config
 
@@ -189,6 +190,7 @@ def killed_and_resumed(tmp_path_factory):
     return path, invoke("train", "--resume", str(path))
 
 
+@pytest.mark.slow
 def test_kill_minus_nine_and_resume(killed_and_resumed, tmp_path):
     path, done = killed_and_resumed
     assert done.returncode == 0, done.stdout + done.stderr
@@ -205,6 +207,7 @@ def test_kill_minus_nine_and_resume(killed_and_resumed, tmp_path):
     assert max(len(line) for line in tables if not line.startswith(told)) <= 80
 
 
+@pytest.mark.slow
 def test_each_evaluation_has_a_folder_of_its_own(killed_and_resumed, tmp_path):
     path, _ = killed_and_resumed
     owned = [
@@ -232,6 +235,7 @@ def test_each_evaluation_has_a_folder_of_its_own(killed_and_resumed, tmp_path):
     assert "Map town, 1 other vehicles" in again.stdout + (best / "evaluation.md").read_text()
 
 
+@pytest.mark.slow
 def test_evaluations_that_cannot_be_made(killed_and_resumed, tmp_path):
     path, _ = killed_and_resumed
     there = sorted(p.name for p in (path / "evaluations").iterdir())
@@ -250,6 +254,7 @@ def test_evaluations_that_cannot_be_made(killed_and_resumed, tmp_path):
     assert sorted(p.name for p in (path / "evaluations").iterdir()) == there
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_trained_further_only_when_asked(killed_and_resumed, tmp_path):
     path = tmp_path / "run"
     shutil.copytree(killed_and_resumed[0], path)
@@ -271,6 +276,7 @@ def test_a_finished_run_is_trained_further_only_when_asked(killed_and_resumed, t
     assert final["conditions"]["step"] == 330
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_leaves_no_process(tmp_path):
     path = tmp_path / "run"
     process = start(path, "--set", "train.steps=100000")
@@ -290,6 +296,7 @@ def test_ctrl_c_saves_and_leaves_no_process(tmp_path):
     assert list((path / "checkpoints").glob("step_*/agent.safetensors"))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_injected_fault(tmp_path):
     path = tmp_path / "run"
     options = [*SMALL, "--steps", "40", "--inject", "detached-actor", "--run-dir", str(path)]
@@ -302,6 +309,7 @@ def test_a_resumed_run_keeps_its_injected_fault(tmp_path):
     assert "injected fault" in one_line_error(invoke("validate", "--resume", str(path)), 2)
 
 
+@pytest.mark.slow
 def test_an_external_server_that_is_gone(tmp_path):
     """Training gives up, and says how to go on once there is a server again."""
     path = tmp_path / "run"
@@ -343,6 +351,7 @@ def wait_for_checkpoint(path: Path, timeout: float = 90) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_ctrl_c_before_the_first_step_leaves_nothing(tmp_path):
     path = tmp_path / "run"
     process = start(path)
@@ -400,3 +409,20 @@ def test_print_config_prints_what_would_run(tmp_path):
 
 def test_shell_completion_is_offered():
     assert "--install-completion" in invoke("--help").stdout
+
+
+def test_the_package_is_light_and_names_what_it_offers():
+    code = (
+        "import sys, av_td3; heavy = {'torch', 'carla', 'pydantic', 'rich'} & set(sys.modules); "
+        "print(sorted(heavy), all(callable(getattr(av_td3, n)) for n in ('train', 'resume', 'evaluate')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[] True"
+
+
+def test_training_from_python(tmp_path):
+    overrides = [f"{key}={value}" for key, value in TOY.items()] + ["train.steps=40"]
+    outcome = av_td3.train(load_config("debug", overrides=overrides), tmp_path / "run")
+    assert (outcome.state, outcome.step) == ("finished", 40)
+    comparison = av_td3.evaluate(tmp_path / "run", episodes=2, baselines=False, video=False)
+    assert list(comparison.evaluations) == ["trained"]

@@ -3,6 +3,10 @@
     import gymnasium, av_td3
     env = gymnasium.make("av_td3/Driving-v0", preset="quick", map="town", npc=20)
 
+    config = av_td3.load_config("quick", overrides=["train.steps=5000"])
+    outcome = av_td3.train(config, "runs/first")
+    comparison = av_td3.evaluate("runs/first", episodes=20)
+
 ``gymnasium.make("av_td3:av_td3/Driving-v0")`` does the same without the import.
 """
 
@@ -14,13 +18,27 @@ from typing import TYPE_CHECKING
 from gymnasium.envs import registration
 
 if TYPE_CHECKING:
+    from av_td3.api import evaluate, resume, train
     from av_td3.config import Config, EnvConfig, load_config
     from av_td3.supervision.supervised import SupervisedEnv
 
 __version__ = "0.1.0"
-__all__ = ["Config", "EnvConfig", "SupervisedEnv", "__version__", "load_config", "register_envs"]
+__all__ = [
+    "Config",
+    "EnvConfig",
+    "SupervisedEnv",
+    "__version__",
+    "evaluate",
+    "load_config",
+    "register_envs",
+    "resume",
+    "train",
+]
 
 _HOMES = {
+    "train": "av_td3.api",
+    "resume": "av_td3.api",
+    "evaluate": "av_td3.api",
     "Config": "av_td3.config",
     "EnvConfig": "av_td3.config",
     "load_config": "av_td3.config",

@@ -376,19 +376,20 @@ def evaluate(
     Each call writes into a new folder below RUN/evaluations.
     """
     with _errors():
+        from av_td3.commands import common
         from av_td3.commands import evaluate as command
 
-        status = command.evaluate(
-            run,
-            which=checkpoint,
-            episodes=episodes,
-            seed=seed,
-            npc=npc,
-            map_=map_,
-            address=carla,
-            device=device,
-            baselines=baselines,
-            video=video,
-            json_file=json_file,
-        )
-    raise typer.Exit(status)
+        with common.one_line_errors():
+            command.evaluate(
+                run,
+                which=checkpoint,
+                episodes=episodes,
+                seed=seed,
+                npc=npc,
+                map_=map_,
+                address=carla,
+                device=device,
+                baselines=baselines,
+                video=video,
+                json_file=json_file,
+            )

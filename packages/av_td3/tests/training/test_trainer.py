@@ -81,14 +81,6 @@ def scalars(path: Path) -> dict[str, list[tuple[int, float]]]:
     return {t: [(e.step, e.value) for e in accumulator.Scalars(t)] for t in accumulator.Tags()["scalars"]}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    old = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(old)
-
-
 def test_a_run_finishes_with_everything_on_the_step_axis(tmp_path):
     t, env = trainer(tmp_path / "run")
     outcome = t.train()

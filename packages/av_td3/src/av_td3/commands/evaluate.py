@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 import av_td3
-from av_td3.commands.common import BAD_INPUT, OK, ObservedPolicy, check_before_start, one_line_errors, say
+from av_td3.commands.common import BAD_INPUT, ObservedPolicy, check_before_start, say
 from av_td3.config import Config, config_from_dict
 from av_td3.errors import UserError
 from av_td3.evaluation import report, rollout
@@ -41,7 +41,7 @@ class Output:
 
 
 def evaluate(
-    path: Path,
+    path: str | Path,
     *,
     which: str | None = None,
     episodes: int | None = None,
@@ -53,15 +53,33 @@ def evaluate(
     baselines: bool = True,
     video: bool = True,
     json_file: Path | None = None,
-) -> int:
-    """Drive the agent of a run on held-out routes; returns the exit status.
+) -> Comparison:
+    """Drive the agent of a run, and agents to compare it with, on routes that training never drove.
 
-    Each call writes into a folder of its own below ``evaluations/``; nothing is overwritten.
+    Each call writes a table, the figures and a film into a new folder below ``evaluations/``.
+
+    Args:
+        path: the run directory.
+        which: the checkpoint: ``best``, a step or a path; None for the newest.
+        episodes: held-out episodes per agent; None for the run's ``evaluation.final_episodes``.
+        seed: of the first episode, the next ones count on from it; None for ``evaluation.seed``.
+        npc, map_, address, device: settings that replace those of the run.
+        baselines: also drive the untrained agent, random actions and the classical driver.
+        video: film the trained agent.
+        json_file: where to write the figures as well.
+
+    Returns:
+        The figures of every agent with their confidence intervals, the trained one first.
+
+    Raises:
+        RunError, ConfigError, CheckpointError: there is no such run, setting or checkpoint.
+        DrivingError: the simulator cannot serve this, or failed too often in a row.
+        EvaluationError: the simulator failed in every episode.
     """
-    with one_line_errors(), terminable():
+    with terminable():
         if json_file is not None and not json_file.parent.is_dir():
             raise UserError(f"--json: there is no folder {json_file.parent}", BAD_INPUT)
-        run = RunDirectory.open(path)
+        run = RunDirectory.open(Path(path))
         config = _changed(run.config(), npc=npc, map_=map_, address=address, device=device)
         check_before_start(config)
         found, state, problems = checkpoint.find(run.checkpoints, which)
@@ -95,7 +113,7 @@ def evaluate(
         if json_file is not None:
             report.write_json(json_file, comparison, {"conditions": conditions})
         say(console, f"written to:  {folder}")
-        return OK
+        return comparison
 
 
 def final_evaluation(run: RunDirectory, config: Config, console: Console) -> Comparison:
