@@ -468,7 +468,7 @@ def _parse_yaml(text: str, name: str) -> dict[str, Any]:
         return {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{name} must hold a mapping of sections, not {type(tree).__name__}")
-    return _numbers(tree)
+    return {key: _numbers(value) for key, value in tree.items()}
 
 
 def _numbers(value: Any) -> Any:
@@ -478,7 +478,7 @@ def _numbers(value: Any) -> Any:
 
 
 def _number(value: str) -> str | float:
-    # YAML 1.1 reads 1e-4 as a string; everybody who writes it means the number.
+    # YAML 1.1 reads 1e-4 as a string, though everybody who writes it means the number.
     try:
         return float(value)
     except ValueError:

@@ -1,8 +1,8 @@
 """True gradient norms, before and after the clip, group by group.
 
-The recorded system logged the *sum* of per-tensor norms, which for n tensors clipped
-jointly to L2 norm c lies anywhere in [c, c * sqrt(n)]; its authors concluded that the clip
-had failed.  Here a norm is the L2 norm, and a clip that does not hold raises.
+A norm here is the L2 norm of all gradients of a group together.  The *sum* of the norms of n tensors,
+which is sometimes logged in its place, lies anywhere in [c, c * sqrt(n)] after a joint clip to c, and so
+looks as if the clip had failed.  A clip that really does not hold raises an error.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """TD3 on camera images.
 
 Fujimoto, van Hoof, Meger (2018), "Addressing Function Approximation Error in Actor-Critic
-Methods", algorithm 1, with an encoder in front of the heads.  Two rules make the encoder
-safe; the system that this rebuilds broke both:
+Methods", algorithm 1, with an encoder in front of the heads.  Two rules keep training with an
+encoder stable:
 
 * The policy gradient reaches the actor through the *action* alone.  The critic judges the
   actor's action on the critic's own features, held constant; a gradient through the

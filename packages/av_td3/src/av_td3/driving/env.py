@@ -138,7 +138,7 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         info = cast("dict[str, Any]", done.info)
         return self._new_observation(), done.reward, done.terminated, done.truncated, info
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8] | None:
         """(270, 480, 3) RGB picture of the present frame: the car from behind, and the planned route."""
         if self.render_mode is None:
             return None

@@ -14,7 +14,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import networkx as nx
 import numpy as np
@@ -22,6 +22,9 @@ from numpy.typing import NDArray
 
 from av_td3.config import RouteConfig, Split
 from av_td3.driving.errors import MapUnavailableError
+
+if TYPE_CHECKING:
+    import carla
 
 Array = NDArray[np.float64]
 LaneKey = tuple[int, int, int]
@@ -202,9 +205,9 @@ class RoutePlanner:
 
     def __init__(
         self,
-        carla_map: Any,
+        carla_map: carla.Map,
         config: RouteConfig,
-        spawn_points: Sequence[Any] | None = None,
+        spawn_points: Sequence[carla.Transform] | None = None,
         run_out_m: float | None = None,
     ) -> None:
         self._map, self._config = carla_map, config
@@ -257,7 +260,7 @@ class RoutePlanner:
             route.goal,
         )
 
-    def _place(self, transform: Any) -> tuple[LaneKey, float] | None:
+    def _place(self, transform: carla.Transform) -> tuple[LaneKey, float] | None:
         """Lane of a spawn point and metres along it; None off the lanes."""
         waypoint = self._map.get_waypoint(transform.location)
         if waypoint is None:
@@ -295,7 +298,8 @@ class RoutePlanner:
             a, b = before[-1] - before[-2], points[-1] - points[-2]
             return abs(wrap(math.atan2(b[1], b[0]) - math.atan2(a[1], a[0])))
 
-        return min(options, key=lambda option: (turn(option), option))
+        best: LaneKey = min(options, key=lambda option: (turn(option), option))
+        return best
 
     def _enumerate(self) -> list[RouteId]:
         low, high = self._config.min_length_m, self._config.max_length_m
@@ -345,14 +349,14 @@ def _along(points: Array, x: float, y: float) -> float:
     return float(length[:i].sum() + t[i] * length[i])
 
 
-def _key(waypoint: Any) -> LaneKey:
+def _key(waypoint: carla.Waypoint) -> LaneKey:
     return (waypoint.road_id, waypoint.section_id, waypoint.lane_id)
 
 
-def _lane_graph(carla_map: Any) -> tuple[nx.DiGraph, dict[LaneKey, Any]]:
+def _lane_graph(carla_map: carla.Map) -> tuple[nx.DiGraph, dict[LaneKey, carla.Waypoint]]:
     """Lanes as nodes, "continues into" as edges, and the waypoint at which each lane begins."""
     graph = nx.DiGraph()
-    entry: dict[LaneKey, Any] = {}
+    entry: dict[LaneKey, carla.Waypoint] = {}
     for begin, end in sorted(carla_map.get_topology(), key=lambda pair: (_key(pair[0]), _key(pair[1]))):
         a, b = _key(begin), _key(end)
         entry[a] = begin
@@ -362,9 +366,9 @@ def _lane_graph(carla_map: Any) -> tuple[nx.DiGraph, dict[LaneKey, Any]]:
 
 
 def _split(routes: list[RouteId], held_out: float) -> dict[Split, list[RouteId]]:
-    """Whole lane sequences fall to one side: a held-out route is none that training drove a metre apart.
+    """Routes over the same lanes fall into the same split, so no held-out route is nearly a training route.
 
-    The side is decided by a hash of the lanes, so it depends on no order and no seed.
+    A hash of the lanes decides, so the split depends neither on an order nor on a seed.
     """
     groups: dict[tuple[LaneKey, ...], list[RouteId]] = {}
     for route in routes:

@@ -269,7 +269,7 @@ class _Mark(NamedTuple):
 class CameraStream:
     """The pictures of one camera, matched by frame."""
 
-    def __init__(self, sensor: Any) -> None:
+    def __init__(self, sensor: carla.Sensor) -> None:
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.sensor = sensor
         self._seen = False
@@ -307,7 +307,7 @@ class CameraStream:
 class EventStream:
     """The events of one sensor (collisions, lane invasions, obstacles), by frame."""
 
-    def __init__(self, sensor: Any) -> None:
+    def __init__(self, sensor: carla.Sensor) -> None:
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._early: list[Any] = []
         self.sensor = sensor

@@ -1,10 +1,9 @@
-"""The other vehicles: driven by minicarla's own traffic, or by the client's Traffic Manager."""
+"""The other vehicles.  Minicarla's own traffic drives them, or the Traffic Manager of CARLA's client."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 import carla
 import numpy as np
@@ -19,14 +18,16 @@ CLEARANCE = 15.0
 
 
 class NpcTraffic:
-    """N vehicles, placed anew for every episode.
+    """Other vehicles, up to ``config.npc`` of them; a map may have room for fewer.
 
-    minicarla's are destroyed and spawned again, which makes an episode depend on its seed alone.
-    The Traffic Manager's are kept, since CARLA leaks with every vehicle that comes and goes, and
-    only those that block the start are moved.
+    On minicarla they are destroyed and spawned again for every episode, so that an episode depends on
+    its seed alone.  With the Traffic Manager they stay, since CARLA leaks memory with every vehicle
+    that comes and goes; only those that block the start are moved.
     """
 
-    def __init__(self, session: DrivingSession, config: SimulatorConfig, spawn_points: Sequence[Any]) -> None:
+    def __init__(
+        self, session: DrivingSession, config: SimulatorConfig, spawn_points: Sequence[carla.Transform]
+    ) -> None:
         self._session, self._count, self._spawn_points = session, config.npc, list(spawn_points)
         kind = config.traffic
         if kind == "auto":
@@ -34,7 +35,7 @@ class NpcTraffic:
         self.kind = kind
         self.ids: list[int] = []
         """Actor ids of the vehicles."""
-        self._manager: Any = None
+        self._manager: carla.TrafficManager | None = None
         self._port = config.traffic_manager_port
         self._blueprints = [
             blueprint
@@ -62,10 +63,10 @@ class NpcTraffic:
             self._clear_start(start, order)
 
     def close(self) -> None:
-        """Remove the vehicles, in the order that the Traffic Manager survives."""
+        """Remove the vehicles, then release the Traffic Manager; the other order crashes the client."""
         if self.ids:
             self._destroy()
-            self._session.flush()  # it must see that they are gone before its mode changes
+            self._session.flush()  # the Traffic Manager must see that they are gone
         if self._manager is not None:
             self._manager.set_synchronous_mode(False)
 
@@ -74,7 +75,7 @@ class NpcTraffic:
         self._manager.set_synchronous_mode(True)
         self._manager.set_random_device_seed(int(rng.integers(2**31)))
 
-    def _spawn(self, points: list[Any], rng: np.random.Generator) -> None:
+    def _spawn(self, points: list[carla.Transform], rng: np.random.Generator) -> None:
         batch = []
         for point in points[: self._count]:
             blueprint = self._blueprints[int(rng.integers(len(self._blueprints)))]
@@ -95,7 +96,7 @@ class NpcTraffic:
         if len(self.ids) < self._count:
             log.warning("the map has room for %d of %d vehicles", len(self.ids), self._count)
 
-    def _clear_start(self, start: tuple[float, float, float, float], free: list[Any]) -> None:
+    def _clear_start(self, start: tuple[float, float, float, float], free: list[carla.Transform]) -> None:
         vehicles = list(self._session.world.get_actors(self.ids))
         places = [vehicle.get_location() for vehicle in vehicles]
         for vehicle, place in zip(vehicles, places, strict=True):
@@ -113,7 +114,7 @@ class NpcTraffic:
         self.ids = []
 
 
-def _is_car(blueprint: Any) -> bool:
+def _is_car(blueprint: carla.ActorBlueprint) -> bool:
     if blueprint.get_attribute("number_of_wheels").as_int() != 4:
         return False
     return not blueprint.has_attribute("base_type") or blueprint.get_attribute("base_type").as_str() == "car"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
@@ -202,7 +202,15 @@ def curvatures(points: Array) -> tuple[Array, Array]:
     return np.abs(np.diff(headings)) / spacing, start + np.cumsum(lengths)[:-1]
 
 
-def sb3_policy(model: Any) -> Callable[[Observation], Action]:
+class PredictingModel(Protocol):
+    """What is needed of a Stable-Baselines3 model."""
+
+    def predict(self, observation: Any, *, deterministic: bool) -> tuple[NDArray[Any], Any]:
+        """(actions, recurrent state)."""
+        ...
+
+
+def sb3_policy(model: PredictingModel) -> Callable[[Observation], Action]:
     """The deterministic policy of a Stable-Baselines3 model, as :func:`rollout.evaluate` wants it."""
 
     def policy(observation: Observation) -> Action:

@@ -1,8 +1,7 @@
 """Driving held-out episodes and writing down what happened.
 
-Every agent drives the same routes: episode ``i`` is reset with ``seed + i``, whoever
-drives.  An episode that the simulator broke off is driven again and counted; it is never
-scored as driving.
+Every agent drives the same routes: episode ``i`` is reset with ``seed + i``.  An episode in which the
+simulator failed is driven again, and the failure is counted; it is never scored as driving.
 """
 
 from __future__ import annotations
@@ -11,8 +10,9 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
+import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +20,8 @@ from av_td3.driving.errors import InvalidActionError
 
 Observation = Mapping[str, NDArray[Any]]
 Action = NDArray[np.float32]
+DrivenEnv: TypeAlias = gymnasium.Env[Any, Any]
+"""Any Gymnasium environment whose ``info`` has the keys of docs/architecture.md."""
 Policy = Callable[[Observation], Action]
 """Anything callable.  Two optional methods are called when it has them: ``reset(seed)``
 before each episode, and ``watch(info)`` with the ``info`` of each reset and step, for
@@ -29,10 +31,10 @@ SIMULATOR_FAULT = "simulator_fault"
 LOW_TTC_S = 1.5
 """Time to collision under which a step counts as exposed (van der Horst 1991: 1.5 s)."""
 STANDING_KMH = 3.6
-"""Slower than this the time to collision is not counted: who stands closes no gap, even when
-an oncoming car in a bend does."""
+"""km/h below which the time to collision does not count.  A car that stands cannot run into anything,
+though the gap may close because an oncoming car passes through its obstacle sensor's line in a bend."""
 TTC_CAP_S = 10.0
-"""Times to collision are averaged as min(TTC, cap): beyond it nothing is at risk."""
+"""Seconds.  A longer time to collision is averaged as this: beyond it there is no risk to compare."""
 
 
 class EvaluationError(RuntimeError):
@@ -70,7 +72,7 @@ class EpisodeRecord:
     """Mean |steer - previous steer| of the policy's actions, 0..2."""
     termination: str
     attempts: int = 1
-    """Drives it took: 1 + those that the simulator broke off."""
+    """How often it was driven: once, and once more for every failure of the simulator."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Evaluation:
     episodes: tuple[EpisodeRecord, ...]
     simulator_faults: int = 0
     abandoned_seeds: tuple[int, ...] = ()
-    """Episodes that the simulator broke off at every attempt: missing, not failed."""
+    """Seeds of the episodes in which the simulator failed at every attempt: they are missing, not failed."""
     wall_s: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -114,15 +116,20 @@ class EpisodeRecorder(Protocol):
     def wants(self, index: int) -> bool:
         """Whether ``env.render()`` will be called in this episode.
 
-        An environment made with a ``render_mode`` is told by ``options={"record": ...}``: a
-        picture that nobody looks at costs simulator time.
+        An environment with a ``render_mode`` is told so by ``options={"record": ...}``, since pictures
+        that nobody looks at cost simulator time.
         """
         ...
 
-    def begin(self, index: int, env: Any, observation: Observation) -> None: ...
+    def begin(self, index: int, env: DrivenEnv, observation: Observation) -> None: ...
 
     def step(
-        self, env: Any, observation: Observation, action: Action, reward: float, info: Mapping[str, Any]
+        self,
+        env: DrivenEnv,
+        observation: Observation,
+        action: Action,
+        reward: float,
+        info: Mapping[str, Any],
     ) -> None: ...
 
     def end(self, record: EpisodeRecord | None) -> None:
@@ -135,7 +142,7 @@ class EpisodeRecorder(Protocol):
 
 
 def evaluate(
-    env: Any,
+    env: DrivenEnv,
     policy: Policy,
     episodes: int,
     seed: int,
@@ -186,7 +193,11 @@ def evaluate(
 
 
 def _repeat(
-    env: Any, policy: Policy, attempts: int, record: EpisodeRecorder, done: Sequence[EpisodeRecord]
+    env: DrivenEnv,
+    policy: Policy,
+    attempts: int,
+    record: EpisodeRecorder,
+    done: Sequence[EpisodeRecord],
 ) -> None:
     """Drive the episode that the recorder asks for again, if it does; it is not scored a second time."""
     index = record.wants_again(done)
@@ -198,11 +209,16 @@ def _repeat(
 
 
 def _drive(
-    env: Any, policy: Policy, index: int, seed: int, attempt: int, record: EpisodeRecorder | None
+    env: DrivenEnv,
+    policy: Policy,
+    index: int,
+    seed: int,
+    attempt: int,
+    record: EpisodeRecorder | None,
 ) -> EpisodeRecord | None:
-    """One episode; None when the simulator broke it off."""
+    """One episode; None when the simulator failed in it."""
     reset, watch = getattr(policy, "reset", None), getattr(policy, "watch", None)
-    if getattr(env, "render_mode", None) is None:
+    if env.render_mode is None:
         observation, info = env.reset(seed=seed)
     else:
         filmed = record is not None and record.wants(index)
@@ -273,7 +289,7 @@ class _Tally:
             seed=self.seed,
             route=str(info.get("route", "")),
             route_length_m=float(info["route_length_m"]),
-            # The end counts as reached a little before it: a success is a whole route.
+            # The goal counts as reached half a metre before it, and then the route as completed.
             route_completion=1.0 if termination == "success" else float(info["route_completion"]),
             success=termination == "success",
             episode_return=self.total,

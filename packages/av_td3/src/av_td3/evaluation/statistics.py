@@ -122,7 +122,7 @@ def ratio_interval(
 
     def ratio(a: Array, b: Array) -> Array:
         with np.errstate(divide="ignore", invalid="ignore"):
-            return a.sum(-1) / b.sum(-1)
+            return np.asarray(a.sum(-1) / b.sum(-1))
 
     return _within(_bootstrap(ratio, (num, den), confidence, seed), bounds)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Protocol
+from typing import IO, Any, cast
 
 import cv2
 import imageio_ffmpeg
@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from av_td3.config import STEP_SECONDS
-from av_td3.evaluation.rollout import Action, EpisodeRecord, Observation
+from av_td3.evaluation.rollout import Action, DrivenEnv, EpisodeRecord, Observation
 
 Frame = NDArray[np.uint8]
+Colour = tuple[int, int, int]
 
 FPS = round(1 / STEP_SECONDS)
 WIDTH, PANEL = 640, 72
@@ -34,13 +35,6 @@ HOLD_S = 1.0
 _WHITE, _GRAY, _BACK = (235, 235, 235), (120, 120, 120), (24, 24, 28)
 _GREEN, _RED, _BLUE = (90, 200, 110), (225, 80, 70), (90, 160, 235)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-
-
-class FilmedEnv(Protocol):
-    """What is needed of an environment."""
-
-    def render(self) -> Frame | None:
-        """The present RGB picture."""
 
 
 class VideoError(RuntimeError):
@@ -155,7 +149,7 @@ class VideoWriter:
         return last[0] if last else f"ffmpeg ended with status {status}"
 
     def _remove(self) -> None:
-        with contextlib.suppress(OSError):  # whatever kept it from being written keeps it from being there
+        with contextlib.suppress(OSError):  # there may be no such file
             self._partial.unlink()
 
 
@@ -165,7 +159,7 @@ def _even(shape: tuple[int, ...]) -> tuple[int, int]:
 
 def _ffmpeg() -> str:
     try:
-        return imageio_ffmpeg.get_ffmpeg_exe()
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
     except RuntimeError as error:
         raise VideoError(f"no ffmpeg: {error}") from None
 
@@ -214,20 +208,25 @@ class VideoRecorder:
         self._again = episodes[index]
         return index
 
-    def begin(self, index: int, env: FilmedEnv, observation: Observation) -> None:
+    def begin(self, index: int, env: DrivenEnv, observation: Observation) -> None:
         """An episode starts."""
         self._writer, self._frame, self._return = None, None, 0.0
         if self.wants(index):
             self._writer = VideoWriter(self._file(index))
 
     def step(
-        self, env: FilmedEnv, observation: Observation, action: Action, reward: float, info: Mapping[str, Any]
+        self,
+        env: DrivenEnv,
+        observation: Observation,
+        action: Action,
+        reward: float,
+        info: Mapping[str, Any],
     ) -> None:
         """A step was made; ``env.render()`` must return an RGB picture."""
         self._return += reward
         if self._writer is None:
             return
-        picture = env.render()
+        picture = cast("Frame | None", env.render())
         if picture is None:
             self._fail('the environment renders nothing: make it with render_mode="rgb_array"')
             return
@@ -334,7 +333,7 @@ def _inset(frame: Frame, view: Frame) -> None:
     frame[y : y + height, x : x + width] = big
 
 
-def _bar(panel: Frame, at: tuple[int, int], width: int, label: str, value: float, colour: Any) -> None:
+def _bar(panel: Frame, at: tuple[int, int], width: int, label: str, value: float, colour: Colour) -> None:
     """A bar about its middle: value in [-1, 1]."""
     x, y = at
     middle, half = x + 74 + width // 2, width // 2
@@ -345,5 +344,5 @@ def _bar(panel: Frame, at: tuple[int, int], width: int, label: str, value: float
     cv2.line(panel, (middle, y), (middle, y + 14), _WHITE, 1)
 
 
-def _text(panel: Frame, text: str, at: tuple[int, int], size: float, colour: Any = _WHITE) -> None:
+def _text(panel: Frame, text: str, at: tuple[int, int], size: float, colour: Colour = _WHITE) -> None:
     cv2.putText(panel, text, at, _FONT, size, colour, 1, cv2.LINE_AA)

@@ -1,4 +1,4 @@
-"""Child processes that end with their parent, log to files, and are stopped without touching others."""
+"""Child processes that end with their parent, write to log files, and are stopped one by one."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-# Runs in the child before the program: the kernel kills it when its parent dies, be it by SIGKILL.
+# Runs in the child before the program: it asks the kernel to kill it when its parent dies, however that dies.
 _SHIM = (
     "import ctypes,os,sys\n"
     "ctypes.CDLL(None).prctl(1,9,0,0,0)\n"  # PR_SET_PDEATHSIG, SIGKILL
@@ -25,39 +25,42 @@ _SHIM = (
 )
 
 
-class _Nursery:
-    """One thread that starts all children and never ends.
+_Job = tuple[Future[subprocess.Popen[bytes]], dict[str, Any]]
 
-    The kernel's "parent died" follows the thread that forked, not the process: a child started
-    by a thread that ends would be killed with it.
+
+class _Starter:
+    """One thread that starts all child processes and never ends.
+
+    The kernel's PR_SET_PDEATHSIG means the thread that forked, not the process.  A child that was
+    started by a thread which then ends would be killed, though its parent process lives.
     """
 
     def __init__(self) -> None:
         self._pid = -1
         self._lock = threading.Lock()
-        self._jobs: queue.SimpleQueue[tuple[Future[Any], dict[str, Any]]] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
 
     def popen(self, **arguments: Any) -> subprocess.Popen[bytes]:
         """``subprocess.Popen(**arguments)``, in that thread."""
         with self._lock:
             if self._pid != os.getpid():  # the first call, or the first after a fork
                 self._pid, self._jobs = os.getpid(), queue.SimpleQueue()
-                threading.Thread(target=self._run, args=(self._jobs,), name="nursery", daemon=True).start()
-        future: Future[Any] = Future()
+                threading.Thread(target=self._run, args=(self._jobs,), name="starter", daemon=True).start()
+        future: Future[subprocess.Popen[bytes]] = Future()
         self._jobs.put((future, arguments))
         return future.result()
 
     @staticmethod
-    def _run(jobs: queue.SimpleQueue[tuple[Future[Any], dict[str, Any]]]) -> None:
+    def _run(jobs: queue.SimpleQueue[_Job]) -> None:
         while True:
             future, arguments = jobs.get()
             try:
-                future.set_result(subprocess.Popen(**arguments))
+                future.set_result(cast("subprocess.Popen[bytes]", subprocess.Popen(**arguments)))
             except BaseException as error:
                 future.set_exception(error)
 
 
-_nursery = _Nursery()
+_starter = _Starter()
 
 
 class Child:
@@ -66,7 +69,7 @@ class Child:
     Args:
         command: program and arguments; the program is an absolute path.
         log: file that its output is appended to.
-        pass_fds: descriptors it inherits; nothing else is.
+        pass_fds: file descriptors that it inherits; it inherits no others.
         environment: variables added to the parent's.
     """
 
@@ -80,7 +83,7 @@ class Child:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as out:
             self.log_start = out.tell()
-            self._process = _nursery.popen(
+            self._process = _starter.popen(
                 args=[sys.executable, "-SE", "-c", _SHIM, str(os.getpid()), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=out,

@@ -229,7 +229,7 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self._state = "needs reset" if terminated or truncated else "ready"
         return self._observation(), answer["reward"], terminated, truncated, cast("dict[str, Any]", info)
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8] | None:
         """(270, 480, 3) RGB picture of the present frame: the car from behind, and the planned route.
 
         It needs a ``render_mode`` and an episode that is recorded.
