@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from rundoctor.measures import first_crossing
 from rundoctor.stats import median, parts, separation, spread, thin, trend
 
 
@@ -74,3 +75,28 @@ def test_small_things() -> None:
     assert np.isnan(median(np.array([np.nan])))
     assert spread(np.array([])) == 0
     assert [len(p) for p in parts(np.arange(10.0), 4)] == [3, 3, 2, 2]
+
+
+def test_the_first_lasting_crossing_is_found_at_a_cost_that_grows_with_the_points() -> None:
+    def slowly(step: np.ndarray, above: np.ndarray) -> int | None:
+        """The definition, which costs the square of the points."""
+        for i in np.flatnonzero(above):
+            if above[i:].mean() >= 0.8:
+                return int(step[i])
+        return int(step[int(np.argmax(above))]) if above.any() else None
+
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 5, 40, 200):
+        for share in (0.0, 0.3, 0.9):
+            above = rng.random(n) < share
+            assert first_crossing(np.arange(float(n)), above) == slowly(np.arange(float(n)), above)
+
+    def cost(n: int) -> float:
+        above = np.arange(n) % 2 == 0
+        began = time.process_time()
+        for _ in range(5):
+            first_crossing(np.arange(float(n)), above)
+        return time.process_time() - began
+
+    cost(1000)
+    assert cost(160_000) < 100 * max(cost(10_000), 1e-4), "sixteen times the points, not 256 times the cost"

@@ -212,7 +212,7 @@ class _Table:
         if first is None:
             raise ReadError("no table in it, only comments and empty lines")
         self.delimiter = _delimiter(first)
-        header = _distinct([h.strip() for h in next(self._rows([first]))])
+        header = [h.strip() for h in next(self._rows([first]))]
         if len(header) > 1 and all(number(h) is not None or not h for h in header):
             named = self._header_in_comments(len(header))
             if named is None:
@@ -220,6 +220,7 @@ class _Table:
             header, lines = named, itertools.chain([first], lines)
         if len(header) == 1 and not header[0].isprintable():
             raise ReadError("not a table")
+        header = _distinct(header)
         lower = [h.lower() for h in header]
         rows = self._rows(lines)
         if lower[:3] == ["r", "l", "t"]:
@@ -264,7 +265,11 @@ class _Table:
         for row in rows:
             if not row or (len(row) == 1 and not row[0].strip()):
                 continue
-            if len(row) == width and row[0].strip() == header[0] and [c.strip() for c in row] == header:
+            if (
+                len(row) == width
+                and row[0].strip() == header[0]
+                and _distinct([c.strip() for c in row]) == header
+            ):
                 if block:
                     yield block, again
                 block, again = [], True
@@ -283,6 +288,9 @@ class _Table:
                 f"{self.path.name}: the last line is unfinished and was left out; the writer was stopped, or "
                 "goes on"
             )
+
+    def _is(self, header: list[str], row: list[str]) -> bool:
+        return _distinct([cell.strip() for cell in row]) == header
 
     def _ends_with_newline(self) -> bool:
         if self.path.name.lower().endswith(".gz"):
