@@ -50,6 +50,10 @@ def test_sb3_logs_cannot_show_a_leak_and_the_report_says_so(tmp_path: Path) -> N
     assert report.word == "NOTHING FOUND" and "could not be judged" in report.verdict.sentence
 
 
+def test_an_own_run_that_was_stopped_before_its_first_update_is_known_as_such() -> None:
+    assert system_of(["progress/speed_kmh", "agent/is_training", "system/steps_per_s"]) == "av-td3"
+
+
 def test_smoothed_means_are_marked_as_such(tmp_path: Path) -> None:
     run = load([write_run(tmp_path, renamed(healthy(0), "sb3"))]).runs[0]
     s = run.get("episode_return")

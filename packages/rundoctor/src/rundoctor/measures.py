@@ -370,7 +370,7 @@ def clips(run: Run) -> list[Clip]:
         encoder, head = run.get(gradients.AFTER[f"{who}_encoder"]), run.get(gradients.AFTER[f"{who}_head"])
         if limit is None or limit.value <= 0 or (encoder is None and head is None):
             continue
-        named = (encoder or head).tag.endswith("_after_clip")  # type: ignore[union-attr]
+        named = all(s is None or s.tag.endswith("_after_clip") for s in (encoder, head))
         before = [run.get(gradients.BEFORE[f"{who}_{part}"]) for part in ("encoder", "head")]
         out.append(Clip(who, limit.value, limit.source, encoder, head, named, *before))
     return out

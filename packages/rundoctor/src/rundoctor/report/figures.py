@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -46,8 +46,7 @@ def write_figures(reports: Sequence[Report], folder: Path) -> dict[str, list[Pat
             figure = Figure(figsize=(5.2 * columns, 3.2 * rows + 0.5), layout="constrained")
             FigureCanvasAgg(figure)
             figure.suptitle(title, fontsize=11, fontweight="bold")
-            axes: Any = figure.subplots(rows, columns, squeeze=False)
-            flat = list(axes.flat)
+            flat: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).flat)
             for axis, plot in zip(flat, plots, strict=False):
                 if key == "overview" and report.severity >= WARNING:
                     plot.onset = first_onset(report)

@@ -14,7 +14,7 @@ import numpy as np
 from ..compare import Comparison
 from ..model import INFO, Finding, Report, number
 from ..signals import critic, episodes
-from .plots import Curve, Plot, curve, first_onset, overview, plots_of, tidy
+from .plots import Curve, Floats, Plot, curve, first_onset, overview, plots_of, tidy
 from .terminal import WORD, summary, unknown_lines
 
 EXPLORER_POINTS = 600
@@ -56,7 +56,7 @@ def _e(text: str) -> str:
     return escaping.escape(text, quote=True)
 
 
-def _script_json(data: Any) -> str:
+def _script_json(data: object) -> str:
     # inside a script element only "</" and "<!--" could end or hide it
     return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
@@ -80,7 +80,7 @@ class _Page:
         return f'<div class="plot" id="{key}"></div>'
 
 
-def _numbers(values: Any) -> list[float | None]:
+def _numbers(values: Floats) -> list[float | None]:
     return [None if not np.isfinite(v) else float(f"{v:.6g}") for v in values]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
-from typing import Any
 
 from ..code import PACKAGES, code_state, in_tree, installed
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped
@@ -122,7 +121,7 @@ def _configured(run: Run) -> list[Evidence]:
     return out
 
 
-def _float(value: Any) -> float | None:
+def _float(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 

@@ -12,6 +12,8 @@ TELLTALES: dict[str, tuple[str, ...]] = {
         "gradients/actor_encoder_norm_before_clip",
         "gradients/actor_state_path_norm",
         "agent/saturation",
+        "system/steps_per_s",  # from the first row on, before there are any gradients
+        "system/restarts",
     ),
     "like av-td3's": (
         "gradients/actor_cnn_norm",
