@@ -58,7 +58,7 @@ def others() -> str:
             tags = ", ".join(f"`{a.tag}`" for a in signal.aliases)
             if tags:
                 rows.append((f"`{signal.name}`", signal.meaning, tags))
-    known = ", ".join(name for name in TELLTALES if name not in ("av-td3", "the recorded predecessor"))
+    known = ", ".join(name for name in TELLTALES if "av-td3" not in name)
     return f"Systems that are recognised by their names: {known}.\n\n" + _table(
         ("name", "meaning", "tags"), rows
     )
