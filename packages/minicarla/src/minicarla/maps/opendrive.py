@@ -304,7 +304,7 @@ class OpenDrive:
     geo_reference: str
 
 
-_PREAMBLE = re.compile(r"(?:\s|\ufeff|<!--.*?-->)*", re.DOTALL)
+_PREAMBLE = re.compile(r"\A(?:\s|\ufeff|<!--.*?-->)*", re.DOTALL)
 """What CARLA's parser (pugixml) allows before the XML declaration, and the standard does not."""
 _ENCODING = re.compile(rb"""<\?xml[^>]*\bencoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
 
@@ -376,7 +376,7 @@ def parse(text: str) -> OpenDrive:
 def _parse_xml(text: str) -> ET.Element:
     if len(text) > MAX_BYTES:
         raise OpenDriveError(f"the text has {len(text)} characters; {MAX_BYTES} are allowed")
-    data = text[_PREAMBLE.match(text).end() :].encode("utf-8", "surrogatepass")  # type: ignore[union-attr]
+    data = _PREAMBLE.sub("", text, count=1).encode("utf-8", "surrogatepass")
     # ElementTree expands entities that the document itself declares; a first pass
     # with bare expat refuses every declaration before a tree is built.
     guard = expat.ParserCreate()

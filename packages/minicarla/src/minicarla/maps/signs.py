@@ -68,10 +68,9 @@ def traffic_signs(roadmap: RoadMap) -> list[Sign]:
             if kind is None or signal.id in signs:
                 continue
             boxes = [
-                box
+                _corners(roadmap, lane, record.s, signal.kind)
                 for other, record in places[signal.id]
                 for lane in roadmap.lanes_for(other, record)
-                for box in _corners(roadmap, lane, other, record, signal.kind)
             ]
             x, y, z, heading = roadmap.beside(road, signal.s, signal.t)
             yaw = wrap_degrees(90.0 - math.degrees(heading + signal.heading_offset))
@@ -102,9 +101,9 @@ def _speed_limit(signal: od.SignalRecord) -> int | None:
     return limit if 0 < limit < 1000 else None
 
 
-def _corners(roadmap: RoadMap, lane: Lane, road: od.Road, record: od.SignalRecord, kind: str) -> list[Array]:
-    """Corners (8, 3) of a sign's box on one lane: a list of one."""
-    s = lane.along(record.s)
+def _corners(roadmap: RoadMap, lane: Lane, road_s: float, kind: str) -> Array:
+    """Corners (8, 3) of a sign's box on one lane; the sign stands at ``road_s`` of the lane's road."""
+    s = lane.along(road_s)
     if kind == SPEED_LIMIT:
         half = max(_SMALLEST, _LIMIT_BOX * lane.width)
         extent = np.array([half, half, half])
@@ -120,8 +119,8 @@ def _corners(roadmap: RoadMap, lane: Lane, road: od.Road, record: od.SignalRecor
     centre, yaw = lane.at(max(0.0, s))
     cos, sin = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))
     turn = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
-    signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
-    return [centre + (signs * extent) @ turn.T]
+    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
+    return np.asarray(centre + (corners * extent) @ turn.T)
 
 
 def _enclosing(boxes: list[Array]) -> Box | None:
