@@ -9,6 +9,7 @@ from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Seve
 from ..run import Run
 from ..series import Series
 from ..signals import episodes, evaluation
+from ..signals.conditions import NEVER_LEARNS
 from ..stats import median, parts, separation, spread, trend
 from .policy_frozen import repeat_at_end, unnamed_reward
 
@@ -24,7 +25,7 @@ CHANGE = 0.05
 """Change of the level, as a share of it, below which a trend does not count as learning."""
 STEADY = 0.03
 """Scatter as a share of the level below which flat returns may be those of a policy that was good already."""
-ACHIEVED, NOTHING = 0.5, 0.1
+ACHIEVED, NOTHING = 0.5, NEVER_LEARNS.threshold("warning")
 """Shares of routes or successes: enough to say that something was learned, and too little for it."""
 
 

@@ -243,7 +243,7 @@ CRITIC_NOT_LEARNING = Condition(
     warning=0.4,
     reason=(
         "values grow while an agent learns, and errors with them: what falls is their ratio; an error of 0.4 "
-        "standard deviations explains about 80 % of the variance"
+        "standard deviations explains about three quarters of the variance"
     ),
     more={
         "explained variance": Threshold(
