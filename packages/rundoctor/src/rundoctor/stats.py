@@ -93,7 +93,8 @@ def _sample(x: Floats, most: int = 512) -> Floats:
     x = x[np.isfinite(x)]
     if len(x) <= most:
         return x
-    return x[np.linspace(0, len(x) - 1, most).astype(int)]
+    some: Floats = x[np.linspace(0, len(x) - 1, most).astype(int)]
+    return some
 
 
 def parts(y: Floats, count: int) -> list[Floats]:

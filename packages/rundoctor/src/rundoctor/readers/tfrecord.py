@@ -110,7 +110,8 @@ def masked_crcs(buffer: Bytes, starts: Ints, lengths: Ints) -> Words:
 
 
 def _words(buffer: Bytes, at: Ints) -> Words:
-    return buffer[at[:, None] + np.arange(4)].reshape(-1).view("<u4")
+    words: Words = buffer[at[:, None] + np.arange(4)].reshape(-1).view("<u4")
+    return words
 
 
 @dataclass
