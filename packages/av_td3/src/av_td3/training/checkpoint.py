@@ -1,8 +1,8 @@
 """Checkpoints: everything a run needs to go on, written whole or not at all.
 
 A checkpoint is a folder of safetensors and one JSON file; loading executes nothing.  It is
-written under a temporary name, flushed to the disk, and renamed; each file's SHA-256 is in
-``state.json``, so that damage is noticed and the one before it is used.
+written under a temporary name, flushed to the disk, and renamed.  The SHA-256 of each file is in
+``state.json``: damage is noticed, and the checkpoint before is used instead.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PREFIX = "step_"
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be written or read; the message says what to do."""
+    """A checkpoint cannot be written or read; the message says what to do."""
 
 
 def save(
@@ -110,7 +110,7 @@ def verify(path: Path) -> dict[str, Any]:
         CheckpointError: missing, damaged, or of another format.
     """
     try:
-        state = json.loads((path / "state.json").read_text())
+        state: dict[str, Any] = json.loads((path / "state.json").read_text())
         if state["format"] != FORMAT:
             raise CheckpointError(f"{path} has format {state['format']}; this version reads {FORMAT}")
         for name, expected in state["files"].items():
@@ -223,6 +223,7 @@ def torch_rng_state() -> dict[str, str]:
 
 
 def restore_torch_rng(state: Mapping[str, str]) -> None:
+    """Put torch's generators into a saved state."""
     torch.set_rng_state(torch.tensor(list(bytes.fromhex(state["cpu"])), dtype=torch.uint8))
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(torch.tensor(list(bytes.fromhex(state["cuda"])), dtype=torch.uint8))
@@ -255,8 +256,10 @@ def _flush(path: Path) -> None:
 
 def generator_state(rng: np.random.Generator) -> dict[str, Any]:
     """A numpy generator's state, JSON-able (PCG64: two big integers)."""
-    return json.loads(json.dumps(rng.bit_generator.state))
+    state: dict[str, Any] = json.loads(json.dumps(rng.bit_generator.state))
+    return state
 
 
 def restore_generator(rng: np.random.Generator, state: Mapping[str, Any]) -> None:
+    """Put a numpy generator into a saved state."""
     rng.bit_generator.state = dict(state)

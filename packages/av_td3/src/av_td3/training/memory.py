@@ -1,4 +1,4 @@
-"""Keeping large buffers: the allocator, told once what a training process does with memory."""
+"""Settings of the C library's memory allocator that suit training on a CPU."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from av_td3.config import Config, ConfigError, config_from_dict
 
 
 class RunError(RuntimeError):
-    """A run directory that cannot be used; the message says what to do."""
+    """The run directory cannot be used; the message says what to do."""
 
 
 class RunDirectory:
@@ -40,7 +40,7 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: Path, config: Config, provenance: Mapping[str, Any]) -> RunDirectory:
-        """Make a new one.
+        """Make the folder of a new run.
 
         Raises:
             RunError: the path exists and is not empty, or cannot be written.
@@ -62,17 +62,17 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: Path) -> RunDirectory:
-        """An existing one.
+        """The run that is in this folder.
 
         Raises:
-            RunError: there is none.
+            RunError: the folder holds no run.
         """
         if not (path / "config.yaml").is_file():
-            raise RunError(f"{path} is no run directory: it holds no config.yaml")
+            raise RunError(f"{path} is no run directory: there is no config.yaml in it")
         return cls(path)
 
     def config(self) -> Config:
-        """The configuration that ran.
+        """The configuration of this run.
 
         Raises:
             RunError: unreadable, or of another version of this software.
@@ -123,18 +123,21 @@ class RunDirectory:
         write_atomically(self.path / "status.json", json.dumps(document, indent=1))
 
     def status(self) -> dict[str, Any]:
+        """``status.json``; empty where there is none that can be read."""
         try:
-            return json.loads((self.path / "status.json").read_text())
+            status: dict[str, Any] = json.loads((self.path / "status.json").read_text())
         except (OSError, ValueError):
             return {}
+        return status
 
     def code_sha256(self) -> str | None:
         """Hash of the code that runs, or ran last; None where it was not recorded."""
         try:
             document = json.loads((self.path / "provenance.json").read_text())
-            return [document, *document.get("resumed", [])][-1].get("code_sha256")
+            recorded = [document, *document.get("resumed", [])][-1].get("code_sha256")
         except (OSError, ValueError, AttributeError):
             return None
+        return recorded if isinstance(recorded, str) else None
 
     def injected_fault(self) -> str | None:
         """Id of the fault that was injected when the run was started; None for a sound run."""
@@ -145,7 +148,7 @@ class RunDirectory:
         return str(fault) if fault else None
 
     def append_provenance(self, provenance: Mapping[str, Any]) -> None:
-        """A resumed run may run on other code: each continuation is recorded beside the first."""
+        """Record with which code and packages the run goes on: they may differ from those it began with."""
         file = self.path / "provenance.json"
         try:
             document = json.loads(file.read_text())
