@@ -370,6 +370,9 @@ class EvaluationConfig(Section):
     """Held-out episodes of the evaluation at the end, and of ``av-td3 evaluate``."""
     seed: int = Field(default=1_000_000, ge=0)
     """Evaluation episode i has the seed ``seed + i``.  Seeds of training episodes stay below."""
+    averaged: bool = False
+    """Evaluate the target policy, whose weights are the moving average (``agent.tau``) of the policy's.
+    It drives more steadily than the policy of the last update.  false: the policy itself, as in TD3."""
 
 
 class Config(Section):

@@ -337,6 +337,18 @@ def test_the_small_encoder_is_smaller_and_learns():
     assert "critic_encoder" in moved(small, before)
 
 
+@pytest.mark.parametrize("encoder", ["separate", "shared"])
+def test_the_averaged_policy_is_the_target_policy(encoder):
+    agent, b = make(encoder=encoder), batch()
+    torch.testing.assert_close(agent.act(b.image, b.vector, averaged=True), agent.act(b.image, b.vector))
+    for _ in range(10):
+        agent.update(b)
+    averaged = agent.act(b.image, b.vector, averaged=True)
+    assert not torch.allclose(averaged, agent.act(b.image, b.vector))
+    expected, _ = agent.target_actor(agent.target_actor_encoder(b.image), b.vector)
+    torch.testing.assert_close(averaged, expected)
+
+
 def test_a_fixed_batch_is_fitted_and_the_policy_climbs_q():
     agent = make(critic_lr=1e-3, actor_lr=1e-3, policy_noise=0.0)
     b = batch(discount=0.0)

@@ -9,6 +9,8 @@ import numpy as np
 from av_td3.agent.replay import AGENT, DEMONSTRATOR
 from av_td3.config import Config, config_from_dict
 from av_td3.evaluation.baselines import ClassicalDriver
+from av_td3.evaluation.rollout import Policy
+from av_td3.health.metrics import Scalars
 from av_td3.training.run_directory import RunDirectory
 from av_td3.training.trainer import Trainer
 
@@ -46,6 +48,27 @@ def test_the_noise_on_demonstrations_changes_from_episode_to_episode(tmp_path: P
     assert np.array_equal(explorer.demonstrate(still, episode=2), still)
     assert not np.array_equal(explorer.demonstrate(still, episode=3), still)
     assert explorer.current_noise(step=0, episode=3) == 0.5
+
+
+def test_evaluations_drive_the_averaged_policy_when_asked(tmp_path: Path) -> None:
+    def evaluated(averaged: bool) -> np.ndarray:
+        tree = small_config(steps=60).model_dump(mode="json")
+        tree["evaluation"] |= {"interval": 40, "averaged": averaged}
+        config = config_from_dict(tree)
+        run = RunDirectory.create(tmp_path / str(averaged), config, {})
+        seen: list[np.ndarray] = []
+        probe = {"image": np.zeros((4, 36, 36), np.uint8), "vector": np.ones(7, np.float32)}
+
+        def evaluate(policy: Policy, step: int) -> Scalars:
+            seen.append(policy(probe))
+            return fake_evaluation(policy, step)
+
+        trainer = Trainer(config, run, lambda: FakeEnv(config), evaluate, SilentDisplay())
+        trainer.train()
+        return seen[0]
+
+    # The two runs are equal but for the policy that was evaluated.
+    assert not np.array_equal(evaluated(False), evaluated(True))
 
 
 def test_without_demonstrations_nothing_is_one(tmp_path: Path) -> None:

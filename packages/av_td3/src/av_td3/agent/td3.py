@@ -242,8 +242,14 @@ class TD3:
     # ------------------------------------------------------------------ using it
 
     @torch.no_grad()
-    def act(self, image: Tensor, vector: Tensor) -> Tensor:
-        """Deterministic actions, (B, A), for (B, C, H, W) uint8 images and (B, V) vectors."""
+    def act(self, image: Tensor, vector: Tensor, averaged: bool = False) -> Tensor:
+        """Deterministic actions, (B, A), for (B, C, H, W) uint8 images and (B, V) vectors.
+
+        ``averaged``: of the target policy.  Its weights are the moving average of the policy's, which
+        drives more steadily than the policy of any single update (Polyak and Juditsky 1992).
+        """
+        if averaged:
+            return self.target_actor(self.target_actor_encoder(image), vector)[0]
         return self.actor(self.actor_encoder(image), vector)[0]
 
     def networks(self) -> dict[str, nn.Module]:

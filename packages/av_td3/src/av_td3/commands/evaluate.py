@@ -150,7 +150,7 @@ def _compare_agents(
     """Drive the trained agent and the baselines on the same routes; write table, figures and film."""
     agent = make_agent(config)
     checkpoint.load_agent(found, agent, optimizers=False)
-    contenders: dict[str, rollout.Policy] = {"trained": policy_of(agent)}
+    contenders: dict[str, rollout.Policy] = {"trained": policy_of(agent, config.evaluation.averaged)}
     if baselines:
         contenders |= {
             "untrained": policy_of(make_agent(config)),

@@ -54,12 +54,12 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def policy_of(agent: TD3) -> Callable[[Observation], Action]:
+def policy_of(agent: TD3, averaged: bool = False) -> Callable[[Observation], Action]:
     """The agent's deterministic policy, for one observation at a time."""
 
     def policy(observation: Observation) -> Action:
         image = torch.from_numpy(observation["image"])[None].to(agent.device)
         vector = torch.from_numpy(observation["vector"])[None].to(agent.device)
-        return agent.act(image, vector)[0].cpu().numpy()
+        return agent.act(image, vector, averaged)[0].cpu().numpy()
 
     return policy

@@ -190,9 +190,9 @@ def _nan_action(trainer: Trainer, stack: ExitStack) -> None:
     agent = trainer.state.agent
     act, calls = agent.act, [0]
 
-    def broken(image: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
+    def broken(image: torch.Tensor, vector: torch.Tensor, averaged: bool = False) -> torch.Tensor:
         calls[0] += 1
-        action = act(image, vector)
+        action = act(image, vector, averaged)
         return action * float("nan") if calls[0] == 500 else action
 
     _replace(stack, agent, "act", broken)

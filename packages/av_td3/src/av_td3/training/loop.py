@@ -76,7 +76,7 @@ def train(
         if state.watch.stop_reason:
             return "stopped"
         if state.evaluation_due:
-            row = evaluate(stop.obeyed_by(policy_of(state.agent)), state.step)
+            row = evaluate(stop.obeyed_by(policy_of(state.agent, config.evaluation.averaged)), state.step)
             log.evaluation(state.step, row)
             state.add_evaluation(row, run.checkpoints)
         if state.checkpoint_due:
