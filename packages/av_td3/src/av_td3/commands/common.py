@@ -91,7 +91,10 @@ class ObservedPolicy:
 
     def __call__(self, observation: rollout.Observation) -> rollout.Action:
         if self._step % 10 == 0:
-            self._tell(f"route {self._route} of {self._episodes}, step {self._step}")
+            # A simulator that failed, or a film of the worst episode, makes more drives than episodes.
+            again = ", driven again" if self._route > self._episodes else ""
+            route = min(self._route, self._episodes)
+            self._tell(f"route {route} of {self._episodes}{again}, step {self._step}")
         self._step += 1
         return self._policy(observation)
 
