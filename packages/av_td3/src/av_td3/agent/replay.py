@@ -18,12 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Observation = Mapping[str, NDArray]  # {"image": (K, H, W) uint8, "vector": (V,) float32}
-
+Observation = Mapping[str, NDArray[Any]]  # {"image": (K, H, W) uint8, "vector": (V,) float32}
 
 NOBODY, AGENT, DEMONSTRATOR = 0, 1, 2
 """Who took the action of a slot."""
@@ -209,14 +209,14 @@ class Replay:
 
     # ------------------------------------------------------------------ saving
 
-    def state(self) -> dict[str, NDArray]:
+    def state(self) -> dict[str, NDArray[Any]]:
         """Arrays that :meth:`restore` takes; views of the used part, nothing is copied."""
         used = slice(0, self._size)
         arrays = {name: getattr(self, name)[used] for name in _ARRAYS}
         arrays["cursor"] = np.array([self._head, self._size, self._open, self.capacity], np.int64)
         return arrays
 
-    def restore(self, arrays: Mapping[str, NDArray]) -> None:
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over a saved replay.
 
         Raises:
