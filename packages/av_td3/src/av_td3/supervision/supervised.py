@@ -388,7 +388,7 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """Note what the worker has answered; returns its ``info``."""
         self._shown = crew.memory.slots[answer["slot"]]
         self._info = answer["info"]
-        return answer["info"]  # type: ignore[no-any-return]
+        return answer["info"]
 
     def _observation(self) -> Observation:
         """A copy of the last whole observation: the worker goes on writing in the shared memory."""
