@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from pathlib import Path
 
 from stable_baselines3 import TD3
 from stable_baselines3.common.logger import configure
 
-from rundoctor.engine import diagnose
-from rundoctor.load import load
+from rundoctor import diagnose, load_runs
 
 
 def main() -> None:
@@ -28,7 +26,7 @@ def main() -> None:
         model = TD3("MlpPolicy", "Pendulum-v1", learning_rate=args.learning_rate, learning_starts=500, seed=0)
         model.set_logger(configure(folder, ["tensorboard", "csv"]))
         model.learn(args.steps, log_interval=1)
-        for run in load([Path(folder)]).runs:
+        for run in load_runs([folder]).runs:
             report = diagnose(run)
             for finding in report.findings:
                 print(f"{finding.severity}: {finding.title} ({finding.id})")

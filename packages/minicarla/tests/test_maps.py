@@ -34,7 +34,7 @@ def road_map(name: str) -> RoadMap:
     return RoadMap(path.stem, text, parse_opendrive(text))
 
 
-NAMES = ["loop", "town", "grid"]
+NAMES = [*maps.available()]
 if TOWN01.exists():  # CARLA's is no part of the project
     NAMES.append(pytest.param(str(TOWN01), id="Town01"))
 
@@ -220,5 +220,5 @@ def test_a_limit_stays_in_force_where_the_map_states_none():
 
 
 def test_unknown_map_names_the_ones_there_are():
-    with pytest.raises(FileNotFoundError, match="grid, loop, town"):
+    with pytest.raises(FileNotFoundError, match=", ".join(maps.available())):
         maps.load("atlantis")

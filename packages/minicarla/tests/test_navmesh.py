@@ -17,7 +17,7 @@ from .small_maps import height, straight
 WALKED = (Area.SIDEWALK, Area.CROSSWALK)
 
 
-@pytest.fixture(scope="module", params=["loop", "town", "grid"])
+@pytest.fixture(scope="module", params=maps.available())
 def world(request):
     roadmap = maps.load(request.param)
     return roadmap, navmesh.build(roadmap)

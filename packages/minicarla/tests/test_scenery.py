@@ -12,7 +12,7 @@ from minicarla import maps
 from minicarla.maps import scenery
 from minicarla.sensors.raster.ground import TERRAIN, VERGE, ground_of
 
-MAPS = ["loop", "town", "grid"]
+MAPS = maps.available()
 
 
 @pytest.fixture(scope="module", params=MAPS)

@@ -32,9 +32,6 @@ STEP_SECONDS = 0.05
 Split = Literal["train", "held_out"]
 """Which of a map's routes: those of training, or those that only evaluation drives."""
 
-REWARD_COMPONENTS = ("progress", "safety", "lane_keeping", "efficiency", "comfort")
-"""The names under which a reward's parts are logged; they sum to the reward."""
-
 
 def parse_address(address: str) -> tuple[str, int]:
     """``host:port``, or ``host`` for port 2000, as a pair.

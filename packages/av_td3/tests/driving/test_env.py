@@ -14,8 +14,9 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 from av_td3.config import EnvConfig
-from av_td3.driving.reward import COMPONENTS, reward_bound
+from av_td3.driving.reward import reward_bound
 from av_td3.supervision.supervised import SupervisedEnv
+from rundoctor.signals.replay import COMPONENTS
 
 from .conftest import pursue
 

@@ -9,8 +9,9 @@ import pytest
 from av_td3.config import STEP_SECONDS, EnvConfig
 from av_td3.driving.info import RewardComponents, StepInfo
 from av_td3.driving.meter import Contact, EpisodeMeter, Reading
-from av_td3.driving.reward import COMPONENTS, no_reward, total
+from av_td3.driving.reward import no_reward, total
 from av_td3.driving.route import Route
+from rundoctor.signals.replay import COMPONENTS
 from tools import info_table
 
 CONFIG = EnvConfig()

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from av_td3.config import STEP_SECONDS, RewardConfig, TerminationConfig
 from av_td3.driving.reward import (
-    COMPONENTS,
     return_bound,
     reward_bound,
     reward_components,
@@ -20,6 +19,7 @@ from av_td3.driving.reward import (
 from av_td3.driving.route import Route, RouteTracker
 from av_td3.driving.state import StepState
 from av_td3.driving.termination import termination
+from rundoctor.signals.replay import COMPONENTS
 
 REWARD, RULES = RewardConfig(), TerminationConfig()
 TARGET = REWARD.target_speed_kmh / 3.6

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import av_td3
 import rundoctor
-from av_td3.config import REWARD_COMPONENTS, config_from_dict
+from av_td3.config import config_from_dict
 from av_td3.driving import termination
 from av_td3.evaluation import metrics as evaluation_metrics
 from av_td3.evaluation.rollout import EpisodeRecord, Evaluation
@@ -21,7 +21,7 @@ from av_td3.training.gates import load_gates
 from av_td3.training.run_directory import RunDirectory
 from av_td3.training.trainer import Trainer
 from rundoctor.code import code_state, installed
-from rundoctor.signals import OWN, SIGNALS, alerts, episodes, evaluation, replay, signal_of
+from rundoctor.signals import OWN, SIGNALS, alerts, episodes, evaluation, signal_of
 from rundoctor.signals.conditions import CONDITIONS
 from tools import metrics_page
 
@@ -103,7 +103,6 @@ def test_what_is_judged_is_logged(logged: set[str]) -> None:
 def test_what_a_placeholder_stands_for() -> None:
     ends = (termination.SUCCESS, termination.TIME_LIMIT, termination.SIMULATOR_FAULT, *termination.FAILURES)
     assert set(episodes.CAUSES) == set(ends)
-    assert replay.COMPONENTS == REWARD_COMPONENTS
     figures = {*evaluation.FIGURES, *evaluation.HEADLINES, "episode_length"}
     assert figures == {metric.name for metric in evaluation_metrics.METRICS}
     assert evaluation.HEADLINES == evaluation_metrics.PAIRED == tuple(evaluation.HEADLINE)

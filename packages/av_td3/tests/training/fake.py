@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from av_td3.config import REWARD_COMPONENTS, Config, config_from_dict
+from av_td3.config import Config, config_from_dict
 from av_td3.driving.observation import check_action
 from av_td3.training.loop import Policy
+from rundoctor.signals.replay import COMPONENTS
 
 SIZE = 36
 
@@ -93,7 +94,7 @@ class FakeEnv:
         return {"image": np.stack(self.stack), "vector": vector}
 
     def _info(self) -> dict[str, Any]:
-        components = dict.fromkeys(REWARD_COMPONENTS, 0.0)
+        components = dict.fromkeys(COMPONENTS, 0.0)
         components["progress"] = float(getattr(self, "action", np.zeros(2))[1])
         return {
             "reward_components": components,

@@ -7,8 +7,6 @@ from av_td3.driving.info import RewardComponents
 from av_td3.driving.state import StepState
 from av_td3.driving.termination import FAILURES, SUCCESS
 
-COMPONENTS = ("progress", "safety", "lane_keeping", "efficiency", "comfort")
-
 SAFE_TIME_TO_COLLISION = 2.0
 """Seconds; below it the safety component falls linearly to its minimum at 0."""
 HEADWAY = 1.0

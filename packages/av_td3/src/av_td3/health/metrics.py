@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from av_td3.agent.td3 import TD3, ActorStep, Batch, CriticStep
-from av_td3.config import REWARD_COMPONENTS
 from rundoctor.signals import Moments, Signal, actor, critic, episodes, gradients, machine, networks, replay
 
 Scalars = dict[str, float]
@@ -66,7 +65,7 @@ def step_scalars(info: Mapping[str, Any], reward: float, action: np.ndarray) -> 
         actor.TAKEN_STEER.tag: float(action[0]),
         actor.TAKEN_THROTTLE.tag: float(action[1]),
     }
-    for name in REWARD_COMPONENTS:
+    for name in replay.COMPONENTS:
         row[replay.COMPONENT.of(name)] = components[name]
         row[replay.SHARE.of(name)] = 100.0 * abs(components[name]) / magnitude
     return row

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .model import Moments, Signal, aliases
 
 COMPONENTS = ("progress", "safety", "lane_keeping", "efficiency", "comfort")
-"""Components of av-td3's reward (``av_td3.config.REWARD_COMPONENTS``)."""
+"""The components of av-td3's reward; they add up to it."""
 
 REWARD = Moments(
     Signal(
