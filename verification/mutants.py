@@ -32,8 +32,8 @@ MUTANTS = [
     (
         "td3",
         "detached action",
-        "q = self.policy_value(self.critic_state(batch, actor_features), batch.vector, action)",
-        "q = self.policy_value(self.critic_state(batch, actor_features), batch.vector, action.detach())",
+        "q = self.policy_value(critic_features, batch.vector, action)",
+        "q = self.policy_value(critic_features, batch.vector, action.detach())",
     ),
     (
         "td3",
@@ -94,7 +94,28 @@ MUTANTS = [
         "offset = np.minimum(back[None, :], self.age[index][:, None])",
         "offset = np.broadcast_to(back[None, :], (len(index), self.stack))",
     ),
-    ("replay", "seam ignored", "return self.has_action[slots] & whole", "return self.has_action[slots]"),
+    (
+        "replay",
+        "seam ignored",
+        "return (self.driver[slots] != NOBODY) & whole",
+        "return self.driver[slots] != NOBODY",
+    ),
+    (
+        "replay",
+        "everything is a demonstration",
+        "self.driver[index] == DEMONSTRATOR",
+        "self.driver[index] >= AGENT",
+    ),
+    ("td3", "no Q-filter", "batch.demonstrated & (shown > q)", "batch.demonstrated"),
+    ("td3", "imitates itself", "batch.demonstrated & (shown > q)", "shown > q"),
+    ("td3", "imitation never ends", "self.config.imitation * max(0.0, left)", "self.config.imitation"),
+    (
+        "td3",
+        "calm by moving away",
+        "self.config.action_change_penalty * (action - next_action)",
+        "-self.config.action_change_penalty * (action - next_action)",
+    ),
+    ("td3", "averaged is not", "        if averaged:", "        if not averaged:"),
 ]
 """(file, what the fault is, text, what replaces it)"""
 

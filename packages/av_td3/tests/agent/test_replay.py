@@ -152,3 +152,16 @@ def test_bytes_per_transition_and_refusal():
     assert replay.bytes_per_slot < 7400  # SB3: 56,892
     with pytest.raises(ReplayMemoryError, match=r"lower replay\.capacity"):
         Replay(10**12, (4, 84, 84), 53, 2, 0.99)
+
+
+def test_it_knows_whose_actions_it_holds_and_still_does_after_saving():
+    recorder = Recorder(50)
+    recorder.begin()
+    replay, observation = recorder.replay, recorder.observation
+    for demonstrated in (True, False, True):
+        replay.add(np.zeros(2, np.float32), 0.0, False, False, observation, demonstrated)
+    assert replay.at(np.arange(3)).demonstrated.tolist() == [True, False, True]
+    other = Recorder(50).replay
+    other.restore(replay.state())
+    assert other.at(np.arange(3)).demonstrated.tolist() == [True, False, True]
+    assert replay.transitions == 3
