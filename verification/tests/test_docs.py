@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from rundoctor import diagnose, load_runs
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     page.relative_to(ROOT)
@@ -47,6 +49,33 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 def test_the_readme_leads_to_every_page() -> None:
     linked = set(LINK.findall(prose(Path("README.md"))))
     assert {str(page) for page in PAGES if page.parent.name == "docs"} - linked == set()
+
+
+def test_every_file_that_a_page_names_exists() -> None:
+    code = r"`((?:[\w.]+/)+\w+\.(?:py|pyx|yaml|html))`"
+    files = [f"/{file.relative_to(ROOT)}" for file in ROOT.rglob("*.*") if ".venv" not in file.parts]
+    named = {
+        (str(page), name) for page in PAGES for name in re.findall(code, (ROOT / page).read_text("utf-8"))
+    }
+    assert {
+        (page, name) for page, name in named if not any(file.endswith(f"/{name}") for file in files)
+    } == set()
+
+
+def test_the_rule_that_the_documentation_shows_works(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "diagnosis.md").read_text("utf-8")
+    shown = re.search(r"```python\n(# packages/rundoctor/src/rundoctor/rules/.*?)```", page, re.DOTALL)
+    assert shown is not None
+    scope = {"__name__": "rundoctor.rules.shown", "__package__": "rundoctor.rules"}
+    exec(compile(shown[1], "diagnosis.md", "exec"), scope)
+    verdicts = []
+    for held in (100, 5_000):
+        table = tmp_path / f"{held}.csv"
+        table.write_text("step,buffer_size\n" + "".join(f"{step},{held}\n" for step in range(0, 5_000, 100)))
+        report = diagnose(load_runs([table]).runs[0], [scope["RULE"]])
+        verdicts.append([finding.id for finding in report.findings])
+        assert [m.id for m in report.missing if m.id == "replay-too-small"] == []
+    assert verdicts == [["replay-too-small"], []]
 
 
 @pytest.mark.parametrize("name", PACKAGES)
