@@ -45,6 +45,9 @@ def build(
         rest: further fields of :class:`Run`.
     """
     stated = dict(axes or {})
+    if system_of(store.series) == "DRL-robot-navigation":
+        # it logs against the number of the training call, and makes one after each episode
+        stated = dict.fromkeys(store.series, "episode") | stated
     matches, unmapped = resolve(store.series, names)
     unmapped = [t for t in unmapped if not is_axis(t)]
     run = Run(name, path, {}, matches, unmapped, system_of(store.series), **rest)

@@ -176,7 +176,7 @@ def _evaluation_agrees(run: Run) -> Figures:
 def _complete(run: Run) -> Figures:
     planned = run.hyper("steps")
     if planned is None:
-        return None, f"{run.last_step:,} steps; how many were planned is not known"
+        return None, f"{run.amount}; how many were planned is not known"
     done = run.last_step >= 0.99 * planned.value
     return True if done else None, f"{run.last_step:,} of {planned.value:,.0f} steps"
 
@@ -198,7 +198,7 @@ _LINES = (
         _median(gradients.AFTER["actor_encoder"], gradients.AFTER["critic_encoder"]),
     ),
     _Line("no alert fired", ("alerts-raised",), _alerts, opened_by=("alert-unreachable",)),
-    _Line("the critic's loss falls", ("critic-divergence",), _falls(critic.LOSS)),
+    _Line("the critic's loss falls", ("critic-divergence",), _falls(critic.LOSS), (Q,)),
     _Line("the TD error falls", ("critic-divergence",), _falls(critic.TD_ERROR), (Q,)),
     _Line("the return rises", ("reward-degrading", "restart-collapse", "never-learns"), _returns),
     _Line(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .readers import is_event_file
 from .readers.source import plain_name
-from .readers.table import download_of
+from .readers.table import download_of, looks_like_table
 
 _HPARAMS = re.compile(r"\d{9,11}\.\d+")
 _RUN_FILES = ("config.yaml", "provenance.json", "status.json")
@@ -78,10 +78,15 @@ def _is_run_directory(path: Path, some: bool) -> bool:
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file in a folder is taken for a table by its name; a file that is named is always tried."""
+    """Whether a file in a folder is taken for a table by its name, a text by its first lines.
+
+    A file that the user names is always tried.
+    """
     name = plain_name(path).lower()
     if name == "index.csv":
         return False  # our own export carries an index of the series beside them; it holds no points
+    if name.endswith((".txt", ".log", ".dat")) and name not in _TEXT_NAMES:
+        return looks_like_table(path)
     return (
         name.endswith((".csv", ".tsv", ".jsonl"))
         or name in _JSON_NAMES

@@ -188,7 +188,7 @@ def _blind_verdict(run: Run) -> Verdict:
         "the learning."
     )
     guessed = {names[0]: tag for tag, names in reversed(run.guesses.items())}  # the first tag of each name
-    some = list(guessed.items())[::-1][:4] or [("NAME", tag) for tag in run.unmapped[:1]]
+    some = list(guessed.items())[::-1][:4] or [("NAME", tag) for tag in sorted(run.unmapped, key=len)[:1]]
     options = " ".join(f'--map "{tag}={name}"' for name, tag in some)
     how = "Say what the tags are" + (" (these are guesses)" if run.guesses else "")
     return Verdict(INFO, sentence, f"{how}: {options}. --names lists the names.")

@@ -119,6 +119,11 @@ def lower_first(text: str) -> str:
     return text if len(text) < 2 or not text[1].islower() else text[0].lower() + text[1:]
 
 
+def shortened(tag: str, most: int = 60) -> str:
+    """A tag of any length on one line: of a long one the beginning and the end."""
+    return tag if len(tag) <= most else f"{tag[: most - 25]}...{tag[-22:]}"
+
+
 def first_sentence(text: str) -> str:
     """Up to the first full stop that ends a sentence."""
     at = 0

@@ -23,6 +23,8 @@ _SLACK = 5.0
 """Seconds that the clocks of two machines, and the last flush of a writer, may be apart."""
 _FRAGMENT_ROWS, _FRAGMENT_SHARE = 5, 0.02
 """A start with fewer rows, or a smaller share of the longest one's, is noted and not judged on its own."""
+_MOST_NAMED = 3
+"""Files that a note names."""
 _MOST_STARTS = 8
 """Starts within one event file; more are an axis that counts anew with every episode."""
 
@@ -388,14 +390,21 @@ def without_fragments(groups: list[Group]) -> list[Group]:
     longest = max(groups, key=lambda g: g.rows)
     least = max(_FRAGMENT_ROWS, _FRAGMENT_SHARE * longest.rows)
     kept = [g for g in groups if g is longest or g.rows >= least or longest.rows < 4 * _FRAGMENT_ROWS]
-    for group in groups:
-        if group in kept:
-            continue
-        steps = [b.highest_step for b in group.store.series.values()]
-        files = ", ".join(dict.fromkeys(s.path.name for s in group.sources))
-        rows = f"{group.rows:,} row{'s' if group.rows != 1 else ''}"
-        longest.notes.append(
-            f"another start of {rows}, up to step {max(steps, default=0):,}, is too short to judge and was "
-            f"left out ({files})"
+    left = [g for g in groups if g not in kept]
+    if not left:
+        return kept
+    files = list(dict.fromkeys(s.path.name for g in left for s in g.sources))
+    named = ", ".join(files[:_MOST_NAMED]) + (
+        f" and {len(files) - _MOST_NAMED} more" * (len(files) > _MOST_NAMED)
+    )
+    steps = max((b.highest_step for g in left for b in g.store.series.values()), default=0)
+    rows = max(g.rows for g in left)
+    if len(left) == 1:
+        what = f"another start of {rows:,} row{'s' * (rows != 1)}, up to step {steps:,}, is"
+    else:
+        what = (
+            f"{len(left)} other starts of at most {rows:,} row{'s' * (rows != 1)}, up to step {steps:,}, are"
         )
+    verb = "was" if len(left) == 1 else "were"
+    longest.notes.append(f"{what} too short to judge and {verb} left out ({named})")
     return kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from .discover import Place, places
 from .grouping import Group, add_tables, group_events, group_tables, name_starts, without_fragments
 from .naming import AXES
 from .readers import ReadError, Source, read_file
+from .readers.archive import is_archive, unpack
 from .run import Known, Run
 from .sidefiles import from_texts, hyper_parameters, run_files
 from .store import BUDGET
@@ -69,9 +71,7 @@ def load(
         runs: list[Run] = []
         problems: list[str] = []
         try:
-            for place in places(path, problems):
-                runs += _load_place(place, request, problems)
-            runs = _without_foreign_tables(runs, path, problems)
+            runs = _runs_of(path, request, problems)
         except OSError as error:
             problems.append(f"{path}: {error.strerror or error}")
         if runs:
@@ -81,6 +81,42 @@ def load(
             loaded.unreadable += problems or [_why_nothing(path)]
     _name_apart(loaded.runs)
     return loaded
+
+
+def _runs_of(path: Path, request: _Request, problems: list[str]) -> list[Run]:
+    """The runs in a file, an archive, or a folder; a folder without runs may hold archives of them."""
+    if is_archive(path) and path.is_file():
+        return _runs_in_archive(path, request, problems)
+    runs: list[Run] = []
+    for place in places(path, problems):
+        runs += _load_place(place, request, problems)
+    if not runs and path.is_dir():
+        for archive in sorted(p for p in path.iterdir() if is_archive(p) and p.is_file()):
+            runs += _runs_in_archive(archive, request, problems)
+    return _without_foreign_tables(runs, path, problems)
+
+
+def _runs_in_archive(path: Path, request: _Request, problems: list[str]) -> list[Run]:
+    with tempfile.TemporaryDirectory(prefix="rundoctor-") as folder:
+        inside = Path(folder) / path.name
+        inside.mkdir()
+        try:
+            unpack(path, inside)
+        except ReadError as error:
+            problems.append(f"{path}: {error}")
+            return []
+        found: list[str] = []
+        runs = _runs_of(inside, request, found)
+        # what is said of the files names the archive, not the folder that is gone in a moment
+        problems += [text.replace(str(inside), str(path)) for text in found]
+        for run in runs:
+            run.path = path / run.path.relative_to(inside)
+            run.notes = [note.replace(str(inside), str(path)) for note in run.notes]
+            for file in run.files:
+                file["path"] = str(file["path"]).replace(str(inside), str(path))
+        if not runs and not found:
+            problems.append(f"{path}: holds no event file and no table")
+        return runs
 
 
 def _why_nothing(path: Path) -> str:

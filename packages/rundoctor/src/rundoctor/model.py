@@ -20,6 +20,7 @@ from .evidence import (
     lower_first,
     number,
     percent,
+    shortened,
     times,
 )
 from .run import Need, Run
@@ -46,6 +47,7 @@ __all__ = [
     "lower_first",
     "number",
     "percent",
+    "shortened",
     "times",
 ]
 

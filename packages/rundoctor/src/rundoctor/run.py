@@ -15,7 +15,19 @@ from .algorithm import Algorithm, Q, recognise
 from .aliases import Match, guesses, tags_for
 from .evidence import Evidence, number
 from .series import Series
-from .signals import Signal, actor, critic, episodes, evaluation, gradients, lookup, others, replay
+from .signals import (
+    EPISODE_NAMES,
+    Signal,
+    actor,
+    critic,
+    episodes,
+    evaluation,
+    gradients,
+    lookup,
+    normalised,
+    others,
+    replay,
+)
 from .store import Point
 
 Floats = npt.NDArray[np.float64]
@@ -252,14 +264,23 @@ class Run:
     @property
     def extent(self) -> str:
         """How long the run is, in words: ``"300,000 steps"``, else what its files count instead."""
+        return (
+            self.amount if self.axis == "step" or not self.series else f"{self.amount} (no steps are logged)"
+        )
+
+    @property
+    def amount(self) -> str:
+        """The same without saying that no steps are logged: ``"600 episodes"``."""
         if self.axis == "step":
             return f"{self.last_step:,} steps"
         longest = max((s for s in self.series.values()), key=len, default=None)
         if longest is None:
             return "no rows"
+        if self.axis == "episode" and self.episodes:
+            return f"{self.episodes:,} episodes"
         if self.axis in ("episode", "epoch", "update"):
-            return f"{int(longest.last.step):,} {self.axis}s (no steps are logged)"
-        return f"{longest.count:,} rows (no steps are logged)"
+            return f"{int(longest.last.step):,} {self.axis}s"
+        return f"{longest.count:,} rows"
 
     @cached_property
     def row_interval(self) -> float:
@@ -306,9 +327,16 @@ class Run:
     @cached_property
     def episodes(self) -> int | None:
         """Finished episodes, where each is logged as a point."""
+        for tag, counter in self.series.items():
+            if normalised(tag) in EPISODE_NAMES and counter.rewind_count == 0:
+                value = counter.finite.value
+                if len(value) and (np.diff(value) >= 0).all():
+                    return int(value[-1])
         s = self.get(episodes.LENGTH, episodes.RETURN)
-        if s is None or "ep_len_mean" in s.tag or "ep_rew_mean" in s.tag:
+        if s is None or "mean" in self.note_of(s).split() or "_mean" in s.tag:
             return None
+        if s.axis == "episode" and not s.folded:
+            return len(np.unique(s.step))
         return s.count
 
     # --- hyper-parameters ---------------------------------------------------------------

@@ -21,7 +21,7 @@ _LARGEST_STEP = float(2**53)
 _BLOCK = 5_000
 _LARGEST_DOCUMENT = 1 << 28
 """Bytes of a document that is no series of lines, and has to be held as a whole."""
-_SKIPPED = frozenset({"config", "hist_stats", "perf", "info_config"})
+_SKIPPED = frozenset({"config", "hist_stats", "info_config"})
 """Parts of RLlib's results that repeat the configuration or hold raw samples in every line."""
 
 

@@ -51,8 +51,8 @@ def read_table(path: Path, budget: int = BUDGET, names: Mapping[str, str] | None
 
     Understood: a wide table, a long one (tag, step, value), a single series as TensorBoard downloads it
     (``Wall time,Step,Value``), and Stable-Baselines3's ``monitor.csv`` (``r,l,t``). The delimiter is a comma,
-    a semicolon, a tab or blanks; decimal commas are read. Empty cells are absent points, ``nan`` and ``inf``
-    are values. A row without a step stands at the step of the row before it.
+    a semicolon, a tab, a bar or blanks; decimal commas are read. Empty cells are absent points, ``nan`` and
+    ``inf`` are values. A row without a step stands at the step of the row before it.
 
     Args:
         budget: points held in memory per run.
@@ -362,10 +362,16 @@ class _Table:
         steps = seen[np.isfinite(seen)]
         back = np.flatnonzero(np.diff(steps) < 0)
         sound = len(steps) >= 0.02 * len(rows) and len(steps) > 0
+        if len(steps) > 2 and steps.min() == steps.max():
+            sound, back = True, np.arange(len(steps))  # one value on every row counts nothing
         if sound and len(back) <= max(_MOST_STARTS, 0.01 * len(steps)):
             return axis
         name = header[axis.column]
-        if sound and self._only_unordered(steps, back, header, axis, rows, columns):
+        if (
+            sound
+            and steps.min() < steps.max()
+            and self._only_unordered(steps, back, header, axis, rows, columns)
+        ):
             self.notes.append(
                 f"{self.path.name}: the rows are not in the order of {name!r} and were sorted by it"
             )
@@ -472,6 +478,28 @@ class _Table:
         ]
 
 
+def looks_like_table(path: Path) -> bool:
+    """Whether a text begins with names of columns and rows of numbers below them."""
+    try:
+        with _open_text(path) as file:
+            lines = list(itertools.islice((x for x in file if x.strip() and not x.startswith("#")), 6))
+    except (ReadError, OSError, EOFError, zlib.error):
+        return False
+    if len(lines) < 3:
+        return False
+    delimiter = _delimiter(lines[0])
+    rows = [x.split() if delimiter == " " else next(csv.reader([x], delimiter=delimiter)) for x in lines]
+    header, *body = rows
+    if len(header) < 2 or any(number(cell) is not None for cell in header):
+        return False
+    cells = [cell.strip() for row in body for cell in row]
+    numbers = sum(
+        number(c) is not None or c.lower() in _ABSENT or _DECIMAL_COMMA.fullmatch(c) is not None
+        for c in cells
+    )
+    return all(len(row) == len(header) for row in body) and numbers >= 0.5 * len(cells)
+
+
 def _distinct(header: list[str]) -> list[str]:
     """Names of columns, of which those that come again are numbered: ``loss``, ``loss (2)``."""
     seen: dict[str, int] = {}
@@ -483,7 +511,7 @@ def _distinct(header: list[str]) -> list[str]:
 
 
 def _delimiter(line: str) -> str:
-    best = max(",;\t", key=line.count)
+    best = max(",;\t|", key=line.count)
     if line.count(best):
         return best
     return " " if len(line.split()) > 1 else ","

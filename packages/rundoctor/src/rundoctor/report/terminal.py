@@ -24,6 +24,7 @@ from ..model import (
     first_sentence,
     lower_first,
     number,
+    shortened,
 )
 from ..run import LEAST_POINTS
 
@@ -85,7 +86,7 @@ def unknown_lines(report: Report, most: int | None = None) -> list[str]:
     tags = sorted(run.unmapped, key=lambda t: t not in run.guesses)
     for tag in tags[:most]:
         guess = f" (perhaps {run.guesses[tag][0]})" if tag in run.guesses else ""
-        out.append(f"  unknown tag: {tag}{guess}")
+        out.append(f"  unknown tag: {shortened(tag)}{guess}")
     if most is not None and len(tags) > most:
         out.append(f"  and {len(tags) - most} more unknown tags; --full lists them")
     return out
@@ -134,7 +135,7 @@ def summary(report: Report) -> str:
     """Size, speed, date and origin of a run in one line."""
     run = report.run
     parts = [run.extent]
-    if run.episodes:
+    if run.episodes and run.axis != "episode":
         parts.append(f"{run.episodes:,} episodes")
     if math.isfinite(run.seconds) and run.seconds > 0:
         parts.append(_duration(run.seconds))

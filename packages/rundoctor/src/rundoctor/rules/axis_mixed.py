@@ -10,6 +10,8 @@ from ..signals import episodes
 def check(run: Run) -> Outcome:
     if not run.series:
         return Skipped("no series")
+    if run.axis != "step" and len({s.axis for s in run.series.values()}) == 1:
+        return Clear(f"all {len(run.series)} series are on one axis, which does not count steps")
     others = [s for s in run.series.values() if s.axis != "step"]
     if not others:
         return Clear(f"all {len(run.series)} series are on one axis that ends at {run.last_step:,}")
@@ -24,8 +26,8 @@ def check(run: Run) -> Outcome:
                 float(widest.last.value),
                 f"{len(episode)} series ({', '.join(sorted(s.tag for s in episode)[:4])}"
                 + (", ..." if len(episode) > 4 else "")
-                + f") are indexed by episode and end at {widest.last.step:,}; the run made {run.last_step:,} "
-                f"steps in {run.episodes or widest.last.step:,} episodes",
+                + f") are indexed by episode and end at {widest.last.step:,}; the run made {run.amount}"
+                + (f" in {run.episodes or widest.last.step:,} episodes" if run.axis == "step" else ""),
             )
         )
         lengths = run.get(episodes.LENGTH)

@@ -34,7 +34,7 @@ def check(run: Run) -> Outcome:
         return Clear(
             f"the first evaluation is due at step {interval.value:,.0f}; the run made {run.last_step:,}"
         )
-    return _finding(run, f"no evaluation in {run.last_step:,} steps", False)
+    return _finding(run, f"no evaluation in {run.amount}", False)
 
 
 def _finding(run: Run, text: str, planned: bool) -> Finding:

@@ -39,7 +39,7 @@ DECISIVE = (
         "whether the gradient clip acts and holds",
         (ACTOR_THROUGH_Q,),
     ),
-    _Metric((critic.LOSS, critic.TD_ERROR), "whether the critic learns"),
+    _Metric((critic.LOSS, critic.TD_ERROR), "whether the critic learns", (Q,)),
     _Metric(episodes.RETURN, "whether the policy gets better"),
     _Metric(episodes.LENGTH, "whether episodes collapse"),
     _Metric((evaluation.RETURN, evaluation.SUCCESS), "what the policy does without noise"),

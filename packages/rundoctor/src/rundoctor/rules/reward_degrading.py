@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..algorithm import Q
 from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
 from ..run import Run
 from ..series import Series
@@ -67,15 +68,32 @@ def check(run: Run) -> Outcome:
         WARNING,
         "The return falls while the agent trains",
         evidence,
-        "The policy gets worse while it learns, so what it maximises is not the return. If no other finding "
-        "names the cause, suspect the reward, old or overwritten data in the replay buffer, or too little "
-        "exploration.",
-        "Compare Q(policy) with Q(data), and look at the share of actions at their limits and at the "
-        "components of the reward. Compare the return with that of random actions. Go on from the best "
-        "checkpoint, not from the last.",
+        *_advice(run),
         0.85 if falling and p < 1e-6 else 0.7,
         onset=onset,
         plots=((returns.tag,),),
+    )
+
+
+def _advice(run: Run) -> tuple[str, str]:
+    """Cause and fix, in terms of what the algorithm has."""
+    then = (
+        "Compare the return with that of random actions. Go on from the best checkpoint, not from the last."
+    )
+    worse = "The policy gets worse while it learns, so what it maximises is not the return."
+    if run.algorithm.lacks((Q,)):
+        return (
+            f"{worse} If no other finding names the cause, an on-policy agent has usually made updates that "
+            "were too large, and then learned from what the worse policy collected.",
+            "Make the updates smaller: a target for the KL divergence, a lower learning rate that falls, "
+            "fewer epochs a batch, a smaller clip range. Look at the entropy and the explained variance "
+            f"where the fall begins. {then}",
+        )
+    return (
+        f"{worse} If no other finding names the cause, suspect the reward, old or overwritten data in the "
+        "replay buffer, or too little exploration.",
+        "Compare Q(policy) with Q(data), and look at the share of actions at their limits and at the "
+        f"components of the reward. {then}",
     )
 
 

@@ -20,11 +20,12 @@ To add a signal, add it to its family; to teach rundoctor another system's tag, 
 from __future__ import annotations
 
 from .model import Alias, Moments, Signal
-from .systems import algorithm_of, clock, normalised, system_of, x_axis
+from .systems import EPISODE_NAMES, algorithm_of, clock, normalised, system_of, x_axis
 from .table import BY_NAME, FAMILIES, OWN, SIGNALS, known_as, lookup, signal_of
 
 __all__ = [
     "BY_NAME",
+    "EPISODE_NAMES",
     "FAMILIES",
     "OWN",
     "SIGNALS",

@@ -121,6 +121,8 @@ LENGTH = Signal(
         "ep_len_mean",
         "ep_len",
         "ep_length",
+        Alias("steps", "a column that counts anew in every row: taken for the episode's length", unsure=True),
+        Alias("length", "one unnamed length: taken for an episode's", unsure=True),
     ),
 )
 COLLISIONS = Signal(

@@ -198,6 +198,12 @@ STEP_NAMES = (
 
 DrQ-v2's ``frame`` counts steps of the simulator, its ``step`` those of the agent: ``step`` comes first.
 """
+_STEP_WORDS = re.compile(
+    r"((time|train|training|rollout|misc|info|counters)/)?"
+    r"((total|global|env|environment|number_of|num|n|cumulative|cum|overall|all)_)+"
+    r"(time_?)?(steps?|frames?|interactions?|interacts|samples)(_(total|so_far|count|taken|sampled))*"
+)
+"""Other names for the same count, put together from the same words: ``total_step``, ``global_env_steps``."""
 UPDATE_NAMES = (
     "train/n_updates",
     "n_updates",
@@ -278,6 +284,10 @@ def x_axis(header: Sequence[str]) -> Column | None:
         for name in known:
             if name in names:
                 return Column(names.index(name), axis)
+        if axis == "step":
+            found = next((i for i, name in enumerate(names) if _STEP_WORDS.fullmatch(name)), None)
+            if found is not None:
+                return Column(found, axis)
     return None
 
 
@@ -286,7 +296,8 @@ _AXES = frozenset((*STEP_NAMES, *UPDATE_NAMES, *EPISODE_NAMES, *EPOCH_NAMES, *WA
 
 def is_axis(tag: str) -> bool:
     """Whether a tag or column only says where a point stands or when it was written."""
-    return normalised(tag) in _AXES
+    name = normalised(tag)
+    return name in _AXES or _STEP_WORDS.fullmatch(name) is not None
 
 
 def clock(header: Sequence[str]) -> tuple[int | None, int | None]:
