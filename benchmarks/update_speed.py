@@ -54,7 +54,7 @@ def stable_baselines(batch: int) -> Callable[[], None]:
         )
         action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
 
-        def reset(self, **_: object):  # type: ignore[no-untyped-def, override]
+        def reset(self, **_: object):  # type: ignore[no-untyped-def]
             return self.observation_space.sample(), {}
 
         def step(self, _: object):  # type: ignore[no-untyped-def]

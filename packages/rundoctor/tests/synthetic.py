@@ -300,8 +300,8 @@ def renamed(made: Made, system: str) -> Made:
     return made
 
 
-def predecessor(made: Made) -> Made:
-    """As the recorded system logged: episodes on their own axis, fewer series."""
+def indexed_by_episode(made: Made) -> Made:
+    """The logs of a system that counts episodes on an axis of their own and logs fewer series."""
     made.drop(
         "gradients/", "agent/saturation", "agent/pre_tanh", "agent/action", "agent/feature", "agent/dead"
     )
@@ -709,7 +709,7 @@ def end_by_time_limits_that_terminate(m: Made) -> None:
 
 
 def watch_a_bounded_norm(m: Made) -> None:
-    """The recorded system's alert, with what it compares beside it."""
+    """An alert on the norm after the clip, which can never reach its limit; both are logged beside it."""
     m.drop("alerts/")
     tags = [t for t in m.points if t.startswith("gradients/") and t.endswith("_after_clip")]
     rows = [max(m.points[t][i][2] for t in tags) for i in range(len(m.rows()))]

@@ -20,7 +20,7 @@ from rundoctor.rules.agent_standstill import speed_of
 from rundoctor.rules.memory_growth import memories
 from rundoctor.run import Run
 
-from .synthetic import SICK, Made, Sickness, healthy, leak, predecessor, renamed, write_run
+from .synthetic import SICK, Made, Sickness, healthy, indexed_by_episode, leak, renamed, write_run
 
 VOCABULARY = (
     "state-gradient-leak",
@@ -77,10 +77,10 @@ def test_a_sound_run_raises_nothing(tmp_path: Path, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(30, 36))
-@pytest.mark.parametrize("system", ["predecessor", "sb3", "cleanrl", "torchrl"])
+@pytest.mark.parametrize("system", ["indexed by episode", "sb3", "cleanrl", "torchrl"])
 def test_a_sound_run_of_another_system_raises_nothing(tmp_path: Path, system: str, seed: int) -> None:
     made = healthy(seed)
-    made = predecessor(made) if system == "predecessor" else renamed(made, system)
+    made = indexed_by_episode(made) if system == "indexed by episode" else renamed(made, system)
     assert above_info(judge(tmp_path, made)) == []
 
 
@@ -383,7 +383,7 @@ def test_an_unfinished_run_without_a_plan_is_a_note_and_with_one_a_warning(tmp_p
 
 def test_a_mostly_silent_head_with_a_live_clip_is_not_called_a_violation(tmp_path: Path) -> None:
     """Norms of eight tensors that were clipped to 1 together add up to between 1 and 2.83."""
-    made = predecessor(healthy(0))
+    made = indexed_by_episode(healthy(0))
     rng = np.random.default_rng(0)
     made.put("gradients/actor_cnn_norm", lambda p: float(rng.uniform(1.05, 2.8)))
     made.put("gradients/critic_cnn_norm", lambda p: float(rng.uniform(10.5, 28.0)))

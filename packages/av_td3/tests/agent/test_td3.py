@@ -153,7 +153,7 @@ def test_one_update_equals_one_written_out_by_hand(encoder, feature_norm):
 
 
 def test_target_uses_target_copies_of_every_network():
-    """The recorded system had no target encoders: replace each online network by noise."""
+    """With the online networks replaced by noise one after another, the target stays the same."""
     agent, b = make(), batch()
     torch.manual_seed(3)
     expected = agent.bellman_target(b)

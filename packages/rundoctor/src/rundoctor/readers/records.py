@@ -59,7 +59,8 @@ def read_records(path: Path, budget: int = BUDGET, names: Mapping[str, str] | No
 
 
 def _records(path: Path) -> Iterator[dict[str, float] | list[object] | None]:
-    """Flat objects; None for a line that is none; a list where the file is TensorBoard's download."""
+    """The objects of a file, flattened.  None stands for a line that is not an object; a list for a
+    download of TensorBoard."""
     with open_binary(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace") as file:
         first = file.readline(_LARGEST_DOCUMENT)
         while first and not first.strip():

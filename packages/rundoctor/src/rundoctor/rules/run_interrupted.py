@@ -71,7 +71,7 @@ def check(run: Run) -> Outcome:
 
 
 def _ended(run: Run, state: object) -> tuple[Evidence, float, tuple[str, str]] | None:
-    """What status.json, or its silence, says of an end that is none; confidence; cause and fix."""
+    """What status.json says of a run that ended too early: the evidence, a confidence, cause and fix."""
     if isinstance(state, str) and state in _STATED:
         reason = run.status.get("reason") or run.status.get("error") or run.status.get("message") or ""
         text = f"status.json says {state}" + (f": {reason}" if reason else "")

@@ -32,7 +32,7 @@ class Replayer:
     """Plays a recording into an episode: its actors come, move and go as they did.
 
     start: seconds from the beginning, or from the end when negative.  duration: seconds, 0 for
-    all.  follow: id, as recorded, of the actor that the spectator follows at ``offset``.
+    all.  follow: id in the recording of the actor that the spectator follows at ``offset``.
     with_sensors: also spawn the recorded sensors.
     """
 
