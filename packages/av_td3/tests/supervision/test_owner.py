@@ -14,6 +14,7 @@ import pytest
 
 from av_td3.config import EnvConfig
 from av_td3.driving.errors import ServerTakenError
+from av_td3.driving.ownership import ServerClaim
 from av_td3.supervision.supervised import SupervisedEnv
 
 ACTION = np.array([0.0, 0.4], np.float32)
@@ -123,3 +124,52 @@ def test_two_environments_of_one_process_take_turns_between_episodes(server, for
         train.reset(seed=1)
         assert np.array_equal(train.step(ACTION)[0]["vector"], before["vector"])
         assert train.incidents == held_out.incidents == [] and train.restarts == 0
+
+
+def test_nobody_comes_in_between_while_training_and_evaluation_take_turns(server):
+    """An environment that gives its server up to another of its process keeps other programs out."""
+    program = """
+        import sys
+        from av_td3.driving.errors import ServerTakenError
+        from av_td3.supervision.supervised import SupervisedEnv
+        with SupervisedEnv(address=sys.argv[1], map="loop") as env:
+            try:
+                env.reset(seed=0)
+                print("drives")
+            except ServerTakenError as error:
+                print(error)
+    """
+
+    def second():
+        command = [sys.executable, "-c", textwrap.dedent(program), server]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+
+    with SupervisedEnv(config(server)) as train:
+        train.reset(seed=1)
+        while not train.step(np.array([1.0, 1.0], np.float32))[2]:
+            pass
+        with SupervisedEnv(config(server), "held_out") as held_out:
+            held_out.reset(seed=1)  # ends the worker of the training
+        assert f"is in use by process {os.getpid()} " in second(), "no worker runs now"
+    assert second() == "drives\n", "closed environments keep nobody out"
+
+
+def test_a_forked_process_does_not_keep_the_claim_of_its_parent():
+    claim = ServerClaim("127.0.0.1", 1)
+    ready, done = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(ready[1], b"x")
+        os.read(done[0], 1)
+        os._exit(0)
+    try:
+        os.read(ready[0], 1)
+        with pytest.raises(ServerTakenError, match=f"process {os.getpid()} "):
+            ServerClaim("localhost", 1)
+        claim.release()
+        ServerClaim("localhost", 1).release()
+    finally:
+        os.write(done[1], b"x")
+        os.waitpid(child, 0)
+        for end in (*ready, *done):
+            os.close(end)

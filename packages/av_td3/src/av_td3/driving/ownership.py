@@ -3,9 +3,12 @@
 A CARLA server has one clock.  Two clients that both call ``tick`` advance each other's episodes, and
 neither is told.  So each environment takes a server for itself.
 
-* Clients of this software on one machine exclude each other through a socket in Linux's abstract
-  namespace.  Its name holds the server's address, the kernel removes it when its owner dies, and it
-  tells who its owner is.
+* Clients of this software on one machine exclude each other through sockets in Linux's abstract
+  namespace.  A socket's name holds the server's address, the kernel removes it when its owner dies,
+  and it tells who its owner is.
+* There are two such names for each server.  A driving session holds one while it drives.  A program
+  holds the other as long as it has an environment on the server, so nobody can come in between while
+  its training and its evaluation take turns.
 * Any other client is noticed by its ticks (:class:`av_td3.driving.session.DrivingSession`).
 """
 
@@ -15,6 +18,8 @@ import contextlib
 import os
 import socket
 import struct
+import weakref
+from typing import Literal
 
 import psutil
 
@@ -22,18 +27,22 @@ from av_td3.driving.errors import ServerTakenError
 
 
 class ServerClaim:
-    """This process's claim on a server; held until :meth:`release` or the end of the process.
+    """This process's claim on a server.
+
+    It is held until :meth:`release`, until nothing refers to it any more, or until the process ends.
+    A forked process does not inherit it.
 
     Args:
         host, port: the server's.
+        holder: what holds it.  Claims of different holders do not exclude each other.
 
     Raises:
         ServerTakenError: another environment on this machine holds it; the message names its process.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, holder: Literal["session", "program"] = "session") -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        name = f"\0av_td3/{_canonical(host)}:{port}"
+        name = f"\0av_td3/{holder}/{_canonical(host)}:{port}"
         try:
             self._socket.bind(name)
             self._socket.listen(1)
@@ -43,10 +52,42 @@ class ServerClaim:
                 f"the CARLA server at {host}:{port} is in use by {_owner(name)}. One server serves one "
                 "environment at a time: end the other program, or start a second server on another port"
             ) from None
+        weakref.finalize(self, self._socket.close)
+        _HELD.add(self)
 
     def release(self) -> None:
         """Give the server free."""
         self._socket.close()
+
+
+def claim_for_program(host: str, port: int) -> ServerClaim:
+    """The one claim that all environments of this process share.
+
+    When the last of them drops it, the server is free.
+
+    Raises:
+        ServerTakenError: another program on this machine holds it.
+    """
+    key = (_canonical(host), port)
+    claim = _OF_PROGRAM.get(key)
+    if claim is None:
+        claim = _OF_PROGRAM[key] = ServerClaim(host, port, "program")
+    return claim
+
+
+_HELD: weakref.WeakSet[ServerClaim] = weakref.WeakSet()
+_OF_PROGRAM: weakref.WeakValueDictionary[tuple[str, int], ServerClaim] = weakref.WeakValueDictionary()
+
+
+def _forget_claims() -> None:
+    """A forked process has copies of its parent's sockets; open ones would outlive the parent."""
+    for claim in list(_HELD):
+        claim.release()
+    _HELD.clear()
+    _OF_PROGRAM.clear()
+
+
+os.register_at_fork(after_in_child=_forget_claims)
 
 
 def other_clients(port: int) -> str:

@@ -21,7 +21,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from av_td3.config import STEP_SECONDS, EnvConfig, Split
+from av_td3.config import STEP_SECONDS, EnvConfig, Split, parse_address
 from av_td3.driving import observation as obs
 from av_td3.driving.checks import (
     RENDER_MODES,
@@ -33,6 +33,7 @@ from av_td3.driving.checks import (
 from av_td3.driving.errors import DrivingError, ServerTakenError, SimulatorUnreachableError
 from av_td3.driving.info import StepInfo
 from av_td3.driving.observation import Observation
+from av_td3.driving.ownership import ServerClaim, claim_for_program
 from av_td3.driving.reward import no_reward
 from av_td3.driving.termination import SIMULATOR_FAULT
 from av_td3.supervision import incidents, protocol
@@ -53,6 +54,8 @@ class _Belongings:
 
     def __init__(self, folder: Path | None) -> None:
         self.crew: Crew | None = None
+        self.claim: ServerClaim | None = None
+        """On the server at ``simulator.address``; None before the first reset, and for an own minicarla."""
         self.folder = folder
         """A temporary folder; None when there is none to remove."""
         self._pid = os.getpid()
@@ -69,6 +72,7 @@ class _Belongings:
         crew, self.crew = self.crew, None
         if crew is not None:
             crew.close()
+        self.claim = None
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -297,9 +301,12 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         starts again at its next reset.
 
         Raises:
-            ServerTakenError: the other one is in the middle of an episode.
+            ServerTakenError: the other one is in the middle of an episode, or another program uses
+                the server.
         """
         address = self.config.simulator.address
+        if address is not None and self._mine.claim is None:
+            self._mine.claim = claim_for_program(*parse_address(address))
         other = _DRIVERS.get(address) if address is not None else None
         if other is None or other is self or other._mine.crew is None or not other._mine.are_ours:
             return
