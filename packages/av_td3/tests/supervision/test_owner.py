@@ -154,6 +154,14 @@ def test_nobody_comes_in_between_while_training_and_evaluation_take_turns(server
     assert second() == "drives\n", "closed environments keep nobody out"
 
 
+def test_each_of_many_refusals_names_the_owner():
+    claim = ServerClaim("127.0.0.1", 3)
+    for _ in range(20):
+        with pytest.raises(ServerTakenError, match=f"in use by process {os.getpid()} "):
+            ServerClaim("127.0.0.1", 3)
+    claim.release()
+
+
 def test_a_forked_process_does_not_keep_the_claim_of_its_parent():
     claim = ServerClaim("127.0.0.1", 1)
     ready, done = os.pipe(), os.pipe()

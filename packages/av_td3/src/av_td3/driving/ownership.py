@@ -45,7 +45,8 @@ class ServerClaim:
         name = f"\0av_td3/{holder}/{_canonical(host)}:{port}"
         try:
             self._socket.bind(name)
-            self._socket.listen(1)
+            # Whoever asks for the owner's name stays in this queue: nobody accepts.
+            self._socket.listen(socket.SOMAXCONN)
         except OSError:
             self._socket.close()
             raise ServerTakenError(
