@@ -1,4 +1,4 @@
-"""What the truth in the logs costs: share of training time spent on metrics, alerts, guards and logs.
+"""What logging costs: the share of training time spent on metrics, alerts, guards and logs.
 
     python -m benchmarks.logging_cost [--preset quick] [--steps 3000]
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class Stopwatch:
     """Adds up the time inside wrapped calls, nested ones counted once, by the outermost's name."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self._inside = False
 
     def wrap(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -62,6 +62,8 @@ class Silent:
 
     def message(self, text: str) -> None: ...
 
+    def status(self, text: str) -> None: ...
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -71,14 +73,14 @@ def main() -> None:
     tune_allocator()
     config = load_config(arguments.preset, None, [f"train.steps={arguments.steps}", "train.max_minutes=null"])
     watch = Stopwatch()
-    clip = Counter[str]()
+    clip: defaultdict[str, float] = defaultdict(float)
 
     def compared(groups: Any, limit: float | None) -> Any:
         """The clip of the update, and what torch's own takes for the same gradients."""
         parameters = [p for group in groups.values() for p in group]
         kept = [p.grad.clone() for p in parameters if p.grad is not None]
         report = None
-        calls = {
+        calls: dict[str, Callable[[], object]] = {
             "torch": lambda: torch.nn.utils.clip_grad_norm_(parameters, limit or float("inf")),
             "ours": lambda: clip_gradients(groups, limit),
         }
@@ -116,9 +118,9 @@ def main() -> None:
         for module in (metrics, guards):
             names = [n for n in vars(module) if n.endswith("_scalars") or n.startswith("check_")]
             patches += [mock.patch.object(module, n, watch.wrap(n, getattr(module, n))) for n in names]
-        calls_of: list[tuple[type, tuple[str, ...]]] = [
-            (RunLogger, ("environment_step", "before_update", "after_update", "row", "episode")),
-            (Watch, ("compare_code",)),
+        calls_of: list[tuple[type, list[str]]] = [
+            (RunLogger, ["environment_step", "before_update", "after_update", "row", "episode"]),
+            (Watch, ["compare_code"]),
         ]
         for owner, names in calls_of:
             for name in names:
@@ -133,7 +135,10 @@ def main() -> None:
     norms = max(0.0, clip["ours"] - clip["torch"])
     total = sum(watch.seconds.values()) + norms
     print(f"{trainer.state.agent.updates} updates in {wall:.1f} s")
-    for name, seconds in [*watch.seconds.most_common(), ("norms beyond torch's clip", norms)]:
+    for name, seconds in [
+        *sorted(watch.seconds.items(), key=lambda item: -item[1]),
+        ("norms beyond torch's clip", norms),
+    ]:
         if seconds > 1e-4 * wall:
             print(f"  {name:28} {seconds:7.2f} s  {100 * seconds / wall:5.2f} %")
     print(f"  {'in all':28} {total:7.2f} s  {100 * total / wall:5.2f} % of training time")

@@ -7,26 +7,31 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
 from minicarla import maps
 from minicarla.bodies import Bodies
 from minicarla.geometry import Transform, compose
+from minicarla.physics import Contact
 from minicarla.sensors import REGISTRY
-from minicarla.wire.structs import WeatherParameters
+from minicarla.sensors.view import Fixture, WorldView
+from minicarla.wire.structs import Actor, ActorDescription, BoundingBox, WeatherParameters
 
 
 class View:
     """A world that stands still."""
 
-    frame, dt, time, contacts, fixtures = 1, 0.05, 0.05, (), ()
+    frame, dt, time, imu_gravity = 1, 0.05, 0.05, 9.81
+    contacts: Sequence[Contact] = ()
+    fixtures: tuple[Fixture, ...] = ()
 
-    def actor_struct(self, actor_id: int) -> list[int]:
-        return [actor_id]
+    def actor_struct(self, actor_id: int) -> Actor:
+        return Actor(actor_id, 0, ActorDescription(0, "vehicle", []), BoundingBox(), b"", b"")
 
-    def static_actor_struct(self, kind: str) -> list[str]:
-        return [kind]
+    def static_actor_struct(self, kind: str) -> Actor:
+        return Actor(0, 0, ActorDescription(0, f"static.{kind}", []), BoundingBox(), b"", b"")
 
     def __init__(self, name: str, cars: int) -> None:
         self.roadmap = maps.load(name)
@@ -49,7 +54,7 @@ def main() -> None:
     parser.add_argument("--map", default="town")
     parser.add_argument("--cars", type=int, default=20)
     options = parser.parse_args()
-    view = View(options.map, options.cars)
+    view: WorldView = View(options.map, options.cars)
     lidar = {"range": "50", "points_per_second": "56000"}
     cases = [
         ("sensor.camera.rgb", {"image_size_x": "84", "image_size_y": "84"}),

@@ -22,7 +22,7 @@ from stable_baselines3.common.noise import NormalActionNoise
 from av_td3.config import load_config
 from av_td3.evaluation import report
 from av_td3.evaluation.baselines import ClassicalDriver, RandomPolicy, sb3_policy
-from av_td3.evaluation.rollout import evaluate
+from av_td3.evaluation.rollout import Policy, evaluate
 from av_td3.supervision.supervised import SupervisedEnv
 
 
@@ -64,7 +64,11 @@ def main() -> None:
         model.learn(args.steps, log_interval=20)
         restarts = env.restarts
     name = f"SB3 {args.algorithm.upper()}"
-    drivers = {name: sb3_policy(model), "random": RandomPolicy(), "classical": ClassicalDriver(config.env)}
+    drivers: dict[str, Policy] = {
+        name: sb3_policy(model),
+        "random": RandomPolicy(),
+        "classical": ClassicalDriver(config.env),
+    }
     with contextlib.closing(SupervisedEnv(config.env, "held_out")) as env:
         results = {
             key: evaluate(env, driver, args.episodes, config.evaluation.seed, name=key)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -22,8 +23,8 @@ from av_td3.training.memory import tune_allocator
 VECTOR = 53
 
 
-def ours(batch: int, **settings: object) -> Callable[[], None]:
-    agent = TD3(AgentConfig(batch_size=batch, critic_warmup=0, **settings), (4, 84, 84), VECTOR, 2)  # type: ignore[arg-type]
+def ours(batch: int, **settings: Any) -> Callable[[], None]:
+    agent = TD3(AgentConfig(batch_size=batch, critic_warmup=0, **settings), (4, 84, 84), VECTOR, 2)
 
     def image() -> torch.Tensor:
         return torch.randint(0, 255, (batch, 4, 84, 84), dtype=torch.uint8)
@@ -41,7 +42,12 @@ def ours(batch: int, **settings: object) -> Callable[[], None]:
         normal(batch, VECTOR),
         torch.zeros(batch, dtype=torch.bool),
     )
-    return lambda: [agent.update(b) for _ in range(2)] and None
+
+    def two_updates() -> None:
+        for _ in range(2):
+            agent.update(b)
+
+    return two_updates
 
 
 def stable_baselines(batch: int) -> Callable[[], None]:
@@ -54,10 +60,10 @@ def stable_baselines(batch: int) -> Callable[[], None]:
         )
         action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
 
-        def reset(self, **_: object):  # type: ignore[no-untyped-def]
+        def reset(self, **_: Any) -> tuple[Any, dict[str, Any]]:
             return self.observation_space.sample(), {}
 
-        def step(self, _: object):  # type: ignore[no-untyped-def]
+        def step(self, _: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
             return self.observation_space.sample(), 0.0, False, False, {}
 
     model = SB3(
@@ -72,9 +78,15 @@ def stable_baselines(batch: int) -> Callable[[], None]:
     model._setup_learn(10)
     for _ in range(batch + 200):
         obs = model.observation_space.sample()
-        stacked = {k: v[None] for k, v in obs.items()}
-        model.replay_buffer.add(  # type: ignore[union-attr]
-            stacked, stacked, model.action_space.sample()[None], np.zeros(1), np.zeros(1), [{}]
+        stacked: Any = {k: v[None] for k, v in obs.items()}  # SB3 declares arrays, and takes these
+        assert model.replay_buffer is not None
+        model.replay_buffer.add(
+            stacked,
+            stacked,
+            model.action_space.sample()[None],
+            np.zeros(1),
+            np.zeros(1),
+            [{}],
         )
     return lambda: model.train(gradient_steps=2, batch_size=batch)
 

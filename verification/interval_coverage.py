@@ -8,6 +8,8 @@ Each line: a distribution, the number of episodes, and the share of 1,000 sample
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import scipy.stats
 
@@ -16,20 +18,29 @@ from av_td3.evaluation import statistics
 SAMPLES = 1000
 statistics.RESAMPLES = 999
 
+Draw = Callable[[np.random.Generator, int], np.ndarray]
+"""Draws that many episodes."""
 
-def percentile(numerators: np.ndarray, denominators: np.ndarray, rng: np.random.Generator) -> tuple:
+
+def percentile(
+    numerators: np.ndarray, denominators: np.ndarray, rng: np.random.Generator
+) -> tuple[float, float]:
     index = rng.integers(0, len(numerators), (statistics.RESAMPLES, len(numerators)))
     draws = numerators[index].sum(1) / denominators[index].sum(1)
-    return tuple(np.quantile(draws, [0.025, 0.975]))
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return float(low), float(high)
 
 
-def student(values: np.ndarray) -> tuple:
+def student(values: np.ndarray) -> tuple[float, float]:
     half = values.std(ddof=1) / np.sqrt(len(values)) * scipy.stats.t.ppf(0.975, len(values) - 1)
     return values.mean() - half, values.mean() + half
 
 
-def completion_of(success: float, a: float, b: float):
-    """Routes are completed with a probability, else broken off at a beta-distributed share."""
+def completion_of(success: float, a: float, b: float) -> tuple[Draw, float]:
+    """Routes are completed with a probability, otherwise up to a beta-distributed share.
+
+    Returns what draws such shares, and their true mean.
+    """
 
     def draw(rng: np.random.Generator, n: int) -> np.ndarray:
         return np.where(rng.random(n) < success, 1.0, rng.beta(a, b, n))
@@ -52,7 +63,9 @@ def main() -> None:
                 x = draw(rng, n)
                 bca = statistics.mean_interval(x, bounds=(0, 1), seed=int(rng.integers(1 << 30)))
                 intervals = [percentile(x, np.ones(n), rng), (bca.low, bca.high), student(x)]
-                hits += [low <= truth <= high for low, high in intervals]
+                hits += [
+                    low is not None and high is not None and low <= truth <= high for low, high in intervals
+                ]
             print(f"{name:34}{n:4}{hits[0] / SAMPLES:12.3f}{hits[1] / SAMPLES:8.3f}{hits[2] / SAMPLES:8.3f}")
     for rate in (1, 5, 15):
         for n in (5, 10, 20, 40):

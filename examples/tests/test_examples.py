@@ -26,7 +26,7 @@ def test_a_carla_program_takes_a_picture(tmp_path: Path) -> None:
     metres, points = float(text.split()[1]), int(text.split("has")[1].split()[0])
     assert metres > 1.0 and points > 100
     picture = cv2.imread(str(out))
-    assert picture.shape == (360, 640, 3) and picture.std() > 10.0
+    assert picture is not None and picture.shape == (360, 640, 3) and picture.std() > 10.0
 
 
 @pytest.mark.slow

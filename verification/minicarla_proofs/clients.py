@@ -77,16 +77,18 @@ class Stage:
                 return car
         raise RuntimeError("there is no room for a car")
 
-    def camera(self, car: carla.Actor, width: int = 84, height: int = 84) -> tuple[carla.Sensor, queue.Queue]:
+    def camera(
+        self, car: carla.Actor, width: int = 84, height: int = 84
+    ) -> tuple[carla.Sensor, queue.Queue[carla.Image]]:
         """Attach a camera to a car; the camera and the queue of its pictures."""
         blueprint = self.blueprint("sensor.camera.rgb", image_size_x=width, image_size_y=height)
         eye = self.world.spawn_actor(blueprint, carla.Transform(carla.Location(x=1.5, z=2.0)), attach_to=car)
-        pictures: queue.Queue = queue.Queue()
+        pictures: queue.Queue[carla.Image] = queue.Queue()
         eye.listen(pictures.put)
         return eye, pictures
 
 
-def picture_of(pictures: queue.Queue, frame: int) -> carla.Image:
+def picture_of(pictures: queue.Queue[carla.Image], frame: int) -> carla.Image:
     """Wait for the picture of a frame."""
     while True:
         picture = pictures.get(timeout=PATIENCE)
@@ -435,7 +437,7 @@ def cross(port: int) -> None:
         (x, y, z, yaw), speed, steer, ticks = order
         pose = carla.Transform(carla.Location(x, y, z), carla.Rotation(yaw=yaw))
         car = world.spawn_actor(stage.blueprint("vehicle.tesla.model3"), pose)
-        events: queue.Queue = queue.Queue()
+        events: queue.Queue[carla.LaneInvasionEvent] = queue.Queue()
         feeler = world.spawn_actor(
             stage.blueprint("sensor.other.lane_invasion"), carla.Transform(), attach_to=car
         )

@@ -16,7 +16,7 @@ def run(map_name: str, ticks: int, seed: int, hashing: str, dawdle: int) -> dict
     """Digests of one episode, with a server and a client of its own."""
     options = ("--npc", str(NPC), "--walkers", str(WALKERS), "--seed", str(seed))
     with (
-        ServerProcess(map_name, *options, PYTHONHASHSEED=hashing) as server,
+        ServerProcess(map_name, *options, environment={"PYTHONHASHSEED": hashing}) as server,
         empty_home() as home,
     ):
         return ask(

@@ -24,7 +24,9 @@ def prove(short: bool) -> Iterator[Finding]:
 def _watch(what: str, program: str, map_name: str, npc: int, warm_up: int, count: int, unit: int) -> Finding:
     """Memory during a client's program: grown after the warm-up, and per ``unit`` by least squares."""
     every = warm_up // 20
-    done, memory, actors = [], [], set()
+    done: list[int] = []
+    memory: list[float] = []
+    actors: set[int] = set()
     with (
         ServerProcess(map_name, "--npc", str(npc), "--seed", "1") as server,
         ClientProcess(program, server.port, warm_up + count, every) as client,

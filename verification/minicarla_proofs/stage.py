@@ -9,7 +9,7 @@ import select
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +31,13 @@ class Finding(NamedTuple):
 class ServerProcess:
     """``minicarla serve`` in a process of its own; a context manager that ends it."""
 
-    def __init__(self, map_name: str, *options: str, synchronous: bool = True, **environment: str) -> None:
+    def __init__(
+        self,
+        map_name: str,
+        *options: str,
+        synchronous: bool = True,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         command = [sys.executable, "-m", "minicarla", "serve", "--port", "0", "--map", map_name]
         command += ["--parent-pid", str(os.getpid()), *options, *["--synchronous"] * synchronous]
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  read after the process ended
@@ -40,7 +46,7 @@ class ServerProcess:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env={**os.environ, **environment},
+            env={**os.environ, **(environment or {})},
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()

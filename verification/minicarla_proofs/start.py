@@ -53,6 +53,6 @@ def measure(map_name: str, **environment: str) -> tuple[float, float]:
     with ClientProcess("first_tick") as client:
         client.hear()
         start = time.monotonic()
-        with ServerProcess(map_name, **environment) as server:
+        with ServerProcess(map_name, environment=environment) as server:
             client.tell(server.port)
             return float(client.hear()) - start, server.processor_time()

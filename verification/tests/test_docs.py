@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,7 +67,7 @@ def test_the_rule_that_the_documentation_shows_works(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "diagnosis.md").read_text("utf-8")
     shown = re.search(r"```python\n(# packages/rundoctor/src/rundoctor/rules/.*?)```", page, re.DOTALL)
     assert shown is not None
-    scope = {"__name__": "rundoctor.rules.shown", "__package__": "rundoctor.rules"}
+    scope: dict[str, Any] = {"__name__": "rundoctor.rules.shown", "__package__": "rundoctor.rules"}
     exec(compile(shown[1], "diagnosis.md", "exec"), scope)
     verdicts = []
     for held in (100, 5_000):
