@@ -278,3 +278,67 @@ def test_many_short_starts_are_one_note(tmp_path: Path) -> None:
     assert len(notes) == 1
     assert notes[0].startswith("11 other starts of at most 2 rows, up to step 1,000, are too short to judge")
     assert notes[0].endswith("and 8 more)")
+
+
+def test_explosion_in_the_last_tenth_is_seen(tmp_path: Path) -> None:
+    columns = _learning()
+    x = np.linspace(0, 1, 200)
+    grown = np.where(x > 0.9, np.exp((x - 0.9) * 170), 1.0)
+    columns["critic_loss"] = (3 * grown).tolist()
+    columns["q1_value"] = (50 * x + np.sqrt(grown)).tolist()
+    _write(tmp_path / "log.csv", columns)
+    report = _only(tmp_path)
+    assert set(_serious(report)) & {"q-explosion", "critic-divergence"}
+    del columns["q1_value"]
+    _write(tmp_path / "log.csv", columns)
+    report = _only(tmp_path)
+    assert _serious(report) == ["critic-divergence"]
+    assert "on the last rows" in _finding(report, "critic-divergence").evidence[0].text
+
+
+def test_single_peaks_at_the_end_are_no_explosion(tmp_path: Path) -> None:
+    columns = _learning()
+    columns["critic_loss"] = [900.0 if i in (185, 190, 195, 199) else 3.0 for i in range(200)]
+    _write(tmp_path / "log.csv", columns)
+    assert _serious(_only(tmp_path)) == []
+
+
+def test_agent_that_never_learns_in_a_table_of_episodes_with_lengths(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    _write(
+        tmp_path / "log.csv",
+        {
+            "Episode": range(500),
+            "Reward": rng.normal(-9, 1.5, 500).tolist(),
+            "Episode Length": rng.integers(8, 14, 500).tolist(),
+        },
+    )
+    assert _serious(_only(tmp_path)) == ["never-learns"]
+
+
+def test_monitor_that_a_second_process_went_on_writing_did_not_stall(tmp_path: Path) -> None:
+    lines = []
+    for k, begin in enumerate((START, START + 5000)):
+        lines += [f'#{{"t_start": {begin}, "env_id": "Car-v0"}}', "r,l,t"]
+        lines += [f"{2.0 * (100 * k + i)},400,{7.0 * (i + 1)}" for i in range(100)]
+    (tmp_path / "monitor.csv").write_text("\n".join(lines) + "\n")
+    report = _only(tmp_path)
+    assert _serious(report) == []
+    assert len(report.run.pauses) == 1
+    assert report.run.seconds == pytest.approx(2 * 7 * 99)
+
+
+def test_on_policy_losses_without_returns_are_not_judged(tmp_path: Path) -> None:
+    with (tmp_path / "result.json").open("w") as file:
+        for i in range(100):
+            learner = {"vf_loss": 5.0, "policy_loss": -0.01, "kl": 0.01, "entropy": 1.0, "total_loss": 5.0}
+            row = {
+                "timesteps_total": 4000 * (i + 1),
+                "episode_reward_mean": math.nan,
+                "info": {"learner": {"default_policy": {"learner_stats": learner}}},
+            }
+            file.write(json.dumps(row) + "\n")
+    report = _only(tmp_path)
+    assert report.run.algorithm.name == "PPO"
+    assert report.exit_status == 4
+    assert report.verdict.sentence.startswith("episode_reward_mean holds no number, only NaN")

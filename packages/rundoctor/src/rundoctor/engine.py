@@ -21,7 +21,7 @@ from .model import (
 )
 from .reference import references
 from .rules import all_rules
-from .run import LEAST_POINTS, Need, Run
+from .run import CORE, LEAST_POINTS, Need, Run
 
 
 def diagnose(run: Run, rules: Sequence[Rule] | None = None) -> Report:
@@ -181,6 +181,22 @@ def _blind_verdict(run: Run) -> Verdict:
             f"The run holds fewer than {LEAST_POINTS} points of the return, the critic's loss and Q: too "
             "few to judge.",
             "Let it run longer, or name the file that holds the rest of the run.",
+        )
+    returns = [m.tag for s in CORE["the return"] for m in run.matches.get(s.name, []) if m.tag in run.series]
+    if returns and run.get(*CORE["the return"]) is None:
+        return Verdict(
+            INFO,
+            f"{returns[0]} holds no number, only NaN: no episode has ended, or none was counted, so nothing "
+            "can be said about the learning.",
+            "Check that episodes end (a time limit, terminal states), and that the wrapper that counts "
+            "returns (RecordEpisodeStatistics, Monitor) is around the environment.",
+        )
+    if len(run.unseen) < len(run.core):
+        return Verdict(
+            INFO,
+            f"No return is recognised, and the losses of {run.algorithm.name} say nothing about the policy.",
+            "Log the mean return of the finished episodes, or say which tag it is: "
+            '--map "TAG=episode_return".',
         )
     tags = f"the {len(run.series)} tags" if len(run.series) > 1 else "tags"
     sentence = (

@@ -47,6 +47,7 @@ class Group:
             self._note_pause(source.store)
         if source.axis is not None:
             self.axes.update(dict.fromkeys(source.store.series, source.axis))
+        self.pauses += [Pause(a.step, b.step, a.wall, b.wall) for a, b in source.pauses]
         self.store.join(source.store)
         if source not in self.sources:
             self.sources.append(source)

@@ -163,13 +163,18 @@ class Run:
 
     @property
     def blind(self) -> bool:
-        """Whether nothing of :data:`CORE` is shown, so that no verdict is possible."""
-        return len(self.unseen) == len(self.core)
+        """Whether no verdict is possible.
+
+        Nothing of :data:`CORE` is shown; or the algorithm has no Q, and no return is shown: the loss of a
+        state-value function alone says nothing of the policy.
+        """
+        on_policy = Q not in self.algorithm.has
+        return len(self.unseen) == len(self.core) or (on_policy and "the return" in self.unseen)
 
     @property
     def too_short(self) -> bool:
         """Whether the tags are known and only the points are too few."""
-        return self.blind and any(self._shows(signals, 1) for signals in self.core.values())
+        return self.blind and any(self._shows(self.core[part], 1) for part in self.unseen)
 
     def _shows(self, signals: tuple[Signal, ...], points: int) -> bool:
         return any((s := self.get(signal)) is not None and len(s) >= points for signal in signals)

@@ -13,6 +13,8 @@ Floats = npt.NDArray[np.float64]
 
 SAMPLE = 256
 """Pairwise statistics look at no more than this many points: 32,640 pairs."""
+LATE_ROWS = 20
+"""Fewer rows have no end that could be told from the rest."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,11 @@ def spread(y: Floats) -> float:
     if not len(y):
         return 0.0
     return float(1.4826 * np.median(np.abs(y - np.median(y))))
+
+
+def settled_end(size: Floats) -> float:
+    """The smallest of the last rows, a twentieth of all: what the series has reached and does not leave."""
+    return float(np.min(size[-max(5, len(size) // 20) :])) if len(size) >= LATE_ROWS else 0.0
 
 
 def median(y: Floats) -> float:

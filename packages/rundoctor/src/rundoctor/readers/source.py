@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from ..store import Store
+from ..store import Point, Store
 
 
 class ReadError(ValueError):
@@ -34,6 +34,9 @@ class Source:
     """Columns that say where a row stands or when it was written, and are no series."""
     parallel: bool = False
     """Whether the file is one of several that the environments of one run wrote at the same time."""
+
+    pauses: list[tuple[Point, Point]] = field(default_factory=list)
+    """Last point before and first point after each place where another process went on writing the file."""
 
     def describe(self) -> dict[str, object]:
         """The entry of the run's list of files."""

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..signals.systems import clock, normalised, x_axis
-from ..store import BUDGET, Store
+from ..store import BUDGET, Point, Store
 from .source import ReadError, Source, open_binary, plain_name
 
 Floats = npt.NDArray[np.float64]
@@ -747,13 +747,17 @@ def _monitor(
     The step of an episode is the sum of the lengths so far; it is worked out anew where several environments
     wrote files of their own (see :func:`merge_monitors`).
     """
-    returns, lengths, walls = [], [], []
+    returns: list[float] = []
+    lengths: list[float] = []
+    walls: list[float] = []
     further: dict[int, list[float]] = {i: [] for i in range(3, len(header)) if header[i]}
     left_out = 0
+    seams: list[int] = []
     begun = _begin(comments)
     for row in rows:
         if [c.strip() for c in row] == header:
             begun = _begin(comments)  # another process went on writing the file
+            seams.append(len(returns))
             continue
         numbers = [number(c) for c in row[:3]]
         if len(numbers) < 3 or any(x is None for x in numbers):
@@ -780,6 +784,8 @@ def _monitor(
             keep = np.isfinite(column)
             store.append(f"episode/{name}", at[keep], clock_[keep], column[keep])
     source = Source(path, "monitor", store, "step")
+    ends = [Point(int(s), r, w) for s, w, r in zip(at, walls, returns, strict=True)]
+    source.pauses = [(ends[i - 1], ends[i]) for i in seams if 0 < i < len(ends)]
     if left_out:
         source.notes.append(f"{path.name}: {left_out} rows that hold no episode were left out")
     return source

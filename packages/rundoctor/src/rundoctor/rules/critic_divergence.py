@@ -13,7 +13,7 @@ from ..run import Run
 from ..series import Series
 from ..signals import critic, episodes, evaluation
 from ..signals.conditions import CRITIC_DIVERGENCE
-from ..stats import median, parts, trend
+from ..stats import median, parts, settled_end, trend
 
 GROWN = CRITIC_DIVERGENCE.threshold("growth")
 """The late loss over the best; a squared error ten times the best is an error three times it."""
@@ -21,6 +21,10 @@ GROWN_FROM_START = CRITIC_DIVERGENCE.threshold("growth from the start")
 """Where the first quarter is the best one, Q starting from 0 explains a decade or more by itself."""
 FAR = CRITIC_DIVERGENCE.threshold("growth, critical")
 """Growth beyond which no unlucky choice of rates explains it."""
+
+
+AT_THE_END = 30.0
+"""Times the last quarter's median beyond which the last rows, if all of them are there, speak for the end."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,9 @@ def check(run: Run) -> Outcome:
     power = 1.0 if "td_error" in loss.tag else 2.0
     quarters = [median(np.abs(p)) for p in parts(loss.value, 4)]
     best = int(np.argmin(quarters[:3]))
-    growth = quarters[3] / max(quarters[best], 1e-30)
+    end = settled_end(np.abs(loss.value))
+    late = max(quarters[3], end) if end > AT_THE_END * quarters[3] else quarters[3]
+    growth = late / max(quarters[best], 1e-30)
     excuse = _excuse(run, best)
     rest = growth / excuse.factor**power
     second_half = loss.tail(0.5, 4)
@@ -58,6 +64,8 @@ def check(run: Run) -> Outcome:
         or (beyond is not None and growth > 1)
     )
     listing = f"{loss.tag}: medians of the run's quarters {', '.join(number(q) for q in quarters)}"
+    if late > quarters[3]:
+        listing += f", and at least {number(late)} on the last rows"
     if not diverges:
         return Clear(listing + (f"; {excuse.text}" if excuse.factor > 1.5 else ""))
     onset = first_crossing(loss.step, np.abs(loss.value) > math.sqrt(GROWN) * quarters[best])

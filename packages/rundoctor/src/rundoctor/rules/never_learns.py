@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+
+import numpy as np
 
 from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Severity, Skipped, number, percent
 from ..run import Run
@@ -50,8 +51,9 @@ def check(run: Run) -> Outcome:
                 "Log the return of every finished episode.",
             )
         s = achieved.series
-    first_step = float(run.env_steps(s)[0])
-    if math.isfinite(first_step) and first_step > 0.2 * max(run.last_step, 1):
+    steps = run.env_steps(s)
+    first_step = float(steps[0])
+    if first_step > 0.2 * max(run.last_step, float(np.nanmax(steps, initial=1.0))):
         return Clear(
             f"{s.tag} begins at step {first_step:,.0f}: the beginning of training is not in the file"
         )

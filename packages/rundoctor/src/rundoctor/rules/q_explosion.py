@@ -12,12 +12,14 @@ from ..model import CRITICAL, Clear, Evidence, Finding, Outcome, Rule, Skipped, 
 from ..run import Run
 from ..series import Series
 from ..signals import actor, critic, episodes, evaluation
-from ..stats import median, parts
+from ..stats import median, parts, settled_end
 
 UNSUPPORTED = 10.0
 """A Q that is this many times the largest value that the rewards account for does not estimate them."""
 RUNAWAY = 10.0
 """Growth within the second half of a run that is not slowing down."""
+AT_THE_END = 30.0
+"""Times the last quarter's median beyond which the last rows, if all of them are there, speak for the end."""
 FROM_NOTHING = 1e3
 """Growth over the whole run that is an explosion where neither rewards nor returns are logged."""
 
@@ -55,11 +57,12 @@ def check(run: Run) -> Outcome:
 
 def _growth(s: Series) -> _Growth:
     size = np.abs(s.value)
+    late, end = median(size[-max(2, len(size) // 4) :]), settled_end(size)
     return _Growth(
         s,
         early=median(size[: max(1, len(size) // 10)]),
         half=median(size[len(size) // 2 :][: max(1, len(size) // 8)]),
-        late=median(size[-max(2, len(size) // 4) :]),
+        late=end if end > AT_THE_END * late else late,
     )
 
 

@@ -135,6 +135,7 @@ APPROX_KL = Signal(
         "approxkl",
         "approx_kl",
         "info/kl",
+        "info/learner/default_policy/learner_stats/kl",
         "KL",
         "kl",
         "meankl",

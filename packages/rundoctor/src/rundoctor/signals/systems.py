@@ -92,7 +92,11 @@ ON_POLICY = ("PPO", "A2C")
 
 _ALGORITHMS: tuple[tuple[Algorithm, str], ...] = (
     # Each pattern is searched for in the normalised tags (see normalised), one at a time.
-    ("PPO", r"(^|/)(approx_?kl|clip_?frac(tion)?|clip_range|a_loss|cur_kl_coeff|loss/clip|policy/epsilon)$"),
+    (
+        "PPO",
+        r"(^|/)(approx_?kl|clip_?frac(tion)?|clip_range"
+        r"|a_loss|cur_kl_coeff|loss/clip|learner_stats/kl|mean_kl_loss|policy/epsilon)$",
+    ),
     ("A2C", r"(^|/)(policy_gradient_loss|vf_loss|c_loss|value_loss|loss_?v|valuelosses)$"),
     (
         "SAC",
