@@ -17,7 +17,7 @@ from minicarla.geometry import Transform, compose
 from minicarla.physics import Contact
 from minicarla.sensors import REGISTRY
 from minicarla.sensors.view import Fixture, WorldView
-from minicarla.wire.structs import Actor, ActorDescription, BoundingBox, WeatherParameters
+from minicarla.wire.structs import ActorDescription, ActorRecord, BoundingBox, WeatherParameters
 
 
 class View:
@@ -27,11 +27,11 @@ class View:
     contacts: Sequence[Contact] = ()
     fixtures: tuple[Fixture, ...] = ()
 
-    def actor_struct(self, actor_id: int) -> Actor:
-        return Actor(actor_id, 0, ActorDescription(0, "vehicle", []), BoundingBox(), b"", b"")
+    def actor_struct(self, actor_id: int) -> ActorRecord:
+        return ActorRecord(actor_id, 0, ActorDescription(0, "vehicle", []), BoundingBox(), b"", b"")
 
-    def static_actor_struct(self, kind: str) -> Actor:
-        return Actor(0, 0, ActorDescription(0, f"static.{kind}", []), BoundingBox(), b"", b"")
+    def static_actor_struct(self, kind: str) -> ActorRecord:
+        return ActorRecord(0, 0, ActorDescription(0, f"static.{kind}", []), BoundingBox(), b"", b"")
 
     def __init__(self, name: str, cars: int) -> None:
         self.roadmap = maps.load(name)

@@ -223,7 +223,7 @@ def repeat(port: int, ticks: int, walkers: int, dawdle: int) -> None:
 def camera_stream(port: int, actor_id: int) -> int:
     """Id of a sensor's stream."""
     caller = Caller("127.0.0.1", port, PATIENCE)
-    (actor,) = caller.call("get_actors_by_id", [actor_id], result=list[structs.Actor])
+    (actor,) = caller.call("get_actors_by_id", [actor_id], result=list[structs.ActorRecord])
     caller.close()
     return token.unpack(actor.stream_token)[0]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from minicarla.geometry import Transform
-from minicarla.sensors.raster.ground import Ground
+from minicarla.sensors.raster.ground import GroundPicture
 from minicarla.sensors.raster.mesh import StaticMesh
 from minicarla.sensors.raster.terrain import Terrain
 from minicarla.world import blueprints
@@ -47,8 +47,8 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         monkeypatch.setattr(owner, method, noted)
 
-    note(Ground, "_colours", COLOURS)
-    note(Ground, "_draw", LABELS)
+    note(GroundPicture, "_colours", COLOURS)
+    note(GroundPicture, "_draw", LABELS)
     note(StaticMesh, "__init__", STATICS)
     note(Terrain, "__init__", TERRAIN)
     return names

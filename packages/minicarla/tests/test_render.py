@@ -16,7 +16,7 @@ from minicarla.sensors.raster.geometry import FAR, STATIC_IDS, GeometryPicture
 from minicarla.sensors.raster.ground import ground_of
 from minicarla.sensors.raster.kernels import Pyramid
 from minicarla.sensors.raster.mesh import body_mesh
-from minicarla.sensors.raster.painter import NEAR, Camera, Eye, Scene, eye_of
+from minicarla.sensors.raster.painter import NEAR, Eye, PinholeCamera, Scene, eye_of
 from minicarla.sensors.raster.picture import ColourPicture, ground_homography
 from minicarla.sensors.raster.terrain import terrain_of
 from minicarla.sensors.tags import Tag
@@ -211,7 +211,7 @@ def test_occlusion_drops_nothing_that_shows(town):
 
 def test_a_polygon_covers_the_pixels_whose_middles_it_contains(town):
     """Against each pixel's middle tried against each edge; thin polygons have at least a pixel a row."""
-    camera = Camera(168, 120, 90.0)
+    camera = PinholeCamera(168, 120, 90.0)
     scene, canvas = Scene(camera), np.zeros((120, 168), np.uint32)
     v, u = np.mgrid[0:120, 0:168] + 0.5
     bodies, tried, thin = Bodies(), 0, 0
@@ -259,7 +259,7 @@ def test_the_ground_is_sampled_as_opencv_samples_it(town):
     texture = level.view(np.uint8).reshape(*level.shape, 4)
     spawn = town.spawn_points[7]
     eye = eye_of(Transform(spawn.x, spawn.y, 2.0, -20.0, spawn.yaw + 13.0, 4.0))
-    camera = Camera(160, 120, 70.0)
+    camera = PinholeCamera(160, 120, 70.0)
     homography = ground_homography(eye, camera)
     canvas = np.zeros((120, 160), np.uint32)
     gain, veil = np.full((80, 1, 4), 256, np.uint16), np.zeros((80, 1, 4), np.uint16)
@@ -301,7 +301,7 @@ def test_a_twisted_face_that_the_near_plane_cuts_twice():
     """A car's sides are no exact planes: seen from as far off as the near plane they have six corners."""
     bodies = Bodies()
     add_car(bodies, 1, 0.0, 0.0)
-    mesh, scene, most = body_mesh(bodies), Scene(Camera(84, 84, 90.0)), 0
+    mesh, scene, most = body_mesh(bodies), Scene(PinholeCamera(84, 84, 90.0)), 0
     for corners, normal in zip(mesh.vertices[mesh.quads], mesh.normal, strict=True):
         right = np.cross(normal, (0.0, 0.0, 1.0) if abs(normal[2]) < 0.9 else (1.0, 0.0, 0.0))
         right /= np.linalg.norm(right)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from av_td3.evaluation import statistics
 from av_td3.evaluation.statistics import (
-    Interval,
+    ConfidenceInterval,
     mean_interval,
     overlap,
     paired,
@@ -94,7 +94,7 @@ def test_no_event_is_not_certainty():
 
 
 def test_no_exposure_has_no_rate():
-    assert ratio_interval([0, 0], [0, 0], events=True) == Interval(None, None, None, 2, "none")
+    assert ratio_interval([0, 0], [0, 0], events=True) == ConfidenceInterval(None, None, None, 2, "none")
 
 
 def test_mostly_without_exposure_has_a_rate_but_no_interval():
@@ -132,8 +132,8 @@ def test_a_constant_bounded_sample_admits_what_it_did_not_see():
 
 
 def test_a_constant_unbounded_sample_has_no_interval():
-    assert mean_interval([3.0] * 20) == Interval(3.0, None, None, 20, "none")
-    assert mean_interval([3.0]) == Interval(3.0, None, None, 1, "none")
+    assert mean_interval([3.0] * 20) == ConfidenceInterval(3.0, None, None, 20, "none")
+    assert mean_interval([3.0]) == ConfidenceInterval(3.0, None, None, 1, "none")
 
 
 def test_empty_samples_have_nothing():
@@ -206,9 +206,11 @@ def test_equal_agents_are_not_significantly_different():
 @settings(deadline=None)
 @given(st.tuples(floats, floats).map(sorted), st.tuples(floats, floats).map(sorted))
 def test_overlap_is_symmetric_and_means_a_common_point(a, b):
-    first, second = Interval(a[0], *a, 5, "bca"), Interval(b[0], *b, 5, "bca")
+    first, second = ConfidenceInterval(a[0], *a, 5, "bca"), ConfidenceInterval(b[0], *b, 5, "bca")
     assert overlap(first, second) == overlap(second, first) == (max(a[0], b[0]) <= min(a[1], b[1]))
 
 
 def test_an_interval_without_ends_overlaps_everything():
-    assert overlap(Interval(1.0, None, None, 3, "none"), Interval(9.0, 8.0, 10.0, 3, "bca"))
+    assert overlap(
+        ConfidenceInterval(1.0, None, None, 3, "none"), ConfidenceInterval(9.0, 8.0, 10.0, 3, "bca")
+    )

@@ -51,7 +51,7 @@ class FaultError(ValueError):
 
 
 @dataclass
-class InjectedFault:
+class ServerFault:
     """One fault and when it strikes."""
 
     kind: str
@@ -88,12 +88,12 @@ class InjectedFault:
         return self.trigger not in ("every", "random")
 
 
-def parse(spec: str) -> list[InjectedFault]:
+def parse(spec: str) -> list[ServerFault]:
     """The faults of a specification; FaultError when the text cannot be read as one."""
     return [_fault(part.strip()) for part in spec.split(";") if part.strip()]
 
 
-def _fault(text: str) -> InjectedFault:
+def _fault(text: str) -> ServerFault:
     head, _, options = text.partition("@")
     kind, _, target = (part.strip() for part in head.partition(":"))
     if kind not in (*STREAM_KINDS, *CALL_KINDS, *SERVER_KINDS):
@@ -104,7 +104,7 @@ def _fault(text: str) -> InjectedFault:
     if kind not in SERVER_KINDS and not target:
         what = "a stream" if kind in STREAM_KINDS else "a procedure"
         raise FaultError(f"fault {text!r}: {kind} needs {what}, as in {kind}:NAME")
-    fault = InjectedFault(kind, target)
+    fault = ServerFault(kind, target)
     if kind == "delay":
         fault.seconds = 0.1
     elif kind == "restart":
@@ -124,7 +124,7 @@ def _fault(text: str) -> InjectedFault:
     return fault
 
 
-def _set(fault: InjectedFault, text: str, key: str, value: float) -> None:
+def _set(fault: ServerFault, text: str, key: str, value: float) -> None:
     whole = key in ("tick", "after", "every", "count", "seed")
     if not math.isfinite(value) or value < 0 or (whole and value != int(value)):
         raise FaultError(f"fault {text!r}: {key} cannot be {value:g}")
@@ -148,7 +148,7 @@ def _set(fault: InjectedFault, text: str, key: str, value: float) -> None:
 class _Active:
     """A fault that has struck and still bears on calls or messages."""
 
-    fault: InjectedFault
+    fault: ServerFault
     left: int
     until: float  # time.monotonic()
 
@@ -158,7 +158,7 @@ class FaultInjector:
 
     def __init__(self, spec: str = "") -> None:
         self.tick = 0
-        self.armed: list[InjectedFault] = parse(spec)
+        self.armed: list[ServerFault] = parse(spec)
         self._active: list[_Active] = []
         self.thawed = False  # ends a freeze
 
@@ -180,7 +180,7 @@ class FaultInjector:
         self._active.clear()
         self.thawed = True
 
-    def strike(self, now: float, *, ticking: bool) -> list[InjectedFault]:
+    def strike(self, now: float, *, ticking: bool) -> list[ServerFault]:
         """Faults of the server that happen now.
 
         ticking: this is the moment before a tick; otherwise only faults without a trigger
@@ -188,7 +188,7 @@ class FaultInjector:
         """
         if ticking:
             self.tick += 1
-        struck: list[InjectedFault] = []
+        struck: list[ServerFault] = []
         for fault in list(self.armed):
             if fault.trigger and not ticking:
                 continue
@@ -220,7 +220,7 @@ class FaultInjector:
             if target == names[0] or target in names[1]:
                 kind = self._use(active)
                 if kind == "half":
-                    active.fault = InjectedFault("stall", names[0])
+                    active.fault = ServerFault("stall", names[0])
                 return kind
         return ""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from .compare import Comparison
+    from .compare import RunComparison
     from .load import Loaded
     from .model import Report
 
@@ -200,7 +200,7 @@ def diagnose(
 
 def _write_reports(
     reports: list[Report],
-    comparison: Comparison | None,
+    comparison: RunComparison | None,
     html_file: Path | None,
     markdown_file: Path | None,
     csv_folder: Path | None,

@@ -29,7 +29,7 @@ class Row:
 
 
 @dataclass
-class Comparison:
+class RunComparison:
     """Several runs in one table, and what can be said about them in words."""
 
     names: list[str]
@@ -48,10 +48,10 @@ def _plain(cell: float | str | None) -> float | str | None:
     return cell if isinstance(cell, str) or cell is None or math.isfinite(cell) else None
 
 
-def compare(reports: Sequence[Report]) -> Comparison:
+def compare(reports: Sequence[Report]) -> RunComparison:
     """Put runs beside each other in the given order; the first is what the others are measured by."""
     runs = [r.run for r in reports]
-    out = Comparison([r.name for r in runs])
+    out = RunComparison([r.name for r in runs])
 
     def add(name: str, f: Callable[[Run], float | str | None]) -> None:
         cells = tuple(_clean(f(r)) for r in runs)

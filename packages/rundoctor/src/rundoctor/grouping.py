@@ -30,7 +30,7 @@ _MOST_STARTS = 8
 
 
 @dataclass
-class Group:
+class RunFiles:
     """The files of one run, in the order in which they were written."""
 
     sources: list[Source]
@@ -70,7 +70,7 @@ class Group:
 # --- event files ------------------------------------------------------------------------------
 
 
-def group_events(sources: Sequence[Source]) -> list[Group]:
+def group_events(sources: Sequence[Source]) -> list[RunFiles]:
     """Put the event files of one folder into runs, in order of creation.
 
     A file goes on with the run whose last step it begins behind, or not far before; a file that begins where
@@ -80,12 +80,12 @@ def group_events(sources: Sequence[Source]) -> list[Group]:
     pieces: list[tuple[Source, Store]] = []
     for source in sorted(sources, key=lambda s: created(s.path, s.store)):
         pieces += [(source, store) for store in _starts_within(source.store)]
-    groups: list[Group] = []
+    groups: list[RunFiles] = []
     for source, store in pieces:
         following = Source(source.path, source.kind, store, notes=source.notes, texts=source.texts)
         group = _continued(groups, store)
         if group is None:
-            group = Group([], store=Store(store.budget))
+            group = RunFiles([], store=Store(store.budget))
             groups.append(group)
         group.add(following)
     return groups
@@ -100,7 +100,7 @@ def created(path: Path, store: Store) -> tuple[float, str]:
     return min((w for w in walls if np.isfinite(w)), default=np.inf), path.name
 
 
-def _continued(groups: Sequence[Group], store: Store) -> Group | None:
+def _continued(groups: Sequence[RunFiles], store: Store) -> RunFiles | None:
     """The run that a later file belongs to; None where it begins a new one."""
     rivals = [g for g in groups if not _has_other_tags(g.store, store)]
     if not rivals:
@@ -217,7 +217,7 @@ def role_of(path: Path) -> tuple[str, str]:
     return "_".join(rest), role
 
 
-def group_tables(sources: Sequence[Source]) -> list[Group]:
+def group_tables(sources: Sequence[Source]) -> list[RunFiles]:
     """Put the tables of one folder into runs: each is one, unless files complete each other."""
     singles: dict[str, list[Source]] = {}
     monitors: list[Source] = []
@@ -249,8 +249,8 @@ def _is_single(source: Source) -> bool:
     return list(source.store.series) == [tag_of_file(source.path)]
 
 
-def _joined(sources: Sequence[Source], name: str = "") -> Group:
-    group = Group([], name, Store(sources[0].store.budget))
+def _joined(sources: Sequence[Source], name: str = "") -> RunFiles:
+    group = RunFiles([], name, Store(sources[0].store.budget))
     for source in sources:
         group.add(source)
     return group
@@ -261,7 +261,7 @@ def _stem(source: Source) -> str:
     return f"{stem} {source.label}" if source.label else stem
 
 
-def _without_repeats(sources: Sequence[Source], groups: Sequence[Group]) -> list[Source]:
+def _without_repeats(sources: Sequence[Source], groups: Sequence[RunFiles]) -> list[Source]:
     """RLlib and baselines write the same rows as CSV and as JSON: the first is kept, the other noted."""
     kept: list[Source] = []
     for source in sorted(sources, key=lambda s: s.kind != "csv"):
@@ -287,13 +287,13 @@ def repeats(a: Store, b: Store) -> bool:
     return same >= 0.8 * len(mine)
 
 
-def _by_role(sources: Sequence[Source]) -> list[Group]:
+def _by_role(sources: Sequence[Source]) -> list[RunFiles]:
     """Pairs such as train.csv and eval.csv become one run; every other table is one of its own."""
     by_rest: dict[tuple[Path, str], list[Source]] = {}
     for source in sources:
         if not source.label:
             by_rest.setdefault((source.path.parent, role_of(source.path)[0]), []).append(source)
-    groups: list[Group] = []
+    groups: list[RunFiles] = []
     paired: set[int] = set()
     for (_, rest), items in by_rest.items():
         roles = [role_of(s.path)[1] for s in items]
@@ -342,7 +342,7 @@ def _parallel(monitors: Sequence[Source]) -> list[Source]:
     return out
 
 
-def _complete(groups: list[Group], source: Source) -> None:
+def _complete(groups: list[RunFiles], source: Source) -> None:
     """Add a monitor file or evaluations to the one run of the folder; alone, they are a run."""
     if len(groups) != 1:
         groups.append(_joined([source], _stem(source)))
@@ -359,7 +359,7 @@ def _complete(groups: list[Group], source: Source) -> None:
     group.add(source)
 
 
-def add_tables(groups: list[Group], tables: Sequence[Source]) -> list[Group]:
+def add_tables(groups: list[RunFiles], tables: Sequence[Source]) -> list[RunFiles]:
     """Tables beside event files: those that repeat them are noted, the others are runs of their own."""
     rest = []
     for source in tables:
@@ -376,7 +376,7 @@ def add_tables(groups: list[Group], tables: Sequence[Source]) -> list[Group]:
 # --- what is left -----------------------------------------------------------------------------
 
 
-def name_starts(groups: list[Group]) -> None:
+def name_starts(groups: list[RunFiles]) -> None:
     """Number the runs of one folder that nothing else tells apart."""
     unnamed = [g for g in groups if not g.name]
     if len(groups) > 1:
@@ -384,7 +384,7 @@ def name_starts(groups: list[Group]) -> None:
             group.name = f"start {k}" if len(unnamed) > 1 else ""
 
 
-def without_fragments(groups: list[Group]) -> list[Group]:
+def without_fragments(groups: list[RunFiles]) -> list[RunFiles]:
     """Leave out starts that hold next to nothing beside a long one, and say so in the long one's notes."""
     if len(groups) < 2:
         return groups

@@ -15,7 +15,7 @@ LEAST = 5
 
 
 @dataclass(frozen=True)
-class Group:
+class ParameterGroup:
     """One parameter group over the rows in which its gradient was logged."""
 
     key: str
@@ -35,14 +35,16 @@ class Group:
         return bool((self.gradient.value == 0).all())
 
 
-def groups(run: Run) -> list[Group]:
+def groups(run: Run) -> list[ParameterGroup]:
     """The groups that are trained and whose gradient is logged on at least ``LEAST`` rows."""
     out = []
     for key in gradients.GROUPS:
         gradient = run.get(gradients.BEFORE[key], gradients.AFTER[key])
         if gradient is not None and len(gradient) >= LEAST and not trained_with_the_critic(run, key):
             out.append(
-                Group(key, gradient, _moves(run, key, gradient), _moves(run, key, gradient, late=True))
+                ParameterGroup(
+                    key, gradient, _moves(run, key, gradient), _moves(run, key, gradient, late=True)
+                )
             )
     return out
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .assembly import build
 from .discover import Place, places
-from .grouping import Group, add_tables, group_events, group_tables, name_starts, without_fragments
+from .grouping import RunFiles, add_tables, group_events, group_tables, name_starts, without_fragments
 from .naming import AXES
 from .readers import ReadError, Source, read_file
 from .readers.archive import is_archive, unpack
@@ -169,7 +169,7 @@ def _load_place(place: Place, request: _Request, problems: list[str]) -> list[Ru
 
 
 def _run_of(
-    group: Group, place: Place, request: _Request, notes: Sequence[str], extra: Mapping[str, object]
+    group: RunFiles, place: Place, request: _Request, notes: Sequence[str], extra: Mapping[str, object]
 ) -> Run:
     texts: dict[str, str] = {}
     for source in group.sources:

@@ -40,7 +40,7 @@ DRIFT = 0.5
 """Metres that a settled car may have moved away from its start."""
 
 
-class Outcome(NamedTuple):
+class StepOutcome(NamedTuple):
     """What one step led to, its observation left out."""
 
     reward: float
@@ -174,7 +174,7 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self._running = True
         return self._episode.meter.info(no_reward(), frame=0, npc=len(self._traffic.ids))
 
-    def drive(self, steer: float, pedal: float) -> Outcome:
+    def drive(self, steer: float, pedal: float) -> StepOutcome:
         """``step`` without the observation, which :meth:`observe` writes.
 
         Args:
@@ -199,7 +199,7 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             info["termination"] = ended
             self._running = False
         truncated = ended in TRUNCATIONS
-        return Outcome(total(components), ended is not None and not truncated, truncated, info)
+        return StepOutcome(total(components), ended is not None and not truncated, truncated, info)
 
     def observe(self, image: NDArray[np.uint8], vector: NDArray[np.float32]) -> None:
         """Write the present observation into arrays of the observation space's shapes."""

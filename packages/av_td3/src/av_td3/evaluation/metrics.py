@@ -13,7 +13,7 @@ from typing import Any, Literal
 from av_td3.evaluation.rollout import TTC_CAP_S, EpisodeRecord, Evaluation
 from av_td3.evaluation.statistics import (
     CONFIDENCE,
-    Interval,
+    ConfidenceInterval,
     Paired,
     mean_interval,
     overlap,
@@ -40,7 +40,9 @@ class Metric:
     """None: neither, it describes."""
     bounds: tuple[float, float] | None = None
 
-    def interval(self, evaluation: Evaluation, confidence: float = CONFIDENCE, seed: int = 0) -> Interval:
+    def interval(
+        self, evaluation: Evaluation, confidence: float = CONFIDENCE, seed: int = 0
+    ) -> ConfidenceInterval:
         """The figure of one agent, with its confidence interval."""
         values = [float(self.value(e)) for e in evaluation.episodes]
         if self.kind == "share of episodes":
@@ -107,7 +109,7 @@ PAIRED = ("route_completion", "mean_reward", "success_rate")
 
 def summary(
     evaluation: Evaluation, confidence: float = CONFIDENCE, seed: int = 0
-) -> dict[str, Interval]:  # fmt: skip
+) -> dict[str, ConfidenceInterval]:  # fmt: skip
     """Every figure of one agent, by name."""
     return {m.name: m.interval(evaluation, confidence, seed) for m in METRICS}
 
@@ -165,7 +167,7 @@ class Comparison:
     """Agents on the same held-out routes; the first is the one in question."""
 
     evaluations: dict[str, Evaluation]
-    summaries: dict[str, dict[str, Interval]]
+    summaries: dict[str, dict[str, ConfidenceInterval]]
     pairs: tuple[Pair, ...]
     """The first agent against each other one."""
     confidence: float = CONFIDENCE
@@ -214,7 +216,7 @@ def compare(results: Mapping[str, Evaluation], confidence: float = CONFIDENCE, s
 
 def _pair(
     results: Mapping[str, Evaluation],
-    summaries: Mapping[str, Mapping[str, Interval]],
+    summaries: Mapping[str, Mapping[str, ConfidenceInterval]],
     first: str,
     second: str,
     confidence: float,

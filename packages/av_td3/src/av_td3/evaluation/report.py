@@ -15,7 +15,7 @@ from rich.text import Text
 
 from av_td3.evaluation.metrics import Comparison, compare, terminations
 from av_td3.evaluation.rollout import Evaluation
-from av_td3.evaluation.statistics import Interval
+from av_td3.evaluation.statistics import ConfidenceInterval
 
 _PERCENT = ("route_completion", "success_rate", "off_road_share", "low_ttc_share")
 _HEADLINE = (
@@ -99,7 +99,7 @@ def markdown_header() -> str:
     return f"| {' | '.join(titles)} |\n|{' --- |' * len(titles)}"
 
 
-def markdown_row(name: str, summary: Mapping[str, Interval]) -> str:
+def markdown_row(name: str, summary: Mapping[str, ConfidenceInterval]) -> str:
     """One agent: ``| name | 62 [48, 75] | ... |``."""
     cells = []
     for metric, _ in _HEADLINE:
@@ -163,7 +163,7 @@ def _table(comparison: Comparison, columns: tuple[tuple[str, str], ...], title: 
     return table
 
 
-def _cell(metric: str, interval: Interval) -> Text:
+def _cell(metric: str, interval: ConfidenceInterval) -> Text:
     cell = Text(_number(metric, interval.estimate))
     ends = _ends(metric, interval)
     if ends:
@@ -171,7 +171,7 @@ def _cell(metric: str, interval: Interval) -> Text:
     return cell
 
 
-def _ends(metric: str, interval: Interval) -> tuple[str, str] | None:
+def _ends(metric: str, interval: ConfidenceInterval) -> tuple[str, str] | None:
     if interval.low is None and interval.high is None:
         return None
     low, high = (_number(metric, x, brief=True) for x in (interval.low, interval.high))

@@ -27,7 +27,7 @@ _WITHOUT_EXPOSURE = 0.05  # share of resamples with an empty denominator beyond 
 
 
 @dataclass(frozen=True)
-class Interval:
+class ConfidenceInterval:
     """An estimate and its confidence interval; None where there is none."""
 
     estimate: float | None
@@ -48,7 +48,7 @@ class Interval:
         return dict(self.__dict__)
 
 
-NOTHING = Interval(None, None, None, 0, "none")
+NOTHING = ConfidenceInterval(None, None, None, 0, "none")
 
 
 def mean_interval(
@@ -57,7 +57,7 @@ def mean_interval(
     bounds: tuple[float, float] | None = None,
     confidence: float = CONFIDENCE,
     seed: int = 0,
-) -> Interval:
+) -> ConfidenceInterval:
     """Of the mean of one number per episode.
 
     Args:
@@ -73,7 +73,7 @@ def mean_interval(
     return _within(interval, bounds)
 
 
-def proportion_interval(hits: ArrayLike, *, confidence: float = CONFIDENCE) -> Interval:
+def proportion_interval(hits: ArrayLike, *, confidence: float = CONFIDENCE) -> ConfidenceInterval:
     """Of the share of true values: Wilson's score interval (Wilson 1927; Brown, Cai, DasGupta 2001).
 
     Unlike a bootstrap it does not collapse at 0 of n or n of n.
@@ -89,7 +89,7 @@ def proportion_interval(hits: ArrayLike, *, confidence: float = CONFIDENCE) -> I
     # At 0 and 1 the formula touches the bound exactly; rounding must not miss it.
     low = 0.0 if p == 0 else max(0.0, centre - half)
     high = 1.0 if p == 1 else min(1.0, centre + half)
-    return Interval(p, low, high, n, "wilson")
+    return ConfidenceInterval(p, low, high, n, "wilson")
 
 
 def ratio_interval(
@@ -100,7 +100,7 @@ def ratio_interval(
     bounds: tuple[float, float] | None = None,
     confidence: float = CONFIDENCE,
     seed: int = 0,
-) -> Interval:
+) -> ConfidenceInterval:
     """Of sum(numerators) / sum(denominators), both resampled together, episode by episode.
 
     Args:
@@ -116,9 +116,9 @@ def ratio_interval(
         raise ValueError("a denominator is negative")
     n, exposure = len(num), float(den.sum())
     if n == 0 or exposure == 0:
-        return Interval(None, None, None, n, "none")
+        return ConfidenceInterval(None, None, None, n, "none")
     if events and not num.any():
-        return Interval(0.0, 0.0, -math.log((1 - confidence) / 2) / exposure, n, "poisson")
+        return ConfidenceInterval(0.0, 0.0, -math.log((1 - confidence) / 2) / exposure, n, "poisson")
 
     def ratio(a: Array, b: Array) -> Array:
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -136,30 +136,32 @@ def _sample(values: ArrayLike) -> Array:
     return x
 
 
-def _constant(value: float, n: int, bounds: tuple[float, float] | None, confidence: float) -> Interval:
+def _constant(
+    value: float, n: int, bounds: tuple[float, float] | None, confidence: float
+) -> ConfidenceInterval:
     """All n episodes gave ``value``: resampling them would claim certainty.
 
     At least p = (1 - confidence)^(1/n) of all episodes give it, with that confidence
     (Clopper and Pearson 1934, one-sided), and the rest lies somewhere within the bounds.
     """
     if bounds is None:
-        return Interval(value, None, None, n, "none")
+        return ConfidenceInterval(value, None, None, n, "none")
     p = (1 - confidence) ** (1 / n)
     low, high = (p * value + (1 - p) * bound for bound in bounds)
-    return Interval(value, low, high, n, "bounded")
+    return ConfidenceInterval(value, low, high, n, "bounded")
 
 
-def _within(interval: Interval, bounds: tuple[float, float] | None) -> Interval:
+def _within(interval: ConfidenceInterval, bounds: tuple[float, float] | None) -> ConfidenceInterval:
     # Resampled means cannot leave the sample's range, hence not the bounds; rounding can.
     if bounds is None or interval.low is None or interval.high is None:
         return interval
     low, high = max(bounds[0], interval.low), min(bounds[1], interval.high)
-    return Interval(interval.estimate, low, high, interval.n, interval.method)
+    return ConfidenceInterval(interval.estimate, low, high, interval.n, interval.method)
 
 
 def _bootstrap(
     statistic: Callable[..., Array], samples: tuple[Array, ...], confidence: float, seed: int
-) -> Interval:
+) -> ConfidenceInterval:
     """BCa interval of ``statistic(*samples)``; percentile where the acceleration is undefined.
 
     ``scipy.stats.bootstrap`` gives the same (tested) but turns a single resample without
@@ -172,11 +174,11 @@ def _bootstrap(
     draws = np.sort(draws[~np.isnan(draws)])  # 0/0: a resample without exposure says nothing
     estimate = float(statistic(*samples))
     if len(draws) < (1 - _WITHOUT_EXPOSURE) * RESAMPLES:
-        return Interval(estimate, None, None, n, "none")
+        return ConfidenceInterval(estimate, None, None, n, "none")
     finite = draws[np.isfinite(draws)]
     rounding = 1e-12 * np.abs(finite).max(initial=0.0)
     if draws[-1] - draws[0] <= rounding:
-        return Interval(estimate, None, None, n, "none")  # no spread was seen
+        return ConfidenceInterval(estimate, None, None, n, "none")  # no spread was seen
     tails = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
     method = "percentile"
     left_out = np.array([[j for j in range(n) if j != i] for i in range(n)])
@@ -192,7 +194,7 @@ def _bootstrap(
         method = "bca"
     # An order statistic, not an interpolation: a draw can be infinite (events without exposure).
     low, high = np.quantile(draws, tails, method="inverted_cdf")
-    return Interval(estimate, _finite(low), _finite(high), n, method)
+    return ConfidenceInterval(estimate, _finite(low), _finite(high), n, method)
 
 
 def _finite(x: float) -> float | None:
@@ -203,9 +205,9 @@ def _finite(x: float) -> float | None:
 class Paired:
     """Two agents on the same routes, first minus second."""
 
-    difference: Interval
+    difference: ConfidenceInterval
     """Of the mean difference per route."""
-    improvement: Interval
+    improvement: ConfidenceInterval
     """Probability of improvement: share of routes on which the first does better; ties count half."""
     wins: int
     losses: int
@@ -260,7 +262,7 @@ def paired(
     )
 
 
-def overlap(a: Interval, b: Interval) -> bool:
+def overlap(a: ConfidenceInterval, b: ConfidenceInterval) -> bool:
     """Whether two intervals share a point; intervals without ends overlap everything."""
     if a.low is None or a.high is None or b.low is None or b.high is None:
         return True

@@ -136,7 +136,7 @@ def build(roadmap: RoadMap) -> NavMesh | None:
     )
     # Finite numbers can still overflow together.  What comes out is checked.
     with np.errstate(all="ignore"):
-        mesh = _Builder(roadmap, walks).build()
+        mesh = _NavMeshBuilder(roadmap, walks).build()
     if mesh is None:
         log.warning("there is nowhere to walk on the map %s", roadmap.name)
     elif len(mesh.polygons) > MOST_POLYGONS or len(mesh.vertices) > MOST_VERTICES:
@@ -187,7 +187,7 @@ class _Sets:
         self.parent[max(a, b)] = min(a, b)
 
 
-class _Builder:
+class _NavMeshBuilder:
     def __init__(self, roadmap: RoadMap, walks: bool) -> None:
         self.roadmap, self.walks = roadmap, walks
         self.points: list[tuple[float, float, float]] = []
@@ -227,7 +227,7 @@ class _Builder:
     def _add_section(
         self,
         road: od.Road,
-        section: od.Section,
+        section: od.LaneSection,
         crossings: list[tuple[float, float]],
         before: str,
         after: str,
@@ -307,7 +307,7 @@ class _Builder:
         spots = [left + share * (right - left) for share in (0.15, 0.5, 0.85)]
         return np.asarray(self._driven_on(np.concatenate(spots)).reshape(3, -1).any(0))
 
-    def _bands(self, road: od.Road, section: od.Section, s: Array) -> tuple[list[Area], list[Array]]:
+    def _bands(self, road: od.Road, section: od.LaneSection, s: Array) -> tuple[list[Area], list[Array]]:
         """The areas of a section from left to right, and the lines between them.
 
         The lines are metres to the left of the reference line at each s; there is one more than areas.

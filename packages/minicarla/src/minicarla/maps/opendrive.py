@@ -196,7 +196,7 @@ class LaneRecord:
 
 
 @dataclass
-class Section:
+class LaneSection:
     """A ``<laneSection>``; lanes by OpenDRIVE id."""
 
     s: float
@@ -251,7 +251,7 @@ class Road:
     geometries: list[Geometry]
     elevation: Polynomials
     lane_offset: Polynomials
-    sections: list[Section]
+    sections: list[LaneSection]
     predecessor: RoadLink | None
     successor: RoadLink | None
     speeds: list[tuple[float, float]]  # (s, m/s) from <type>
@@ -580,7 +580,7 @@ def _road(element: ET.Element) -> Road:
         geometries = [g for g in geometries if g.length >= SHORTEST] or geometries[:1]
         sections = []
         for part in sorted(element.findall("lanes/laneSection"), key=lambda e: _place(e, "s")):
-            section = Section(s=_place(part, "s"), length=0.0)
+            section = LaneSection(s=_place(part, "s"), length=0.0)
             for side in ("left", "center", "right"):
                 for lane in map(_lane, part.findall(f"{side}/lane")):
                     section.lanes[lane.id] = lane

@@ -525,7 +525,7 @@ class _Index:
         return lane, s, side
 
 
-def _stations(road: od.Road, section: od.Section, most: int) -> Array:
+def _stations(road: od.Road, section: od.LaneSection, most: int) -> Array:
     """Values of s so close together that chords stay within ``SAG`` of the road's lanes.
 
     Raises OpenDriveError when there would be more than ``most``.

@@ -131,7 +131,7 @@ class _Plots:
         return True
 
 
-class _Builder:
+class _SceneryBuilder:
     def __init__(self, roadmap: RoadMap, seed: int) -> None:
         self.roadmap = roadmap
         self.random = np.random.default_rng([seed & 0xFFFFFFFF, 0x5CE7E])
@@ -298,7 +298,7 @@ def build(roadmap: RoadMap, seed: int) -> list[StaticBox]:
     Kinds: building, tree (the trunk), crown, pole, lamp, wall, fence, hedge.  Crowns and
     lamps are up in the air and not solid.
     """
-    builder = _Builder(roadmap, seed)
+    builder = _SceneryBuilder(roadmap, seed)
     streets = [lane for lane in roadmap.driving if lane.junction == -1 and lane.length > 0.0]
     for lane in streets:
         if len(builder.boxes) > MOST:

@@ -33,7 +33,7 @@ _SMALLEST = 0.01  # metres
 
 
 @dataclass(frozen=True)
-class Box:
+class TriggerBox:
     """An upright box that stands square to the axes of the map; metres, in CARLA's frame."""
 
     centre: tuple[float, float, float]
@@ -51,7 +51,7 @@ class Sign:
     """CARLA's type id: ``traffic.stop``, ``traffic.yield`` or ``traffic.speed_limit.<km/h>``."""
     pose: Transform
     """Of its foot.  As in CARLA, the x axis points 90 degrees to the right of the signal's own direction."""
-    trigger: Box | None
+    trigger: TriggerBox | None
     """Where it takes effect: what encloses the boxes on its lanes.  None: on no driving lane."""
 
 
@@ -123,11 +123,11 @@ def _corners(roadmap: RoadMap, lane: Lane, road_s: float, kind: str) -> Array:
     return np.asarray(centre + (corners * extent) @ turn.T)
 
 
-def _enclosing(boxes: list[Array]) -> Box | None:
+def _enclosing(boxes: list[Array]) -> TriggerBox | None:
     if not boxes:
         return None
     corners = np.concatenate(boxes)
     low, high = corners.min(0), corners.max(0)
     x, y, z = (0.5 * (low + high)).tolist()
     dx, dy, dz = (0.5 * (high - low)).tolist()
-    return Box((x, y, z), (dx, dy, dz))
+    return TriggerBox((x, y, z), (dx, dy, dz))

@@ -50,10 +50,10 @@ class WorldView(Protocol):
         """Traffic lights and props; the same object as long as nothing about it changes."""
         ...
 
-    def actor_struct(self, actor_id: int) -> structs.Actor:
+    def actor_struct(self, actor_id: int) -> structs.ActorRecord:
         """Wire form of an actor, for messages that carry actors."""
         ...
 
-    def static_actor_struct(self, kind: str) -> structs.Actor:
+    def static_actor_struct(self, kind: str) -> structs.ActorRecord:
         """Wire form of a thing that is not an actor; its type id is ``static.<kind>``."""
         ...

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from minicarla.faults import FaultInjector, InjectedFault
+from minicarla.faults import FaultInjector, ServerFault
 from minicarla.server.connections import ClientConnection, Listener, SocketConnection, bind_pair
 from minicarla.server.loop import EventLoop
 from minicarla.server.pacing import ManagerPacing
@@ -260,7 +260,7 @@ class CarlaServer:
         if ticking and self._restart_after is not None:
             raise _RequestAbandonedError
 
-    def _inject(self, fault: InjectedFault) -> None:
+    def _inject(self, fault: ServerFault) -> None:
         if fault.kind in ("freeze", "delay"):
             self._freeze(fault.seconds)
         elif fault.kind == "hangup":

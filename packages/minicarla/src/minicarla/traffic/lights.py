@@ -51,7 +51,7 @@ class Light:
 
 
 @dataclass
-class Group:
+class LightGroup:
     """The lights of one junction, by controller."""
 
     junction: int
@@ -70,7 +70,7 @@ class TrafficLights:
 
     def __init__(self, roadmap: RoadMap) -> None:
         self.lights: list[Light] = []
-        self.groups: list[Group] = []
+        self.groups: list[LightGroup] = []
         self._roadmap = roadmap
         self._place(roadmap)
         self._aim(roadmap)
@@ -222,14 +222,14 @@ class TrafficLights:
                     grouped.update(members)
                     controllers.append(members)
             if controllers:
-                self.groups.append(Group(int(junction.id), controllers))
+                self.groups.append(LightGroup(int(junction.id), controllers))
         # Lights without a controller take turns one by one within their junction.
         loose: dict[int, list[list[int]]] = {}
         for light in self.lights:
             if light.index not in grouped:
                 junction_id = roadmap.lanes[light.lanes[0]].junction if light.lanes else -1 - light.index
                 loose.setdefault(junction_id, []).append([light.index])
-        self.groups.extend(Group(junction, controllers) for junction, controllers in loose.items())
+        self.groups.extend(LightGroup(junction, controllers) for junction, controllers in loose.items())
         for number, group in enumerate(self.groups):
             for turn, controller in enumerate(group.controllers):
                 for index in controller:

@@ -72,7 +72,7 @@ class Source:
         self._episode = 0
         self._message = b""
         self._frames: deque[tuple[float, int]] = deque(maxlen=200)  # time.monotonic(), frame
-        self._actors: dict[int, structs.Actor] = {}
+        self._actors: dict[int, structs.ActorRecord] = {}
         self._weather: structs.WeatherParameters | None = None
         self._weather_at = 0.0
         self._cameras: dict[int, _Camera] = {}
@@ -175,7 +175,7 @@ class Source:
 
     # ------------------------------------------------------------------ the world
 
-    def describe(self, actor_ids: list[int], alone: bool = False) -> dict[int, structs.Actor]:
+    def describe(self, actor_ids: list[int], alone: bool = False) -> dict[int, structs.ActorRecord]:
         """Descriptions of actors by id; each is asked for once.
 
         alone: these are all actors that there are, so descriptions of others can be dropped.
@@ -186,7 +186,7 @@ class Source:
                     del self._actors[gone]
             unknown = [i for i in actor_ids if i not in self._actors]
             if unknown and self._caller is not None:
-                for actor in self._caller.call("get_actors_by_id", unknown, result=list[structs.Actor]):
+                for actor in self._caller.call("get_actors_by_id", unknown, result=list[structs.ActorRecord]):
                     self._actors[actor.id] = actor
             return self._actors
 
@@ -298,7 +298,7 @@ class Source:
                 followed,
                 int(structs.AttachmentType.RIGID),
                 "",
-                result=structs.Actor,
+                result=structs.ActorRecord,
             )
             self._actors[actor.id] = actor
             self._chase = (followed, actor.id)
@@ -366,7 +366,7 @@ def picture(message: bytes) -> NDArray[np.uint8]:
 _KINDS = ("vehicle", "walker", "traffic", "static", "sensor")
 
 
-def _actor(record: Any, actor: structs.Actor) -> dict[str, Any]:
+def _actor(record: Any, actor: structs.ActorRecord) -> dict[str, Any]:
     """One actor of a snapshot as JSON."""
     type_id = actor.description.id
     family = type_id.split(".", 1)[0]
@@ -392,5 +392,5 @@ def _actor(record: Any, actor: structs.Actor) -> dict[str, Any]:
     return out
 
 
-def _attribute(actor: structs.Actor, name: str) -> str:
+def _attribute(actor: structs.ActorRecord, name: str) -> str:
     return next((a.value for a in actor.description.attributes if a.id == name), "")

@@ -14,7 +14,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from minicarla.wire.structs import Actor
+from minicarla.wire.structs import ActorRecord
 
 IMAGE = struct.Struct("<IIf")
 """Width, height, field of view in degrees; then width * height pixels, BGRA, top row first."""
@@ -92,12 +92,12 @@ def imu(accelerometer: Sequence[float], gyroscope: Sequence[float], compass: flo
     return _pack([[float(v) for v in accelerometer], [float(v) for v in gyroscope], float(compass)])
 
 
-def collision(actor: Actor, other: Actor, impulse: Sequence[float]) -> bytes:
+def collision(actor: ActorRecord, other: ActorRecord, impulse: Sequence[float]) -> bytes:
     """Body of a collision: the actor, what it hit, and the impulse on the actor (3,), N*s."""
     return _pack([actor, other, [float(v) for v in impulse]])
 
 
-def obstacle(actor: Actor, other: Actor, distance: float) -> bytes:
+def obstacle(actor: ActorRecord, other: ActorRecord, distance: float) -> bytes:
     """Body of an obstacle: the actor, what is ahead of it, and the distance in metres."""
     return _pack([actor, other, float(distance)])
 

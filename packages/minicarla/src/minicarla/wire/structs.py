@@ -91,7 +91,7 @@ class ActorDescription(NamedTuple):
     attributes: list[ActorAttributeValue]
 
 
-class Actor(NamedTuple):
+class ActorRecord(NamedTuple):
     id: int
     parent_id: int  # 0: none
     description: ActorDescription

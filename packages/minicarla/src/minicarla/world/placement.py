@@ -46,7 +46,7 @@ def overlaps(
     return ~apart
 
 
-class Room:
+class FreeSpace:
     """Where in a world there is room for another box.
 
     roadmap: its solid static boxes are in the way.

@@ -26,7 +26,7 @@ from minicarla.world.actors import (
 from minicarla.world.blueprints import AUTOPILOT_ROLE
 from minicarla.world.friction import FrictionTrigger
 from minicarla.world.outlet import CarlaError
-from minicarla.world.placement import Room
+from minicarla.world.placement import FreeSpace
 from minicarla.world.props import PROPS
 from minicarla.world.sane import colour, sane_pose
 from minicarla.world.table import MAX_ACTORS, ActorTable
@@ -63,7 +63,7 @@ class Spawner:
         seed: int,
     ) -> None:
         self.actors = actors
-        self.room = Room(roadmap, actors.bodies)
+        self.room = FreeSpace(roadmap, actors.bodies)
         self._roadmap = roadmap
         self._traffic, self._vehicles, self._walkers = traffic, vehicles, walkers
         self._seed = seed

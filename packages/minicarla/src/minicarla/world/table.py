@@ -142,9 +142,9 @@ class ActorTable(Mapping[int, Actor]):
 
     # ------------------------------------------------------------------ what clients are told
 
-    def publish(self, actor: Actor) -> structs.Actor:
+    def publish(self, actor: Actor) -> structs.ActorRecord:
         """Wire form of an actor."""
-        return structs.Actor(
+        return structs.ActorRecord(
             actor.id,
             actor.parent.id if actor.parent is not None else 0,
             actor.description,

@@ -64,15 +64,15 @@ class View:
                 self._fixtures = now
         return self._fixtures
 
-    def actor_struct(self, actor_id: int) -> structs.Actor:
+    def actor_struct(self, actor_id: int) -> structs.ActorRecord:
         """Wire form of an actor; an anonymous one when it was destroyed meanwhile."""
         actor = self._actors.get(actor_id)
         if actor is None:
             return self.static_actor_struct("unknown")
         return self._actors.publish(actor)
 
-    def static_actor_struct(self, kind: str) -> structs.Actor:
+    def static_actor_struct(self, kind: str) -> structs.ActorRecord:
         """Wire form of a thing of the map; its type id is ``static.<kind>``."""
-        return structs.Actor(
+        return structs.ActorRecord(
             0, 0, structs.ActorDescription(0, f"static.{kind}", []), structs.BoundingBox(), b"", b""
         )

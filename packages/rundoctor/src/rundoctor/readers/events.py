@@ -19,7 +19,7 @@ import numpy as np
 
 from ..store import Store
 from .source import ReadError, Source
-from .tfrecord import Batch, Bytes, Damage, Ints, read_records
+from .tfrecord import Bytes, Damage, Ints, RecordBatch, read_records
 
 _MAX_TAG = 512
 
@@ -101,7 +101,7 @@ def _damage_notes(path: Path, result: EventFile) -> list[str]:
     return notes
 
 
-def _decode(batch: Batch, store: Store, result: EventFile) -> None:
+def _decode(batch: RecordBatch, store: Store, result: EventFile) -> None:
     buffer, starts, lengths = batch.buffer, batch.starts, batch.lengths
     fast, steps, walls, values, tag_at, tag_size = _match_scalars(buffer, starts, lengths)
     ids, tags = _tag_ids(buffer, tag_at, tag_size)

@@ -38,7 +38,7 @@ def read_records(path: Path, budget: int = BUDGET, names: Mapping[str, str] | No
     """
     source = Source(path, "json", Store(budget))
     block: list[dict[str, float]] = []
-    writer = _Writer(source, names or {})
+    writer = _RecordWriter(source, names or {})
     bad = 0
     for record in _records(path):
         if record is None:
@@ -134,7 +134,7 @@ def _flat(value: object, prefix: str = "", level: int = 0) -> dict[str, float]:
     return out
 
 
-class _Writer:
+class _RecordWriter:
     """Puts objects into a store; what its x-axis is, is decided by the fields of the first."""
 
     def __init__(self, source: Source, names: Mapping[str, str]) -> None:

@@ -315,7 +315,7 @@ class _Table:
         axis = self._check_axis(header, axis, [row for b, _ in head for row in b], columns)
         series = [i for i in range(len(header)) if i not in axis.taken]
         tags = {i: tags.get(i, header[i] or f"column {i + 1}") for i in series}
-        writer = _Writer(self.budget, axis, tags, columns, self.delimiter)
+        writer = _TableWriter(self.budget, axis, tags, columns, self.delimiter)
         varying = self._varying(header, grouping, head)
         for block, again in itertools.chain(head, blocks):
             for label, part in _by_group(block, varying):
@@ -582,7 +582,7 @@ def _by_group(block: list[list[str]], columns: list[int]) -> Iterator[tuple[str,
     yield from parts.items()
 
 
-class _Writer:
+class _TableWriter:
     """Puts rows into stores: one for each run, and a new one where a run starts again."""
 
     def __init__(

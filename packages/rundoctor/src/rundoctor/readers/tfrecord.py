@@ -134,7 +134,7 @@ class Damage:
 
 
 @dataclass
-class Batch:
+class RecordBatch:
     """Sound records: ``buffer[starts[i]:starts[i] + lengths[i]]`` is payload i."""
 
     buffer: Bytes
@@ -142,7 +142,7 @@ class Batch:
     lengths: Ints
 
 
-def read_records(path: Path, damage: Damage) -> Iterator[Batch]:
+def read_records(path: Path, damage: Damage) -> Iterator[RecordBatch]:
     """Yield the sound records of a file in order, in batches of bounded size.
 
     Damaged records are passed over and counted in ``damage``; after a damaged length the
@@ -155,7 +155,7 @@ def read_records(path: Path, damage: Damage) -> Iterator[Batch]:
         yield from _read(file, damage)
 
 
-def _read(file: BinaryIO, damage: Damage) -> Iterator[Batch]:
+def _read(file: BinaryIO, damage: Damage) -> Iterator[RecordBatch]:
     rest = b""
     searching = False
     eof = False
@@ -197,7 +197,7 @@ def _read(file: BinaryIO, damage: Damage) -> Iterator[Batch]:
         damage.zero_tail = not any(rest)
 
 
-def _scan(block: bytes, position: int) -> tuple[Batch | None, int, bool, int]:
+def _scan(block: bytes, position: int) -> tuple[RecordBatch | None, int, bool, int]:
     """Follow the chain of lengths; stop at the block's end or at the first damaged length."""
     unpack = struct.Struct("<Q").unpack_from
     end = len(block)
@@ -228,10 +228,10 @@ def _scan(block: bytes, position: int) -> tuple[Batch | None, int, bool, int]:
         first = int(np.argmin(good))
         position, broken, need = heads[first], True, 0
         at, lengths = at[:first], lengths[:first]
-    return Batch(buffer, at + 12, lengths), position, broken, need
+    return RecordBatch(buffer, at + 12, lengths), position, broken, need
 
 
-def _check_payloads(batch: Batch, damage: Damage) -> Batch:
+def _check_payloads(batch: RecordBatch, damage: Damage) -> RecordBatch:
     small = np.flatnonzero(batch.lengths <= CHECKED_PAYLOAD)
     starts, lengths = batch.starts[small], batch.lengths[small]
     stored = _words(batch.buffer, starts + lengths)
@@ -241,7 +241,7 @@ def _check_payloads(batch: Batch, damage: Damage) -> Batch:
     damage.bad_payloads += len(bad)
     keep = np.ones(len(batch.starts), bool)
     keep[bad] = False
-    return Batch(batch.buffer, batch.starts[keep], batch.lengths[keep])
+    return RecordBatch(batch.buffer, batch.starts[keep], batch.lengths[keep])
 
 
 def _next_header(block: bytes, position: int) -> int:

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..compare import Comparison
+from ..compare import RunComparison
 from ..model import Report
 from ..run import Run
 from ..series import Series
 
 
-def to_json(reports: Sequence[Report], comparison: Comparison | None, problems: Sequence[str]) -> str:
+def to_json(reports: Sequence[Report], comparison: RunComparison | None, problems: Sequence[str]) -> str:
     """One run: the document of docs/diagnosis.md; several: ``{"runs": [...], "comparison": ...}``."""
     document: dict[str, Any]
     if len(reports) == 1:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..compare import Comparison
+from ..compare import RunComparison
 from ..model import INFO, Finding, Report, number
 from ..signals import critic, episodes
 from .plots import Curve, Floats, Plot, curve, first_onset, overview, plots_of, tidy
@@ -21,7 +21,7 @@ EXPLORER_POINTS = 600
 _HERE = Path(__file__).parent
 
 
-def html(reports: Sequence[Report], comparison: Comparison | None) -> str:
+def html(reports: Sequence[Report], comparison: RunComparison | None) -> str:
     """The whole report as one document: scripts, styles and data inside."""
     page = _Page()
     body = []
@@ -225,7 +225,7 @@ def _explorer(report: Report, index: int, page: _Page) -> str:
     )
 
 
-def _comparison(comparison: Comparison, page: _Page, reports: Sequence[Report]) -> str:
+def _comparison(comparison: RunComparison, page: _Page, reports: Sequence[Report]) -> str:
     head = "".join(
         f'<th class="n"><a href="#run{i}">{_e(n)}</a></th>' for i, n in enumerate(comparison.names)
     )

@@ -7,14 +7,14 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..compare import Comparison
+from ..compare import RunComparison
 from ..model import Finding, Report, number
 from .terminal import WORD, summary, unknown_lines
 
 
 def markdown(
     reports: Sequence[Report],
-    comparison: Comparison | None,
+    comparison: RunComparison | None,
     figures: Mapping[str, Sequence[Path]],
     folder: Path,
 ) -> str:
@@ -120,7 +120,7 @@ def _finding(f: Finding, heading: str) -> list[str]:
     return out
 
 
-def _comparison(comparison: Comparison) -> list[str]:
+def _comparison(comparison: RunComparison) -> list[str]:
     out = ["## The runs beside each other", ""]
     out.append("| | " + " | ".join(_text(n) for n in comparison.names) + " |")
     out.append("| --- |" + " ---: |" * len(comparison.names))

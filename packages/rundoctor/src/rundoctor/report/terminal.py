@@ -13,7 +13,7 @@ from rich.rule import Rule as Line
 from rich.table import Table
 from rich.text import Text
 
-from ..compare import Comparison
+from ..compare import RunComparison
 from ..model import (
     CANNOT_JUDGE,
     CRITICAL,
@@ -242,7 +242,7 @@ def _print_references(report: Report, console: Console) -> None:
     console.print(table)
 
 
-def print_comparison(comparison: Comparison, console: Console) -> None:
+def print_comparison(comparison: RunComparison, console: Console) -> None:
     """The runs beside each other."""
     console.print()
     console.print(Line("the runs beside each other", style="bold", align="left"))
@@ -260,7 +260,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         console.print(Padding(Text(sentence), (0, 0, 0, 1)))
 
 
-def _print_many(comparison: Comparison, console: Console) -> None:
+def _print_many(comparison: RunComparison, console: Console) -> None:
     """More runs than fit beside each other: one line a run, the figures that matter most."""
     rows = {r.name: r.cells for r in comparison.rows}
     shown = [n for n in ("steps", "return, last quarter", "evaluation, last", "verdict") if n in rows]

@@ -265,14 +265,14 @@ ELAPSED_NAMES = (
 
 
 @dataclass(frozen=True)
-class Column:
+class AxisColumn:
     """A column of a table that is its x-axis."""
 
     index: int
     axis: Axis
 
 
-def x_axis(header: Sequence[str]) -> Column | None:
+def x_axis(header: Sequence[str]) -> AxisColumn | None:
     """The column that says where a row stands: environment steps if there are any, else what there is.
 
     None when no column does.  The number of a row is no number of steps.
@@ -287,11 +287,11 @@ def x_axis(header: Sequence[str]) -> Column | None:
     for known, axis in kinds:
         for name in known:
             if name in names:
-                return Column(names.index(name), axis)
+                return AxisColumn(names.index(name), axis)
         if axis == "step":
             found = next((i for i, name in enumerate(names) if _STEP_WORDS.fullmatch(name)), None)
             if found is not None:
-                return Column(found, axis)
+                return AxisColumn(found, axis)
     return None
 
 

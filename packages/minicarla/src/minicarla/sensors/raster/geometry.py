@@ -18,8 +18,8 @@ from minicarla.bodies import Bodies
 from minicarla.geometry import Transform
 from minicarla.maps import RoadMap
 from minicarla.sensors.cache import per_map
-from minicarla.sensors.raster.ground import TAGS, TERRAIN, Ground, ground_of
-from minicarla.sensors.raster.painter import NEAR, Camera, Eye, Scene, eye_of
+from minicarla.sensors.raster.ground import TAGS, TERRAIN, GroundPicture, ground_of
+from minicarla.sensors.raster.painter import NEAR, Eye, PinholeCamera, Scene, eye_of
 from minicarla.sensors.raster.picture import ground_homography
 from minicarla.sensors.raster.terrain import terrain_of
 from minicarla.sensors.tags import Tag
@@ -39,7 +39,7 @@ class GeometryPicture:
     """
 
     def __init__(self, width: int, height: int, fov: float) -> None:
-        self.camera = Camera(width, height, fov)
+        self.camera = PinholeCamera(width, height, fov)
         self._scene = Scene(self.camera)
         self._face = np.zeros((height, width), np.uint32)
         self._x = ((np.arange(width) + 0.5 - 0.5 * width) / self.camera.focal).astype(np.float32)
@@ -143,7 +143,7 @@ class GeometryPicture:
         return table.take(self._face)
 
 
-def _to_texture(ground: Ground) -> NDArray[np.float64]:
+def _to_texture(ground: GroundPicture) -> NDArray[np.float64]:
     """(3, 3) from places on the ground to the texture's pixels, counted from their middles."""
     scale = 1.0 / ground.resolution
     return np.array(

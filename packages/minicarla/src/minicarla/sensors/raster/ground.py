@@ -50,7 +50,7 @@ for _label, (_tag, _colour, _grain) in _LABELS.items():
 _SHIFT = 5
 
 
-class Ground:
+class GroundPicture:
     """Texture of a map's ground; see the module."""
 
     def __init__(self, roadmap: RoadMap) -> None:
@@ -168,9 +168,9 @@ def marking_outlines(marking: Marking) -> list[NDArray[np.float64]]:
 
 
 @per_map
-def ground_of(roadmap: RoadMap) -> Ground:
+def ground_of(roadmap: RoadMap) -> GroundPicture:
     """The map's ground, drawn once."""
-    return Ground(roadmap)
+    return GroundPicture(roadmap)
 
 
 def tags_at(roadmap: RoadMap, points: NDArray[np.float64]) -> NDArray[np.uint8]:

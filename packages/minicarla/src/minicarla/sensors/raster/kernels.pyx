@@ -632,8 +632,8 @@ cdef class Look:
     def colours(self, light, const double[:, ::1] glow, const uint8_t[:] braking, int lamp, int64_t shining):
         """(F,) uint32 colours, each BGRA: lit by sun and sky, with their own glow, seen through fog.
 
-        light: ``light.Light``.  glow (roles, 3): BGR.  braking (B,): bodies whose quadrilaterals of the
-        role ``lamp`` have the colour ``shining`` (0xRRGGBB).
+        light: ``light.Illumination``.  glow (roles, 3): BGR.  braking (B,): bodies whose quadrilaterals of
+        the role ``lamp`` have the colour ``shining`` (0xRRGGBB).
         """
         cdef Py_ssize_t place, i
         cdef Face* face

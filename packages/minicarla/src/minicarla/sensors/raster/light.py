@@ -26,7 +26,7 @@ def _mix(a: Any, b: Any, share: float) -> Array:
     return np.asarray(a, dtype=np.float64) * (1.0 - share) + np.asarray(b, dtype=np.float64) * share
 
 
-class Light:
+class Illumination:
     """Everything about the weather that a picture needs.
 
     sun: unit vector towards the sun.  direct, ambient: BGR factors on albedo; a surface

@@ -99,7 +99,7 @@ class Shape(NamedTuple):
     most: Array  # (Q,) pixels per metre from which on finer ones take its place
 
 
-class _Builder:
+class _ShapeBuilder:
     def __init__(self) -> None:
         self.vertices: list[tuple[float, float, float]] = []
         self.rows: list[tuple[list[int], int, int, float, float, int, float, float]] = []
@@ -190,7 +190,7 @@ class _Builder:
         )
 
 
-def _shadow(builder: _Builder, x: float = 1.0, y: float = 1.0) -> None:
+def _shadow(builder: _ShapeBuilder, x: float = 1.0, y: float = 1.0) -> None:
     """A dark patch on the ground under the box; drawn first, never an object of its own."""
     at = len(builder.vertices)
     z = -1.0
@@ -199,7 +199,7 @@ def _shadow(builder: _Builder, x: float = 1.0, y: float = 1.0) -> None:
     builder.rows.append(row)
 
 
-def _wheel(builder: _Builder, face: int, x: float, radius: tuple[float, float], least: float) -> None:
+def _wheel(builder: _ShapeBuilder, face: int, x: float, radius: tuple[float, float], least: float) -> None:
     """An octagon on a side, of two rectangles, standing on the ground; radius in units along x and z."""
     y = 1.0 if face == RIGHT else -1.0
     rx, rz = radius
@@ -213,7 +213,7 @@ def _wheel(builder: _Builder, face: int, x: float, radius: tuple[float, float], 
     builder.detail(face, hub, Role.CHROME, max(least, 12.0), 3)
 
 
-def _ends(builder: _Builder, lamp: tuple[float, float], sill: float) -> None:
+def _ends(builder: _ShapeBuilder, lamp: tuple[float, float], sill: float) -> None:
     """Lamps, number plates and bumpers on the front and back of the last part."""
     for face, role in ((BACK, Role.TAIL_LAMP), (FRONT, Role.HEAD_LAMP)):
         builder.patch(face, (0.0, 1.0), (0.0, sill), Role.DARK, 4.0)
@@ -230,7 +230,7 @@ def _ends(builder: _Builder, lamp: tuple[float, float], sill: float) -> None:
 @cache
 def car() -> Shape:
     """A saloon: hull, cabin, wheels, lamps."""
-    b = _Builder()
+    b = _ShapeBuilder()
     _shadow(b)
     b.hexahedron((-1, 1, -1, 1), (-0.98, 0.97, -0.96, 0.96), (-0.72, 0.12), {-1: Role.PAINT}, drop=0.2)
     _ends(b, (0.56, 0.84), 0.3)
@@ -253,7 +253,7 @@ def car() -> Shape:
 @cache
 def van() -> Shape:
     """A high box on wheels with a windscreen: vans, ambulances, trucks."""
-    b = _Builder()
+    b = _ShapeBuilder()
     _shadow(b)
     b.hexahedron((-1, 1, -1, 1), (-1, 1, -1, 1), (-0.76, 0.0), {-1: Role.PAINT})
     _ends(b, (0.5, 0.75), 0.25)
@@ -272,7 +272,7 @@ def van() -> Shape:
 @cache
 def bus() -> Shape:
     """A bus: one long band of windows."""
-    b = _Builder()
+    b = _ShapeBuilder()
     _shadow(b)
     b.hexahedron((-1, 1, -1, 1), (-1, 1, -1, 1), (-0.84, 0.0), {-1: Role.PAINT})
     _ends(b, (0.4, 0.62), 0.2)
@@ -290,7 +290,7 @@ def bus() -> Shape:
 @cache
 def two_wheeler() -> Shape:
     """A bicycle or motorcycle with its rider."""
-    b = _Builder()
+    b = _ShapeBuilder()
     _shadow(b, 0.95, 0.6)
     b.hexahedron(
         (-1, 1, -0.22, 0.22), (-0.96, 0.9, -0.22, 0.22), (-1.0, -0.12), {-1: Role.DARK, TOP: Role.PAINT}
@@ -305,7 +305,7 @@ def two_wheeler() -> Shape:
 @cache
 def walker() -> Shape:
     """Legs, torso, head."""
-    b = _Builder()
+    b = _ShapeBuilder()
     _shadow(b, 0.9, 0.9)
     b.hexahedron((-0.55, 0.55, -0.75, 0.75), (-0.6, 0.6, -0.8, 0.8), (-1.0, -0.08), {-1: Role.TROUSERS})
     b.hexahedron((-0.8, 0.8, -1.0, 1.0), (-0.7, 0.7, -0.95, 0.95), (-0.08, 0.66), {-1: Role.PAINT})
@@ -316,7 +316,7 @@ def walker() -> Shape:
 @cache
 def box() -> Shape:
     """The bare box."""
-    b = _Builder()
+    b = _ShapeBuilder()
     b.hexahedron((-1, 1, -1, 1), (-1, 1, -1, 1), (-1.0, 1.0), Role.PAINT, bottom=True)
     return b.shape()
 
@@ -324,7 +324,7 @@ def box() -> Shape:
 @cache
 def crown() -> Shape:
     """A tree's crown: two frusta, the upper one lit; from afar, one."""
-    b = _Builder()
+    b = _ShapeBuilder()
     wide, narrow = (-1.0, 1.0, -1.0, 1.0), (-0.5, 0.5, -0.5, 0.5)
     roles = {-1: Role.PAINT, TOP: Role.LEAVES_TOP}
     b.hexahedron((-0.62, 0.62, -0.62, 0.62), wide, (-1.0, -0.35), Role.PAINT, _FINE_CROWN, bottom=True)
@@ -336,7 +336,7 @@ def crown() -> Shape:
 @cache
 def traffic_light(state: int) -> Shape:
     """A pole with a head of three lamps towards +x; ``state`` says which is lit."""
-    b = _Builder()
+    b = _ShapeBuilder()
     pole = (-0.25, 0.25, -0.25, 0.25)
     b.hexahedron(pole, pole, (-1.0, LIGHT_HEAD), {-1: Role.CHROME})
     b.hexahedron((-1, 1, -1, 1), (-1, 1, -1, 1), (LIGHT_HEAD, 1.0), Role.PAINT, bottom=True)
@@ -351,7 +351,7 @@ def traffic_light(state: int) -> Shape:
 @cache
 def house(bays_x: int, bays_y: int, storeys: int) -> Shape:
     """A building with rows of windows; bays along x and y."""
-    b = _Builder()
+    b = _ShapeBuilder()
     b.hexahedron((-1, 1, -1, 1), (-1, 1, -1, 1), (-1.0, 1.0), {-1: Role.PAINT, TOP: Role.ROOF})
     for face, bays in ((FRONT, bays_y), (BACK, bays_y), (RIGHT, bays_x), (LEFT, bays_x)):
         b.patch(face, (0.0, 1.0), (0.0, 0.16 / storeys), Role.TRIM, _FINE_HOUSE)
@@ -379,7 +379,7 @@ def static_shape(static: Any) -> Shape:
 
 @cache
 def _lamp() -> Shape:
-    b = _Builder()
+    b = _ShapeBuilder()
     roles = {-1: Role.CHROME, BOTTOM: Role.LAMP}
     b.hexahedron((-1, 1, -1, 1), (-1, 1, -1, 1), (-1.0, 1.0), roles, bottom=True)
     return b.shape()

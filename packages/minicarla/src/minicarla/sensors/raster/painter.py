@@ -35,7 +35,7 @@ REACH = 250.0  # metres; nothing beyond is drawn
 _BIG = 2.9  # metres: radius in plan of what is compared with everything near it
 
 
-class Camera:
+class PinholeCamera:
     """Pinhole camera of CARLA: square pixels, ``fov`` is horizontal.
 
     A point right, down, ahead of the eye lands on pixel coordinates
@@ -133,7 +133,7 @@ def statics_of(roadmap: RoadMap) -> kernels.Faces:
 class Scene:
     """The map's statics and all bodies as one camera sees them, in that order of numbers."""
 
-    def __init__(self, camera: Camera) -> None:
+    def __init__(self, camera: PinholeCamera) -> None:
         self._look = kernels.Look(camera.width, camera.height, camera.focal, NEAR, REACH, _BIG)
         self._bodies_key: tuple[bytes, ...] = ()
         self._bodies = kernels.Faces(body_mesh(Bodies()))

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from minicarla.bodies import Bodies
 from minicarla.geometry import Transform
 from minicarla.maps import RoadMap
-from minicarla.sensors.raster.ground import Ground, ground_of
-from minicarla.sensors.raster.light import ELEVATIONS, Light
+from minicarla.sensors.raster.ground import GroundPicture, ground_of
+from minicarla.sensors.raster.light import ELEVATIONS, Illumination
 from minicarla.sensors.raster.mesh import GLOW_DAY, GLOW_NIGHT, Role
-from minicarla.sensors.raster.painter import Camera, Eye, Scene, eye_of
+from minicarla.sensors.raster.painter import Eye, PinholeCamera, Scene, eye_of
 from minicarla.sensors.raster.terrain import terrain_of
 from minicarla.wire.structs import WeatherParameters
 
@@ -49,18 +49,18 @@ class ColourPicture:
     def __init__(self, width: int, height: int, fov: float) -> None:
         self.samples = 2 if width * height <= 320 * 240 else 1
         self.size = (width, height)
-        self.camera = Camera(width * self.samples, height * self.samples, fov)
+        self.camera = PinholeCamera(width * self.samples, height * self.samples, fov)
         self._canvas = np.empty((self.camera.height, self.camera.width, 4), np.uint8)
         self._pixels = self._canvas.view(np.uint32)[..., 0]
         self._scene = Scene(self.camera)
         self._backdrops: OrderedDict[tuple[Any, ...], _Backdrop] = OrderedDict()
-        self._light: tuple[Any, Light] | None = None
+        self._light: tuple[Any, Illumination] | None = None
 
-    def light(self, weather: WeatherParameters) -> Light:
+    def light(self, weather: WeatherParameters) -> Illumination:
         """The light of ``weather``, computed when it changes."""
         key = tuple(weather)
         if self._light is None or self._light[0] != key:
-            self._light = (key, Light(weather))
+            self._light = (key, Illumination(weather))
             self._glow = GLOW_DAY + (GLOW_NIGHT - GLOW_DAY) * self._light[1].night
             self._backdrops.clear()
         return self._light[1]
@@ -80,7 +80,7 @@ class ColourPicture:
             return self._canvas
         return cv2.resize(self._canvas, self.size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
-    def _paint_backdrop(self, ground: Ground, light: Light, eye: Eye, pose: Transform) -> None:
+    def _paint_backdrop(self, ground: GroundPicture, light: Illumination, eye: Eye, pose: Transform) -> None:
         # The backdrop is computed from the rounded pose: pictures do not depend on earlier ones.
         key = (round(pose.pitch, 1), round(pose.roll, 1), round(pose.z, 1), ground.resolution)
         backdrop = self._backdrops.get(key)
@@ -99,7 +99,7 @@ class ColourPicture:
             np.copyto(self._canvas[top:], backdrop.sky[top:], where=backdrop.hidden[..., None])
 
 
-def ground_homography(eye: Eye, camera: Camera) -> Array:
+def ground_homography(eye: Eye, camera: PinholeCamera) -> Array:
     """(3, 3) from pixel coordinates (u, v, 1) to (x w, y w, w) on the plane z = 0; w > 0 where it is seen."""
     # Plain numbers: for nine of them that is faster than arrays.
     (rx, dx, ax), (ry, dy, ay), (rz, dz, az) = eye.axes.tolist()
@@ -119,7 +119,13 @@ def ground_homography(eye: Eye, camera: Camera) -> Array:
 
 
 def _backdrop(
-    camera: Camera, samples: int, light: Light, ground: Ground, pitch: float, roll: float, height: float
+    camera: PinholeCamera,
+    samples: int,
+    light: Illumination,
+    ground: GroundPicture,
+    pitch: float,
+    roll: float,
+    height: float,
 ) -> _Backdrop:
     """Everything about sky and ground that does not depend on where the camera stands."""
     eye = eye_of(Transform(0.0, 0.0, height, pitch, 0.0, roll))
@@ -163,7 +169,7 @@ def _backdrop(
 
 
 def _bands(
-    camera: Camera, samples: int, ground: Ground, distance: Array, horizon: int
+    camera: PinholeCamera, samples: int, ground: GroundPicture, distance: Array, horizon: int
 ) -> list[tuple[int, int, int, int]]:
     """Rows by level of the pyramid, so that a texel is about as wide as a pixel of the canvas.
 

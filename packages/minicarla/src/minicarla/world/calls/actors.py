@@ -20,12 +20,12 @@ def get_actor_definitions(call: Call) -> list[structs.ActorDefinition]:
 
 
 @procedure()
-def get_spectator(call: Call) -> structs.Actor:
+def get_spectator(call: Call) -> structs.ActorRecord:
     return call.actors.publish(call.actors.spectator)
 
 
 @procedure()
-def get_actors_by_id(call: Call, ids: list[int]) -> list[structs.Actor]:
+def get_actors_by_id(call: Call, ids: list[int]) -> list[structs.ActorRecord]:
     actors = call.actors
     return [actors.publish(actors[actor_id]) for actor_id in ids if actor_id in actors]
 
@@ -33,7 +33,7 @@ def get_actors_by_id(call: Call, ids: list[int]) -> list[structs.Actor]:
 @procedure()
 def spawn_actor(
     call: Call, description: structs.ActorDescription, transform: structs.Transform
-) -> structs.Actor:
+) -> structs.ActorRecord:
     return call.actors.publish(call.episode.spawner.spawn(description, transform.pose))
 
 
@@ -45,7 +45,7 @@ def spawn_actor_with_parent(
     parent: int,
     attachment: int = 0,
     socket_name: str = "",
-) -> structs.Actor:
+) -> structs.ActorRecord:
     if not parent:
         raise CarlaError("unable to attach actor: parent actor not found")
     return call.actors.publish(call.episode.spawner.spawn(description, transform.pose, parent, attachment))
