@@ -122,7 +122,7 @@ def make_trainer(run: RunDirectory, config: Config, display: Display) -> Trainer
 def own_command() -> str:
     """How this program can be called from here: after ``make`` it is not on the PATH."""
     called = Path(sys.argv[0])
-    if called.name == "__main__.py":
+    if called.parts[-2:] == ("av_td3", "__main__.py"):
         return f"{sys.executable} -m av_td3"
     if called.name == "av-td3" and shutil.which("av-td3") is None:
         return str(called)
