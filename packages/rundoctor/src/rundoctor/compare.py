@@ -1,4 +1,4 @@
-"""Runs beside each other: figures, hyper-parameters, and what changed."""
+"""Compare runs: figures, hyper-parameters, and what changed between them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Row:
 
 @dataclass
 class RunComparison:
-    """Several runs in one table, and what can be said about them in words."""
+    """Several runs in one table, and sentences about their differences."""
 
     names: list[str]
     rows: list[Row] = field(default_factory=list)
@@ -49,7 +49,7 @@ def _plain(cell: float | str | None) -> float | str | None:
 
 
 def compare(reports: Sequence[Report]) -> RunComparison:
-    """Put runs beside each other in the given order; the first is what the others are measured by."""
+    """Compare runs in the given order. The others are measured by the first."""
     runs = [r.run for r in reports]
     out = RunComparison([r.name for r in runs])
 
@@ -116,7 +116,7 @@ def _at(s: Series | None, step: int) -> float | None:
 
 
 def _late_until(run: Run, s: Series | None, step: int) -> float | None:
-    """Median over the last quarter of what was logged until a step that all runs reached."""
+    """Median of the last quarter of the points up to a step that all runs reached."""
     if s is None:
         return None
     steps = run.env_steps(s)
@@ -178,7 +178,7 @@ def _changed(a: Report, b: Report) -> list[str]:
 
 
 def _leak_speeds(reports: Sequence[Report]) -> list[str]:
-    """Whether what was changed between leaking runs touched the leak at all."""
+    """A sentence on runs that all leak: what differs between them is not the cause of the leak."""
     leaking = [r for r in reports if any(f.id == "state-gradient-leak" for f in everything(r.findings))]
     if len(leaking) < 2:
         return []

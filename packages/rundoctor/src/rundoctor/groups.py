@@ -1,4 +1,4 @@
-"""Gradient and movement of each parameter group: what three rules judge."""
+"""Gradient and movement of each parameter group; three rules judge them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def groups(run: Run) -> list[ParameterGroup]:
 
 
 def trained_with_the_critic(run: Run, key: str) -> bool:
-    """An encoder that the actor shares with the critic is the critic's to train."""
+    """Whether this is an encoder that the actor shares with the critic: the critic's optimiser trains it."""
     rate = run.get(networks.RATE["actor_encoder"])
     return key == "actor_encoder" and (
         run.config.get("agent.encoder") == "shared" or (rate is not None and rate.last.value == 0)
@@ -74,7 +74,7 @@ def _moves(run: Run, key: str, gradient: Series, late: bool = False) -> bool | N
 
 
 def weights_evidence(run: Run, key: str, text: str) -> Evidence:
-    """First and last spread of a group's weights."""
+    """Evidence: the first and the last standard deviation of a group's weights."""
     s = run.get(networks.WEIGHT_STD[key], networks.WEIGHT_MEAN[key])
     if s is None:
         return Evidence(key, None, None, text)

@@ -27,7 +27,7 @@ MOST_TENSORS = 32
 
 
 def is_alert(tag: str) -> bool:
-    """Whether a series is an alert itself (0 or 1), not what it watches or its limit."""
+    """Whether a series is an alert (0 or 1), not the quantity that the alert watches, nor its limit."""
     return tag.startswith("alerts/") and not tag.endswith(("_threshold", "_limit", "_value"))
 
 
@@ -39,8 +39,7 @@ class QGap:
     policy: Floats
     data: Floats
     scale: Floats
-    """What a plausible difference would be measured in: the size and spread of the data's Q
-    seen so far, and of one reward."""
+    """What differences are divided by: the size and spread of the data's Q so far, or of one reward."""
     policy_tag: str
     data_tag: str
     from_loss: bool
@@ -101,7 +100,7 @@ def action_columns(run: Run) -> list[Series]:
 
 
 CLIPPED_REWARD = 10.0
-"""Largest reward after normalisation: VecNormalize and its likes clip there."""
+"""Largest reward after normalisation: VecNormalize and similar wrappers clip rewards there."""
 MOST_ENTROPY = 7.0
 """Entropy of a step's action where it is not logged: ten dimensions, each uniform over [-1, 1]."""
 
@@ -112,9 +111,9 @@ class Support:
 
     value: float
     text: str
-    """How the value comes about, for people."""
+    """How the value was computed, in words for the report."""
     sure: bool
-    """False where training may have seen other rewards than those that the returns add up."""
+    """False where the rewards of training may differ from those that the returns are sums of."""
 
 
 def value_support(run: Run) -> Support | None:
@@ -125,7 +124,7 @@ def value_support(run: Run) -> Support | None:
     r_max / (1 - gamma) bounds it as well where rewards are logged.
 
     Returns are those of the environment.  Where no reward of the replay is logged, training may have
-    seen normalised or scaled ones, so the support is then no surer than "up to 10 a step".
+    seen normalised or scaled ones.  The support is then computed for rewards of up to 10 a step.
     """
     gamma = run.gamma.value if run.gamma else 0.99
     horizon = 1 / (1 - gamma) if gamma < 1 else 1e3
@@ -180,7 +179,7 @@ def _entropy_bonus(run: Run) -> float:
 
 @dataclass(frozen=True)
 class Restart:
-    """A moment at which the training process began anew."""
+    """A moment at which the training process was restarted."""
 
     step: int
     """The last step that is known to come before it."""
@@ -195,7 +194,10 @@ _CREATED = re.compile(r"tfevents\.(\d{9,11})(?:\.|$)")
 
 
 def restarts(run: Run) -> list[Restart]:
-    """Restarts of the process, by step: steps that jump back, further event files, lost counters."""
+    """Restarts of the process in order of steps.
+
+    Their signs are steps that jump back, further event files, and counters that fall.
+    """
     found = [
         Restart(after - 1, after, "step", f"steps jump back from {before:,} to {after:,}")
         for before, after in run.resumed_at
@@ -224,7 +226,7 @@ def restarts(run: Run) -> list[Restart]:
 
 
 def _files_by_creation(run: Run) -> list[tuple[float, str]]:
-    """(second of creation, name) of the run's event files that name it, in order."""
+    """(time of creation in seconds, name) of the run's event files whose names hold that time, in order."""
     out = []
     for file in run.files:
         name = Path(str(file.get("path", ""))).name
@@ -240,7 +242,7 @@ def growth(series: Series) -> tuple[float, float]:
 
 
 def first_crossing(step: Floats, above: npt.NDArray[np.bool_]) -> int | None:
-    """First step from which the condition holds to the end, or for most of what follows."""
+    """The first step from which the condition holds until the end, or at most of the later points."""
     if not above.any():
         return None
     share_from = np.cumsum(above[::-1])[::-1] / np.arange(len(above), 0, -1)
@@ -309,7 +311,7 @@ class Clip:
 
 
 HOLDS = CLIP_NOT_APPLIED.threshold("critical")
-"""A clip holds up to rounding."""
+"""Factor that allows for rounding when a norm is compared with its limit."""
 
 
 def is_summed(c: Clip) -> bool:
@@ -352,7 +354,7 @@ def _is_sum(c: Clip, after: Series, before: Series) -> bool:
     if known.sum() < 3:
         return False
     ratio = after.value[known] / was[known]
-    # A clip only shrinks: what grew by it is no norm.
+    # Clipping makes a norm smaller.  A value that grew by it is not a norm.
     if float((ratio > 1.05).mean()) > 0.5:
         return float(np.median(ratio)) <= math.sqrt(MOST_TENSORS)
     over = after.value[known] > c.limit * HOLDS

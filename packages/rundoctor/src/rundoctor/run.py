@@ -53,9 +53,9 @@ CORE: dict[str, tuple[Signal, ...]] = {
     "the critic's loss": (critic.LOSS, critic.TD_ERROR, others.VALUE_LOSS),
     "Q": (critic.Q1.mean, critic.TARGET.mean, actor.Q.mean, actor.LOSS, critic.Q1.max, actor.Q.max),
 }
-"""What says whether a run learns: where none of it is recognised, nothing can be judged."""
+"""The signals that show whether a run learns. Where none of them is recognised, there can be no verdict."""
 LEAST_POINTS = 3
-"""With fewer points nothing can be said about how a quantity develops."""
+"""Least number of points from which the development of a quantity is judged."""
 
 Need = Signal | tuple[Signal, ...]
 """What a rule needs: one signal, or any one of several."""
@@ -105,11 +105,11 @@ class Run:
     resumed_at: list[tuple[int, int]] = field(default_factory=list)
     """(last step before, first step after) of every continuation that logged some steps again."""
     pauses: list[Pause] = field(default_factory=list)
-    """When no process wrote: between two files of the run."""
+    """The pauses between two files of the run, in which no process wrote."""
     axis: str = "step"
     """What the x-axis of most of its series counts: step, update, episode, epoch, or row of a table."""
     axis_columns: tuple[str, ...] = ()
-    """Columns of its tables that say where a row stands or when it was written, and are no series."""
+    """Columns of its tables that hold a row's step or time. They are not series."""
     tree: Path | None = None
     """Source tree that the run's code is compared with."""
 
@@ -136,7 +136,7 @@ class Run:
         return None
 
     def note_of(self, series: Series) -> str:
-        """What has to be said about a tag's meaning, if anything."""
+        """A remark on the meaning of a tag; empty where none is needed."""
         for matches in self.matches.values():
             for match in matches:
                 if match.tag == series.tag and match.note:
@@ -158,7 +158,7 @@ class Run:
 
     @property
     def core(self) -> dict[str, tuple[Signal, ...]]:
-        """What of :data:`CORE` the run's algorithm has: PPO has no Q to show."""
+        """The signals of :data:`CORE` that the run's algorithm has. PPO, for example, has no Q."""
         return {part: core for part, core in CORE.items() if part != "Q" or Q in self.algorithm.has}
 
     @property
@@ -212,7 +212,7 @@ class Run:
         on_axis = [s for s in self.series.values() if s.axis == "step" and len(s)]
         if not on_axis:
             return np.empty(0), np.empty(0)
-        # The series that follow the training loop; evaluation comes in its own time.
+        # Only series of the training loop: evaluations are logged at other intervals.
         loop = [s for s in on_axis if not s.tag.startswith(("eval", "test"))] or on_axis
         best = sorted(loop, key=lambda s: -len(s))[:8]
         step = np.concatenate([s.step for s in best])
@@ -235,7 +235,7 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Time worked: gaps between continuations and backward jumps of the clock left out."""
+        """Seconds of training, without pauses between continuations and backward jumps of the clock."""
         step, wall = self.timeline
         if len(step) < 2 or not np.isfinite(wall).any():
             first, last = self.wall_span

@@ -1,4 +1,4 @@
-"""A finished series: what rules and reports look at."""
+"""A series after reading: the form that rules and reports work with."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Series:
 
     @property
     def finite(self) -> Series:
-        """Without its non-finite points."""
+        """The series without its NaN and infinite points."""
         keep = np.isfinite(self.value)
         if keep.all():
             return self
@@ -143,10 +143,10 @@ def finish(builder: Builder, continuations: Sequence[int] = ()) -> Series:
 
 
 def _last_written(rows: Floats, continuations: Sequence[int]) -> npt.NDArray[np.bool_]:
-    """Which rows no later part of the run has logged again.
+    """A mask of the rows that no later part of the run has logged again.
 
-    A part is what lies between two continuations. A row goes when a later part begins at or below its step.
-    Equal steps within one part are several values of one step, and all stay.
+    Continuations cut a run into parts. A row is dropped when a later part begins at its step or before it.
+    Equal steps within one part are several values of the same step; all of them are kept.
     """
     before = np.cumsum(rows[:, 5]) - rows[:, 5]
     part = np.searchsorted(np.sort(np.asarray(continuations, float)), before, side="right")

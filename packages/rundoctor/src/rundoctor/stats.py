@@ -12,7 +12,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 SAMPLE = 256
-"""Pairwise statistics look at no more than this many points: 32,640 pairs."""
+"""Statistics over all pairs use at most this many points, which make 32,640 pairs."""
 LATE_ROWS = 20
 """Fewer rows have no end that could be told from the rest."""
 
@@ -26,7 +26,7 @@ class Trend:
     tau: float
     """Kendall's rank correlation, -1 .. 1."""
     p: float
-    """Two-sided probability of such a tau without a trend (normal approximation)."""
+    """Two-sided p-value: the probability of such a tau where there is no trend (normal approximation)."""
     points: int
 
     @property
@@ -39,7 +39,7 @@ class Trend:
 
 
 def thin(x: Floats, y: Floats, most: int = SAMPLE) -> tuple[Floats, Floats]:
-    """At most ``most`` points: medians of equal consecutive groups, so that spikes do not choose."""
+    """At most ``most`` points: medians of consecutive groups of equal size, which ignore single spikes."""
     keep = np.isfinite(x) & np.isfinite(y)
     x, y = x[keep], y[keep]
     if len(x) <= most:
@@ -105,7 +105,7 @@ def parts(y: Floats, count: int) -> list[Floats]:
 
 
 def spread(y: Floats) -> float:
-    """Scale of the values' scatter: 1.4826 times the median absolute deviation."""
+    """Robust standard deviation: 1.4826 times the median absolute deviation."""
     y = y[np.isfinite(y)]
     if not len(y):
         return 0.0

@@ -1,4 +1,4 @@
-"""Routes: planned on the map's lane topology, split into train and held-out, tracked locally.
+"""Routes: how they are planned on the map's lanes, split into train and held-out, and followed.
 
 Nothing here imports ``carla``; :class:`RoutePlanner` takes a ``carla.Map`` and only calls
 ``get_topology``, ``get_waypoint`` and ``Waypoint.next_until_lane_end`` on it.
@@ -32,11 +32,11 @@ LaneKey = tuple[int, int, int]
 SPACING = 1.0
 """Metres between the points of a route."""
 LATERAL_ACCELERATION = 3.0
-"""m/s^2 in curves at the reference speed: brisk, still comfortable."""
+"""Lateral acceleration in curves at the reference speed, m/s^2: brisk, but comfortable."""
 BRAKING = 2.0
-"""m/s^2 with which the reference speed falls ahead of a curve."""
+"""Deceleration of the reference speed ahead of a curve, m/s^2."""
 SLOWEST_CURVE = 2.0
-"""m/s: the reference speed is never below it, however tight the curve."""
+"""Least reference speed, m/s, however tight the curve."""
 _SAMPLING = 0.5  # metres between the waypoints asked of carla.Map
 _BACK, _AHEAD = 5.0, 10.0  # metres around the last position in which the next one is sought
 
@@ -54,7 +54,7 @@ class Route:
         length: metres from the start to the goal along the path.
         width: (n,) lane width at each point, metres.
         start: the start's pose (x, y, z, yaw in degrees), as the map's spawn point has it.
-        goal_index, start_index: which of the map's spawn points.
+        goal_index, start_index: numbers of the map's spawn points.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Route:
         self.headings: Array = np.unwrap(np.arctan2(self._steps[:, 1], self._steps[:, 0]))
         """(n - 1,) heading of each one-metre segment, radians, continuous."""
         self.reference_speed = _reference_speed(self.headings)
-        """(n,) m/s: what the curves allow, ignoring any speed limit."""
+        """(n,) m/s: the speed that the curves allow.  Speed limits are not considered."""
 
     @property
     def name(self) -> str:
@@ -92,11 +92,11 @@ class Route:
         return f"{self.start_index}->{self.goal_index}"
 
     def project(self, x: float, y: float, near: float) -> tuple[float, float, float]:
-        """Nearest point of the route around ``near`` metres along it.
+        """The nearest point of the route to (x, y), searched around ``near`` metres along it.
 
         Returns (s, lateral, heading): metres along the route, signed distance to it (right
-        positive), radians of the lane there.  Only the piece from 5 m behind to 10 m ahead
-        of ``near`` is considered: a route that crosses or meets itself stays unambiguous.
+        positive), heading of the lane there in radians.  Only the piece from 5 m behind to 10 m ahead of
+        ``near`` is searched, so a route may cross itself.
         """
         low = max(0, int((near - _BACK) / SPACING))
         high = min(len(self._steps), int((near + _AHEAD) / SPACING) + 1)
@@ -109,7 +109,7 @@ class Route:
         i = int(np.argmin(np.einsum("ij,ij->i", gap, gap)))
         index, fraction = low + i, float(t[i])
         s = (index + fraction) * SPACING
-        # Headings belong to the segments' middles; between them they are interpolated.
+        # The heading is that of a segment at its middle, and interpolated in between.
         place = min(max(index + fraction - 0.5, 0.0), len(self.headings) - 1.0)
         left = min(int(place), len(self.headings) - 2) if len(self.headings) > 1 else 0
         right = min(left + 1, len(self.headings) - 1)
@@ -139,7 +139,7 @@ def _reference_speed(headings: Array) -> Array:
     with np.errstate(divide="ignore"):
         speed = np.sqrt(LATERAL_ACCELERATION / curvature)
     speed = np.maximum(speed, SLOWEST_CURVE)
-    for i in range(len(speed) - 2, -1, -1):  # brake before the curve, not in it
+    for i in range(len(speed) - 2, -1, -1):  # the speed has to be reached before the curve begins
         speed[i] = min(speed[i], math.sqrt(speed[i + 1] ** 2 + 2.0 * BRAKING * SPACING))
     return np.minimum(speed, 100.0)
 
@@ -147,8 +147,8 @@ def _reference_speed(headings: Array) -> Array:
 class RouteTracker:
     """Where the car is along its route.
 
-    ``s`` follows the car both ways; ``furthest`` only grows.  Progress is the growth of
-    ``furthest``, so driving to and fro earns nothing.
+    ``s`` follows the car forwards and backwards.  ``furthest`` is the largest ``s`` so far.  Progress is
+    the growth of ``furthest``, so a car that goes back and forth makes no progress.
     """
 
     def __init__(self, route: Route) -> None:
@@ -157,7 +157,7 @@ class RouteTracker:
         self.lateral = self.heading = 0.0
 
     def update(self, x: float, y: float) -> float:
-        """Follow the car to (x, y); returns the metres of new ground, >= 0."""
+        """Follow the car to (x, y).  Returns the growth of ``furthest`` in metres, >= 0."""
         self.s, self.lateral, self.heading = self.route.project(x, y, self.s)
         gained = max(0.0, min(self.s, self.route.length) - self.furthest)
         self.furthest += gained
@@ -231,7 +231,7 @@ class RoutePlanner:
             )
 
     def routes(self, split: Split) -> list[RouteId]:
-        """The routes of one split; the same list for the same map and configuration, always."""
+        """The routes of one split.  The same map and configuration always give the same list."""
         return self._splits[split]
 
     def build(self, route: RouteId) -> Route:
@@ -278,7 +278,9 @@ class RoutePlanner:
             waypoints = [first, *first.next_until_lane_end(_SAMPLING)]
             xy = np.array([(w.transform.location.x, w.transform.location.y) for w in waypoints])
             width = np.array([w.lane_width for w in waypoints])
-            if len(xy) == 1:  # shorter than the sampling: its successor continues it
+            if (
+                len(xy) == 1
+            ):  # a lane shorter than the distance of the samples: the path goes on in its successor
                 length = 0.0
             else:
                 length = float(np.hypot(*np.diff(xy, axis=0).T).sum())
@@ -304,7 +306,7 @@ class RoutePlanner:
     def _enumerate(self) -> list[RouteId]:
         low, high = self._config.min_length_m, self._config.max_length_m
         for a, b, data in self._graph.edges(data=True):
-            # The gap between the last sample of a lane and the first of the next counts too.
+            # Includes the gap between the last sample of a lane and the first of the next.
             gap = self._lane(b).points[0] - self._lane(a).points[-1]
             data["length"] = self._lane(a).length + float(np.hypot(*gap))
         goals: dict[LaneKey, list[int]] = {}
@@ -312,8 +314,8 @@ class RoutePlanner:
             goals.setdefault(place[0], []).append(index)
         found = []
         for start, (key, begin) in self._places.items():
-            # To the entry of every lane within reach; the start's own lane is left first, so a
-            # goal behind the start is reached by a loop.
+            # Distances to the entries of all lanes within reach.  The path leaves the start's lane
+            # first, so a goal behind the start on the same lane is reached by a loop.
             reach: dict[LaneKey, tuple[float, tuple[LaneKey, ...]]] = {key: (-begin, (key,))}
             lengths, paths = nx.single_source_dijkstra(self._graph, key, cutoff=high + begin, weight="length")
             for lane, length in lengths.items():
@@ -337,7 +339,7 @@ class RoutePlanner:
 
 
 def _along(points: Array, x: float, y: float) -> float:
-    """Metres along a polyline to the point of it that is nearest to (x, y)."""
+    """Metres along a polyline to its point nearest to (x, y)."""
     if len(points) < 2:
         return 0.0
     step = np.diff(points, axis=0)

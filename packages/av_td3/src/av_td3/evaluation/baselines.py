@@ -1,9 +1,9 @@
-"""Drivers to compare an agent with: two random ones, one that stands, one that is classical.
+"""Drivers to compare an agent with: two random ones, one that stands still, and a classical one.
 
-The classical driver is the ceiling for what the vector observation allows: it follows the
-route's points with pure pursuit (Coulter 1992), plans its speed from their curvature and
-brakes for what is ahead.  It reads the obstacle from ``info`` when it is given one; in
-that it knows more than the agent's vector does, and the agent's camera shows it.
+The classical driver shows what can be reached with the vector observation.  It follows the route's
+points with pure pursuit (Coulter 1992), plans its speed from their curvature, and brakes for what is
+ahead.  Given an ``info``, it reads the distance to the obstacle there.  The agent's vector does not
+hold that distance: the agent has to see the obstacle with its camera.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Array = NDArray[np.float64]
 
 
 class RandomPolicy:
-    """Uniform over the action space, fresh each step: Gymnasium's ``action_space.sample()``."""
+    """A new action each step, uniform over the action space: Gymnasium's ``action_space.sample()``."""
 
     def __init__(self, space: gymnasium.spaces.Box | None = None) -> None:
         self._space = space or action_space()
         self.reset(0)
 
     def reset(self, seed: int) -> None:
-        """The same seed gives the same actions."""
+        """Begin an episode; the same seed gives the same actions."""
         self._rng = np.random.default_rng([seed, 1])
 
     def __call__(self, observation: Observation) -> Action:
@@ -40,10 +40,10 @@ class RandomPolicy:
 
 
 class SmoothRandom:
-    """Autocorrelated random driving with a mean throttle: training's warm-up as a policy.
+    """Autocorrelated random actions with a positive mean throttle, as in training before learning starts.
 
-    White noise at 20 steps a second averages out before the car moves; this one does drive,
-    so it is the harder of the two random baselines.
+    Independent noise at 20 steps a second averages out before the car moves.  With this noise the car
+    drives, so it is the harder of the two random baselines.
     """
 
     def __init__(self, config: ExplorationConfig | None = None) -> None:
@@ -51,7 +51,7 @@ class SmoothRandom:
         self.reset(0)
 
     def reset(self, seed: int) -> None:
-        """The same seed gives the same actions."""
+        """Begin an episode; the same seed gives the same actions."""
         self._rng = np.random.default_rng([seed, 2])
         self._noise = self._rng.standard_normal(2)
 
@@ -65,7 +65,7 @@ class SmoothRandom:
 
 
 class Stationary:
-    """Stands with the brake on: what doing nothing is worth."""
+    """Stands still with the brake on: shows the return of doing nothing."""
 
     def __call__(self, observation: Observation) -> Action:
         return np.array([0.0, -1.0], np.float32)
@@ -81,22 +81,22 @@ class ClassicalGains:
     max_steer_deg: float = 70.0
     """Wheel angle at steer = 1 and rest: CARLA's ``max_steer_angle``."""
     steering_curve: tuple[tuple[float, ...], tuple[float, ...]] = ((0, 20, 60, 120), (1, 0.9, 0.8, 0.7))
-    """km/h, share of that angle: CARLA's ``steering_curve`` of cars."""
+    """(km/h, share of that angle) pairs: CARLA's ``steering_curve`` of cars."""
     characteristic_speed: float = 28.0
     """m/s at which understeer has halved the yaw rate (Rajamani 2012, chapter 3)."""
     look_ahead_s: float = 0.5
     min_look_ahead: float = 3.0
     max_look_ahead: float = 12.0
     lateral_acceleration: float = 2.0
-    """m/s^2 that curves are driven with."""
+    """Lateral acceleration in curves, m/s^2."""
     braking: float = 2.0
-    """m/s^2 that speed is planned with, for curves and for what is ahead."""
+    """Deceleration with which the speed is planned, for curves and for what is ahead, m/s^2."""
     kp: float = 0.35
     ki: float = 0.08
     kd: float = 0.0
-    """Speed control: throttle per m/s, per metre, per m/s^2."""
+    """Gains of the PID controller of the speed: pedal per m/s, per metre, per m/s^2."""
     gap: float = 5.0
-    """Metres kept to what is ahead when standing."""
+    """Metres between the car and what is ahead when it stands still."""
 
 
 class ClassicalDriver:
@@ -117,7 +117,7 @@ class ClassicalDriver:
         self._obstacle, self._closing_time = math.inf, math.inf
 
     def watch(self, info: Mapping[str, Any]) -> None:
-        """Optional: take the distance to what is ahead from ``info``."""
+        """Take the distance to what is ahead from ``info``; without this call no obstacle is known."""
         self._obstacle = float(info.get("obstacle_distance_m", math.inf))
         self._closing_time = float(info.get("time_to_collision_s", math.inf))
 
@@ -142,18 +142,18 @@ class ClassicalDriver:
         return max(-1.0, min(1.0, math.degrees(wheel) / full))
 
     def _wanted_speed(self, points: Array, speed: float, turn: float) -> float:
-        """m/s: the target, less for the curve the car is in, those ahead and what stands in the way."""
+        """Wanted speed, m/s: the target speed, reduced for this curve, curves ahead and obstacles."""
         g = self.gains
         target = self._config.reward.target_speed_kmh / 3.6
         curvature, distance = curvatures(points)
         curvature, distance = np.append(curvature, abs(turn)), np.append(distance, 0.0)
         with np.errstate(divide="ignore"):
             allowed = np.sqrt(g.lateral_acceleration / curvature)
-        # Speeds from which one can still brake to what a curve further on allows.
+        # The speeds from which the car can still brake to the speed of a later curve.
         wanted = min(target, float(np.sqrt(allowed**2 + 2 * g.braking * distance).min()))
         if math.isfinite(self._obstacle):
             room = max(0.0, self._obstacle - g.gap)
-            # Its speed along ours follows from the gap and the time to close it.
+            # The obstacle's speed follows from its distance and the time to collision.
             theirs = speed - self._obstacle / self._closing_time if self._closing_time > 0 else 0.0
             wanted = min(wanted, math.sqrt(max(0.0, theirs) ** 2 + 2 * g.braking * room))
         return wanted
@@ -167,15 +167,15 @@ class ClassicalDriver:
         change = 0.0 if self._last_error is None else (error - self._last_error) / STEP_SECONDS
         self._last_error = error
         pedal = g.kp * error + g.ki * self._integral + g.kd * change
-        if abs(pedal) < 1.0:  # no wind-up while the pedal is at its stop
+        if abs(pedal) < 1.0:  # the integral does not grow while the pedal is at its limit (anti-windup)
             self._integral += error * STEP_SECONDS
         return max(-1.0, min(1.0, pedal))
 
 
 def look_ahead_point(points: Array, reach: float) -> tuple[float, float]:
-    """Where the path of ``points`` (n, 2) leaves the circle of radius ``reach`` about the origin.
+    """The point at which a path (n, 2) leaves the circle of radius ``reach`` about the origin.
 
-    The last point when the path ends inside it; the first when it begins outside.
+    It is the last point when the path ends inside the circle, and the first when it begins outside.
     """
     distance = np.hypot(points[:, 0], points[:, 1])
     beyond = np.flatnonzero(distance >= reach)
@@ -203,7 +203,7 @@ def curvatures(points: Array) -> tuple[Array, Array]:
 
 
 class PredictingModel(Protocol):
-    """What is needed of a Stable-Baselines3 model."""
+    """The method of a Stable-Baselines3 model that is used here."""
 
     def predict(self, observation: Any, *, deterministic: bool) -> tuple[NDArray[Any], Any]:
         """(actions, recurrent state)."""

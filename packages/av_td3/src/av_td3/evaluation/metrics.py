@@ -1,6 +1,6 @@
-"""The figures of an evaluation: what each is computed from, and its interval.
+"""The figures of an evaluation: how each is computed, and its confidence interval.
 
-Formulas and reading: docs/evaluation.md.
+docs/evaluation.md has the formulas and says how to read the figures.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Value = Callable[[EpisodeRecord], float]
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure.  Ratios are sums over episodes: sum of ``value`` / sum of ``per``."""
+    """One figure.  A ratio is the sum of ``value`` over the episodes, divided by the sum of ``per``."""
 
     name: str
     title: str
@@ -37,7 +37,7 @@ class Metric:
     value: Value
     per: Value | None = None
     higher_is_better: bool | None = True
-    """None: neither, it describes."""
+    """Whether more is better; None for a figure that only describes."""
     bounds: tuple[float, float] | None = None
 
     def interval(
@@ -104,7 +104,7 @@ METRICS: tuple[Metric, ...] = (
 )  # fmt: skip
 BY_NAME = {metric.name: metric for metric in METRICS}
 PAIRED = ("route_completion", "mean_reward", "success_rate")
-"""Figures that agents are compared by, route by route."""
+"""The figures by which agents are compared route by route."""
 
 
 def summary(
@@ -120,7 +120,7 @@ def terminations(evaluation: Evaluation) -> dict[str, int]:
 
 
 def scalars(evaluation: Evaluation) -> dict[str, float]:
-    """``eval/...`` for TensorBoard: plain means, ends of the intervals of the headline figures.
+    """``eval/...`` for TensorBoard: the means, and the ends of the intervals of the main figures.
 
     A figure that has no value (collisions per km of a car that never moved) is left out.
     """
@@ -150,7 +150,7 @@ class Pair:
     routes: int
     metrics: dict[str, Paired]
     disjoint: dict[str, bool]
-    """Per metric: whether the two agents' own intervals do not overlap."""
+    """For each metric, whether the intervals of the two agents do not overlap."""
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -164,16 +164,16 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Agents on the same held-out routes; the first is the one in question."""
+    """Several agents on the same held-out routes.  The first is compared with each other one."""
 
     evaluations: dict[str, Evaluation]
     summaries: dict[str, dict[str, ConfidenceInterval]]
     pairs: tuple[Pair, ...]
-    """The first agent against each other one."""
+    """The comparisons of the first agent with each other one."""
     confidence: float = CONFIDENCE
 
     def clearly_better(self, other: str, metric: str = "route_completion") -> bool:
-        """Whether the first agent beats ``other`` with intervals that do not overlap."""
+        """Whether the first agent is better than ``other``, and their intervals do not overlap."""
         names = list(self.evaluations)
         a, b = self.summaries[names[0]][metric], self.summaries[other][metric]
         if overlap(a, b) or a.estimate is None or b.estimate is None:

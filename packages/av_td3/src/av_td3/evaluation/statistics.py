@@ -1,10 +1,10 @@
 """Confidence intervals for a handful of episodes, and paired comparison of two agents.
 
-The unit that is resampled is the episode (a route): steps within one are far from
-independent.  Intervals are BCa bootstraps (Efron 1987): on skewed, bounded samples of
-this size they cover better than percentile ones (docs/evaluation.md has the measurement).
-Where a bootstrap cannot see any spread, because all episodes gave the same, an exact
-bound takes its place.  Success is a proportion, so it gets Wilson's interval.
+Whole episodes (routes) are resampled, because the steps within an episode are far from
+independent.  Intervals are BCa bootstraps (Efron 1987).  On skewed, bounded samples of this size
+they cover better than percentile intervals (docs/evaluation.md has the measurement).  When all
+episodes gave the same value, a bootstrap finds no spread, and an exact bound takes its place.
+Success is a proportion, so it gets Wilson's interval.
 """
 
 from __future__ import annotations
@@ -22,19 +22,21 @@ Array = NDArray[np.float64]
 
 CONFIDENCE = 0.95
 RESAMPLES = 9999
-"""As ``scipy.stats.bootstrap``: the interval's ends move by about 1 % of its width between seeds."""
-_WITHOUT_EXPOSURE = 0.05  # share of resamples with an empty denominator beyond which a rate has no interval
+"""As in ``scipy.stats.bootstrap``.  Between seeds, an interval's ends move by about 1 % of its width."""
+_WITHOUT_EXPOSURE = (
+    0.05  # a rate has no interval when more than this share of the resamples has the denominator 0
+)
 
 
 @dataclass(frozen=True)
 class ConfidenceInterval:
-    """An estimate and its confidence interval; None where there is none."""
+    """An estimate and its confidence interval; a value is None where it does not exist."""
 
     estimate: float | None
     low: float | None
     high: float | None
     n: int
-    """Episodes it rests on."""
+    """Number of episodes."""
     method: str
     """bca | percentile | wilson | poisson | bounded | none"""
 
@@ -58,11 +60,11 @@ def mean_interval(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> ConfidenceInterval:
-    """Of the mean of one number per episode.
+    """Interval of the mean of one number per episode.
 
     Args:
         values: (n,) finite.
-        bounds: what the number can be at all; makes a constant sample say something.
+        bounds: least and greatest possible value.  With them, a sample of equal values has an interval too.
     """
     x = _sample(values)
     if len(x) == 0:
@@ -74,7 +76,7 @@ def mean_interval(
 
 
 def proportion_interval(hits: ArrayLike, *, confidence: float = CONFIDENCE) -> ConfidenceInterval:
-    """Of the share of true values: Wilson's score interval (Wilson 1927; Brown, Cai, DasGupta 2001).
+    """Interval of the share of true values: Wilson's score interval (Wilson 1927; Brown, Cai, DasGupta 2001).
 
     Unlike a bootstrap it does not collapse at 0 of n or n of n.
     """
@@ -86,7 +88,7 @@ def proportion_interval(hits: ArrayLike, *, confidence: float = CONFIDENCE) -> C
     p = float(x.mean())
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    # At 0 and 1 the formula touches the bound exactly; rounding must not miss it.
+    # At 0 and 1 an end of the interval is exactly the bound, which rounding must not change.
     low = 0.0 if p == 0 else max(0.0, centre - half)
     high = 1.0 if p == 1 else min(1.0, centre + half)
     return ConfidenceInterval(p, low, high, n, "wilson")
@@ -101,13 +103,13 @@ def ratio_interval(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> ConfidenceInterval:
-    """Of sum(numerators) / sum(denominators), both resampled together, episode by episode.
+    """Interval of sum(numerators) / sum(denominators).  Episodes are resampled with both their numbers.
 
     Args:
         numerators, denominators: (n,), denominators >= 0: events and kilometres, say.
         events: the numerators count rare events; without any, the interval's upper end is
             the exact Poisson bound (Garwood 1936), about 3.7 / exposure at 95 %.
-        bounds: what the ratio can be at all.
+        bounds: least and greatest possible ratio.
     """
     num, den = _sample(numerators), _sample(denominators)
     if num.shape != den.shape:
@@ -139,7 +141,7 @@ def _sample(values: ArrayLike) -> Array:
 def _constant(
     value: float, n: int, bounds: tuple[float, float] | None, confidence: float
 ) -> ConfidenceInterval:
-    """All n episodes gave ``value``: resampling them would claim certainty.
+    """Interval when all n episodes gave ``value``: resampling would give one of width 0.
 
     At least p = (1 - confidence)^(1/n) of all episodes give it, with that confidence
     (Clopper and Pearson 1934, one-sided), and the rest lies somewhere within the bounds.
@@ -152,7 +154,7 @@ def _constant(
 
 
 def _within(interval: ConfidenceInterval, bounds: tuple[float, float] | None) -> ConfidenceInterval:
-    # Resampled means cannot leave the sample's range, hence not the bounds; rounding can.
+    # Resampled means lie within the sample's range and so within the bounds, except for rounding.
     if bounds is None or interval.low is None or interval.high is None:
         return interval
     low, high = max(bounds[0], interval.low), min(bounds[1], interval.high)
@@ -183,16 +185,16 @@ def _bootstrap(
     method = "percentile"
     left_out = np.array([[j for j in range(n) if j != i] for i in range(n)])
     jackknife = statistic(*(x[left_out] for x in samples))
-    # Few episodes make few different draws: many equal the estimate, and count half.
+    # With few episodes, many resamples give exactly the estimate.  Each of them counts half.
     below = (np.mean(draws < estimate - rounding) + np.mean(draws <= estimate + rounding)) / 2
     if np.isfinite(jackknife).all() and np.ptp(jackknife) > 0 and 0 < below < 1:
         gap = jackknife.mean() - jackknife
-        gap /= np.abs(gap).max()  # any scale will do; cubes of small numbers vanish
+        gap /= np.abs(gap).max()  # the scale does not matter, and cubes of small numbers would underflow
         acceleration = (gap**3).sum() / (6 * (gap**2).sum() ** 1.5)
         bias, z = norm.ppf(below), norm.ppf(tails)
         tails = norm.cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))
         method = "bca"
-    # An order statistic, not an interpolation: a draw can be infinite (events without exposure).
+    # No interpolation between draws, because a draw can be infinite (events without exposure).
     low, high = np.quantile(draws, tails, method="inverted_cdf")
     return ConfidenceInterval(estimate, _finite(low), _finite(high), n, method)
 
@@ -206,16 +208,16 @@ class Paired:
     """Two agents on the same routes, first minus second."""
 
     difference: ConfidenceInterval
-    """Of the mean difference per route."""
+    """Interval of the mean difference per route."""
     improvement: ConfidenceInterval
-    """Probability of improvement: share of routes on which the first does better; ties count half."""
+    """Probability of improvement: the share of routes on which the first is better.  Ties count half."""
     wins: int
     losses: int
     ties: int
 
     @property
     def significant(self) -> bool:
-        """The interval of the difference leaves out zero."""
+        """Whether zero lies outside the interval of the difference."""
         d = self.difference
         return d.low is not None and d.high is not None and (d.low > 0 or d.high < 0)
 
@@ -241,11 +243,11 @@ def paired(
 ) -> Paired:
     """Compare two agents route by route; ``first[i]`` and ``second[i]`` are of the same route.
 
-    Pairing takes the routes' own difficulty out of the comparison, so it sees differences
-    that two separate intervals hide.
+    Pairing removes the differences in difficulty between routes.  It can therefore show a difference
+    between agents where their two separate intervals overlap.
 
     Args:
-        bounds: of one value; the difference then lies within +-(high - low).
+        bounds: least and greatest possible value; a difference then lies within +-(high - low).
     """
     a, b = _sample(first), _sample(second)
     if a.shape != b.shape:
@@ -263,7 +265,7 @@ def paired(
 
 
 def overlap(a: ConfidenceInterval, b: ConfidenceInterval) -> bool:
-    """Whether two intervals share a point; intervals without ends overlap everything."""
+    """Whether two intervals share a point.  An interval without ends overlaps every other."""
     if a.low is None or a.high is None or b.low is None or b.high is None:
         return True
     return a.low <= b.high and b.low <= a.high

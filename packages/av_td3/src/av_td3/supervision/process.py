@@ -16,11 +16,11 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, cast
 
-# Runs in the child before the program: it asks the kernel to kill it when its parent dies, however that dies.
+# Runs in the child before the program.  It asks the kernel to kill the child when its parent dies.
 _SHIM = (
     "import ctypes,os,sys\n"
     "ctypes.CDLL(None).prctl(1,9,0,0,0)\n"  # PR_SET_PDEATHSIG, SIGKILL
-    "os.getppid()==int(sys.argv[1]) or sys.exit(1)\n"  # it died before that call
+    "os.getppid()==int(sys.argv[1]) or sys.exit(1)\n"  # the parent died before that call
     "os.execv(sys.argv[2],sys.argv[2:])\n"
 )
 
@@ -31,8 +31,8 @@ _Job = tuple[Future[subprocess.Popen[bytes]], dict[str, Any]]
 class _Starter:
     """One thread that starts all child processes and never ends.
 
-    The kernel's PR_SET_PDEATHSIG means the thread that forked, not the process.  A child that was
-    started by a thread which then ends would be killed, though its parent process lives.
+    PR_SET_PDEATHSIG refers to the thread that forked, not to its process.  If a short-lived thread
+    started a child, the kernel would kill the child at the end of that thread.
     """
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class Child:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 pass_fds=tuple(pass_fds),
-                start_new_session=True,  # Ctrl-C at the terminal is the parent's business
+                start_new_session=True,  # so Ctrl-C reaches only the parent
                 env={**os.environ, **(environment or {})},
             )
         self.log = log
@@ -103,7 +103,7 @@ class Child:
         return self._process.poll()
 
     def describe_exit(self) -> str:
-        """How it ended, for people."""
+        """How the process ended, in words."""
         status = self.exit_status
         if status is None:
             return "still running"
@@ -113,7 +113,7 @@ class Child:
         return f"exit status {status}"
 
     def output(self, last: int = 2000) -> str:
-        """The end of what this process wrote."""
+        """The last lines of this process's output."""
         with contextlib.suppress(OSError), self.log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(self.log_start, size - last))
@@ -121,7 +121,7 @@ class Child:
         return ""
 
     def stop(self, grace_s: float = 0.0) -> None:
-        """End it and its group: SIGTERM and ``grace_s`` to obey, then SIGKILL.  Reaps it."""
+        """End the process and its group, and reap it: SIGTERM, and after ``grace_s`` seconds SIGKILL."""
         if self.sentinel < 0:
             return
         if grace_s > 0 and self.exit_status is None:
@@ -135,7 +135,7 @@ class Child:
         self.sentinel = -1
 
     def wait(self, timeout_s: float) -> bool:
-        """Whether it ends by itself within the time."""
+        """Wait for the process to end by itself; False when it has not ended within the time."""
         try:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -143,13 +143,13 @@ class Child:
         return True
 
     def _signal(self, number: int) -> None:
-        # The group's id is the child's pid (start_new_session); it stays reserved until reaped or
-        # as long as a member lives, so this cannot hit a stranger.
+        # The group's id is the child's pid (start_new_session).  The kernel does not give it to others
+        # before the child is reaped and all members have ended, so no other process can be hit.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
 
 def set_process_name(name: str) -> None:
-    """What ``ps`` and ``top`` show."""
+    """Set the name that ``ps`` and ``top`` show."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(15, name.encode()[:15], 0, 0, 0)  # PR_SET_NAME

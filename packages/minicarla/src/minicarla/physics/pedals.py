@@ -1,4 +1,4 @@
-"""The dynamics turned round: which controls give a wanted motion."""
+"""Inverse of the vehicle dynamics: the controls that produce a wanted motion."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 
 
 def pedals(parameters: Floats, speed: Floats, acceleration: Floats) -> tuple[Floats, Floats]:
-    """(throttle, brake), each (n,), that give n vehicles an acceleration in m/s^2.
+    """Throttle and brake, each (n,), with which n vehicles have the wanted acceleration in m/s^2.
 
     parameters: columns of ``models.table()``, (rows, n).
     speed: (n,) m/s, forward.
@@ -27,7 +27,7 @@ def pedals(parameters: Floats, speed: Floats, acceleration: Floats) -> tuple[Flo
 
 
 def steering(parameters: Floats, speed: Floats, curvature: Floats) -> Floats:
-    """``steer`` (n,) in [-1, 1] that gives n vehicles a path of this curvature (1/m, right positive)."""
+    """``steer`` (n,) in [-1, 1] with which n vehicles drive this curvature (1/m, to the right positive)."""
     wheelbase, half_track = parameters[models.WHEELBASE], parameters[models.HALF_TRACK]
     curvature = curvature * (1.0 + (speed * (1.0 / CHARACTERISTIC_SPEED)) ** 2)
     inner = np.arctan(wheelbase * curvature / (1.0 - half_track * np.abs(curvature)).clip(0.05))

@@ -10,7 +10,7 @@ from minicarla.wire.stream import SensorType
 
 
 class CollisionSensor(Sensor):
-    """Reports contacts of its parent, with the impulse on the parent in N*s, world frame."""
+    """Reports the contacts of its parent, with the impulse on the parent in N*s in the world's frame."""
 
     blueprint = "sensor.other.collision"
     wire_type = SensorType.COLLISION
@@ -18,12 +18,12 @@ class CollisionSensor(Sensor):
     event = True
 
     def measure(self, view: WorldView, pose: Transform, parent_id: int) -> bytes | None:
-        """The contact with the greatest impulse, if there is any."""
+        """The message of the contact with the greatest impulse; None without a contact."""
         bodies = self.measure_all(view, pose, parent_id)
         return bodies[0] if bodies else None
 
     def measure_all(self, view: WorldView, pose: Transform, parent_id: int) -> list[bytes]:
-        """One body for each thing touched, greatest impulse first."""
+        """One message for each thing that was touched, that of the greatest impulse first."""
         touched: dict[tuple[str, int], tuple[float, float, float]] = {}
         for contact in view.contacts:
             if contact.a == parent_id:

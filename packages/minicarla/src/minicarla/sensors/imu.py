@@ -14,11 +14,11 @@ from minicarla.wire.stream import SensorType
 
 
 class ImuSensor(Sensor):
-    """In the sensor's own frame: acceleration with gravity (m/s^2), turn rate (rad/s), heading.
+    """Acceleration (m/s^2), turn rate (rad/s) and heading (radians), in the sensor's own frame.
 
-    At rest it reports gravity upwards, as CARLA's does.
-    The acceleration is that of the parent's origin plus what its turning adds where the
-    sensor sits.  The compass is 0 towards north (-y) and grows clockwise, radians.
+    The acceleration contains gravity: at rest it is 9.81 upwards, as in CARLA.  It is that of the
+    parent's origin, plus the part that the parent's rotation adds at the place of the sensor.
+    The compass is 0 towards north (-y) and grows clockwise.
     """
 
     blueprint = "sensor.other.imu"
@@ -39,7 +39,7 @@ class ImuSensor(Sensor):
     )
 
     def measure(self, view: WorldView, pose: Transform, parent_id: int) -> bytes:
-        """Accelerometer, gyroscope and compass."""
+        """The message with the readings of accelerometer, gyroscope and compass."""
         acceleration, turning = np.zeros(3), np.zeros(3)
         if parent_id in view.bodies:
             row = view.bodies.row(parent_id)

@@ -1,4 +1,4 @@
-"""``sensor.lidar.ray_cast`` and what both lidars share: the rotating fan of lasers."""
+"""``sensor.lidar.ray_cast``, and the rotating fan of lasers that both lidars share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from minicarla.wire.stream import SensorType
 Array = NDArray[np.float64]
 
 MOST_RAYS = 1_000_000
-"""In one measurement; more would take minutes and gigabytes."""
+"""Most points of one measurement.  More would take minutes and gigabytes."""
 
 FAN = (
     ROLE_NAME,
@@ -40,9 +40,9 @@ FAN = (
 class Lidar(Sensor):
     """Base of the lidars.
 
-    Lasers are spread evenly from ``upper_fov`` down to ``lower_fov``; between two
-    measurements the fan turns by ``rotation_frequency`` * ``horizontal_fov`` * seconds, and
-    each laser fires evenly on the way, as CARLA's does.
+    As in CARLA, the lasers are spread evenly from ``upper_fov`` down to ``lower_fov``.  Between two
+    measurements the fan turns by ``rotation_frequency`` * ``horizontal_fov`` * seconds (degrees).
+    Each laser fires at even intervals during that turn.
     """
 
     attributes: ClassVar[tuple[Attribute, ...]] = FAN
@@ -60,7 +60,7 @@ class Lidar(Sensor):
         rays.prepare(roadmap)
 
     def scan(self, view: WorldView, pose: Transform, parent_id: int) -> tuple[Array, Hits]:
-        """Rays of this measurement, in the sensor's frame (n, 3), channel by channel, and their hits."""
+        """The rays of this measurement and their hits.  Rays: (n, 3), sensor's frame, ordered by channel."""
         seconds = max(view.dt, view.time - self._since) if self._since else view.dt
         seconds = min(seconds, max(self.period, view.dt))
         self._since = view.time
@@ -76,13 +76,13 @@ class Lidar(Sensor):
         return local, cast(view, pose, local @ turn.T, self.range, parent_id)
 
     def message(self, points: NDArray[Any], kept: NDArray[np.bool_]) -> bytes:
-        """Body with ``points`` (k,) of the rays ``kept`` (n,)."""
+        """The message's body.  ``points`` (k,) are those of the rays that ``kept`` (n,) selects."""
         counts = kept.reshape(self.channels, -1).sum(1) if len(kept) else np.zeros(self.channels, np.int64)
         return sensor_data.lidar(math.radians(self._angle), counts.tolist(), points)
 
 
 class RayCastLidar(Lidar):
-    """Points with intensity exp(-attenuation * metres), drop-off and noise by CARLA's model."""
+    """Points with an intensity of exp(-attenuation * metres); drop-off and noise follow CARLA's model."""
 
     blueprint = "sensor.lidar.ray_cast"
     wire_type = SensorType.LIDAR

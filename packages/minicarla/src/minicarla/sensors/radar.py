@@ -20,8 +20,8 @@ from minicarla.wire.stream import SensorType
 class RadarSensor(Sensor):
     """Random rays in an elliptic cone, each with distance, direction and closing speed of what it hits.
 
-    Speed is relative to the parent along the ray, m/s, negative when approaching; azimuth
-    (right) and altitude (up) in radians.
+    The speed is that relative to the parent along the ray, in m/s; it is negative when the thing comes
+    closer.  Azimuth (to the right) and altitude (upwards) are in radians.
     """
 
     blueprint = "sensor.other.radar"
@@ -40,7 +40,7 @@ class RadarSensor(Sensor):
         rays.prepare(roadmap)
 
     def measure(self, view: WorldView, pose: Transform, parent_id: int) -> bytes:
-        """Detections; there may be none."""
+        """The message with all detections; there may be none."""
         seconds = max(view.dt, self.period)
         count = min(MOST_RAYS, max(0, int(self.number("points_per_second") * seconds)))
         reach = max(0.0, self.number("range"))

@@ -1,4 +1,4 @@
-"""What a bundle of rays hits: boxes, and the ground."""
+"""What a bundle of rays hits: boxes and the ground."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ Array = NDArray[np.float64]
 class Hits(NamedTuple):
     """First hit of each of n rays.
 
-    distance: metres, inf where there is none.  cosine: of the angle between ray and normal.
-    box: row in ``boxes``, -1 for ground and for none.  tag: semantic tag, 0 for none.
+    distance: metres; inf where nothing is hit.
+    cosine: cosine of the angle between the ray and the normal of what it hits.
+    box: row in ``boxes``; -1 for the ground and where nothing is hit.
+    tag: semantic tag; 0 where nothing is hit.
     """
 
     distance: Array
@@ -32,14 +34,14 @@ class Hits(NamedTuple):
 
 
 def prepare(roadmap: RoadMap) -> None:
-    """Compute what :func:`cast` needs of a map."""
+    """Compute what :func:`cast` needs of a map, so that the first measurement need not."""
     static_boxes(roadmap)
     ground_of(roadmap)
     terrain_of(roadmap)
 
 
 def cast(view: WorldView, pose: Transform, directions: Array, reach: float, parent_id: int) -> Hits:
-    """Rays from ``pose`` along world ``directions`` (n, 3); the parent's own box is not hit."""
+    """Cast rays from ``pose`` along ``directions`` (n, 3), world frame.  They pass through the parent."""
     boxes = boxes_of(view, pose, reach, parent_id)
     distance, box, cosine = boxes.cast(pose[:3], directions, reach)
     tag = np.where(box >= 0, boxes.tag[box] if len(boxes) else 0, 0).astype(np.uint8)
@@ -50,7 +52,7 @@ def cast(view: WorldView, pose: Transform, directions: Array, reach: float, pare
     with np.errstate(divide="ignore"):
         ground = np.where(fall > 1e-9, height / np.maximum(fall, 1e-9), np.inf)
     if not terrain.flat:
-        for _ in range(4):  # the height where the ray comes down, not where it starts
+        for _ in range(4):  # towards the height of the ground where the ray meets it
             at = origin + np.where(np.isfinite(ground), ground, 0.0)[:, None] * directions
             height_there = float(pose.z) - terrain.height(at[:, :2])
             ground = np.where(fall > 1e-9, height_there / np.maximum(fall, 1e-9), np.inf)

@@ -26,10 +26,10 @@ Words = npt.NDArray[np.uint32]
 CHUNK = 1 << 23
 """Bytes read at a time; the reader never holds more than this plus one record."""
 MAX_RECORD = 1 << 30
-"""A length above this is taken for damage even if its checksum fits."""
+"""A record with a greater length counts as damaged, even if the length's checksum is right."""
 CHECKED_PAYLOAD = 1 << 12
-"""Payloads up to this size have their checksum verified; scalars are far below it.  Longer
-ones (images, graphs) carry no scalars that a diagnosis reads."""
+"""The checksums of payloads up to this size are verified.  Scalars are far smaller.  Longer payloads
+are images and graphs, which a diagnosis does not read."""
 
 _POLYNOMIAL = 0x82F63B78  # Castagnoli, reflected
 
@@ -97,7 +97,7 @@ def masked_crcs(buffer: Bytes, starts: Ints, lengths: Ints) -> Words:
     ends = (starts + lengths)[order] - 1
     sizes = lengths[order]
     state = np.asarray(_TABLES.constants, np.uint32)[sizes]
-    # sizes is descending: how many slices are longer than d
+    # sizes is in descending order: this is the number of slices longer than d
     counts = np.searchsorted(-sizes, -np.arange(longest), side="left")
     for distance in range(longest):
         k = int(counts[distance])
@@ -116,14 +116,14 @@ def _words(buffer: Bytes, at: Ints) -> Words:
 
 @dataclass
 class Damage:
-    """What was wrong with a file, in countable form."""
+    """The damage in a file, as counts."""
 
     bad_payloads: int = 0
     """Records whose payload failed its checksum; skipped."""
     skipped_bytes: int = 0
     """Bytes passed over while looking for the next sound record."""
     gaps: int = 0
-    """How often that search was needed."""
+    """How many times such a search was needed."""
     cut_tail: int = 0
     """Bytes of an unfinished record at the end of the file."""
     zero_tail: bool = False

@@ -1,4 +1,4 @@
-"""From CARLA's weather to light, sky and fog.  Colours are BGR, 255 is white."""
+"""Light, sky and fog for CARLA's weather.  Colours are BGR; 255 is white."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from minicarla.wire.structs import WeatherParameters
 Array = NDArray[np.float64]
 
 ELEVATIONS = 512
-"""Entries of the sky's table, from 0 to 90 degrees above the horizon."""
+"""Number of colours in the sky's table, which goes from 0 to 90 degrees above the horizon."""
 
 
 def _ramp(value: float, low: float, high: float) -> float:
@@ -27,12 +27,16 @@ def _mix(a: Any, b: Any, share: float) -> Array:
 
 
 class Illumination:
-    """Everything about the weather that a picture needs.
+    """What a picture needs to know of the weather.
 
-    sun: unit vector towards the sun.  direct, ambient: BGR factors on albedo; a surface
-    with normal n has ``ambient + direct * max(0, n . sun)``.  sky: (ELEVATIONS, 3) BGR.
-    fog: BGR.  extinction: share of light lost per metre beyond ``clear`` metres.
-    night: 0 by day, 1 at night.  wet: 0..1.
+    sun: unit vector towards the sun.
+    direct, ambient: BGR factors; the albedo of a surface with normal n is multiplied by
+    ``ambient + direct * max(0, n . sun)``.
+    sky: (ELEVATIONS, 3) BGR.
+    fog: BGR colour of the fog.
+    extinction: coefficient per metre of the exponential loss of light; it begins at ``clear`` metres.
+    night: 0 by day, 1 at night.
+    wet: wetness of the ground, 0 to 1.
     """
 
     def __init__(self, weather: WeatherParameters) -> None:
@@ -64,7 +68,7 @@ class Illumination:
         haze = _mix(_mix(horizon, [214, 212, 210], 0.6 * fog * day), [96, 140, 176], dust * day)
         self.fog = haze
 
-        # Extinction such that fog_density 100 leaves 5 % of the contrast at 50 m, and clear air at 2 km.
+        # Chosen so that 5 % of the contrast is left at 50 m with fog_density 100, and at 2 km in clear air.
         self.extinction = 0.0015 + 0.0585 * fog**1.5 + 0.006 * rain + 0.03 * dust
         self.clear = max(0.0, float(weather.fog_distance)) if fog > 0.0 else 0.0
 
@@ -75,10 +79,10 @@ class Illumination:
         self.sky = sky + (haze - sky) * np.clip(veil, 0.0, 1.0)
 
     def transmission(self, distance: Any) -> Any:
-        """Share of an object's own light that reaches the eye from ``distance`` metres."""
+        """Share of an object's light that reaches the eye from ``distance`` metres; the rest is fog."""
         return np.exp(-self.extinction * np.maximum(distance - self.clear, 0.0))
 
     def ground(self) -> Array:
-        """BGR factor on the albedo of level ground."""
+        """The BGR factor by which the albedo of level ground is multiplied."""
         factor: Array = self.ambient + self.direct * max(0.0, float(self.sun[2]))
         return factor

@@ -1,9 +1,9 @@
 """Boxes as quadrilaterals: the shapes of vehicles, walkers, buildings, trees.
 
-A shape is made of convex parts, stacked in height, each with flat faces; details
-(windows, lamps, wheels) are quadrilaterals that lie on a face and are drawn just
-after it.  Shapes are written in units of the box's half sizes, so every shape
-fills its bounding box and none reaches beyond it.
+A shape consists of convex parts that are stacked in height.  The faces of a part are flat.
+Details (windows, lamps, wheels) are quadrilaterals that lie on a face and are drawn just after
+it.  Coordinates are in units of the bounding box's half sizes, so a shape fills its box and
+never reaches beyond it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Role(IntEnum):
     GREEN_LAMP = 18
 
 
-# BGR albedo, and glow: BGR light of its own by day and at night.
+# Role -> BGR albedo, then the BGR light that the material emits by day and at night.
 _MATERIAL: dict[Role, tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]] = {
     Role.GLASS: ((74, 64, 56), (0, 0, 0), (0, 0, 0)),
     Role.DARK: ((34, 32, 32), (0, 0, 0), (0, 0, 0)),
@@ -76,7 +76,7 @@ GLOW_NIGHT = np.zeros((len(Role), 3))
 for _role, (_albedo, _day, _night) in _MATERIAL.items():
     ALBEDO[_role], GLOW_DAY[_role], GLOW_NIGHT[_role] = _albedo, _day, _night
 
-# Pixels per metre from which on houses have single windows, and crowns two parts.
+# From this many pixels per metre, houses show single windows, and tree crowns are drawn in two parts.
 _FINE_HOUSE = 12.0
 _FINE_CROWN = 6.0
 
@@ -86,17 +86,17 @@ _FACES = ((1, 3, 7, 5), (0, 4, 6, 2), (2, 6, 7, 3), (0, 1, 5, 4), (4, 5, 7, 6), 
 
 
 class Shape(NamedTuple):
-    """Quadrilaterals in unit coordinates; Q of them over V vertices."""
+    """Q quadrilaterals over V vertices, in units of the half sizes of a box."""
 
     vertices: Array  # (V, 3)
     quads: Ints  # (Q, 4) vertices
-    base: Ints  # (Q,) the quadrilateral whose plane says whether this one faces the viewer
+    base: Ints  # (Q,) number of the quadrilateral whose plane decides whether this one faces the viewer
     role: Ints  # (Q,)
-    part_low: Array  # (Q,) height range of the part, unit coordinates
-    part_high: Array  # (Q,)
-    layer: Ints  # (Q,) 0 faces, 1 and up details
-    least: Array  # (Q,) pixels per metre below which it is left out
-    most: Array  # (Q,) pixels per metre from which on finer ones take its place
+    part_low: Array  # (Q,) height of the part's floor, unit coordinates
+    part_high: Array  # (Q,) height of its ceiling
+    layer: Ints  # (Q,) 0 for faces; details have 1 and more and are drawn in this order
+    least: Array  # (Q,) left out below this many pixels per metre
+    most: Array  # (Q,) replaced by finer ones from this many pixels per metre
 
 
 class _ShapeBuilder:
@@ -120,7 +120,7 @@ class _ShapeBuilder:
     ) -> None:
         """A part with rectangular floor and ceiling: (x0, x1, y0, y1) at z[0] and at z[1].
 
-        drop: by how much the ceiling is lower in front.
+        drop: how much lower the ceiling is in front.
         """
         base = len(self.vertices)
         self.corners = [
@@ -191,7 +191,7 @@ class _ShapeBuilder:
 
 
 def _shadow(builder: _ShapeBuilder, x: float = 1.0, y: float = 1.0) -> None:
-    """A dark patch on the ground under the box; drawn first, never an object of its own."""
+    """A dark patch on the ground under the box.  It is drawn first and belongs to the box's object."""
     at = len(builder.vertices)
     z = -1.0
     builder.vertices += [(-x, -y, z), (x, -y, z), (x, y, z), (-x, y, z)]
@@ -200,7 +200,7 @@ def _shadow(builder: _ShapeBuilder, x: float = 1.0, y: float = 1.0) -> None:
 
 
 def _wheel(builder: _ShapeBuilder, face: int, x: float, radius: tuple[float, float], least: float) -> None:
-    """An octagon on a side, of two rectangles, standing on the ground; radius in units along x and z."""
+    """A wheel on a side face, approximated by three rectangles; radius in units along x and z."""
     y = 1.0 if face == RIGHT else -1.0
     rx, rz = radius
     z = -1.0 + rz
@@ -323,7 +323,7 @@ def box() -> Shape:
 
 @cache
 def crown() -> Shape:
-    """A tree's crown: two frusta, the upper one lit; from afar, one."""
+    """A tree's crown: two truncated pyramids, the upper one with a lighter top; from afar only one."""
     b = _ShapeBuilder()
     wide, narrow = (-1.0, 1.0, -1.0, 1.0), (-0.5, 0.5, -0.5, 0.5)
     roles = {-1: Role.PAINT, TOP: Role.LEAVES_TOP}
@@ -469,9 +469,9 @@ def body_mesh(bodies: Bodies) -> Mesh:
 
 
 def _leaders(statics: list[Any]) -> Ints:
-    """For each static, the one whose place in the order of painting it shares.
+    """For each static object, the object that it is painted together with.
 
-    Things stacked on one spot (a trunk and its crown) are one object in plan: the widest leads.
+    Objects on the same spot (a trunk and its crown) are painted together, in the place of the widest.
     """
     stacks: dict[tuple[float, float], int] = {}
     for k, static in enumerate(statics):
@@ -487,9 +487,9 @@ def _leaders(statics: list[Any]) -> Ints:
 class StaticMesh(Mesh):
     """Mesh of all statics of a map, in the world's frame.
 
-    centre, axis (M, 3), (M, 2): of their boxes; axis is their forward direction in plan.
-    screen (M,): whether it may hide others.  leader (M,): the object whose place in the order of
-    painting an object shares.
+    centre (M, 3): centres of their boxes.  axis (M, 2): their forward directions in plan.
+    screen (M,): whether an object is large enough to hide others.  leader (M,): the object that each
+    one is painted together with.
     """
 
     def __init__(self, statics: list[Any], centre: Array) -> None:

@@ -1,13 +1,14 @@
 """Which quadrilaterals a camera sees, where on the picture, and in which order to paint them.
 
-Hidden surfaces: faces turned away are dropped, the rest is painted from far to near.
-The order of objects is by distance, corrected where that is wrong: of two boxes, one
-is in front of the other when it lies wholly on the viewer's side of one of the other's
-faces.  Boxes that do not touch always have such an order as seen from one point.
-Inside an object, parts are stacked in height, so the part farther in height from the
-eye comes first.  What is wholly behind one building is left out.
+Faces that are turned away from the camera are dropped.  The others are painted from far to near,
+so that near ones cover far ones (painter's algorithm).
 
-What happens each frame is in ``kernels``; here is what it works on.
+Objects are ordered by distance.  Where distance gives the wrong order for two boxes, a test
+decides: a box is in front of another when it lies wholly on the viewer's side of one of the
+other's faces.  Inside an object the parts are stacked in height, and the part whose height is
+farther from the eye's is painted first.  Objects wholly behind one building are left out.
+
+The work of each frame is done in ``kernels``.  This module prepares its data.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ Ints = NDArray[np.int64]
 _RIGHT_UP_AHEAD = (1, 2, 0)  # columns of a rotation matrix
 NEAR = 0.2  # metres
 REACH = 250.0  # metres; nothing beyond is drawn
-_BIG = 2.9  # metres: radius in plan of what is compared with everything near it
+_BIG = 2.9  # metres: objects with a larger radius in plan are compared with everything near them
 
 
 class PinholeCamera:
-    """Pinhole camera of CARLA: square pixels, ``fov`` is horizontal.
+    """CARLA's pinhole camera: square pixels; ``fov`` is the horizontal field of view in degrees.
 
-    A point right, down, ahead of the eye lands on pixel coordinates
+    A point given by its distances right, down and ahead of the eye lands on the pixel coordinates
     ``width / 2 + focal * right / ahead`` and ``height / 2 + focal * down / ahead``;
     pixel (i, j) covers [i, i + 1) x [j, j + 1).
     """
@@ -51,7 +52,7 @@ class PinholeCamera:
 
 
 class Eye(NamedTuple):
-    """Where a camera is: ``axes`` columns are right, down, ahead in the world."""
+    """Where a camera is.  The columns of ``axes`` are its directions right, down and ahead in the world."""
 
     position: Array
     axes: Array
@@ -66,10 +67,11 @@ def eye_of(pose: Transform) -> Eye:
 
 
 class Pairs(NamedTuple):
-    """Pairs of statics that stand so close that distance may not tell which hides which.
+    """Pairs of static objects that are so close that their distances may not tell which hides which.
 
-    first, second: (n,), ascending by the first.  before_second: (n,) bits of those faces of the second
-    (see :func:`_outside`) on whose outer side the first lies wholly; before_first: the other way round.
+    first, second: (n,) numbers of the objects, ascending by the first.
+    before_second: (n,) bits of the second's faces (see :func:`_outside`).  A bit is set when the first
+    lies wholly on the outer side of that face.  before_first: the same with the roles exchanged.
     """
 
     first: Ints
@@ -79,14 +81,14 @@ class Pairs(NamedTuple):
 
 
 def _neighbours(mesh: StaticMesh) -> Pairs:
-    """All pairs with something large in them that are close enough to need a test."""
+    """All pairs that contain a large object and are close enough to need a test."""
     half = mesh.extent[:, :2]
     radius = np.sqrt((half * half).sum(1))
     big = (radius > _BIG).nonzero()[0]
     place = mesh.centre[:, 0] + 1j * mesh.centre[:, 1]
     firsts, seconds = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for k in big.tolist():
-        # Apart by more in distance or in bearing, circles around boxes cannot be in conflict.
+        # Boxes that are farther apart than this are always in the order of their distances.
         close = np.abs(place - place[k]) < 3.0 * (radius + radius[k])
         close[big[big <= k]] = False  # each pair once
         other = close.nonzero()[0]
@@ -105,7 +107,7 @@ def _neighbours(mesh: StaticMesh) -> Pairs:
 def _outside(
     place: NDArray[np.complex128], axis: NDArray[np.complex128], half: Array, a: Ints, b: Ints
 ) -> NDArray[np.uint8]:
-    """For pairs of boxes in plan: bits of those faces of b on whose outer side a lies wholly.
+    """For pairs of boxes in plan: the faces of b on whose outer side a lies wholly, as bits.
 
     1: the face towards b's own +x, 2: -x, 4: +y, 8: -y.
     """
@@ -124,14 +126,14 @@ def _outside(
 
 @per_map
 def statics_of(roadmap: RoadMap) -> kernels.Faces:
-    """The map's statics, meshed once; numbered as in the map."""
+    """The faces of the map's static objects, numbered as in the map; computed once for each map."""
     statics = list(roadmap.statics)
     mesh = StaticMesh(statics, terrain_of(roadmap).flattened_statics(statics))
     return kernels.Faces(mesh, _neighbours(mesh))
 
 
 class Scene:
-    """The map's statics and all bodies as one camera sees them, in that order of numbers."""
+    """What one camera sees: the map's static objects, then all bodies, numbered in this order."""
 
     def __init__(self, camera: PinholeCamera) -> None:
         self._look = kernels.Look(camera.width, camera.height, camera.focal, NEAR, REACH, _BIG)
@@ -139,7 +141,7 @@ class Scene:
         self._bodies = kernels.Faces(body_mesh(Bodies()))
 
     def look(self, roadmap: RoadMap, bodies: Bodies, eye: Eye, shadows: bool = True) -> kernels.Look:
-        """What is seen from ``eye``; valid until the next look."""
+        """What is seen from ``eye``.  The result is valid until the next call."""
         columns = (bodies.id, bodies.tag, bodies.extent, bodies.centre, bodies.colour)
         key = tuple(column.tobytes() for column in columns)
         look = getattr(bodies, "look", None)
