@@ -342,3 +342,17 @@ def test_on_policy_losses_without_returns_are_not_judged(tmp_path: Path) -> None
     assert report.run.algorithm.name == "PPO"
     assert report.exit_status == 4
     assert report.verdict.sentence.startswith("episode_reward_mean holds no number, only NaN")
+
+
+def test_small_but_certain_rise_on_a_large_constant_cost_is_learning(tmp_path: Path) -> None:
+    rng = np.random.default_rng(7)
+    rise = 50 / (1 + np.exp(-20 * (np.linspace(0, 1, 300) - 0.2)))
+    columns = {
+        "timestep": [1000 * (i + 1) for i in range(300)],
+        "episode_reward": (-1500 + rise + rng.normal(0, 4, 300)).tolist(),
+    }
+    _write(tmp_path / "log.csv", columns)
+    assert _serious(_only(tmp_path)) == []
+    columns["episode_reward"] = (-1500 + 0.1 * rise + rng.normal(0, 4, 300)).tolist()
+    _write(tmp_path / "log.csv", columns)
+    assert _serious(_only(tmp_path)) == ["never-learns"]

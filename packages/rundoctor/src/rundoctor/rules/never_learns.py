@@ -22,6 +22,8 @@ EARLY = 10_000
 EARLY_FINISHED = 3_000
 SHORT = 50_000
 """Environment steps up to which a run may simply have been too short."""
+BEYOND_SCATTER = 6.0
+"""Times the scatter of the last third by which a rise is certain, however small it is beside the level."""
 CHANGE = 0.05
 """Change of the level, as a share of it, below which a trend does not count as learning."""
 STEADY = 0.03
@@ -124,6 +126,10 @@ def learned(s: Series) -> str:
     whole = trend(s.step, v)
     thirds = [median(p) for p in parts(v, 3)]
     if whole.rising and thirds[2] - thirds[0] > CHANGE * level:
+        return text
+    # Where a large part of every return cannot be changed, what is learned is a small part of it.
+    scatter = spread(parts(v, 3)[2])
+    if whole.rising and 0 < BEYOND_SCATTER * scatter < thirds[2] - first:
         return text
     if thirds[2] - max(thirds[:2]) > CHANGE * level:
         return f"{s.tag} begins to rise: medians of the thirds {', '.join(number(x) for x in thirds)}"
