@@ -8,9 +8,11 @@ command line ``minicarla serve`` runs it; from Python::
 
     server = CarlaServer(port=0, map="town", npc=20, seed=1)  # 0: a free port, which server.port names
     threading.Thread(target=server.run, daemon=True).start()
-    client = carla.Client("127.0.0.1", server.port)
-    ...
+    ...  # another process connects: carla.Client("127.0.0.1", server.port)
     server.stop()
+
+CARLA's client has to run in another process.  It holds Python's global lock while it waits for an answer, so
+a server in a thread of the same process could never give one.
 
 ``CarlaServer(...)`` raises ``OSError`` when the port is taken, ``FileNotFoundError`` when there is no such
 map, and ``ValueError`` when a map or a fault cannot be read.  docs/minicarla.md says what the server does
