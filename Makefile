@@ -54,7 +54,7 @@ coverage: $(DEV) ## run all tests and print what they cover, branches included
 prove: $(DEV)    ## what minicarla promises, one line each: held or not (35 minutes; ARGS=--short: 3)
 	$(BIN)/python -m verification.minicarla_proofs $(ARGS)
 
-faults: $(DEV)   ## commit every fault of the catalogue and see whether the diagnosis names it (hours)
+faults: $(DEV)   ## train once with each fault of the catalogue and see whether the diagnosis names it (hours)
 	$(BIN)/python -m verification.fault_table $(ARGS)
 
 mutants: $(DEV)  ## put faults into the update and the replay: a test must fail for each (2 minutes)

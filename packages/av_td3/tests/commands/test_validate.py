@@ -137,4 +137,4 @@ def test_a_million_steps_must_be_earned(tmp_path, capsys):
     gates.record(run, [passed], lax)
     assert gates.load_gates(run.path / "gates.yaml") == lax
     train.check_earned(config, run.path)
-    assert "criteria of its own" in capsys.readouterr().out
+    assert "validated with other criteria than the bundled ones" in capsys.readouterr().out

@@ -124,7 +124,7 @@ def value_support(run: Run) -> Support | None:
     r_max / (1 - gamma) bounds it as well where rewards are logged.
 
     Returns are those of the environment.  Where no reward of the replay is logged, training may have
-    seen normalised or scaled ones.  The support is then computed for rewards of up to 10 a step.
+    seen normalised or scaled ones; ``sure`` is then False.
     """
     gamma = run.gamma.value if run.gamma else 0.99
     horizon = 1 / (1 - gamma) if gamma < 1 else 1e3

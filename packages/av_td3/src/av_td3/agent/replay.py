@@ -10,8 +10,8 @@ slot after it.  An episode of T transitions takes T + 1 slots: the last one has 
     action   a0   a1   a2   a3   -  |  b0   ...
     age      0    1    2    3    4  |  0    1           steps since the episode's start
 
-An episode that broke off (the simulator died) needs nothing special: its last observation
-simply never gets an action, so no transition is lost and none is made up.
+An episode that ended early because the simulator failed needs no special case.  Its last observation
+has no action, so no transition is lost and none is invented.
 """
 
 from __future__ import annotations

@@ -100,8 +100,8 @@ def check_earned(config: Config, validated: Path | None) -> None:
     if own:
         say(
             Console(),
-            f"note: {run.path} was validated by criteria of its own, not by the bundled ones: see gates.yaml "
-            "there",
+            f"note: {run.path} was validated with other criteria than the bundled ones; they are in "
+            f"{run.path / 'gates.yaml'}",
         )
 
 

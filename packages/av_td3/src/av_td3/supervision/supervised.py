@@ -55,7 +55,7 @@ class _Belongings:
     def __init__(self, folder: Path | None) -> None:
         self.crew: Crew | None = None
         self.claim: ServerClaim | None = None
-        """On the server at ``simulator.address``; None before the first reset, and for an own minicarla."""
+        """On the server at ``simulator.address``.  None before the first reset, and without an address."""
         self.folder = folder
         """A temporary folder; None when there is none to remove."""
         self._pid = os.getpid()
