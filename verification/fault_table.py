@@ -1,4 +1,4 @@
-"""Commits every fault of the catalogue in a real run and asks the diagnosis what it was.
+"""Trains once with each fault of the catalogue and asks the diagnosis what it was.
 
     python -m verification.fault_table [--steps 5000] [--only FAULT ...] [--jobs 2] [--out runs/faults]
 

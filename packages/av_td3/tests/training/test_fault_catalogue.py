@@ -1,4 +1,4 @@
-"""Each fault of the catalogue is really committed, and nothing of it is left afterwards."""
+"""Each fault of the catalogue really takes effect, and nothing of it is left afterwards."""
 
 from __future__ import annotations
 
