@@ -143,7 +143,7 @@ class _Reader:
 
 def profile(case: Case, map_name: str, ticks: int = 400) -> str:
     """Where the time of a tick goes, without sockets and client."""
-    from minicarla.geometry import Transform
+    from minicarla.geometry import Pose
     from minicarla.wire import structs
     from minicarla.world import blueprints
     from minicarla.world.outlet import CarlaError
@@ -161,7 +161,7 @@ def profile(case: Case, map_name: str, ticks: int = 400) -> str:
     assert car is not None
     width, height = map(str, case.size)
     camera = blueprints.describe("sensor.camera.rgb", image_size_x=width, image_size_y=height)
-    world.spawn(camera, Transform(x=1.5, z=2.0), car.id)
+    world.spawn(camera, Pose(x=1.5, z=2.0), car.id)
     for _ in range(50):
         world.tick()
     start = time.perf_counter()

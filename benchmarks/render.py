@@ -13,7 +13,7 @@ import numpy as np
 
 from minicarla import maps
 from minicarla.bodies import Bodies
-from minicarla.geometry import Transform, compose
+from minicarla.geometry import Pose, compose
 from minicarla.physics import Contact
 from minicarla.sensors import REGISTRY
 from minicarla.sensors.view import Fixture, WorldView
@@ -74,8 +74,8 @@ def main() -> None:
         for start in view.roadmap.spawn_points[:: len(view.roadmap.spawn_points) // 8]:
             for k in range(24):  # drive on, as a car does
                 pose = compose(
-                    Transform(start.x, start.y, 0.0, 0.0, start.yaw, 0.0),
-                    Transform(0.3 * k, 0.0, 1.5, -5.0, 0.0, 0.0),
+                    Pose(start.x, start.y, 0.0, 0.0, start.yaw, 0.0),
+                    Pose(0.3 * k, 0.0, 1.5, -5.0, 0.0, 0.0),
                 )
                 begin = time.thread_time()
                 device.measure_all(view, pose, 0)

@@ -13,7 +13,7 @@ import numpy as np
 
 from minicarla import maps
 from minicarla.bodies import Bodies
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.maps import navmesh
 from minicarla.maps.roadmap import RoadMap
 from minicarla.sensors.gnss import geolocation, reference
@@ -186,7 +186,7 @@ class Laboratory:
         world.start_episode(roadmap)
         place = roadmap.driving[0].at(0.5 * roadmap.driving[0].length)
         (x, y, z), yaw = place
-        eye = Transform(float(x), float(y), float(z) + 1.5, yaw=yaw)
+        eye = Pose(float(x), float(y), float(z) + 1.5, yaw=yaw)
         for pose in (eye, eye._replace(z=eye.z + 30.0, pitch=-90.0)):
             picture = self.colour.render(roadmap, world.bodies, world.weather, pose)
             assert picture.shape == (32, 48, 4)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.sensors.raster.ground import GroundPicture
 from minicarla.sensors.raster.mesh import StaticMesh
 from minicarla.sensors.raster.terrain import Terrain
@@ -75,12 +75,12 @@ def test_a_sensor_computes_what_it_needs_of_a_map_when_it_is_spawned(
     world.tick()
     assert computed == [], "a world without sensors draws nothing"
     pose = world.roadmap.spawn_points[0]
-    world.spawn(blueprints.describe(sensor), Transform(*pose)._replace(z=3.0))
+    world.spawn(blueprints.describe(sensor), Pose(*pose)._replace(z=3.0))
     assert set(computed) == needs
     computed.clear()
     outlet.streams.clear()
     world.tick()
     assert len(outlet.streams) == 2, "a snapshot and the sensor's message"
     assert computed == []
-    world.spawn(blueprints.describe(sensor), Transform(*pose)._replace(z=3.0))
+    world.spawn(blueprints.describe(sensor), Pose(*pose)._replace(z=3.0))
     assert computed == [], "the next sensor finds it done"

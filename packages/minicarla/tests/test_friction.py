@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.world import blueprints
 from minicarla.world.outlet import CarlaError
 from minicarla.world.world import World
@@ -21,10 +21,10 @@ def braking_distance(friction: float | None) -> float:
     straight = [lane for lane in world.roadmap.lanes if np.ptp(lane.headings) < 1.0]
     lane = max(straight, key=lambda lane: lane.length)
     (x, y, z), yaw = lane.at(5.0)
-    car = world.spawn(blueprints.describe("vehicle.tesla.model3"), Transform(x, y, z, 0.0, yaw, 0.0))
+    car = world.spawn(blueprints.describe("vehicle.tesla.model3"), Pose(x, y, z, 0.0, yaw, 0.0))
     if friction is not None:
         attributes = {"friction": str(friction), **{f"extent_{axis}": "1000000" for axis in "xyz"}}
-        world.spawn(blueprints.describe(blueprints.FRICTION_TRIGGER, **attributes), Transform(-9000.0))
+        world.spawn(blueprints.describe(blueprints.FRICTION_TRIGGER, **attributes), Pose(-9000.0))
     world.tick()
     row = world.bodies.row(car.id)
     heading = np.radians(yaw)
@@ -49,7 +49,7 @@ def test_a_trigger_that_cannot_be_is_refused(name, value):
     world = World("loop")
     before = len(world.actors)
     with pytest.raises(CarlaError, match=name):
-        world.spawn(blueprints.describe(blueprints.FRICTION_TRIGGER, **{name: value}), Transform())
+        world.spawn(blueprints.describe(blueprints.FRICTION_TRIGGER, **{name: value}), Pose())
     assert len(world.actors) == before
 
 

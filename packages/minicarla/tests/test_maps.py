@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from minicarla import maps
-from minicarla.geometry import Transform, compose
+from minicarla.geometry import Pose, compose
 from minicarla.maps.opendrive import OpenDriveError
 from minicarla.maps.opendrive import parse as parse_opendrive
 from minicarla.maps.roadmap import SPAWN_BOX, RoadMap, _apart
@@ -68,9 +68,9 @@ def test_spawn_points_lie_on_lanes_in_the_direction_of_travel(roadmap):
 
 def test_vehicles_can_stand_at_all_spawn_points_at_once():
     """Where lanes run into each other, the later of two poses in one place is left out."""
-    pose = Transform(10.0, 20.0, 0.5, yaw=30.0)
-    beside, before = (compose(pose, Transform(x, y)) for x, y in ((0.0, 3.0), (7.0, 0.0)))
-    across = compose(pose, Transform(2.0, 3.0, yaw=90.0))  # no corner of either lies within the other
+    pose = Pose(10.0, 20.0, 0.5, yaw=30.0)
+    beside, before = (compose(pose, Pose(x, y)) for x, y in ((0.0, 3.0), (7.0, 0.0)))
+    across = compose(pose, Pose(2.0, 3.0, yaw=90.0))  # no corner of either lies within the other
     above = pose._replace(z=6.0)
     assert _apart([pose, beside, before, above]) == [pose, beside, before, above]
     assert _apart([pose, across, before]) == [pose, before]

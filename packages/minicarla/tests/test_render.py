@@ -10,7 +10,7 @@ import pytest
 
 from minicarla import maps
 from minicarla.bodies import Bodies
-from minicarla.geometry import Transform, compose, rotation_matrix
+from minicarla.geometry import Pose, compose, rotation_matrix
 from minicarla.sensors.boxes import static_boxes
 from minicarla.sensors.raster.geometry import FAR, STATIC_IDS, GeometryPicture
 from minicarla.sensors.raster.ground import ground_of
@@ -23,17 +23,17 @@ from minicarla.sensors.tags import Tag
 
 from .sensor_world import CLEAR, StandInMap, Static, Strip, add_car, traffic
 
-EGO = Transform(0.0, 1.75, 1.5, -5.0, 0.0, 0.0)
+EGO = Pose(0.0, 1.75, 1.5, -5.0, 0.0, 0.0)
 
 
-def pixel(pose: Transform, point, width: int, height: int, fov: float) -> tuple[float, float, float]:
+def pixel(pose: Pose, point, width: int, height: int, fov: float) -> tuple[float, float, float]:
     """CARLA's pinhole, written down anew: (u, v, depth)."""
     focal = width / (2.0 * np.tan(np.radians(fov) / 2.0))
     ahead, right, up = rotation_matrix(*pose[3:]).T @ (np.array(point) - pose[:3])
     return 0.5 * width + focal * right / ahead, 0.5 * height - focal * up / ahead, ahead
 
 
-def rays(pose: Transform, width: int, height: int, fov: float) -> np.ndarray:
+def rays(pose: Pose, width: int, height: int, fov: float) -> np.ndarray:
     """(height, width, 3) directions through the middles of pixels, of length 1 along the optical axis."""
     focal = width / (2.0 * np.tan(np.radians(fov) / 2.0))
     v, u = np.mgrid[0:height, 0:width] + 0.5
@@ -56,7 +56,7 @@ def town():
 @pytest.mark.parametrize("roll", [0.0, 20.0])
 def test_corners_land_where_the_pinhole_says(width, height, fov, roll):
     box = Static("wall", (12.0, -0.5, 1.0), (1.0, 2.0, 1.0), 25.0)
-    pose = Transform(0.3, 0.4, 1.6, -7.0, 3.0, roll)
+    pose = Pose(0.3, 0.4, 1.6, -7.0, 3.0, roll)
     picture = GeometryPicture(width, height, fov)
     picture.render(StandInMap([box], town=False), Bodies(), pose)
     shown = picture.instance == STATIC_IDS
@@ -76,7 +76,7 @@ def test_corners_land_where_the_pinhole_says(width, height, fov, roll):
 def test_depth_is_the_rays_own_on_faces_and_ground():
     box = Static("wall", (9.0, 0.3, 1.2), (1.0, 2.0, 1.2), 33.0)
     world = StandInMap([box], town=False)
-    pose = Transform(0.0, 0.0, 1.5, -4.0, 2.0, 3.0)
+    pose = Pose(0.0, 0.0, 1.5, -4.0, 2.0, 3.0)
     picture = GeometryPicture(200, 150, 80.0)
     picture.render(world, Bodies(), pose)
     direction = rays(pose, 200, 150, 80.0)
@@ -168,7 +168,7 @@ def row_of_houses() -> list[Static]:
 @pytest.mark.parametrize("yaw", [0.0, 17.0, -40.0])
 def test_nearest_box_wins_on_every_pixel(statics, yaw):
     world = StandInMap(statics, town=False)
-    pose = Transform(0.0, 0.0, 1.5, -3.0, yaw, 0.0)
+    pose = Pose(0.0, 0.0, 1.5, -3.0, yaw, 0.0)
     size = 160
     picture = GeometryPicture(size, size, 90.0)
     picture.render(world, Bodies(), pose)
@@ -191,7 +191,7 @@ def test_occlusion_drops_nothing_that_shows(town):
     for k, spawn in enumerate(town.spawn_points[::9]):
         add_car(bodies, 100 + k, spawn.x, spawn.y, spawn.yaw)
     poses = [
-        compose(Transform(p.x, p.y, 0.0, 0.0, p.yaw, 0.0), Transform(1.3, 0.0, z, pitch, turn, 0.0))
+        compose(Pose(p.x, p.y, 0.0, 0.0, p.yaw, 0.0), Pose(1.3, 0.0, z, pitch, turn, 0.0))
         for p in town.spawn_points[4::23]
         for z, pitch, turn in ((1.5, -5.0, 0.0), (6.0, -20.0, 70.0), (30.0, -25.0, 30.0))
     ]
@@ -217,7 +217,7 @@ def test_a_polygon_covers_the_pixels_whose_middles_it_contains(town):
     bodies, tried, thin = Bodies(), 0, 0
     add_car(bodies, 1, *town.spawn_points[3][:2], town.spawn_points[3].yaw)
     for spawn in town.spawn_points[3::40]:
-        pose = compose(Transform(spawn.x, spawn.y, 0.0, 0.0, spawn.yaw), Transform(-4.0, 0.3, 1.5, -3.0, 5.0))
+        pose = compose(Pose(spawn.x, spawn.y, 0.0, 0.0, spawn.yaw), Pose(-4.0, 0.3, 1.5, -3.0, 5.0))
         seen = scene.look(town, bodies, eye_of(pose))
         expected, sure = np.zeros(canvas.shape, np.uint32), np.ones(canvas.shape, bool)
         for number, corners in enumerate(seen.corners(), 1):
@@ -247,7 +247,7 @@ def test_thin_things_are_not_broken_up():
     """A pole of a third of a pixel's width is one pixel wide from its foot to its top."""
     pole = Static("pole", (30.0, 0.37, 3.0), (0.05, 0.05, 3.0))
     picture = GeometryPicture(200, 200, 90.0)
-    picture.render(StandInMap([pole], town=False), Bodies(), Transform(0.0, 0.0, 1.5))
+    picture.render(StandInMap([pole], town=False), Bodies(), Pose(0.0, 0.0, 1.5))
     shown = picture.instance == STATIC_IDS
     rows = np.flatnonzero(shown.any(1))
     assert len(rows) >= 19 and (np.diff(rows) == 1).all() and (shown.sum(1)[rows] == 1).all()
@@ -258,7 +258,7 @@ def test_the_ground_is_sampled_as_opencv_samples_it(town):
     level = ground.pyramid.levels[0]
     texture = level.view(np.uint8).reshape(*level.shape, 4)
     spawn = town.spawn_points[7]
-    eye = eye_of(Transform(spawn.x, spawn.y, 2.0, -20.0, spawn.yaw + 13.0, 4.0))
+    eye = eye_of(Pose(spawn.x, spawn.y, 2.0, -20.0, spawn.yaw + 13.0, 4.0))
     camera = PinholeCamera(160, 120, 70.0)
     homography = ground_homography(eye, camera)
     canvas = np.zeros((120, 160), np.uint32)
@@ -284,7 +284,7 @@ def test_the_ground_is_sampled_as_opencv_samples_it(town):
 
 def test_what_reaches_behind_the_eye_is_cut_at_the_near_plane():
     wall = Static("wall", (0.0, 3.0, 2.0), (50.0, 0.5, 2.0))  # along the road, from far behind to far ahead
-    pose = Transform(0.0, 0.0, 1.5, 0.0, 0.0, 0.0)
+    pose = Pose(0.0, 0.0, 1.5, 0.0, 0.0, 0.0)
     picture = GeometryPicture(100, 100, 90.0)
     picture.render(StandInMap([wall], town=False), Bodies(), pose)
     shown = picture.instance == STATIC_IDS
@@ -319,7 +319,7 @@ def test_a_map_that_is_one_long_road_has_a_ground():
     world.bounds = (0.0, -3.0, 95_000.0, 3.0)
     levels = ground_of(world).pyramid.levels
     assert len(levels) > 2 and min(min(level.shape) for level in levels) >= 2
-    ColourPicture(64, 48, 170.0).render(world, Bodies(), CLEAR, Transform(50.0, 0.0, 30.0, -90.0))
+    ColourPicture(64, 48, 170.0).render(world, Bodies(), CLEAR, Pose(50.0, 0.0, 30.0, -90.0))
     with pytest.raises(ValueError, match="two pixels"):
         Pyramid([np.zeros((1, 5), np.uint32)], 0.0, 0.0, 1.0)
 
@@ -330,7 +330,7 @@ def test_inside_a_body_and_on_its_roof():
     picture = ColourPicture(84, 84, 90.0)
     world = StandInMap()
     for z in (0.2, 0.7, 1.0, 1.488, 1.5):  # from under the seat to the roof's very plane
-        image = picture.render(world, bodies, CLEAR, Transform(0.0, 1.75, z))
+        image = picture.render(world, bodies, CLEAR, Pose(0.0, 1.75, z))
         assert image.shape == (84, 84, 4) and (image[..., 3] == 255).all()
 
 
@@ -338,7 +338,7 @@ def test_pictures_depend_on_nothing_but_the_world(town):
     bodies = Bodies()
     traffic(bodies, 5)
     poses = [
-        compose(p, Transform(1.3, 0.0, 1.0 + dz, -5.0 + dz, 0.0, dz))
+        compose(p, Pose(1.3, 0.0, 1.0 + dz, -5.0 + dz, 0.0, dz))
         for p in town.spawn_points[::31]
         for dz in (0.0, 0.02, -0.03)  # nearly the same tilt and height, which shares what is remembered
     ]
@@ -426,9 +426,9 @@ def test_a_slope_looks_like_level_ground_to_who_drives_on_it():
     add_car(level, 3, 45.0, 1.75)
     add_car(uphill, 3, 45.0, 1.75, position=(45.0, 1.75, 4.5), rotation=(slope, 0.0, 0.0))
     picture = GeometryPicture(84, 84, 90.0)
-    picture.render(flat, level, Transform(30.0, 1.75, 1.5, -5.0, 0.0, 0.0))
+    picture.render(flat, level, Pose(30.0, 1.75, 1.5, -5.0, 0.0, 0.0))
     expected = picture.tag.copy()
-    picture.render(hill, uphill, Transform(30.0, 1.75, 1.5 + 3.0, -5.0 + slope, 0.0, 0.0))
+    picture.render(hill, uphill, Pose(30.0, 1.75, 1.5 + 3.0, -5.0 + slope, 0.0, 0.0))
     assert (picture.tag != expected).mean() < 0.03
 
 
@@ -449,7 +449,7 @@ def test_a_picture_costs_a_few_times_what_opencv_takes_for_the_ground_alone(town
     cv2.setNumThreads(1)
     try:
         for k in range(15):
-            pose = compose(town.spawn_points[3], Transform(0.1 * k, 0.0, 1.0, -5.0, 0.0, 0.0))
+            pose = compose(town.spawn_points[3], Pose(0.1 * k, 0.0, 1.0, -5.0, 0.0, 0.0))
             matrix = to_texture @ ground_homography(eye_of(pose), large.camera)
             for name, draw in (
                 ("large", lambda pose=pose: large.render(town, bodies, CLEAR, pose)),

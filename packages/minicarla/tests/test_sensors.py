@@ -13,7 +13,7 @@ import msgpack
 import numpy as np
 import pytest
 
-from minicarla.geometry import Transform, rotation_matrix
+from minicarla.geometry import Pose, rotation_matrix
 from minicarla.sensors import REGISTRY
 from minicarla.sensors.absent import ABSENT
 from minicarla.sensors.boxes import Boxes, rotation_matrices
@@ -25,7 +25,7 @@ from minicarla.wire.stream import SensorType
 
 from .sensor_world import StandInMap, Static, View, add_car
 
-HERE = Transform(0.0, 0.0, 1.0)
+HERE = Pose(0.0, 0.0, 1.0)
 TOWN = StandInMap()
 
 
@@ -135,9 +135,9 @@ def test_gamma_and_exposure_change_the_picture():
 
 def test_traffic_lights_and_props_are_seen_and_felt():
     view = empty()
-    pose = Transform(12.0, 0.0, 0.0, 0.0, 180.0, 0.0)
+    pose = Pose(12.0, 0.0, 0.0, 0.0, 180.0, 0.0)
     size = {"image_size_x": 120, "image_size_y": 120}
-    eye = Transform(8.0, 0.0, 3.0)
+    eye = Pose(8.0, 0.0, 3.0)
     pictures = []
     for state in (0, 1, 2):
         view.fixtures = (Fixture(70, "traffic_light", pose, None, state),)
@@ -147,14 +147,14 @@ def test_traffic_lights_and_props_are_seen_and_felt():
     red, _, green = pictures
     assert (red - green)[..., 2].max() > 150 and (green - red)[..., 1].max() > 100
     view.fixtures = (Fixture(71, "static.prop.trafficcone01", pose, (0.3, 0.3, 0.5), 0),)
-    hit = msgpack.unpackb(sensor("sensor.other.obstacle", distance=20).measure(view, Transform(5, 0, 0.6), 0))
+    hit = msgpack.unpackb(sensor("sensor.other.obstacle", distance=20).measure(view, Pose(5, 0, 0.6), 0))
     assert hit[1][0] == 71 and hit[2] == pytest.approx(12.0 - 0.3 - 5.0 - 0.5)
 
 
 # ---------------------------------------------------------------------- obstacle, collision
 
 
-def obstacle(view: View, pose: Transform, parent: int = 0, **attributes: object):
+def obstacle(view: View, pose: Pose, parent: int = 0, **attributes: object):
     body = sensor("sensor.other.obstacle", **attributes).measure(view, pose, parent)
     return None if body is None else msgpack.unpackb(body)
 
@@ -163,7 +163,7 @@ def test_obstacle_distance_is_exact():
     view = empty()
     add_car(view.bodies, 1, 0.0, 0.0)
     add_car(view.bodies, 2, 20.0, 0.0)
-    front = Transform(2.4, 0.0, 0.7)
+    front = Pose(2.4, 0.0, 0.7)
     actor, other, distance = obstacle(view, front, 1, distance=30)
     assert (actor[0], other[0]) == (1, 2)
     assert distance == pytest.approx(20.0 - 2.396 - 2.4 - 0.5, abs=1e-6)
@@ -180,19 +180,19 @@ def test_the_ball_rolls_over_an_edge(aside):
     """Where the ball's side meets the box's edge, the distance is that of a rounded edge."""
     view = empty(Static("wall", (10.0, 0.0, 1.0), (2.0, 1.082, 1.0)))
     beyond = max(0.0, aside - 1.082)
-    found = obstacle(view, Transform(0.0, aside, 1.0), distance=30)
+    found = obstacle(view, Pose(0.0, aside, 1.0), distance=30)
     assert found[2] == pytest.approx(8.0 - math.sqrt(0.5**2 - beyond**2), abs=1e-5)
-    assert obstacle(view, Transform(0.0, 1.6, 1.0), distance=30) is None
+    assert obstacle(view, Pose(0.0, 1.6, 1.0), distance=30) is None
 
 
 def test_only_dynamics_sees_through_walls():
     view = empty(Static("wall", (10.0, 0.0, 1.0), (0.5, 5.0, 1.0)))
     add_car(view.bodies, 4, 20.0, 0.0)
-    found = obstacle(view, Transform(0.0, 0.0, 0.7), distance=30)
+    found = obstacle(view, Pose(0.0, 0.0, 0.7), distance=30)
     assert found[1][2][1] == "static.wall" and found[2] == pytest.approx(9.0)
-    found = obstacle(view, Transform(0.0, 0.0, 0.7), distance=30, only_dynamics="True")
+    found = obstacle(view, Pose(0.0, 0.0, 0.7), distance=30, only_dynamics="True")
     assert found[1][0] == 4
-    assert obstacle(view, Transform(15.0, 0.0, 0.7, yaw=180.0), distance=30, only_dynamics="true") is None
+    assert obstacle(view, Pose(15.0, 0.0, 0.7, yaw=180.0), distance=30, only_dynamics="true") is None
 
 
 def test_obstacle_touching_from_the_start_is_at_zero():
@@ -232,7 +232,7 @@ def test_lidar_ranges_are_exact():
     add_car(view.bodies, 8, 6.0, -1.0, 30.0)
     view.dt = 0.1
     lidar = sensor("sensor.lidar.ray_cast", range=60, channels=16, points_per_second=64000, **NO_NOISE)
-    pose = Transform(0.2, 0.1, 2.0, 3.0, 10.0, -2.0)
+    pose = Pose(0.2, 0.1, 2.0, 3.0, 10.0, -2.0)
     angle, counts, cloud = points(lidar.measure(view, pose, 0), sensor_data.LIDAR_POINT)
     assert len(counts) == 16 and sum(counts) == len(cloud) > 1500
     assert angle == pytest.approx(0.0)  # one whole turn in 0.1 s
@@ -296,7 +296,7 @@ def test_semantic_lidar_names_what_it_hits():
     add_car(view.bodies, 8, 6.0, 0.0)
     view.dt = 0.1
     lidar = sensor("sensor.lidar.ray_cast_semantic", range=60, points_per_second=64000, channels=32)
-    _, _, cloud = points(lidar.measure(view, Transform(0, 0, 1.2), 0), sensor_data.SEMANTIC_LIDAR_POINT)
+    _, _, cloud = points(lidar.measure(view, Pose(0, 0, 1.2), 0), sensor_data.SEMANTIC_LIDAR_POINT)
     assert set(cloud["object_tag"][cloud["object_idx"] == 8]) == {Tag.CAR}
     assert {Tag.WALLS, Tag.ROADS, Tag.CAR, Tag.SIDEWALKS} <= set(cloud["object_tag"])
     wall = cloud[cloud["object_tag"] == Tag.WALLS]
@@ -333,7 +333,7 @@ def test_radar_measures_distance_and_closing_speed():
     add_car(view.bodies, 1, 0.0, 0.0, velocity=(10.0, 0.0, 0.0))
     add_car(view.bodies, 2, 22.396, 0.0, velocity=(4.0, 0.0, 0.0))
     radar = sensor("sensor.other.radar", points_per_second=20_000, horizontal_fov=5, vertical_fov=3)
-    body = radar.measure(view, Transform(2.4, 0.0, 0.7), 1)
+    body = radar.measure(view, Pose(2.4, 0.0, 0.7), 1)
     found = np.frombuffer(body, sensor_data.RADAR_DETECTION)
     car = found[found["depth"] < 25.0]
     assert len(car) > 200
@@ -342,34 +342,34 @@ def test_radar_measures_distance_and_closing_speed():
     np.testing.assert_allclose(car["velocity"], -6.0 * along, atol=1e-4)
     assert np.abs(found["azimuth"]).max() <= math.radians(2.5) + 1e-6
     again = sensor("sensor.other.radar", points_per_second=20_000, horizontal_fov=5, vertical_fov=3)
-    assert again.measure(view, Transform(2.4, 0.0, 0.7), 1) == body
+    assert again.measure(view, Pose(2.4, 0.0, 0.7), 1) == body
     view.bodies.clear()
-    assert sensor("sensor.other.radar", seed=1).measure(view, Transform(0, 0, 50.0), 0) == b""
+    assert sensor("sensor.other.radar", seed=1).measure(view, Pose(0, 0, 50.0), 0) == b""
 
 
 # ---------------------------------------------------------------------- inertial, globe
 
 
-def imu(view: View, pose: Transform, parent: int, seed: int = 0, **attributes: object):
+def imu(view: View, pose: Pose, parent: int, seed: int = 0, **attributes: object):
     return msgpack.unpackb(sensor("sensor.other.imu", seed, **attributes).measure(view, pose, parent))
 
 
 def test_imu_at_rest_and_in_a_turn():
     view = empty()
     row = add_car(view.bodies, 1, 0.0, 0.0, 90.0)
-    acceleration, rate, compass = imu(view, Transform(0, 0, 0.7, 0.0, 90.0, 0.0), 1)
+    acceleration, rate, compass = imu(view, Pose(0, 0, 0.7, 0.0, 90.0, 0.0), 1)
     assert acceleration == pytest.approx([0.0, 0.0, 9.81]) and rate == pytest.approx([0.0, 0.0, 0.0])
     assert compass == pytest.approx(math.pi)  # +y is south
-    assert imu(view, Transform(yaw=-90.0), 1)[2] == pytest.approx(0.0, abs=1e-9)
-    assert imu(view, Transform(yaw=0.0), 1)[2] == pytest.approx(math.pi / 2)
+    assert imu(view, Pose(yaw=-90.0), 1)[2] == pytest.approx(0.0, abs=1e-9)
+    assert imu(view, Pose(yaw=0.0), 1)[2] == pytest.approx(math.pi / 2)
     view.bodies.acceleration[row] = (0.0, 2.0, 0.0)  # ahead, as the car looks along +y
     view.bodies.angular_velocity[row] = (0.0, 0.0, 90.0)
-    acceleration, rate, _ = imu(view, Transform(0, 0, 0.7, 0.0, 90.0, 0.0), 1)
+    acceleration, rate, _ = imu(view, Pose(0, 0, 0.7, 0.0, 90.0, 0.0), 1)
     assert acceleration == pytest.approx([2.0, 0.0, 9.81]) and rate[2] == pytest.approx(math.pi / 2)
     # Two metres ahead of the car's origin the turn pulls inwards, w^2 r backwards.
-    ahead = imu(view, Transform(0, 2.0, 0.7, 0.0, 90.0, 0.0), 1)[0]
+    ahead = imu(view, Pose(0, 2.0, 0.7, 0.0, 90.0, 0.0), 1)[0]
     assert ahead == pytest.approx([2.0 - 2.0 * (math.pi / 2) ** 2, 0.0, 9.81])
-    tilted = imu(view, Transform(0, 0, 0.7, 30.0, 90.0, 0.0), 1)[0]
+    tilted = imu(view, Pose(0, 0, 0.7, 30.0, 90.0, 0.0), 1)[0]
     assert tilted[0] == pytest.approx(2.0 * math.cos(math.radians(30)) + 9.81 * 0.5)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from minicarla import maps
 from minicarla.bodies import WALKER
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.maps import navmesh
 from minicarla.maps.navmesh import Area
 from minicarla.world import blueprints, population, walkers
@@ -236,7 +236,7 @@ def test_a_walker_without_physics_is_no_wall():
     ahead = np.array([np.cos(yaw), np.sin(yaw), 0.0])
     car = world.spawn(blueprints.describe("vehicle.tesla.model3"), pose._replace(z=0.0))
     spot = np.array(pose[:3]) + 6.0 * ahead
-    walker = world.spawn(blueprints.describe("walker.pedestrian.0001"), Transform(spot[0], spot[1], 1.0))
+    walker = world.spawn(blueprints.describe("walker.pedestrian.0001"), Pose(spot[0], spot[1], 1.0))
     world.episode.mechanics.set_simulate_physics(walker.id, False)
     world.episode.mechanics.set_velocity(car.id, 15.0 * ahead)
     for _ in range(10):
@@ -322,8 +322,8 @@ def test_new_episodes_have_pedestrians_too_and_the_role_makes_one():
     assert world.episode.walkers.pedestrians is not None and len(world.episode.walkers.pedestrians) == 3
     (x, y, z), (u, v, w) = ((*place,) for place in _two_places(navigation_of(world.roadmap)))
     role = blueprints.describe("walker.pedestrian.0001", role_name="minicarla:autopilot:me")
-    mine = world.spawn(role, Transform(x, y, z + 1.0))
-    other = world.spawn(blueprints.describe("walker.pedestrian.0002"), Transform(u, v, w + 1.0))
+    mine = world.spawn(role, Pose(x, y, z + 1.0))
+    other = world.spawn(blueprints.describe("walker.pedestrian.0002"), Pose(u, v, w + 1.0))
     places = _walk(world, 100)
     assert np.hypot(*(places[-1] - places[0])[3, :2]) > 3.0
     assert np.hypot(*(places[-1] - places[0])[4, :2]) == 0.0, "who was not asked to walk stands"
@@ -367,10 +367,8 @@ class Kerb:
         self.ahead = np.array([np.cos(np.radians(yaw)), np.sin(np.radians(yaw)), 0.0])
         x, y, z = mesh.vertices[list(mesh.polygons[kerb])].mean(0)
         role = blueprints.describe("walker.pedestrian.0001", role_name="minicarla:autopilot")
-        self.walker = world.spawn(role, Transform(x, y, z + 1.0))
-        self.car = world.spawn(
-            blueprints.describe("vehicle.tesla.model3"), Transform(*point.tolist(), yaw=yaw)
-        )
+        self.walker = world.spawn(role, Pose(x, y, z + 1.0))
+        self.car = world.spawn(blueprints.describe("vehicle.tesla.model3"), Pose(*point.tolist(), yaw=yaw))
         self.bodies, self.pedestrians = world.bodies, world.episode.walkers.pedestrians
         self.walk(1)
         (self.person,) = self.pedestrians._people

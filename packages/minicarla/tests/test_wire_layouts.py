@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.wire import snapshot, stream, token
 from minicarla.wire.snapshot import RECORD
 
@@ -24,7 +24,7 @@ def test_token() -> None:
 
 
 def test_sensor_header() -> None:
-    pose = Transform(1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+    pose = Pose(1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
     packed = stream.header(stream.SensorType.WORLD, 9, 0.45, pose)
     assert packed == struct.pack("<QQd6f", 17, 9, 0.45, 1, 2, 3, 4, 5, 6)
 

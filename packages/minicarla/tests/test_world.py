@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from minicarla import maps
-from minicarla.geometry import Transform, compose, wrap_degrees
+from minicarla.geometry import Pose, compose, wrap_degrees
 from minicarla.sensors.absent import ABSENT
 from minicarla.wire import stream, structs
 from minicarla.wire.snapshot import RECORD
@@ -65,8 +65,8 @@ def row(world: World, actor: Any) -> Any:
 def test_the_snapshot_holds_every_actor_as_it_is() -> None:
     world = make()
     vehicle = car(world)
-    walker = world.spawn(blueprints.describe("walker.pedestrian.0001"), Transform(500.0, 500.0, 1.0))
-    prop = world.spawn(blueprints.describe("static.prop.barrel"), Transform(1.0, 2.0, 3.0, yaw=40.0))
+    walker = world.spawn(blueprints.describe("walker.pedestrian.0001"), Pose(500.0, 500.0, 1.0))
+    prop = world.spawn(blueprints.describe("static.prop.barrel"), Pose(1.0, 2.0, 3.0, yaw=40.0))
     world.episode.vehicles.apply(vehicle.id, structs.VehicleControl(0.5, -0.25, 0.0))
     world.episode.walkers.apply(walker.id, structs.WalkerControl(structs.Vector3D(0.0, 2.0, 0.0), 1.5))
     for _ in range(20):
@@ -109,19 +109,19 @@ def test_spawning_into_something_solid_fails() -> None:
     world = make("town")
     box = next(box for box in world.roadmap.statics if box.solid)
     with pytest.raises(CarlaError, match=SPAWN_COLLISION):
-        world.spawn(blueprints.describe(MODEL3), Transform(box.centre[0], box.centre[1], 0.5))
+        world.spawn(blueprints.describe(MODEL3), Pose(box.centre[0], box.centre[1], 0.5))
 
 
 @pytest.mark.parametrize(
     ("blueprint", "pose", "parent", "says"),
     [
-        ("vehicle.no.such", Transform(), 0, "invalid actor description"),
-        (MODEL3, Transform(x=math.nan), 0, "not finite"),
-        (MODEL3, Transform(x=1e9), 0, "out of range"),
-        ("sensor.camera.rgb", Transform(), 999, "parent actor not found"),
+        ("vehicle.no.such", Pose(), 0, "invalid actor description"),
+        (MODEL3, Pose(x=math.nan), 0, "not finite"),
+        (MODEL3, Pose(x=1e9), 0, "out of range"),
+        ("sensor.camera.rgb", Pose(), 999, "parent actor not found"),
     ],
 )
-def test_what_cannot_be_spawned(blueprint: str, pose: Transform, parent: int, says: str) -> None:
+def test_what_cannot_be_spawned(blueprint: str, pose: Pose, parent: int, says: str) -> None:
     world = make()
     count = len(world.actors)
     with pytest.raises(CarlaError, match=says):
@@ -145,7 +145,7 @@ def test_descriptions_are_completed_and_fixed_attributes_stay() -> None:
 def test_every_blueprint_can_be_spawned() -> None:
     world = make()
     for index, definition in enumerate(blueprints.definitions()):
-        pose = Transform(x=5000.0 + 50.0 * index, z=2.0)
+        pose = Pose(x=5000.0 + 50.0 * index, z=2.0)
         description = structs.ActorDescription(definition.uid, definition.id, [])
         if definition.id in ABSENT:
             with pytest.raises(CarlaError, match=f"does not have the sensor {definition.id}"):
@@ -195,7 +195,7 @@ def test_the_library_has_what_people_use() -> None:
 def test_rigid_attachment_follows_in_the_same_tick() -> None:
     world = make()
     vehicle = car(world)
-    offset = Transform(1.5, 0.5, 2.0, -10.0, 30.0, 5.0)
+    offset = Pose(1.5, 0.5, 2.0, -10.0, 30.0, 5.0)
     camera = world.spawn(blueprints.describe("sensor.camera.rgb"), offset, vehicle.id)
     nested = world.spawn(blueprints.describe("sensor.other.collision"), offset, camera.id)
     world.episode.vehicles.apply(vehicle.id, structs.VehicleControl(1.0, 0.3, 0.0))
@@ -210,7 +210,7 @@ def test_rigid_attachment_follows_in_the_same_tick() -> None:
 def test_sensor_tick_spaces_the_measurements() -> None:
     world = make()
     vehicle = car(world)
-    sensor = world.spawn(blueprints.describe("sensor.other.imu", sensor_tick="0.15"), Transform(), vehicle.id)
+    sensor = world.spawn(blueprints.describe("sensor.other.imu", sensor_tick="0.15"), Pose(), vehicle.id)
     frames = [world.tick() for _ in range(10)]
     tape: Any = world.outlet
     sent = [int.from_bytes(data[8:16], "little") for number, data in tape.messages if number == sensor.stream]
@@ -222,7 +222,7 @@ def test_a_spring_arm_takes_the_yaw_alone_and_lags() -> None:
     vehicle = car(world)
     arm = structs.AttachmentType.SPRING_ARM
     camera = world.episode.spawner.spawn(
-        blueprints.describe("sensor.camera.rgb"), Transform(x=-5.0, z=2.0), vehicle.id, arm
+        blueprints.describe("sensor.camera.rgb"), Pose(x=-5.0, z=2.0), vehicle.id, arm
     )
     before = world.actors.pose(camera).yaw
     pose = world.actors.pose(vehicle)
@@ -241,9 +241,9 @@ def test_props_stand_in_the_way() -> None:
     vehicle = car(world)
     pose = world.actors.pose(vehicle)
     turn = math.radians(pose.yaw)
-    place = Transform(pose.x + 12.0 * math.cos(turn), pose.y + 12.0 * math.sin(turn), 0.0, yaw=pose.yaw)
+    place = Pose(pose.x + 12.0 * math.cos(turn), pose.y + 12.0 * math.sin(turn), 0.0, yaw=pose.yaw)
     prop = world.spawn(blueprints.describe("static.prop.container"), place)
-    sensor = world.spawn(blueprints.describe("sensor.other.collision"), Transform(), vehicle.id)
+    sensor = world.spawn(blueprints.describe("sensor.other.collision"), Pose(), vehicle.id)
     world.episode.vehicles.apply(vehicle.id, structs.VehicleControl(throttle=0.6))
     for _ in range(120):
         world.tick()
@@ -258,7 +258,7 @@ def test_props_stand_in_the_way() -> None:
 def test_what_is_attached_to_a_destroyed_actor_stays_where_it_is() -> None:
     world = make()
     vehicle = car(world)
-    camera = world.spawn(blueprints.describe("sensor.camera.rgb"), Transform(z=2.0), vehicle.id)
+    camera = world.spawn(blueprints.describe("sensor.camera.rgb"), Pose(z=2.0), vehicle.id)
     place = world.actors.pose(camera)
     assert world.destroy(vehicle.id)
     assert not world.destroy(vehicle.id)
@@ -425,7 +425,7 @@ def test_vehicles_of_that_role_are_driven_by_the_server() -> None:
 
 _RUN = """
 import hashlib, math, sys
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.wire import structs
 from minicarla.world import blueprints
 from minicarla.world.world import World
@@ -444,7 +444,7 @@ for point in world.roadmap.spawn_points:
         pass
 for name in ("camera.rgb", "other.imu", "lidar.ray_cast", "other.collision", "other.radar"):
     size = {"image_size_x": "84", "image_size_y": "84"} if name == "camera.rgb" else {}
-    world.spawn(blueprints.describe("sensor." + name, **size), Transform(x=1.5, z=2.0), car.id)
+    world.spawn(blueprints.describe("sensor." + name, **size), Pose(x=1.5, z=2.0), car.id)
 for step in range(60):
     world.episode.vehicles.apply(car.id, structs.VehicleControl(0.5, 0.2 * math.sin(step / 7), 0.0))
     world.tick()
@@ -618,7 +618,7 @@ def test_the_props_are_carlas_and_have_their_sizes() -> None:
     assert len([name for name in ids if name.startswith("static.prop.")]) == 98
     assert len([name for name in ids if name.startswith("walker.pedestrian.")]) == 52
     world = make()
-    bus_stop = world.spawn(blueprints.describe("static.prop.busstoplb"), Transform(x=900.0))
+    bus_stop = world.spawn(blueprints.describe("static.prop.busstoplb"), Pose(x=900.0))
     assert [2.0 * half for half in bus_stop.box.extent] == pytest.approx([1.89, 3.88, 2.74])
     assert bus_stop.attributes["size"] == "big"
 
@@ -629,7 +629,7 @@ def test_a_car_drives_over_what_is_lower_than_its_floor(prop: str, passes: bool)
     vehicle = car(world)
     pose = world.actors.pose(vehicle)
     turn = math.radians(pose.yaw)
-    place = Transform(pose.x + 15.0 * math.cos(turn), pose.y + 15.0 * math.sin(turn), 0.0, yaw=pose.yaw)
+    place = Pose(pose.x + 15.0 * math.cos(turn), pose.y + 15.0 * math.sin(turn), 0.0, yaw=pose.yaw)
     world.spawn(blueprints.describe(f"static.prop.{prop}"), place)
     world.episode.vehicles.apply(vehicle.id, structs.VehicleControl(throttle=0.6))
     for _ in range(100):

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from minicarla.geometry import Transform, compose, rotation_matrix
+from minicarla.geometry import Pose, compose, rotation_matrix
 from minicarla.world.placement import overlaps
 
 
@@ -49,8 +49,7 @@ def test_composition_is_that_of_the_matrices() -> None:
     random = np.random.default_rng(2)
     for _ in range(200):
         parent, child = (
-            Transform(*random.uniform(-50, 50, 3).tolist(), *random.uniform(-89, 89, 3).tolist())
-            for _ in range(2)
+            Pose(*random.uniform(-50, 50, 3).tolist(), *random.uniform(-89, 89, 3).tolist()) for _ in range(2)
         )
         turn = rotation_matrix(*parent[3:])
         done = compose(parent, child)

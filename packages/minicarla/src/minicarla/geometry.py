@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-class Transform(NamedTuple):
+class Pose(NamedTuple):
     """A pose: location in metres, rotation in degrees (``carla.Transform``)."""
 
     x: float = 0.0
@@ -55,7 +55,7 @@ def rotation_angles(matrix: Array) -> tuple[float, float, float]:
     return pitch, yaw, roll
 
 
-def compose(parent: Transform, child: Transform) -> Transform:
+def compose(parent: Pose, child: Pose) -> Pose:
     """World pose of ``child``, which is given relative to ``parent`` (a rigid attachment).
 
     It is written out in floats because it runs for every attached sensor in every tick, and small
@@ -81,7 +81,7 @@ def compose(parent: Transform, child: Transform) -> Transform:
     forward_z = zx * fx + zy * fy + zz * fz
     right_z = zx * (cy * sp * sr - sy * cr) + zy * (sy * sp * sr + cy * cr) - zz * cp * sr
     up_z = zx * (-cy * sp * cr - sy * sr) + zy * (-sy * sp * cr + cy * sr) + zz * cp * cr
-    return Transform(
+    return Pose(
         *place,
         math.degrees(math.asin(max(-1.0, min(1.0, forward_z)))),
         math.degrees(math.atan2(forward_y, forward_x)),

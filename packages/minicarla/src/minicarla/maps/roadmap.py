@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.maps import opendrive as od
 from minicarla.maps.statics import StaticBox
 
@@ -179,7 +179,7 @@ class RoadMap:
         return [lane for lane in self.lanes if lane.kind == "driving"]
 
     @cached_property
-    def spawn_points(self) -> list[Transform]:
+    def spawn_points(self) -> list[Pose]:
         """Poses on the centres of driving lanes outside junctions, ``SPAWN_HEIGHT`` above the road.
 
         A lane that leads on has one about every ``SPAWN_SPACING`` metres.  A lane that ends blindly, or
@@ -200,9 +200,9 @@ class RoadMap:
                 entries.append(self._spawn_pose(lane, min(SPAWN_BOX[0], 0.5 * lane.length)))
         return _apart(poses + entries)
 
-    def _spawn_pose(self, lane: Lane, s: float) -> Transform:
+    def _spawn_pose(self, lane: Lane, s: float) -> Pose:
         (x, y, z), yaw = lane.at(s)
-        return Transform(float(x), float(y), float(z) + SPAWN_HEIGHT, 0.0, _wrap(yaw), 0.0)
+        return Pose(float(x), float(y), float(z) + SPAWN_HEIGHT, 0.0, _wrap(yaw), 0.0)
 
     def _enters(self, lane: Lane) -> bool:
         """Whether a lane lies in the first section of its road, in the direction of travel."""
@@ -572,7 +572,7 @@ def _speed_limit(road: od.Road, record: od.LaneRecord, s: float, section_s: floa
     return limit
 
 
-def _apart(poses: list[Transform]) -> list[Transform]:
+def _apart(poses: list[Pose]) -> list[Pose]:
     """The poses at which vehicles can stand at the same time.
 
     Where lanes run into each other, two poses may overlap; the later one is left out.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from minicarla.geometry import Transform, wrap_degrees
+from minicarla.geometry import Pose, wrap_degrees
 from minicarla.maps import opendrive as od
 from minicarla.maps.roadmap import Lane, RoadMap
 
@@ -49,7 +49,7 @@ class Sign:
     """OpenDRIVE's id of the signal."""
     kind: str
     """CARLA's type id: ``traffic.stop``, ``traffic.yield`` or ``traffic.speed_limit.<km/h>``."""
-    pose: Transform
+    pose: Pose
     """Of its foot.  As in CARLA, the x axis points 90 degrees to the right of the signal's own direction."""
     trigger: TriggerBox | None
     """Where it takes effect: what encloses the boxes on its lanes.  None: on no driving lane."""
@@ -74,7 +74,7 @@ def traffic_signs(roadmap: RoadMap) -> list[Sign]:
             ]
             x, y, z, heading = roadmap.beside(road, signal.s, signal.t)
             yaw = wrap_degrees(90.0 - math.degrees(heading + signal.heading_offset))
-            pose = Transform(x, y, z + signal.z, 0.0, yaw, 0.0)
+            pose = Pose(x, y, z + signal.z, 0.0, yaw, 0.0)
             signs[signal.id] = Sign(signal.id, kind, pose, _enclosing(boxes))
     return list(signs.values())
 

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.maps import RoadMap
 from minicarla.sensors.view import WorldView
 from minicarla.wire.stream import SensorType
@@ -85,14 +85,14 @@ class Sensor:
         Otherwise the first measurement would come late: the ground of a map takes up to half a second.
         """
 
-    def measure(self, view: WorldView, pose: Transform, parent_id: int) -> bytes | None:
+    def measure(self, view: WorldView, pose: Pose, parent_id: int) -> bytes | None:
         """Body of the message for this tick, or None when there is nothing to send.
 
         pose: of the sensor, world frame.  parent_id: actor it is attached to, 0 for none.
         """
         raise NotImplementedError
 
-    def measure_all(self, view: WorldView, pose: Transform, parent_id: int) -> list[bytes]:
+    def measure_all(self, view: WorldView, pose: Pose, parent_id: int) -> list[bytes]:
         """Bodies of all messages of this tick; more than one only for event sensors."""
         body = self.measure(view, pose, parent_id)
         return [] if body is None else [body]

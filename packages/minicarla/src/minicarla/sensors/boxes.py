@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.maps import RoadMap
 from minicarla.sensors.cache import per_map
 from minicarla.sensors.things import things_of
@@ -205,7 +205,7 @@ def static_boxes(roadmap: RoadMap) -> tuple[Boxes, Array]:
 
 def boxes_of(
     view: WorldView,
-    pose: Transform,
+    pose: Pose,
     reach: float,
     ignore: int,
     with_statics: bool = True,

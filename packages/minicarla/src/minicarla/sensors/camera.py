@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.maps import RoadMap
 from minicarla.sensors.base import FLOAT, INT, ROLE_NAME, SENSOR_TICK, Attribute, Sensor
 from minicarla.sensors.raster.geometry import GeometryPicture
@@ -60,7 +60,7 @@ class GeometryCamera(Camera):
         super().__init__(attributes, seed)
         self._picture = GeometryPicture(self.width, self.height, self.fov)
 
-    def render(self, view: WorldView, pose: Transform) -> GeometryPicture:
+    def render(self, view: WorldView, pose: Pose) -> GeometryPicture:
         """The picture as seen from ``pose``."""
         self._picture.render(view.roadmap, things_of(view), pose)
         return self._picture

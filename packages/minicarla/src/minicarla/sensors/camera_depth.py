@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.sensors.camera import GeometryCamera
 from minicarla.sensors.raster.geometry import FAR
 from minicarla.sensors.view import WorldView
@@ -17,7 +17,7 @@ class DepthCamera(GeometryCamera):
     blueprint = "sensor.camera.depth"
     wire_type = SensorType.DEPTH_CAMERA
 
-    def measure(self, view: WorldView, pose: Transform, parent_id: int) -> bytes:
+    def measure(self, view: WorldView, pose: Pose, parent_id: int) -> bytes:
         """An image, BGRA."""
         picture = self.render(view, pose)
         value = np.rint(picture.depth * ((256.0**3 - 1.0) / FAR)).astype(np.uint32)

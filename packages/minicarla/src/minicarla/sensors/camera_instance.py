@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.maps import RoadMap
 from minicarla.sensors.camera import GeometryCamera
 from minicarla.sensors.raster.ground import ground_of
@@ -24,7 +24,7 @@ class InstanceCamera(GeometryCamera):
         super().prepare(roadmap)
         ground_of(roadmap)
 
-    def measure(self, view: WorldView, pose: Transform, parent_id: int) -> bytes:
+    def measure(self, view: WorldView, pose: Pose, parent_id: int) -> bytes:
         """An image, BGRA."""
         picture = self.render(view, pose)
         instance = picture.instance

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.maps import RoadMap
 from minicarla.sensors.base import BOOL, FLOAT, INT, STRING, Attribute
 from minicarla.sensors.camera import CAMERA_ATTRIBUTES, Camera
@@ -80,7 +80,7 @@ class RgbCamera(Camera):
         super().prepare(roadmap)
         ground_of(roadmap).pyramid  # noqa: B018  computed by being asked for
 
-    def measure(self, view: WorldView, pose: Transform, parent_id: int) -> bytes:
+    def measure(self, view: WorldView, pose: Pose, parent_id: int) -> bytes:
         """An image, BGRA."""
         pixels = self._picture.render(view.roadmap, things_of(view), view.weather, pose)
         if self._curve is not None:

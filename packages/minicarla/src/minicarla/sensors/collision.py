@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.sensors.base import ROLE_NAME, Sensor
 from minicarla.sensors.view import WorldView
 from minicarla.wire import sensor_data
@@ -17,12 +17,12 @@ class CollisionSensor(Sensor):
     attributes = (ROLE_NAME,)
     event = True
 
-    def measure(self, view: WorldView, pose: Transform, parent_id: int) -> bytes | None:
+    def measure(self, view: WorldView, pose: Pose, parent_id: int) -> bytes | None:
         """The message of the contact with the greatest impulse; None without a contact."""
         bodies = self.measure_all(view, pose, parent_id)
         return bodies[0] if bodies else None
 
-    def measure_all(self, view: WorldView, pose: Transform, parent_id: int) -> list[bytes]:
+    def measure_all(self, view: WorldView, pose: Pose, parent_id: int) -> list[bytes]:
         """One message for each thing that was touched, that of the greatest impulse first."""
         touched: dict[tuple[str, int], tuple[float, float, float]] = {}
         for contact in view.contacts:

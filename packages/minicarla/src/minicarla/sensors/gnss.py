@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.maps import RoadMap
 from minicarla.sensors.base import FLOAT, INT, ROLE_NAME_ANY, SENSOR_TICK, Attribute, Sensor
 from minicarla.sensors.cache import per_map
@@ -71,7 +71,7 @@ class GnssSensor(Sensor):
         Attribute("noise_alt_bias", FLOAT, "0.0"),
     )
 
-    def measure(self, view: WorldView, pose: Transform, parent_id: int) -> bytes:
+    def measure(self, view: WorldView, pose: Pose, parent_id: int) -> bytes:
         """Latitude and longitude in degrees, altitude in metres."""
         latitude, longitude = geolocation(reference(view.roadmap), pose.x, pose.y)
         noise = [

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from minicarla.geometry import Transform, rotation_matrix
+from minicarla.geometry import Pose, rotation_matrix
 from minicarla.sensors.base import FLOAT, INT, ROLE_NAME_ANY, SENSOR_TICK, Attribute, Sensor
 from minicarla.sensors.view import WorldView
 from minicarla.wire import sensor_data
@@ -38,7 +38,7 @@ class ImuSensor(Sensor):
         Attribute("noise_gyro_bias_z", FLOAT, "0.0"),
     )
 
-    def measure(self, view: WorldView, pose: Transform, parent_id: int) -> bytes:
+    def measure(self, view: WorldView, pose: Pose, parent_id: int) -> bytes:
         """The message with the readings of accelerometer, gyroscope and compass."""
         acceleration, turning = np.zeros(3), np.zeros(3)
         if parent_id in view.bodies:

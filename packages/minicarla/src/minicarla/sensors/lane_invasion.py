@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.sensors.base import ROLE_NAME, Sensor
 from minicarla.sensors.view import WorldView
 from minicarla.wire.stream import SensorType
@@ -17,6 +17,6 @@ class LaneInvasionSensor(Sensor):
     event = True
     streams = False
 
-    def measure(self, view: WorldView, pose: Transform, parent_id: int) -> None:
+    def measure(self, view: WorldView, pose: Pose, parent_id: int) -> None:
         """Nothing."""
         return

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from minicarla.geometry import Transform, rotation_matrix
+from minicarla.geometry import Pose, rotation_matrix
 from minicarla.maps import RoadMap
 from minicarla.sensors import rays
 from minicarla.sensors.base import FLOAT, INT, ROLE_NAME, SENSOR_TICK, Attribute, Sensor
@@ -59,7 +59,7 @@ class Lidar(Sensor):
     def prepare(self, roadmap: RoadMap) -> None:
         rays.prepare(roadmap)
 
-    def scan(self, view: WorldView, pose: Transform, parent_id: int) -> tuple[Array, Hits]:
+    def scan(self, view: WorldView, pose: Pose, parent_id: int) -> tuple[Array, Hits]:
         """The rays of this measurement and their hits.  Rays: (n, 3), sensor's frame, ordered by channel."""
         seconds = max(view.dt, view.time - self._since) if self._since else view.dt
         seconds = min(seconds, max(self.period, view.dt))
@@ -95,7 +95,7 @@ class RayCastLidar(Lidar):
         Attribute("noise_stddev", FLOAT, "0.0"),
     )
 
-    def measure(self, view: WorldView, pose: Transform, parent_id: int) -> bytes:
+    def measure(self, view: WorldView, pose: Pose, parent_id: int) -> bytes:
         """Points in the sensor's frame, metres."""
         local, hits = self.scan(view, pose, parent_id)
         distance = hits.distance

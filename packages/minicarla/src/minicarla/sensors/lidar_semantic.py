@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.sensors.lidar import Lidar
 from minicarla.sensors.view import WorldView
 from minicarla.wire import sensor_data
@@ -17,7 +17,7 @@ class SemanticLidar(Lidar):
     blueprint = "sensor.lidar.ray_cast_semantic"
     wire_type = SensorType.SEMANTIC_LIDAR
 
-    def measure(self, view: WorldView, pose: Transform, parent_id: int) -> bytes:
+    def measure(self, view: WorldView, pose: Pose, parent_id: int) -> bytes:
         """Points in the sensor's frame, metres."""
         local, hits = self.scan(view, pose, parent_id)
         kept = np.isfinite(hits.distance)

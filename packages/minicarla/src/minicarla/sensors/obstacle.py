@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from minicarla.geometry import Transform, rotation_matrix
+from minicarla.geometry import Pose, rotation_matrix
 from minicarla.sensors.base import BOOL, FLOAT, ROLE_NAME, SENSOR_TICK, Attribute, Sensor
 from minicarla.sensors.boxes import boxes_of
 from minicarla.sensors.view import WorldView
@@ -37,7 +37,7 @@ class ObstacleSensor(Sensor):
         self.radius = max(0.0, self.number("hit_radius"))
         self.only_dynamics = self.flag("only_dynamics")
 
-    def measure(self, view: WorldView, pose: Transform, parent_id: int) -> bytes | None:
+    def measure(self, view: WorldView, pose: Pose, parent_id: int) -> bytes | None:
         """The nearest obstacle within ``distance``, or None."""
         direction = rotation_matrix(pose.pitch, pose.yaw, pose.roll)[:, 0]
         boxes = boxes_of(

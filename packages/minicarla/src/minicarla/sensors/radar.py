@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from minicarla.geometry import Transform, rotation_matrix
+from minicarla.geometry import Pose, rotation_matrix
 from minicarla.maps import RoadMap
 from minicarla.sensors import rays
 from minicarla.sensors.base import FLOAT, INT, ROLE_NAME_ANY, SENSOR_TICK, Attribute, Sensor
@@ -39,7 +39,7 @@ class RadarSensor(Sensor):
     def prepare(self, roadmap: RoadMap) -> None:
         rays.prepare(roadmap)
 
-    def measure(self, view: WorldView, pose: Transform, parent_id: int) -> bytes:
+    def measure(self, view: WorldView, pose: Pose, parent_id: int) -> bytes:
         """The message with all detections; there may be none."""
         seconds = max(view.dt, self.period)
         count = min(MOST_RAYS, max(0, int(self.number("points_per_second") * seconds)))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.maps import RoadMap
 from minicarla.sensors.boxes import Boxes, boxes_of, static_boxes
 from minicarla.sensors.raster.ground import ground_of, tags_at
@@ -40,7 +40,7 @@ def prepare(roadmap: RoadMap) -> None:
     terrain_of(roadmap)
 
 
-def cast(view: WorldView, pose: Transform, directions: Array, reach: float, parent_id: int) -> Hits:
+def cast(view: WorldView, pose: Pose, directions: Array, reach: float, parent_id: int) -> Hits:
     """Cast rays from ``pose`` along ``directions`` (n, 3), world frame.  They pass through the parent."""
     boxes = boxes_of(view, pose, reach, parent_id)
     distance, box, cosine = boxes.cast(pose[:3], directions, reach)

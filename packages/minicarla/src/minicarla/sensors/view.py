@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from minicarla.bodies import Bodies
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.maps import RoadMap
 from minicarla.physics import Contact
 from minicarla.wire import structs
@@ -22,7 +22,7 @@ class Fixture(NamedTuple):
 
     actor_id: int
     kind: str
-    pose: Transform
+    pose: Pose
     extent: tuple[float, float, float] | None = None
     state: int = 0
     colour: tuple[int, int, int] = (140, 140, 140)

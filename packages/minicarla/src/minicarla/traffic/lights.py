@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from minicarla.geometry import Transform, wrap_degrees
+from minicarla.geometry import Pose, wrap_degrees
 from minicarla.maps.roadmap import RoadMap
 
 RED, YELLOW, GREEN, OFF, UNKNOWN = range(5)  # carla.TrafficLightState
@@ -32,7 +32,7 @@ class Light:
     """Its place in ``TrafficLights.lights``."""
     sign_id: str
     """OpenDRIVE's id of the signal."""
-    pose: Transform
+    pose: Pose
     """Pose of the foot of its pole, facing the traffic that it stops."""
     lanes: list[int] = field(default_factory=list)
     """Ids of the junction lanes that it closes."""
@@ -178,7 +178,7 @@ class TrafficLights:
             x, y, z, heading = roadmap.beside(road, signal.s, signal.t)
             # Traffic along the road ("+") sees a light that faces against the road's direction.
             facing = heading + (math.pi if signal.orientation == "+" else 0.0)
-            pose = Transform(x, y, z + max(0.0, signal.z), 0.0, wrap_degrees(-math.degrees(facing)), 0.0)
+            pose = Pose(x, y, z + max(0.0, signal.z), 0.0, wrap_degrees(-math.degrees(facing)), 0.0)
             light = Light(len(self.lights), signal.id, pose)
             self.lights.append(light)
             self._by_sign[signal.id] = light

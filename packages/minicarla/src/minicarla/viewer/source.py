@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.maps import RoadMap, parse
 from minicarla.viewer.drawing import drawn
 from minicarla.wire import sensor_data, snapshot, stream, structs, token
@@ -30,7 +30,7 @@ RETRY = 1.0
 """Seconds between two attempts to reach a simulator that does not answer."""
 IDLE = 5.0
 """Seconds without a request for a camera's picture after which the camera is not read any more."""
-CHASE_POSE = Transform(x=-6.5, z=3.0, pitch=-12.0)
+CHASE_POSE = Pose(x=-6.5, z=3.0, pitch=-12.0)
 EGO_ROLES = ("hero", "ego", "ego_vehicle")
 FAILURES = (OSError, CallError, WireError, struct.error, ValueError, IndexError, TypeError)
 """Exceptions when a simulator disappears, or when what answers is not a simulator."""

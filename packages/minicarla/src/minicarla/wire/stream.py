@@ -6,7 +6,7 @@ import struct
 from enum import IntEnum
 from typing import NamedTuple
 
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 
 WORLD_STREAM = 1
 """Stream id of the world snapshot; sensors have higher ones."""
@@ -50,7 +50,7 @@ class SensorType(IntEnum):
     CUSTOM_V2X = 21
 
 
-def header(kind: int, frame: int, timestamp: float, pose: Transform) -> bytes:
+def header(kind: int, frame: int, timestamp: float, pose: Pose) -> bytes:
     """Header of a message.
 
     kind: of :class:`SensorType`.  timestamp: simulated seconds.  pose: of the sensor, world frame.
@@ -64,10 +64,10 @@ class Header(NamedTuple):
     kind: int
     frame: int
     timestamp: float
-    pose: Transform
+    pose: Pose
 
 
 def parse_header(message: bytes | memoryview) -> Header:
     """The header of a received message; struct.error when it is shorter than one."""
     kind, frame, timestamp, *pose = _HEADER.unpack_from(message)
-    return Header(kind, frame, timestamp, Transform(*pose))
+    return Header(kind, frame, timestamp, Pose(*pose))

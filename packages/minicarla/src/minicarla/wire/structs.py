@@ -38,12 +38,12 @@ class Transform(NamedTuple):
     rotation: Rotation = Rotation()
 
     @property
-    def pose(self) -> geometry.Transform:
+    def pose(self) -> geometry.Pose:
         """The same as the six numbers that the rest of minicarla works with."""
-        return geometry.Transform(*self.location, *self.rotation)
+        return geometry.Pose(*self.location, *self.rotation)
 
 
-def transform(pose: geometry.Transform) -> Transform:
+def transform(pose: geometry.Pose) -> Transform:
     """Wire form of a pose."""
     return Transform(Vector3D(*pose[:3]), Rotation(*pose[3:]))
 

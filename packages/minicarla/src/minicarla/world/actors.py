@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from minicarla.geometry import Transform, compose, rotation_matrix, wrap_degrees
+from minicarla.geometry import Pose, compose, rotation_matrix, wrap_degrees
 from minicarla.maps import RoadMap, Sign
 from minicarla.sensors import Sensor
 from minicarla.sensors.things import LIGHT_EXTENT, LIGHT_HEAD
@@ -30,7 +30,7 @@ class Actor:
         self,
         actor_id: int,
         description: structs.ActorDescription,
-        pose: Transform,
+        pose: Pose,
         parent: Actor | None = None,
         attachment: AttachmentType = AttachmentType.RIGID,
     ) -> None:
@@ -56,7 +56,7 @@ class Actor:
     def attributes(self) -> dict[str, str]:
         return {attribute.id: attribute.value for attribute in self.description.attributes}
 
-    def follow(self, parent_pose: Transform, dt: float) -> None:
+    def follow(self, parent_pose: Pose, dt: float) -> None:
         """Take the pose that the attachment gives when the parent is at ``parent_pose``.
 
         ``dt``: simulated seconds since the last call, for the lag of a spring arm.
@@ -70,7 +70,7 @@ class Actor:
             self._arm_yaw = parent_pose.yaw
         turn = wrap_degrees(parent_pose.yaw - self._arm_yaw)
         self._arm_yaw = wrap_degrees(self._arm_yaw + turn * min(1.0, 8.0 * dt))
-        arm = Transform(parent_pose.x, parent_pose.y, parent_pose.z, 0.0, self._arm_yaw, 0.0)
+        arm = Pose(parent_pose.x, parent_pose.y, parent_pose.z, 0.0, self._arm_yaw, 0.0)
         self.pose = compose(arm, self.offset)
 
 
@@ -85,7 +85,7 @@ class Prop(Actor):
         self,
         actor_id: int,
         description: structs.ActorDescription,
-        pose: Transform,
+        pose: Pose,
         parent: Actor | None = None,
         attachment: AttachmentType = AttachmentType.RIGID,
     ) -> None:
@@ -100,7 +100,7 @@ class SensorActor(Actor):
         self,
         actor_id: int,
         description: structs.ActorDescription,
-        pose: Transform,
+        pose: Pose,
         parent: Actor | None = None,
         attachment: AttachmentType = AttachmentType.RIGID,
         *,
@@ -121,7 +121,7 @@ class Vehicle(Actor):
         self,
         actor_id: int,
         description: structs.ActorDescription,
-        pose: Transform,
+        pose: Pose,
         parent: Actor | None = None,
         attachment: AttachmentType = AttachmentType.RIGID,
     ) -> None:
@@ -167,7 +167,7 @@ class TrafficLight(Actor):
         for lane_id, s in light.stops:
             lane = roadmap.lanes[lane_id]
             (x, y, z), heading = lane.at(s)
-            lines.append((Transform(float(x), float(y), float(z), yaw=heading), 0.5 * lane.width))
+            lines.append((Pose(float(x), float(y), float(z), yaw=heading), 0.5 * lane.width))
         travel = lines[0][0].yaw if lines else light.pose.yaw + 180.0
         pose = light.pose._replace(yaw=wrap_degrees(travel + 90.0))
         super().__init__(actor_id, structs.ActorDescription(0, "traffic.traffic_light", []), pose)
@@ -178,7 +178,7 @@ class TrafficLight(Actor):
             inward = rotation_matrix(*pose[3:]).T
             corners = np.array(
                 [
-                    inward @ np.subtract(compose(line, Transform(along, across))[:3], pose[:3])
+                    inward @ np.subtract(compose(line, Pose(along, across))[:3], pose[:3])
                     for line, half in lines
                     for along in (0.0, -self.REACH)
                     for across in (-half, half)
@@ -195,7 +195,7 @@ class TrafficLight(Actor):
         """Box of its head in the world frame; every light has one head."""
         half_x, half_y, half = LIGHT_EXTENT
         low, high = (1.0 + LIGHT_HEAD) * half, 2.0 * half
-        head = structs.transform(compose(self.facing, Transform(z=0.5 * (low + high))))
+        head = structs.transform(compose(self.facing, Pose(z=0.5 * (low + high))))
         extent = structs.Vector3D(half_x, half_y, 0.5 * (high - low))
         return structs.BoundingBox(head.location, extent, head.rotation, self.id)
 

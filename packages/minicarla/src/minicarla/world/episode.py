@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.maps import RoadMap, traffic_signs
 from minicarla.physics import Physics
 from minicarla.traffic import Traffic
@@ -46,7 +46,7 @@ class Episode:
         self.traffic = Traffic(roadmap, seed)
         self.lights = self.traffic.lights
         description = structs.ActorDescription(0, "spectator", [])
-        spectator = Spectator(actors.new_id(), description, Transform(z=10.0))
+        spectator = Spectator(actors.new_id(), description, Pose(z=10.0))
         lights = [TrafficLight(actors.new_id(), light, roadmap) for light in self.lights.lights]
         signs = [TrafficSign(actors.new_id(), sign) for sign in traffic_signs(roadmap)]
         self.light_ids = [light.id for light in lights]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from minicarla.bodies import VEHICLE, Bodies
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.physics.models import USUAL_FRICTION
 from minicarla.wire import structs
 from minicarla.wire.structs import AttachmentType
@@ -27,7 +27,7 @@ class FrictionTrigger(Actor):
         self,
         actor_id: int,
         description: structs.ActorDescription,
-        pose: Transform,
+        pose: Pose,
         parent: Actor | None = None,
         attachment: AttachmentType = AttachmentType.RIGID,
     ) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from minicarla.bodies import PROP, VEHICLE
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.physics import models
 from minicarla.wire import structs
 from minicarla.world.sane import FASTEST, clipped, sane_pose
@@ -25,7 +25,7 @@ class Mechanics:
         self._actors = actors
         self._bodies = actors.bodies
 
-    def set_pose(self, actor_id: int, pose: Transform) -> None:
+    def set_pose(self, actor_id: int, pose: Pose) -> None:
         """Put an actor there.  An attached actor keeps the new pose relative to its parent."""
         pose = sane_pose(pose)
         actor = self._actors.find(actor_id)
@@ -43,7 +43,7 @@ class Mechanics:
         """Move an actor and keep its rotation."""
         actor = self._actors.find(actor_id)
         rotation = actor.offset[3:] if actor.parent is not None else self._actors.pose(actor)[3:]
-        self.set_pose(actor_id, Transform(*location, *rotation))
+        self.set_pose(actor_id, Pose(*location, *rotation))
 
     def set_velocity(self, actor_id: int, velocity: Sequence[float]) -> None:
         """Give a body a velocity (world frame, m/s); one that is not finite is ignored."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.bodies import Bodies
-from minicarla.geometry import Transform, rotation_matrix
+from minicarla.geometry import Pose, rotation_matrix
 from minicarla.maps import RoadMap
 
 Floats = NDArray[np.float64]
@@ -65,7 +65,7 @@ class FreeSpace:
             np.array([box.yaw for box in solid], np.float64),
         )
 
-    def fits(self, pose: Transform, centre: Sequence[float], extent: Sequence[float]) -> bool:
+    def fits(self, pose: Pose, centre: Sequence[float], extent: Sequence[float]) -> bool:
         """Whether a box at ``pose`` would overlap nothing that moves and nothing solid.
 
         centre: of the box in the frame of ``pose``.  extent: half sizes.  Metres.

@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.maps import RoadMap
 from minicarla.traffic.walkers import places
 from minicarla.world import blueprints
@@ -53,7 +53,7 @@ def add_pedestrians(spawner: Spawner, roadmap: RoadMap, count: int, seed: int) -
             extent = blueprints.WALKER_EXTENT[blueprints.age_of(description)]
             yaw = float(random.uniform(-180.0, 180.0))
             try:
-                spawner.spawn(description, Transform(x, y, z + extent[2], yaw=yaw))
+                spawner.spawn(description, Pose(x, y, z + extent[2], yaw=yaw))
                 placed += 1
             except CarlaError:
                 continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.sensors.view import WorldView
 from minicarla.traffic.lights import TrafficLights
 from minicarla.wire import snapshot, stream
@@ -73,7 +73,7 @@ class Publisher:
             return
         self._outlet.send(
             stream.WORLD_STREAM,
-            stream.header(stream.SensorType.WORLD, view.frame, view.time, Transform()),
+            stream.header(stream.SensorType.WORLD, view.frame, view.time, Pose()),
             # The platform's time is simulated too, so that equal runs give equal bytes.
             snapshot.episode_header(self._episode_id, view.time, view.dt),
             self._snapshots.write(self._actors.bodies, self._lights),

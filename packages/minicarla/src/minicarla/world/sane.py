@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.world.outlet import CarlaError
 
 LIMIT = 1e6
@@ -29,7 +29,7 @@ def bounded(value: float, low: float, high: float) -> float:
     return min(max(value, low), high)
 
 
-def sane_pose(pose: Transform) -> Transform:
+def sane_pose(pose: Pose) -> Pose:
     """The pose, with angles of more than two turns reduced.
 
     CarlaError when it is not finite, or further than :data:`LIMIT` from the origin.
@@ -37,7 +37,7 @@ def sane_pose(pose: Transform) -> Transform:
     if not finite(*pose) or max(map(abs, pose[:3])) > LIMIT:
         raise CarlaError("Responding error: the transform is not finite or out of range")
     if max(map(abs, pose[3:])) > 720.0:
-        return Transform(*pose[:3], *(math.fmod(angle, 360.0) for angle in pose[3:]))
+        return Pose(*pose[:3], *(math.fmod(angle, 360.0) for angle in pose[3:]))
     return pose
 
 

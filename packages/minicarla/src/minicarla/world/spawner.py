@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from minicarla.bodies import PROP, VEHICLE, WALKER
-from minicarla.geometry import Transform, compose
+from minicarla.geometry import Pose, compose
 from minicarla.maps import RoadMap
 from minicarla.sensors.absent import ABSENT
 from minicarla.traffic import Traffic
@@ -41,7 +41,7 @@ class _Order(NamedTuple):
     """What is to be spawned.  ``pose`` is relative to ``parent`` where there is one."""
 
     description: structs.ActorDescription
-    pose: Transform
+    pose: Pose
     parent: Actor | None
     attachment: AttachmentType
     require_room: bool
@@ -71,7 +71,7 @@ class Spawner:
     def spawn(
         self,
         description: structs.ActorDescription,
-        pose: Transform,
+        pose: Pose,
         parent_id: int = 0,
         attachment: int = AttachmentType.RIGID,
         *,
@@ -223,7 +223,7 @@ class Spawner:
             actor.follow(self.actors.pose(actor.parent), 0.0)
         return self.actors.admit(actor)
 
-    def _world_pose(self, order: _Order) -> Transform:
+    def _world_pose(self, order: _Order) -> Pose:
         if order.parent is None:
             return order.pose
         return compose(self.actors.pose(order.parent), order.pose)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from minicarla.geometry import Transform, compose
+from minicarla.geometry import Pose, compose
 from minicarla.maps import RoadMap
 from minicarla.sensors.rays import cast
 from minicarla.sensors.tags import Tag
@@ -33,7 +33,7 @@ def project(
     if not finite(*start, *direction, reach) or length < 1e-9 or reach <= 0.0:
         return None
     unit = np.array(direction) / length
-    hits = cast(view, Transform(*start), unit[None], min(reach, 2.0 * LIMIT), 0)
+    hits = cast(view, Pose(*start), unit[None], min(reach, 2.0 * LIMIT), 0)
     distance = float(hits.distance[0])
     if not math.isfinite(distance):
         return None
@@ -103,7 +103,7 @@ def level_boxes(roadmap: RoadMap, actors: ActorTable, tag: int = ANY) -> list[st
         if tag not in (ANY, int(bodies.tag[row])):
             continue
         pose = actors.pose(actor)
-        centre = structs.transform(compose(pose, Transform(*bodies.centre[row].tolist())))
+        centre = structs.transform(compose(pose, Pose(*bodies.centre[row].tolist())))
         boxes.append(structs.BoundingBox(centre.location, actor.box.extent, centre.rotation, actor_id))
     return boxes
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
 from minicarla.bodies import Bodies
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.wire import stream, structs
 from minicarla.world.actors import Actor, SensorActor, Spectator, TrafficLight, Vehicle, Walker
 from minicarla.world.outlet import CarlaError, Outlet
@@ -133,12 +133,12 @@ class ActorTable(Mapping[int, Actor]):
         """Whether that id belonged to one of the actors with a body that were destroyed last."""
         return actor_id in self._boxes
 
-    def pose(self, actor: Actor) -> Transform:
+    def pose(self, actor: Actor) -> Pose:
         """Where an actor is, in the world frame."""
         if not actor.embodied:
             return actor.pose
         row = self.bodies.row(actor.id)
-        return Transform(*self.bodies.position[row].tolist(), *self.bodies.rotation[row].tolist())
+        return Pose(*self.bodies.position[row].tolist(), *self.bodies.rotation[row].tolist())
 
     # ------------------------------------------------------------------ what clients are told
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from minicarla.geometry import Transform, compose, rotation_matrix
+from minicarla.geometry import Pose, compose, rotation_matrix
 from minicarla.physics.handling import Handling
 from minicarla.wire import structs
 from minicarla.world import blueprints
@@ -121,7 +121,7 @@ class VehicleControls:
         road = float(self._bodies.road_grip[self._bodies.row(actor_id)])
         wheels = []
         for wheel, own in zip(control.wheels, usual.wheels, strict=True):
-            x, y, z, *_ = compose(pose, Transform(*(0.01 * part for part in own.position)))
+            x, y, z, *_ = compose(pose, Pose(*(0.01 * part for part in own.position)))
             wheel = wheel._replace(position=structs.Vector3D(100.0 * x, 100.0 * y, 100.0 * z))
             wheels.append(wheel if road < 0.0 else wheel._replace(tire_friction=road * own.tire_friction))
         return control._replace(wheels=wheels)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.bodies import Bodies
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.maps import RoadMap, navmesh
 from minicarla.sensors.cache import per_map
 from minicarla.traffic.walkers import Pedestrians
@@ -89,7 +89,7 @@ class WalkerControls:
         self._bodies.walk_speed[row] = bounded(control.speed, 0.0, 50.0)
         self._bodies.jump[row] = control.jump
 
-    def lead(self, actor_id: int, pose: Transform, speed: float) -> None:
+    def lead(self, actor_id: int, pose: Pose, speed: float) -> None:
         """Put a walker there, walking on at ``speed`` (m/s) in the direction in which it looks.
 
         ``pose`` is on the ground, as in the client's crowd.  A walker's own pose is half its height

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from minicarla import maps
 from minicarla.bodies import Bodies
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.maps import RoadMap
 from minicarla.wire import structs
 from minicarla.world import population
@@ -110,7 +110,7 @@ class World:
         self.weather = weather
 
     def replay(
-        self, name: str, start: float, duration: float, follow: int, with_sensors: bool, offset: Transform
+        self, name: str, start: float, duration: float, follow: int, with_sensors: bool, offset: Pose
     ) -> str:
         """Play a recording from the next tick on, on its own map; see :class:`Replayer`.
 
@@ -209,7 +209,7 @@ class World:
         """State of the actors that move or can be bumped into."""
         return self.actors.bodies
 
-    def spawn(self, description: structs.ActorDescription, pose: Transform, parent_id: int = 0) -> Actor:
+    def spawn(self, description: structs.ActorDescription, pose: Pose, parent_id: int = 0) -> Actor:
         """Add an actor, see :meth:`Spawner.spawn`."""
         return self.episode.spawner.spawn(description, pose, parent_id)
 

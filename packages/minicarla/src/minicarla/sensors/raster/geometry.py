@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.bodies import Bodies
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.maps import RoadMap
 from minicarla.sensors.cache import per_map
 from minicarla.sensors.raster.ground import TAGS, TERRAIN, GroundPicture, ground_of
@@ -49,7 +49,7 @@ class GeometryPicture:
         )
         self._tables: tuple[Any, ...] = ()
 
-    def render(self, roadmap: RoadMap, bodies: Bodies, pose: Transform) -> None:
+    def render(self, roadmap: RoadMap, bodies: Bodies, pose: Pose) -> None:
         """Draw the scene as seen from ``pose``."""
         bodies, pose = terrain_of(roadmap).flatten(bodies, pose)
         eye = eye_of(pose)

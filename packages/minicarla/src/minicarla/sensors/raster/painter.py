@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.bodies import Bodies
-from minicarla.geometry import Transform, rotation_matrix
+from minicarla.geometry import Pose, rotation_matrix
 from minicarla.maps import RoadMap
 from minicarla.sensors.cache import per_map
 from minicarla.sensors.raster import kernels
@@ -58,7 +58,7 @@ class Eye(NamedTuple):
     axes: Array
 
 
-def eye_of(pose: Transform) -> Eye:
+def eye_of(pose: Pose) -> Eye:
     """The eye of a sensor at ``pose``."""
     turn = rotation_matrix(pose.pitch, pose.yaw, pose.roll)
     axes = turn.take(_RIGHT_UP_AHEAD, 1)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.bodies import Bodies
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.maps import RoadMap
 from minicarla.sensors.raster.ground import GroundPicture, ground_of
 from minicarla.sensors.raster.light import ELEVATIONS, Illumination
@@ -66,7 +66,7 @@ class ColourPicture:
         return self._light[1]
 
     def render(
-        self, roadmap: RoadMap, bodies: Bodies, weather: WeatherParameters, pose: Transform
+        self, roadmap: RoadMap, bodies: Bodies, weather: WeatherParameters, pose: Pose
     ) -> NDArray[np.uint8]:
         """(height, width, 4) uint8, BGRA."""
         light = self.light(weather)
@@ -80,7 +80,7 @@ class ColourPicture:
             return self._canvas
         return cv2.resize(self._canvas, self.size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
-    def _paint_backdrop(self, ground: GroundPicture, light: Illumination, eye: Eye, pose: Transform) -> None:
+    def _paint_backdrop(self, ground: GroundPicture, light: Illumination, eye: Eye, pose: Pose) -> None:
         # The backdrop is computed from the rounded pose: pictures do not depend on earlier ones.
         key = (round(pose.pitch, 1), round(pose.roll, 1), round(pose.z, 1), ground.resolution)
         backdrop = self._backdrops.get(key)
@@ -128,7 +128,7 @@ def _backdrop(
     height: float,
 ) -> _Backdrop:
     """Everything about sky and ground that does not depend on where the camera stands."""
-    eye = eye_of(Transform(0.0, 0.0, height, pitch, 0.0, roll))
+    eye = eye_of(Pose(0.0, 0.0, height, pitch, 0.0, roll))
     right, down, ahead = eye.axes[2]  # heights of the axes
     level_camera = abs(float(right)) < 1e-4
     columns = np.arange(camera.width) + 0.5

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.bodies import Bodies
-from minicarla.geometry import Transform
+from minicarla.geometry import Pose
 from minicarla.maps import RoadMap
 from minicarla.sensors.cache import per_map
 
@@ -82,7 +82,7 @@ class Terrain:
         mixed: Array = top * (1 - f[:, 1]) + bottom * f[:, 1]
         return mixed
 
-    def flatten(self, bodies: Bodies, pose: Transform) -> tuple[Any, Transform]:
+    def flatten(self, bodies: Bodies, pose: Pose) -> tuple[Any, Pose]:
         """``bodies`` and ``pose`` as they are drawn.  On a flat map they are returned unchanged."""
         if self.flat:
             return bodies, pose
@@ -97,7 +97,7 @@ class Terrain:
         position[:, 2] -= h[0]
         rotation[:, 0] -= np.rad2deg(np.arctan((h[1] - h[2]) / 4.0))
         rotation[:, 2] += np.rad2deg(np.arctan((h[3] - h[4]) / 4.0))
-        level = Transform(*position[0].tolist(), *rotation[0].tolist())
+        level = Pose(*position[0].tolist(), *rotation[0].tolist())
         return _Flattened(bodies, position[1:], rotation[1:]), level
 
     def flattened_statics(self, statics: list[Any]) -> Array:

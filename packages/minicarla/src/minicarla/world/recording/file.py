@@ -27,7 +27,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from minicarla.geometry import Transform, compose
+from minicarla.geometry import Pose, compose
 from minicarla.wire import schema
 from minicarla.wire.structs import VehiclePhysicsControl
 from minicarla.world.actors import Actor, TrafficLight, Vehicle
@@ -234,7 +234,7 @@ def _lamps(actor: Actor) -> int:
 
 
 def _volume(actor: Actor) -> list[float]:
-    x, y, z, *_ = compose(actor.pose, Transform(*actor.box.location))
+    x, y, z, *_ = compose(actor.pose, Pose(*actor.box.location))
     return [x, y, z, *actor.box.extent]
 
 
@@ -261,8 +261,8 @@ class Spawned(NamedTuple):
     parent: int
     blueprint: str
     attributes: list[tuple[str, str]]
-    pose: Transform
-    offset: Transform | None
+    pose: Pose
+    offset: Pose | None
 
 
 class Tick(NamedTuple):
@@ -275,7 +275,7 @@ class Tick(NamedTuple):
     moving: NDArray[np.void]
     contacts: list[tuple[int, int, str]]
     lights: NDArray[np.void]
-    spectator: Transform
+    spectator: Pose
     details: Details | None
 
 
@@ -357,8 +357,8 @@ def _tick(row: list[Any]) -> Tick:
     )
 
 
-def _pose(numbers: list[Any]) -> Transform:
-    return Transform(*map(float, numbers))
+def _pose(numbers: list[Any]) -> Pose:
+    return Pose(*map(float, numbers))
 
 
 def _read_details(platform_time: Any, boxes: Any, volumes: Any, physics: Any, light_times: Any) -> Details:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minicarla.bodies import Bodies
-from minicarla.geometry import Transform, compose, wrap_degrees
+from minicarla.geometry import Pose, compose, wrap_degrees
 from minicarla.wire.structs import ActorAttributeValue, ActorDescription
 from minicarla.world.actors import Actor, Vehicle
 from minicarla.world.recording.file import Recording, Tick
@@ -46,7 +46,7 @@ class Replayer:
         duration: float,
         follow: int,
         with_sensors: bool,
-        offset: Transform,
+        offset: Pose,
     ) -> None:
         self.recording = recording
         first, last = recording.times[0], recording.times[-1]
