@@ -20,6 +20,7 @@ def run(name: str, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_carla_program_takes_a_picture(tmp_path: Path) -> None:
     out = tmp_path / "picture.png"
     text = run("carla_program.py", "--seconds", "2", "--out", str(out))

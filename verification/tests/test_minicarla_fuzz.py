@@ -12,6 +12,7 @@ from minicarla.server import CarlaServer
 from verification.minicarla_fuzz import Foe
 
 
+@pytest.mark.slow
 def test_requests_of_the_right_shape_with_extreme_values_cause_no_internal_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

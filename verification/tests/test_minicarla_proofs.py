@@ -14,6 +14,7 @@ from verification.minicarla_proofs import agreement, determinism, lane_invasion,
 from verification.minicarla_proofs.stage import Finding
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "prove",
     [

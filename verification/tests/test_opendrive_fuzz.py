@@ -10,6 +10,7 @@ from packages.minicarla.tests.damaged_maps import Laboratory
 from verification import opendrive_fuzz
 
 
+@pytest.mark.slow
 def test_it_counts_and_keeps_what_goes_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -104,6 +104,7 @@ def start(path: Path, *more: str) -> subprocess.Popen:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments, words",
     [
@@ -136,6 +137,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, arguments, words):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_bad_input_ends_the_process_with_one_line(tmp_path):
     target = str(tmp_path / "run")
     done = run("train", "--preset", "debug", "--set", "train.device=nonsense", "--run-dir", target)
@@ -411,6 +413,7 @@ def test_shell_completion_is_offered():
     assert "--install-completion" in invoke("--help").stdout
 
 
+@pytest.mark.slow
 def test_the_package_is_light_and_names_what_it_offers():
     code = (
         "import sys, av_td3; heavy = {'torch', 'carla', 'pydantic', 'rich'} & set(sys.modules); "
@@ -420,6 +423,7 @@ def test_the_package_is_light_and_names_what_it_offers():
     assert done.stdout.strip() == "[] True"
 
 
+@pytest.mark.slow
 def test_training_from_python(tmp_path):
     overrides = [f"{key}={value}" for key, value in TOY.items()] + ["train.steps=40"]
     outcome = av_td3.train(load_config("debug", overrides=overrides), tmp_path / "run")

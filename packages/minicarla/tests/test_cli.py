@@ -48,11 +48,11 @@ def test_a_start_loads_only_what_a_first_tick_needs() -> None:
     code = """
 import sys
 import minicarla.cli
-from minicarla.sensors.raster.ground import Ground
+from minicarla.sensors.raster.ground import GroundPicture
 from minicarla.server import CarlaServer
 def drawn(*_):
     raise AssertionError("a ground is drawn that no camera looks at")
-Ground.__init__ = drawn
+GroundPicture.__init__ = drawn
 server = CarlaServer(0, map="loop", synchronous=True)
 server.world.tick()
 server.close()

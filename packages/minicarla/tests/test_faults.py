@@ -217,6 +217,7 @@ def test_the_server_can_kill_itself(process: Any, fault: str, status: int) -> No
     assert child.wait(PATIENCE) == status
 
 
+@pytest.mark.slow
 def test_faults_from_the_command_line_of_another_process(process: Any) -> None:
     child, port = process("--synchronous")
     command = [sys.executable, "-m", "minicarla", "fault", "--port", str(port)]

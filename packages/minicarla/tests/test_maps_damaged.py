@@ -223,6 +223,7 @@ def test_files_in_other_encodings():
             decode(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_slightly_damaged_maps_load_or_are_refused(laboratory, name):
     """The short form of ``python -m verification.opendrive_fuzz``; every text comes from its seed."""
@@ -235,6 +236,7 @@ def test_slightly_damaged_maps_load_or_are_refused(laboratory, name):
             raise AssertionError(f"the map {name!r} damaged with the seed {seed}: {error!r}") from error
 
 
+@pytest.mark.slow
 def test_damage_leaves_maps_of_both_kinds():
     """A fuzz of maps that are all refused, or all unharmed, would show nothing."""
     outcomes = {"refused": 0, "unharmed": 0, "other": 0}

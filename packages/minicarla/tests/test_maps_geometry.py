@@ -168,6 +168,7 @@ def test_left_hand_traffic_drives_on_the_other_side():
         assert np.allclose((a.headings - b.headings[::-1]) % 360.0, 180.0)
 
 
+@pytest.mark.slow
 def test_locate_finds_what_a_search_of_all_lanes_finds():
     town = maps.load("town")
     x0, y0, x1, y1 = town.bounds
@@ -192,6 +193,7 @@ def test_locate_finds_what_a_search_of_all_lanes_finds():
     assert (town.locate_many(nowhere)[0] == -1).all()
 
 
+@pytest.mark.slow
 def test_damaged_maps_are_refused_or_loaded_but_never_break_the_server():
     """Any number replaced, any stretch cut out: OpenDriveError or a map, within bounded memory."""
     text = maps.load("loop").opendrive

@@ -101,6 +101,7 @@ def figure(measure, **changes):
 """
 
 
+@pytest.mark.slow
 def test_what_a_client_changes_takes_effect(serve):
     """Each figure beside the usual one: the real client sets, and measures with its own eyes."""
     out = serve().client(

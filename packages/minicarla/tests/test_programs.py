@@ -49,6 +49,7 @@ def run(port: int) -> Callable[..., Any]:
     return start
 
 
+@pytest.mark.slow
 def test_pictures_of_three_cameras_belong_together(run: Callable[..., Any], tmp_path: Path) -> None:
     found = run("collect_cameras", "--out", tmp_path)
     assert found["same_frame"] and found["consecutive"]
@@ -59,6 +60,7 @@ def test_pictures_of_three_cameras_belong_together(run: Callable[..., Any], tmp_
     assert found["files"] == ["rgb.png", "rgb.png", "tags.png", "tags.png"]
 
 
+@pytest.mark.slow
 def test_traffic_in_batches(run: Callable[..., Any]) -> None:
     with socket.create_server(("", 0)) as free:
         tm_port = free.getsockname()[1]
@@ -87,6 +89,7 @@ def test_lidar_and_depth_camera_agree(run: Callable[..., Any]) -> None:
     assert found["within_5_percent"] > 0.97  # the rest lies at the edges of things
 
 
+@pytest.mark.slow
 def test_a_route_can_be_followed(run: Callable[..., Any]) -> None:
     found = run("follow_route")
     assert found["finished"] and found["driven"] > 360.0
@@ -96,6 +99,7 @@ def test_a_route_can_be_followed(run: Callable[..., Any]) -> None:
     assert found["sharpest"] > 10.0, "there was no corner on the way"
 
 
+@pytest.mark.slow
 def test_a_recording_is_what_happened(run: Callable[..., Any], tmp_path: Path) -> None:
     found = run("record_and_replay", "--file", tmp_path / "crash.log")
     assert found["error"] < 0.01  # metres, of any vehicle in any tick
@@ -106,6 +110,7 @@ def test_a_recording_is_what_happened(run: Callable[..., Any], tmp_path: Path) -
     assert found["crashes"] and found["blocked"]
 
 
+@pytest.mark.slow
 def test_the_text_about_a_recording_can_be_parsed(run: Callable[..., Any], tmp_path: Path) -> None:
     """CARLA's text, whose words and columns programs such as scenario_runner rely on."""
     found = run("read_recording", "--file", tmp_path / "drive.log")

@@ -22,6 +22,7 @@ from .conftest import PATIENCE, Running, Wire, until
 Serve = Callable[..., Running]
 
 
+@pytest.mark.slow
 def test_the_real_client_drives(serve: Serve) -> None:
     """Connect, settings, map, spawn, sensors, drive, crash into a wall of a car, reload."""
     out = serve(map="town").client(
@@ -120,6 +121,7 @@ print("end")
     assert out.endswith("end\n")
 
 
+@pytest.mark.slow
 def test_the_real_client_reads_everything_else(serve: Serve) -> None:
     """Each answer that the client has to decode: weather, physics, lights, walkers, recorder, rays..."""
     serve(map="town").client(
@@ -358,6 +360,7 @@ except RuntimeError as error:
     )
 
 
+@pytest.mark.slow
 def test_the_traffic_manager_drives_and_leaves(serve: Serve) -> None:
     running = serve(map="town")
     running.client(

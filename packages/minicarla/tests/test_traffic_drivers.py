@@ -255,6 +255,7 @@ class Rails:
         )
 
 
+@pytest.mark.slow
 def test_whichever_way_clients_come_through_a_junction_drivers_let_them(town):
     """Straight on and turning, early and late, at a steady pace or slowing down: nobody gets in the way."""
     network = Network(town)

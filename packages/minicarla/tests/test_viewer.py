@@ -230,6 +230,7 @@ print(json.dumps({"frame": frame, "hero": hero.id, "actors": out}))
     assert max(a["speed"] for a in ours.values()) > 2.0
 
 
+@pytest.mark.slow
 def test_the_page_reads_only_and_the_chase_camera_goes_with_its_viewer(
     page: Callable[..., tuple[Running, Source, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,6 +319,7 @@ def test_the_page_server_serves_a_limited_number_of_connections(
     until(served)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["rgb", "depth", "semantic_segmentation", "instance_segmentation"])
 def test_any_camera_can_be_looked_through(
     page: Callable[..., tuple[Running, Source, int]], kind: str
@@ -343,6 +345,7 @@ print(world.spawn_actor(blueprint, pose).id)
         assert image[-1].mean() > image[34].mean() > image[0].mean()
 
 
+@pytest.mark.slow
 def test_another_map_and_another_server_are_followed(serve: Callable[..., Running]) -> None:
     server = serve(map="loop", npc=1)
     port = server.port
@@ -377,6 +380,7 @@ def frames(path: Path) -> list[np.ndarray]:
     return out
 
 
+@pytest.mark.slow
 def test_a_film_has_every_tick(
     serve: Callable[..., Running], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -394,6 +398,7 @@ def test_a_film_has_every_tick(
     assert [p.name for p in tmp_path.iterdir()] == ["drive.mp4"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_completes_a_film(serve: Callable[..., Running], tmp_path: Path) -> None:
     server, path = serve(npc=1), tmp_path / "drive.mp4"
     process = subprocess.Popen(
@@ -440,6 +445,7 @@ def test_one_line_says_why_there_is_no_view(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_no_half_film(serve: Callable[..., Running], tmp_path: Path) -> None:
     server = serve(npc=1)
     path = tmp_path / "a.mp4"

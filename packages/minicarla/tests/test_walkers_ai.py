@@ -82,6 +82,7 @@ world.tick()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "factor"), [("town", 0.0), ("loop", 0.0), ("grid", 0.7)])
 def test_the_clients_crowd_walks_the_sidewalks(serve, cache, name, factor):
     running = serve(map=name)
@@ -136,6 +137,7 @@ for _ in range(400):
     assert Area.CROSSWALK in _areas(mesh, _printed(output, "place")[:arrived])
 
 
+@pytest.mark.slow
 def test_every_order_of_leaving_and_every_new_episode(serve, cache):
     """Walker first, controller first, both in a batch; worlds loaded anew while somebody walks."""
     running = serve(map="loop")
@@ -287,6 +289,7 @@ def town():
     return navmesh.build(maps.load("town"))
 
 
+@pytest.mark.slow
 def test_the_servers_own_walk_the_sidewalks(town):
     world = World("town", walkers=20, seed=5)
     places = _walk(world, 1500)
@@ -304,6 +307,7 @@ def test_the_servers_own_walk_the_sidewalks(town):
     assert np.allclose(places[10:, :, 2], heights)
 
 
+@pytest.mark.slow
 def test_the_servers_own_are_the_same_for_the_same_seed():
     """With vehicles, for whom they wait."""
 

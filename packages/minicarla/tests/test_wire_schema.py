@@ -48,6 +48,7 @@ def over_the_wire(value: Any, hint: Any) -> Any:
     return msgpack.unpackb(msgpack.packb(value if write is None else write(value)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("struct", STRUCTS, ids=lambda struct: struct.__name__)
 @settings(max_examples=20, deadline=None, derandomize=True, database=None)
 @given(data=st.data())

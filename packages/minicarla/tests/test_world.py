@@ -372,6 +372,7 @@ def test_frames_rise_over_episodes_and_episodes_have_new_ids() -> None:
     assert car(world).id > vehicle.id
 
 
+@pytest.mark.slow
 def test_maps_that_clients_may_name() -> None:
     world = make()
     assert set(world.catalogue.names()) >= {"loop", "town", "grid"}
@@ -389,6 +390,7 @@ def test_maps_that_clients_may_name() -> None:
     assert world.roadmap.opendrive == maps.load("grid").opendrive
 
 
+@pytest.mark.slow
 def test_a_folder_of_maps(tmp_path: Path) -> None:
     (tmp_path / "Village.xodr").write_text(maps.load("grid").opendrive)
     (tmp_path / "Ruin.xodr").write_text("<OpenDRIVE/>")
@@ -452,6 +454,7 @@ print(digest.hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_two_processes_with_the_same_seed_give_the_same_bytes() -> None:
     """Snapshots and every sensor's messages, whatever the process's hash seed."""
     children = [

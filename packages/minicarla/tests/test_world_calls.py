@@ -21,6 +21,7 @@ def found(serve: Serve, script: str, **options: Any) -> Any:
     return json.loads(serve(synchronous=True, **options).client(script).splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_objects_and_boxes_of_every_label(serve: Serve) -> None:
     out = found(
         serve,

@@ -93,6 +93,7 @@ def test_json_of_several_runs(runs: dict[str, Path], tmp_path: Path) -> None:
     assert document["comparison"]["runs"] == ["healthy", "sick", "warned"]
 
 
+@pytest.mark.slow
 def test_everything_at_once(runs: dict[str, Path], tmp_path: Path) -> None:
     result = invoke(
         *(

@@ -330,6 +330,7 @@ def test_scalars_are_decoded_in_batches_and_not_one_by_one(
     assert len(batches) < points / 10_000
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "x.tfevents.1"
     big_file(path, 60)

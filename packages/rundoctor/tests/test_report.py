@@ -39,6 +39,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> list[Report]:
     return out
 
 
+@pytest.mark.slow
 def test_markdown_holds_every_finding_check_and_figure(reports: list[Report], tmp_path: Path) -> None:
     figures = write_figures(reports, tmp_path / "png")
     text = markdown(reports, compare(reports), figures, tmp_path)
@@ -53,6 +54,7 @@ def test_markdown_holds_every_finding_check_and_figure(reports: list[Report], tm
     assert "| state-gradient-leak | - | critical |" in text
 
 
+@pytest.mark.slow
 def test_png_files_show_something(reports: list[Report], tmp_path: Path) -> None:
     figures = write_figures(reports, tmp_path)
     assert [p.name for p in figures["leaking"]][:2] == [

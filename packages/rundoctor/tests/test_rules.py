@@ -123,6 +123,7 @@ def test_rules_are_complete(rule: Rule) -> None:
     assert rule.check.__module__ == module, "one file a rule, named after it"
 
 
+@pytest.mark.slow
 def test_findings_carry_evidence_cause_and_fix(tmp_path: Path) -> None:
     for i, (wanted, sicknesses) in enumerate(SICK.items()):
         made = healthy(12)
@@ -132,6 +133,7 @@ def test_findings_carry_evidence_cause_and_fix(tmp_path: Path) -> None:
             assert all(e.text and e.tag for e in f.evidence)
 
 
+@pytest.mark.slow
 def test_the_check_list_and_the_verdict_never_disagree(tmp_path: Path) -> None:
     for i, (wanted, sicknesses) in enumerate(SICK.items()):
         made = healthy(12)

@@ -238,6 +238,7 @@ def test_every_metric_of_the_list_is_known_or_used_by_prefix() -> None:
     assert all(t.startswith(("rewards/", "alerts/")) or t == "agent/is_training" for t in unmapped)
 
 
+@pytest.mark.slow
 def test_a_real_run_of_stable_baselines3(tmp_path: Path) -> None:
     pytest.importorskip("stable_baselines3")
     script = (

@@ -55,6 +55,7 @@ def moved(agent: TD3, before: dict[str, list[torch.Tensor]]) -> set[str]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["separate", "shared"])
 def test_actor_step_changes_the_actor_alone_and_leaves_no_gradient_on_the_critic(encoder):
     agent = make(encoder=encoder)
@@ -311,6 +312,7 @@ def test_the_weight_of_imitation_falls_to_zero():
     assert weights[0] == 2.0 and weights[5] == pytest.approx(1.0) and weights[10:] == [0.0, 0.0]
 
 
+@pytest.mark.slow
 def test_the_penalty_on_change_brings_actions_of_neighbouring_steps_together():
     b = batch()
 

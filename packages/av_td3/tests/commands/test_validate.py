@@ -24,6 +24,7 @@ def test_gates_that_no_run_could_pass_are_refused_before_it_trains():
     gates.check_judgeable(gates.load_gates(), late, 1000)  # no gate asks for learning yet
 
 
+@pytest.mark.slow
 def test_a_stage_that_training_did_not_finish_is_not_passed(tmp_path, fake_trainers, monkeypatch):
     """Figures from before the failure must not earn anything."""
     file, run = tmp_path / "gates.yaml", tmp_path / "run"
@@ -94,6 +95,7 @@ def test_validation_goes_on_where_it_stopped(tmp_path, fake_trainers):
     assert status["step"] == 120 and status["updates"] == 100  # the third stage began at 80, not anew
 
 
+@pytest.mark.slow
 def test_a_failed_gate_stops_and_writes_its_diagnosis(tmp_path, fake_trainers, capfd):
     file, run = tmp_path / "gates.yaml", tmp_path / "run"
     file.write_text(LENIENT.replace("most: 1000", "most: -5"))

@@ -66,6 +66,7 @@ def run(env, policy, limit=2000, **reset):
     raise AssertionError("the episode did not end")
 
 
+@pytest.mark.slow
 def test_a_driver_that_sees_only_the_vector_completes_its_routes(env):
     for route in (0, env.route_count // 2, env.route_count - 1):
         options = {"route": route, "record": False}
@@ -98,6 +99,7 @@ def test_full_lock_leaves_the_road(env):
     assert infos[-1]["lane_invasions"] > 0
 
 
+@pytest.mark.slow
 def test_turning_round_is_the_wrong_way_and_the_time_limit_truncates():
     rules = {"off_road": False, "collision": False, "stuck": False, "max_steps": 300}
     with SupervisedEnv(make_config(termination=rules)) as env:
@@ -108,6 +110,7 @@ def test_turning_round_is_the_wrong_way_and_the_time_limit_truncates():
     assert infos[-1]["termination"] == "time_limit" and not terminated and len(rewards) == 300
 
 
+@pytest.mark.slow
 def test_a_parked_car_ahead_is_seen_and_hitting_it_is_a_collision(server):
     program = """
         import json, math, os, sys
@@ -150,6 +153,7 @@ def test_a_parked_car_ahead_is_seen_and_hitting_it_is_a_collision(server):
     assert rewards[-1] < -9.0
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_the_checks_of_gymnasium_and_stable_baselines_pass_without_a_warning(env):
     made = gymnasium.make("av_td3/Driving-v0", config=env.config, render_mode="rgb_array")
@@ -158,6 +162,7 @@ def test_the_checks_of_gymnasium_and_stable_baselines_pass_without_a_warning(env
     sb3_check_env(env, warn=True)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_gymnasiums_passive_checker_has_nothing_to_say():
     made = gymnasium.make("av_td3/Driving-v0", preset="debug", render_mode="rgb_array")
@@ -211,6 +216,7 @@ def trajectory(env, seed, steps=60):
     return out
 
 
+@pytest.mark.slow
 def test_an_episode_depends_on_its_seed_alone():
     """Bit for bit, with traffic: in the same environment after another episode, and in a fresh one."""
     config = make_config(simulator={"npc": 10, "map": "loop"})
@@ -269,6 +275,7 @@ def test_the_halves_of_a_step_must_alternate(env):
     env.receive()
 
 
+@pytest.mark.slow
 def test_a_foreign_server_is_left_as_it_was_found(server):
     host, port = server.split(":")
     program = f"""

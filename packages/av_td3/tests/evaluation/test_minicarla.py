@@ -64,6 +64,7 @@ def random(env, tmp_path_factory):
     return evaluate(env, SmoothRandom(), 4, 1_000_000, record=film, name="random"), film
 
 
+@pytest.mark.slow
 def test_the_classical_driver_completes_routes_among_traffic(classical):
     ends = [e.termination for e in classical.episodes]
     # It sees ahead only: who drives into its side is not its fault, anything else would be.

@@ -212,6 +212,7 @@ def test_an_evaluation_survives_json():
         Evaluation.from_dict({"name": "x"})
 
 
+@pytest.mark.slow
 def test_nothing_here_imports_torch_or_carla():
     code = (
         "import sys, av_td3.evaluation.rollout, av_td3.evaluation.report, av_td3.evaluation.video;"

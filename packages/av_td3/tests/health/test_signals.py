@@ -76,6 +76,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     return set(accumulator.Tags()["scalars"])
 
 
+@pytest.mark.slow
 def test_every_tag_that_is_logged_is_in_the_table(logged: set[str]) -> None:
     assert {tag for tag in logged if signal_of(tag) is None} == set()
 

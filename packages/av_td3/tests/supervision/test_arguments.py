@@ -88,6 +88,7 @@ def crowded():
         yield env
 
 
+@pytest.mark.slow
 def test_fewer_vehicles_than_asked_for_are_counted_and_said_once(crowded):
     with pytest.warns(UserWarning, match=r"loop has room for \d+ of the 300 other vehicles"):
         _, info = crowded.reset(seed=0)

@@ -12,6 +12,7 @@ from av_td3.config import EnvConfig
 from av_td3.supervision.supervised import SupervisedEnv, SupervisionError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["sys.exit(0)", "env.close(); sys.exit(0)", "del env; sys.exit(0)"])
 def test_a_forked_process_that_ends_leaves_the_parents_simulator_alone(ending):
     program = f"""
@@ -56,6 +57,7 @@ def mortal_server():
     process.communicate()
 
 
+@pytest.mark.slow
 def test_when_a_server_of_somebody_else_stays_away_it_is_said_what_to_do(mortal_server):
     process, address = mortal_server
     simulator = {"address": address, "map": "loop", "client_timeout_s": 0.5, "max_consecutive_restarts": 1}

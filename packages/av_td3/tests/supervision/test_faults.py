@@ -93,6 +93,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_in_a_step_truncates_the_episode_and_the_loop_goes_on(env, name, monkeypatch):
     who, number, kind = FAULTS[name]
@@ -124,6 +125,7 @@ def test_a_fault_in_a_step_truncates_the_episode_and_the_loop_goes_on(env, name,
     assert json.loads(lines[-1])["text"] == incident.text == told["fault"]
 
 
+@pytest.mark.slow
 def test_a_fault_between_episodes_costs_nothing_but_time(env):
     env.reset(seed=3)
     os.kill(crew(env)[0], signal.SIGKILL)
@@ -142,6 +144,7 @@ def test_the_learner_may_be_late(env):
     assert env.receive()[4].get("termination") is None
 
 
+@pytest.mark.slow
 def test_it_gives_up_after_too_many_failures_in_a_row(tmp_path, monkeypatch):
     monkeypatch.setattr(crew_module, "WORKER", (sys.executable, "-c", "import sys; sys.exit('no luck')"))
     before = children()
@@ -154,6 +157,7 @@ def test_it_gives_up_after_too_many_failures_in_a_row(tmp_path, monkeypatch):
     assert gone(children() - before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("simulator", "says"),
     [
@@ -169,6 +173,7 @@ def test_what_cannot_work_is_said_at_once_and_not_retried(simulator, says):
         assert gone(children() - before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["main", "thread"])
 def test_kill_9_of_the_learner_leaves_no_child(where):
     program = """
@@ -210,6 +215,7 @@ def test_a_forgotten_environment_cleans_up_at_the_interpreters_end():
     assert gone([int(server), int(worker)]) and not os.path.exists(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "simulator"),
     [

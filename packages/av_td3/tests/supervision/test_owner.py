@@ -31,6 +31,7 @@ def driving(address, split="train", **simulator):
         yield env
 
 
+@pytest.mark.slow
 def test_a_step_in_which_somebody_else_ticks_is_an_incident(server, foreign):
     with driving(server) as env:
         assert [env.step(ACTION)[4]["frame"] for _ in range(3)] == [1, 2, 3]
@@ -44,6 +45,7 @@ def test_a_step_in_which_somebody_else_ticks_is_an_incident(server, foreign):
         assert env.step(ACTION)[4]["frame"] == 1 and env.restarts == 1
 
 
+@pytest.mark.slow
 def test_somebody_elses_tick_between_two_episodes_is_noticed_as_well(server, foreign):
     with driving(server) as env:
         foreign("tick")
@@ -107,6 +109,7 @@ def test_a_world_with_foreign_vehicles_is_not_replaced_by_another_map(server, fo
         foreign("destroy")
 
 
+@pytest.mark.slow
 def test_two_environments_of_one_process_take_turns_between_episodes(server, foreign):
     """Training and its evaluation on one server: neither sees the other's cars."""
     with driving(server, npc=2) as train, SupervisedEnv(config(server, npc=1), "held_out") as held_out:
@@ -126,6 +129,7 @@ def test_two_environments_of_one_process_take_turns_between_episodes(server, for
         assert train.incidents == held_out.incidents == [] and train.restarts == 0
 
 
+@pytest.mark.slow
 def test_nobody_comes_in_between_while_training_and_evaluation_take_turns(server):
     """An environment that gives its server up to another of its process keeps other programs out."""
     program = """

@@ -100,11 +100,13 @@ def test_every_fault_names_an_alert_that_exists():
 
 
 # The others need a simulator, or an environment that can touch markings.
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in PATCHED if n != "traffic-manager-port-taken"])
 def test_each_fault_sets_off_its_alert(name, run_with):
     assert FAULTS[name].alert in run_with(name).alerts
 
 
+@pytest.mark.slow
 def test_a_healthy_run_sets_off_none(run_with):
     assert run_with("none").alerts == set()
 

@@ -98,6 +98,7 @@ def test_a_run_finishes_with_everything_on_the_step_axis(tmp_path):
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "finished"
 
 
+@pytest.mark.slow
 def test_resuming_equals_never_having_stopped(tmp_path):
     whole, _ = trainer(tmp_path / "a")
     whole.train()
@@ -194,6 +195,7 @@ def test_nan_weights_are_found_before_they_are_saved(tmp_path):
     assert checkpoint.newest_good(tmp_path / "run" / "checkpoints")[1]["step"] == 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["critic", "actor"])
 def test_a_nan_gradient_stops_before_the_weights_have_used_it(tmp_path, network):
     """The last good state is then this one, not that of a checkpoint thousands of steps ago."""
@@ -228,6 +230,7 @@ def test_a_figure_that_is_not_finite_ends_training_in_words(tmp_path, monkeypatc
     assert [entry["name"] for entry in log] == ["nan_or_inf"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_writes_a_checkpoint_and_says_interrupted(tmp_path, number):
     before = signal.getsignal(number)
@@ -319,6 +322,7 @@ def test_a_simulator_that_stays_away_leaves_a_checkpoint_of_the_last_step(tmp_pa
     assert json.loads((t.run.path / "status.json").read_text())["state"] == "failed"
 
 
+@pytest.mark.slow
 def test_the_best_agent_is_kept(tmp_path):
     """By route completion, then by return; whatever is pruned."""
     figures = iter([(0.2, 5.0), (0.6, 1.0), (0.6, 2.0), (0.5, 9.0), (0.6, 1.5)])
@@ -346,6 +350,7 @@ def test_the_best_agent_is_kept(tmp_path):
         checkpoint.find(run.checkpoints, "7")
 
 
+@pytest.mark.slow
 def test_the_main_curves_are_of_tags_that_are_logged(tmp_path):
     t, _ = trainer(tmp_path / "run")
     t.train()
@@ -361,6 +366,7 @@ def test_time_limit_counts_the_time_before_a_resume(tmp_path):
     assert t.train().step <= 1
 
 
+@pytest.mark.slow
 def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
     t, _ = trainer(tmp_path / "run")
     t.train()
@@ -378,6 +384,7 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
         trainer(tmp_path / "run")[0].restore()
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_no_half_checkpoint(tmp_path, monkeypatch):
     t, _ = trainer(tmp_path / "run")
     t.train()
