@@ -43,8 +43,7 @@ class Explorer:
 
     def demonstrate(self, action: Action, episode: int) -> Action:
         """A demonstrator's action with the noise that is this episode's turn, still in [-1, 1]."""
-        noise = self._advance(self.config.noise_correlation)
-        return np.clip(action + self._demonstration_noise(episode) * noise, -1, 1).astype(np.float32)
+        return self._add_noise(action, self._demonstration_noise(episode))
 
     def current_noise(self, step: int, episode: int) -> float:
         """Standard deviation of the noise on the actions of this step, whoever chooses them."""
@@ -59,8 +58,11 @@ class Explorer:
 
     def disturb(self, action: Action, step: int) -> Action:
         """The policy's action with exploration noise, still in [-1, 1]."""
+        return self._add_noise(action, self.noise_scale(step))
+
+    def _add_noise(self, action: Action, scale: float) -> Action:
         noise = self._advance(self.config.noise_correlation)
-        return np.clip(action + self.noise_scale(step) * noise, -1, 1).astype(np.float32)
+        return np.clip(action + scale * noise, -1, 1).astype(np.float32)
 
     def _advance(self, correlation: float) -> NDArray[np.float64]:
         # Stationary with unit variance whatever the correlation.

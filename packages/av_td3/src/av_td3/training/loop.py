@@ -99,15 +99,15 @@ def drive_episode(
     state.explorer.begin_episode()
     log.begin_episode()
     while True:
-        warming_up = state.step < config.exploration.warmup_steps
-        if warming_up and demonstrator is not None:
+        demonstrated = False
+        if state.step >= config.exploration.warmup_steps:
+            action = state.explorer.disturb(policy(observation), state.step)
+        elif demonstrator is not None:
             demonstrator.watch(info)
             action = state.explorer.demonstrate(demonstrator(observation), state.episode)
-        elif warming_up:
-            action = state.explorer.random_action()
+            demonstrated = True
         else:
-            action = state.explorer.disturb(policy(observation), state.step)
-        demonstrated = warming_up and demonstrator is not None
+            action = state.explorer.random_action()
 
         env.send(action)  # the simulator works ...
         learn(config, state, log, stop)  # ... while the networks are updated
