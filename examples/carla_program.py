@@ -72,8 +72,8 @@ def drive(client: carla.Client, seconds: float) -> tuple[np.ndarray, int, float]
     finally:
         for sensor in (camera, lidar):
             sensor.stop()
-        # Not apply_batch_sync(..., True): the client waits for that tick with Python's lock held, which
-        # the threads that drop the two sensors' callbacks need.
+        # Not apply_batch_sync(..., True): right after two sensors were stopped, the client stood still in
+        # it.  It probably waits with Python's lock held, which the stopped sensors' threads need.
         client.apply_batch_sync([carla.command.DestroyActor(actor) for actor in (camera, lidar, car)], False)
         world.tick()
         settings.synchronous_mode = False
