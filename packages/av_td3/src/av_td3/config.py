@@ -223,9 +223,11 @@ class EnvConfig(Section):
 class AgentConfig(Section):
     """TD3 (Fujimoto et al. 2018) on images.  Defaults are the paper's where it has them."""
 
-    encoder: Literal["separate", "shared"] = "separate"
+    encoder: Literal["separate", "shared", "asymmetric", "none"] = "separate"
     """Who has a convolutional encoder.  separate: actor and critic one each, trained by their own losses.
-    shared: one for both, trained by the critic's loss; the actor sees its output as a constant."""
+    shared: one for both, trained by the critic's loss; the actor sees its output as a constant.
+    asymmetric: the actor alone; the critic judges by the vector (see ``env.observation.privileged``).
+    none: nobody looks at the picture."""
     encoder_net: Literal["nature", "small"] = "nature"
     """The convolutions.  nature: 32-64-64 channels (Mnih et al. 2015).  small: 16-32-32 channels and
     larger strides: 2.2 million multiply-adds a picture instead of 7.7 million."""
@@ -264,12 +266,18 @@ class AgentConfig(Section):
     pre_tanh_penalty: float = Field(default=0.01, ge=0)
     """Weight, in the actor loss, of the mean square of the action before its tanh.  It keeps the tanh out of
     saturation, where the gradient vanishes."""
+    penalty_scale: Literal["absolute", "q"] = "absolute"
+    """Unit of the three weights below.  absolute: 1.  q: the mean |Q| of the batch, so that a penalty weighs
+    the same however far Q has grown (as in TD3+BC, Fujimoto and Gu 2021)."""
     action_change_penalty: float = Field(default=0.0, ge=0)
     """Weight, in the actor loss, of the mean squared change of the policy's action from one step to the
     next (the temporal term of CAPS, Mysore et al. 2021).  0: none, as in TD3; more drives more calmly."""
     imitation: float = Field(default=0.0, ge=0)
     """Initial weight, in the actor loss, of the squared distance to demonstrated actions.  It counts where
     the critic prefers the demonstrated action (Q-filter of Nair et al. 2018).  0: none, as in TD3."""
+    state_loss: float = Field(default=0.0, ge=0)
+    """Weight, in the actor loss, of an auxiliary task: to read the simulator's state
+    (``env.observation.privileged``) from the features of the actor's own encoder.  0: none, as in TD3."""
     imitation_updates: int = Field(default=10_000, ge=1)
     """Updates after which that weight has fallen to 0."""
     actor_final_init: float = Field(default=1e-3, gt=0)

@@ -367,3 +367,92 @@ def test_a_fixed_batch_is_fitted_and_the_policy_climbs_q():
         ]
     assert q_of[1] > q_of[0] + 0.1
     assert np.isfinite(step.q.numpy()).all()
+
+
+# ---------------------------------------------------------------- who sees what
+
+
+def asymmetric(**changes) -> TD3:
+    torch.manual_seed(0)
+    settings = {"feature_size": 16, "hidden": (16, 16), "critic_warmup": 0, "policy_delay": 1, **changes}
+    return TD3(AgentConfig(encoder="asymmetric", **settings), (4, 36, 36), V, A, visible_size=2)
+
+
+def test_the_actor_does_not_see_what_only_the_critic_may_see():
+    agent = asymmetric()
+    b = batch()
+    other = b.vector.clone()
+    other[:, 2:] += 1.0
+    assert torch.equal(agent.act(b.image, b.vector), agent.act(b.image, other))
+    assert torch.equal(agent.act(b.image, b.vector, averaged=True), agent.act(b.image, other, averaged=True))
+    other = b.vector.clone()
+    other[:, 1] += 1.0
+    assert not torch.equal(agent.act(b.image, b.vector), agent.act(b.image, other))
+    features = agent.critic_encoder(b.image)
+    q = agent.critic.q1(features, b.vector, b.action)
+    other[:, 1] = b.vector[:, 1]
+    other[:, 4] += 1.0
+    assert not torch.equal(q, agent.critic.q1(features, other, b.action))
+
+
+def test_the_asymmetric_critic_looks_at_no_picture_and_the_actor_does():
+    agent = asymmetric()
+    before = snapshot(agent)
+    assert set(before) == {
+        "critic",
+        "actor",
+        "actor_encoder",
+        "target_critic",
+        "target_actor",
+        "target_actor_encoder",
+    }
+    b = batch()
+    step, actor_step = agent.update(b)
+    assert moved(agent, before) == set(before)
+    assert set(step.gradients.before) == {"critic_head"}
+    assert actor_step is not None and actor_step.gradients.before["actor_encoder"] > 0
+    black = torch.zeros_like(b.image)
+    q = [agent.critic.q1(agent.critic_encoder(image), b.vector, b.action) for image in (b.image, black)]
+    assert torch.equal(*q)
+
+
+def test_without_any_encoder_the_picture_changes_nothing():
+    agent = make(encoder="none")
+    before = snapshot(agent)
+    assert set(before) == {"critic", "actor", "target_critic", "target_actor"}
+    b = batch()
+    _, actor_step = agent.update(b)
+    assert moved(agent, before) == set(before)
+    assert actor_step is not None and set(actor_step.gradients.before) == {"actor_head"}
+    assert torch.equal(agent.act(b.image, b.vector), agent.act(b.next_image, b.vector))
+
+
+def test_the_state_can_be_read_from_features_that_were_trained_to_hold_it():
+    """The state is a function of the picture here; the auxiliary task must find it."""
+    agent = asymmetric(state_loss=10.0, actor_encoder_lr=3e-3)
+    b = batch()
+    brightness = torch.arange(B, dtype=torch.float32) / B
+    image = (255 * brightness)[:, None, None, None].expand(B, 4, 36, 36).to(torch.uint8)
+    vector = b.vector.clone()
+    vector[:, 2:] = brightness[:, None]
+    b = Batch(image, vector, b.action, b.reward, b.discount, image, vector, b.demonstrated)
+    first = float(agent.state_loss(b, agent.actor_features(b)).detach())
+    for _ in range(60):
+        agent._update_actor(b)
+    assert float(agent.state_loss(b, agent.actor_features(b)).detach()) < 0.2 * first
+    assert asymmetric().state_head is None
+
+
+def test_a_penalty_in_units_of_q_grows_with_q():
+    b = batch()
+    losses = {}
+    for scale in ("absolute", "q"):
+        agent = make(penalty_scale=scale, action_change_penalty=1.0, pre_tanh_penalty=0.0)
+        with torch.no_grad():
+            for net in (agent.critic.net1, agent.critic.net2):
+                net[-1].bias += 100.0
+        step = agent._update_actor(b, torch.ones(B, A))
+        change = (step.action - 1.0).square().mean()
+        losses[scale] = float((step.loss + step.q.mean()) / change)
+    assert losses["absolute"] == pytest.approx(1.0, rel=1e-3)
+    assert losses["q"] == pytest.approx(100.0, rel=0.05)

@@ -62,6 +62,13 @@ class Encoder(nn.Module):
         return x.flatten(1).float()
 
 
+class NoEncoder(nn.Module):
+    """Stands where a network sees no pictures: (B, C, H, W) -> (B, 0), no features."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.empty(image.shape[0], 0, device=image.device)
+
+
 def mlp(inputs: int, hidden: Sequence[int], outputs: int, layer_norm: bool = False) -> nn.Sequential:
     """Linear layers with ReLU between, optionally LayerNorm before each ReLU (Ball et al. 2023)."""
     layers: list[nn.Module] = []

@@ -10,6 +10,11 @@ encoder stable:
   valuable, and Q of the policy grows without limit while Q of the data stays sane.
 * Every network in the Bellman target is a target copy, encoders included, and each head
   gets the features of its own encoder.
+
+The actor sees the first ``visible_size`` entries of the vector.  What comes after them is the
+simulator's state, which only the critic sees: an asymmetric actor-critic (Pinto et al. 2018,
+"Asymmetric Actor Critic for Image-Based Robot Learning").  The critic is needed in training only,
+so the policy that it trains still drives by what it can see.
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from av_td3.agent.gradients import GradientReport, clip_gradients
-from av_td3.agent.networks import ActorHead, Encoder, TwinCriticHead
+from av_td3.agent.networks import ActorHead, Encoder, NoEncoder, TwinCriticHead
 from av_td3.config import AgentConfig
 
 
@@ -73,27 +78,41 @@ class TD3:
         vector_size: int,
         action_size: int,
         device: torch.device | str = "cpu",
+        visible_size: int | None = None,
     ) -> None:
-        """``image_shape`` is (frames, height, width), square."""
+        """``image_shape`` is (frames, height, width), square.
+
+        ``visible_size``: entries of the vector that the actor sees, the first ones; None: all of them.
+        """
         self.config = config
+        self.visible_size = vector_size if visible_size is None else visible_size
         self.device = torch.device(device)
         channels, _, size = image_shape
         conv_dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
 
-        def encoder() -> Encoder:
-            return Encoder(
-                channels, size, config.feature_size, config.feature_norm, conv_dtype, config.encoder_net
-            )
+        def encoder(sees: bool) -> tuple[Encoder | NoEncoder, int]:
+            """An encoder and the number of its features."""
+            if not sees:
+                return NoEncoder(), 0
+            size_ = config.feature_size
+            net = Encoder(channels, size, size_, config.feature_norm, conv_dtype, config.encoder_net)
+            return net.to(self.device), size_
 
         self.shared = config.encoder == "shared"
-        self.critic_encoder = encoder().to(self.device)
-        self.actor_encoder = self.critic_encoder if self.shared else encoder().to(self.device)
+        self.critic_encoder, critic_features = encoder(config.encoder in ("separate", "shared"))
+        if self.shared:
+            self.actor_encoder, actor_features = self.critic_encoder, critic_features
+        else:
+            self.actor_encoder, actor_features = encoder(config.encoder in ("separate", "asymmetric"))
         self.actor = ActorHead(
-            config.feature_size, vector_size, action_size, config.hidden, config.actor_final_init
+            actor_features, self.visible_size, action_size, config.hidden, config.actor_final_init
         ).to(self.device)
         self.critic = TwinCriticHead(
-            config.feature_size, vector_size, action_size, config.hidden, config.critic_layer_norm
+            critic_features, vector_size, action_size, config.hidden, config.critic_layer_norm
         ).to(self.device)
+        self.state_head = None
+        if config.state_loss and not self.shared and actor_features and vector_size > self.visible_size:
+            self.state_head = nn.Linear(actor_features, vector_size - self.visible_size).to(self.device)
 
         self.target_critic_encoder = _frozen_copy(self.critic_encoder)
         self.target_actor_encoder = (
@@ -103,16 +122,11 @@ class TD3:
         self.target_critic = _frozen_copy(self.critic)
 
         # The groups are what each optimiser steps, what its clip bounds and what is measured.
-        self.critic_groups = {
-            "critic_encoder": list(self.critic_encoder.parameters()),
-            "critic_head": list(self.critic.parameters()),
-        }
-        self.actor_groups = {"actor_head": list(self.actor.parameters())}
-        if not self.shared:
-            self.actor_groups = {
-                "actor_encoder": list(self.actor_encoder.parameters()),
-                **self.actor_groups,
-            }
+        self.critic_groups = _groups(critic_encoder=[self.critic_encoder], critic_head=[self.critic])
+        seeing = [] if self.shared else [self.actor_encoder]
+        if self.state_head is not None:
+            seeing.append(self.state_head)
+        self.actor_groups = _groups(actor_encoder=seeing, actor_head=[self.actor])
         rates = {
             "critic_encoder": config.critic_encoder_lr,
             "critic_head": config.critic_lr,
@@ -162,7 +176,7 @@ class TD3:
         critic_features = self.target_critic_encoder(batch.next_image)
         actor_features = critic_features if self.shared else self.target_actor_encoder(batch.next_image)
 
-        next_action, _ = self.target_actor(actor_features, batch.next_vector)
+        next_action, _ = self.target_actor(actor_features, self.visible(batch.next_vector))
         noise = (torch.randn_like(next_action) * self.config.policy_noise).clamp(
             -self.config.noise_clip, self.config.noise_clip
         )
@@ -175,14 +189,18 @@ class TD3:
 
     def _update_actor(self, batch: Batch, next_action: Tensor | None = None) -> ActorStep:
         actor_features = self.actor_features(batch)
-        action, pre_tanh = self.actor(actor_features, batch.vector)
+        action, pre_tanh = self.actor(actor_features, self.visible(batch.vector))
         critic_features = self.critic_state(batch, actor_features)
         q = self.policy_value(critic_features, batch.vector, action)
         loss = -q.mean() + self.config.pre_tanh_penalty * pre_tanh.square().mean()
+        scale = q.detach().abs().mean() if self.config.penalty_scale == "q" else 1.0
         if self.config.action_change_penalty and next_action is not None:
-            loss = loss + self.config.action_change_penalty * (action - next_action).square().mean()
+            change = (action - next_action).square().mean()
+            loss = loss + scale * self.config.action_change_penalty * change
         if (weight := self.imitation_weight) > 0.0:
-            loss = loss + weight * self.imitation_loss(batch, critic_features, action, q)
+            loss = loss + scale * weight * self.imitation_loss(batch, critic_features, action, q)
+        if self.state_head is not None:
+            loss = loss + scale * self.config.state_loss * self.state_loss(batch, actor_features)
 
         # The critic's parameters take part in the graph but must not collect gradients.
         parameters = [p for group in self.actor_groups.values() for p in group]
@@ -206,6 +224,18 @@ class TD3:
             return actor_features  # the same encoder, and constant already
         with torch.no_grad():
             return self.critic_encoder(batch.image)
+
+    def visible(self, vector: Tensor) -> Tensor:
+        """(B, visible_size): the entries of (B, V) vectors that the actor sees."""
+        return vector[:, : self.visible_size]
+
+    def state_loss(self, batch: Batch, actor_features: Tensor) -> Tensor:
+        """Mean squared error of the simulator's state as read from the actor's features.
+
+        The policy's gradient alone trains an encoder weakly; this shows it what there is to see.
+        """
+        assert self.state_head is not None
+        return F.mse_loss(self.state_head(actor_features), batch.vector[:, self.visible_size :])
 
     @property
     def imitation_weight(self) -> float:
@@ -245,15 +275,17 @@ class TD3:
     def act(self, image: Tensor, vector: Tensor, averaged: bool = False) -> Tensor:
         """Deterministic actions, (B, A), for (B, C, H, W) uint8 images and (B, V) vectors.
 
+        Of a vector only the visible entries matter.
+
         ``averaged``: of the target policy.  Its weights are the moving average of the policy's, which
         drives more steadily than the policy of any single update (Polyak and Juditsky 1992).
         """
         if averaged:
-            return self.target_actor(self.target_actor_encoder(image), vector)[0]
-        return self.actor(self.actor_encoder(image), vector)[0]
+            return self.target_actor(self.target_actor_encoder(image), self.visible(vector))[0]
+        return self.actor(self.actor_encoder(image), self.visible(vector))[0]
 
     def networks(self) -> dict[str, nn.Module]:
-        """Every distinct network by name, targets included."""
+        """Every distinct network that has weights, by name, targets included."""
         modules: dict[str, nn.Module] = {
             "critic_encoder": self.critic_encoder,
             "critic": self.critic,
@@ -265,7 +297,9 @@ class TD3:
         if not self.shared:
             modules["actor_encoder"] = self.actor_encoder
             modules["target_actor_encoder"] = self.target_actor_encoder
-        return modules
+        if self.state_head is not None:
+            modules["state_head"] = self.state_head
+        return {name: module for name, module in modules.items() if any(True for _ in module.parameters())}
 
     def target_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
         """(network, its target copy), each once."""
@@ -278,6 +312,12 @@ class TD3:
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {"critic": self.critic_optimizer, "actor": self.actor_optimizer}
+
+
+def _groups(**networks: list[nn.Module]) -> dict[str, list[nn.Parameter]]:
+    """The parameters of each group; a group without any is left out."""
+    groups = {name: [p for m in modules for p in m.parameters()] for name, modules in networks.items()}
+    return {name: parameters for name, parameters in groups.items() if parameters}
 
 
 def _frozen_copy(network: nn.Module) -> nn.Module:

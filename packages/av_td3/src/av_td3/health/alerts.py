@@ -58,13 +58,18 @@ class Bounds:
     def of(cls, config: Config) -> Bounds:
         """The bounds that a configuration sets."""
         agent, reward = config.agent, config.env.reward
-        separate = ("actor_encoder",) if agent.encoder == "separate" else ()
+        sighted = {
+            "separate": ("actor_encoder", "actor_head", "critic_encoder", "critic_head"),
+            "shared": ("actor_head", "critic_encoder", "critic_head"),
+            "asymmetric": ("actor_encoder", "actor_head", "critic_head"),
+            "none": ("actor_head", "critic_head"),
+        }
         return cls(
             q=max(abs(b) for b in return_bound(reward, agent.gamma)),
             actor_clip=agent.actor_clip_norm,
             critic_clip=agent.critic_clip_norm,
             reward=config.replay.n_step * max(abs(b) for b in reward_bound(reward)),
-            groups=(*separate, "actor_head", "critic_encoder", "critic_head"),
+            groups=sighted[agent.encoder],
             tau=agent.tau,
         )
 
@@ -357,7 +362,10 @@ def _clip_drill(bounds: Bounds) -> Row | None:
 
 
 def _target_drill(bounds: Bounds) -> Row | None:
-    network = "critic_encoder"
+    encoders = [group for group in bounds.groups if group.endswith("_encoder")]
+    if not encoders:
+        return None
+    network = encoders[-1]
     row = {networks.TARGET_DRIFT[network].tag: 0.0, networks.UPDATE_TO_WEIGHT[network].tag: 1e-3}
     return row if bounds.tau < 1 else None
 
@@ -394,8 +402,8 @@ RULES: dict[str, AlertRule] = {
             parameters_frozen,
             _drill(
                 {
-                    networks.UPDATE_TO_WEIGHT["critic_encoder"].tag: 0.0,
-                    gradients.BEFORE["critic_encoder"].tag: 1.0,
+                    networks.UPDATE_TO_WEIGHT["critic_head"].tag: 0.0,
+                    gradients.BEFORE["critic_head"].tag: 1.0,
                 }
             ),
         ),

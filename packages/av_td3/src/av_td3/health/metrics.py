@@ -158,6 +158,8 @@ def probe_scalars(agent: TD3, batch: Batch) -> Scalars:
     for name, encoder in (("actor", agent.actor_encoder), ("critic", agent.critic_encoder)):
         with torch.no_grad():
             z = encoder(batch.image)
+        if z.shape[1] == 0:  # this one sees no pictures
+            continue
         row[networks.FEATURE_NORM[name].tag] = float(z.norm(dim=1).mean())
         row[networks.FEATURE_RANK[name].tag] = effective_rank(z)
         # A unit that gives the same output for every picture carries no information.
@@ -195,7 +197,10 @@ def parameter_scalars(agent: TD3) -> Scalars:
         "critic_head": agent.critic,
     }
     for group, network in modules.items():
-        flat = torch.cat([p.detach().flatten() for p in network.parameters()])
+        weights = [p.detach().flatten() for p in network.parameters()]
+        if not weights:
+            continue
+        flat = torch.cat(weights)
         row[networks.WEIGHT_MEAN[group].tag] = float(flat.mean())
         row[networks.WEIGHT_STD[group].tag] = float(flat.std())
     row[networks.RATE["actor_encoder"].tag] = 0.0  # unless below: the critic trains a shared encoder
