@@ -123,7 +123,7 @@ class TD3:
 
         # The groups are what each optimiser steps, what its clip bounds and what is measured.
         self.critic_groups = _groups(critic_encoder=[self.critic_encoder], critic_head=[self.critic])
-        seeing = [] if self.shared else [self.actor_encoder]
+        seeing: list[nn.Module] = [] if self.shared else [self.actor_encoder]
         if self.state_head is not None:
             seeing.append(self.state_head)
         self.actor_groups = _groups(actor_encoder=seeing, actor_head=[self.actor])
