@@ -17,9 +17,13 @@ STACK, SIZE = 4, 4
 class Recorder:
     """Drives a replay with recognisable frames and remembers every transition it should hold."""
 
-    def __init__(self, capacity: int, n_step: int = 1, gamma: float = 0.9) -> None:
-        self.replay = Replay(capacity, (STACK, SIZE, SIZE), 3, 2, gamma, n_step)
-        self.count = 0
+    def __init__(
+        self, capacity: int, n_step: int = 1, gamma: float = 0.9, replay: Replay | None = None, env: int = 0
+    ) -> None:
+        if replay is None:
+            replay = Replay(capacity, (STACK, SIZE, SIZE), 3, 2, gamma, n_step)
+        self.replay = replay
+        self.env, self.count = env, 10_000 * env
         self.stack: deque[np.ndarray] = deque(maxlen=STACK)
         self.episodes: list[list[tuple]] = []  # (obs, action, reward, terminated, next obs)
         self.observation: dict[str, np.ndarray] = {}
@@ -34,7 +38,7 @@ class Recorder:
     def begin(self) -> None:
         self.stack.extend([self._frame()] * STACK)
         self.observation = self._observe()
-        self.replay.begin(self.observation)
+        self.replay.begin(self.observation, self.env)
         self.episodes.append([])
 
     def step(self, terminated: bool = False, truncated: bool = False) -> None:
@@ -42,7 +46,7 @@ class Recorder:
         reward = float(self.count)
         self.stack.append(self._frame())
         following = self._observe()
-        self.replay.add(action, reward, terminated, truncated, following)
+        self.replay.add(action, reward, terminated, truncated, following, env=self.env)
         self.episodes[-1].append((self.observation, action, reward, terminated, following))
         self.observation = following
 
@@ -69,10 +73,23 @@ EPISODES = st.lists(
 def test_every_readable_transition_is_one_that_happened(lengths, capacity, n_step):
     recorder = Recorder(capacity, n_step)
     run(recorder, lengths)
-    replay = recorder.replay
-    slots = np.flatnonzero(replay.valid(np.arange(len(replay))))
+    slots = check_readable([recorder])
+    # Nothing is lost: all transitions that still fit, less those whose stack the seam cut.
+    total = sum(len(e) for e in recorder.episodes)
+    slots_written = total + len(recorder.episodes)
+    if slots_written <= capacity:
+        assert slots == total == recorder.replay.transitions
+    else:
+        assert slots >= recorder.replay.transitions - (STACK - 1)
+
+
+def check_readable(recorders: list[Recorder]) -> int:
+    """Every transition that can be read is one that happened in that environment; how many there are."""
+    replay = recorders[0].replay
+    n_step = replay.n_step
+    slots = np.flatnonzero(replay.valid(np.arange(replay.capacity)))
     truth = {}
-    for episode in recorder.episodes:
+    for episode in [episode for recorder in recorders for episode in recorder.episodes]:
         for t, (obs, action, *_rest) in enumerate(episode):
             reward, discount, following = 0.0, 1.0, obs
             for _, _, r, terminated, after in episode[t : t + n_step]:
@@ -91,13 +108,47 @@ def test_every_readable_transition_is_one_that_happened(lengths, capacity, n_ste
         np.testing.assert_array_equal(sample.action[0], action)
         assert sample.reward[0] == pytest.approx(reward, rel=1e-6)
         assert sample.discount[0] == pytest.approx(discount, rel=1e-6)
-    # Nothing is lost: all transitions that still fit, less those whose stack the seam cut.
-    total = sum(len(e) for e in recorder.episodes)
-    slots_written = total + len(recorder.episodes)
-    if slots_written <= capacity:
-        assert len(slots) == total == replay.transitions
-    else:
-        assert len(slots) >= replay.transitions - (STACK - 1)
+    return len(slots)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    moves=st.lists(st.tuples(st.integers(0, 2), st.sampled_from("aaaaaatbe")), min_size=1, max_size=120),
+    capacity=st.integers(36, 70),
+    n_step=st.integers(1, 3),
+)
+def test_the_transitions_of_several_environments_are_kept_apart(moves, capacity, n_step):
+    replay = Replay(capacity, (STACK, SIZE, SIZE), 3, 2, 0.9, n_step, envs=3)
+    recorders = [Recorder(capacity, replay=replay, env=env) for env in range(3)]
+    driving = [False] * 3
+    added = [0] * 3
+    for env, what in moves:
+        if not driving[env]:
+            recorders[env].begin()
+            driving[env] = True
+        elif what == "b":
+            replay.break_off(env)
+            driving[env] = False
+        else:
+            recorders[env].step(terminated=what == "t", truncated=what == "e")
+            driving[env] = what == "a"
+            added[env] += 1
+    assert len(replay) <= replay.used <= replay.capacity <= capacity
+    readable = check_readable(recorders)
+    ring = replay.capacity // 3
+    written = [sum(len(e) + 1 for e in r.episodes) for r in recorders]
+    if max(written) <= ring:
+        assert readable == sum(added) == replay.transitions
+    assert replay.can_sample() == (readable > 0)
+    if readable:
+        assert replay.valid(replay.sample(200, np.random.default_rng(0)).index).all()
+    other = Replay(capacity, (STACK, SIZE, SIZE), 3, 2, 0.9, n_step, envs=3)
+    other.restore({k: v.copy() for k, v in replay.state().items()})
+    for name in ("frame", "driver", "age"):
+        np.testing.assert_array_equal(getattr(other, name), getattr(replay, name))
+    assert check_readable([Recorder(capacity, replay=other), *recorders]) == readable
+    with pytest.raises(ValueError, match="3 environments, not 1"):
+        Replay(replay.capacity, (STACK, SIZE, SIZE), 3, 2, 0.9, n_step).restore(replay.state())
 
 
 def test_only_valid_slots_are_sampled_even_across_the_seam():

@@ -12,6 +12,10 @@ slot after it.  An episode of T transitions takes T + 1 slots: the last one has 
 
 An episode that ended early because the simulator failed needs no special case.  Its last observation
 has no action, so no transition is lost and none is invented.
+
+Several environments that are driven at once have a ring each, of equal size.  The rings are interleaved:
+environment i of N writes the slots i, i + N, i + 2 N, ...  So what follows a slot lies N slots further, and
+no stack holds frames of two environments.
 """
 
 from __future__ import annotations
@@ -49,7 +53,7 @@ class Sample:
 
 
 class Replay:
-    """A ring of ``capacity`` slots."""
+    """``capacity`` slots in ``envs`` interleaved rings, one for each environment."""
 
     def __init__(
         self,
@@ -59,16 +63,25 @@ class Replay:
         action_size: int,
         gamma: float,
         n_step: int = 1,
+        envs: int = 1,
     ) -> None:
         """``image_shape`` is that of the stack, (frames, height, width).
+
+        ``capacity`` is shared by the environments in equal parts; what remains is left out.
 
         Raises:
             ReplayMemoryError: the arrays would take more than the memory that is available.
         """
         stack, height, width = image_shape
-        if capacity < stack + n_step + 2:
-            raise ValueError(f"capacity {capacity} cannot hold a stack of {stack} and {n_step} steps")
+        ring = capacity // envs
+        if ring < stack + n_step + 2:
+            raise ValueError(
+                f"capacity {capacity} cannot hold a stack of {stack} and {n_step} steps"
+                + (f" of each of {envs} environments" if envs > 1 else "")
+            )
+        capacity = ring * envs
         self.capacity, self.stack, self.gamma, self.n_step = capacity, stack, gamma, n_step
+        self.envs = envs
         self.bytes_per_slot = height * width + 4 * vector_size + 4 * action_size + 4 + 1 + 1 + 4
         _refuse_if_too_large(capacity * self.bytes_per_slot)
         # Anonymous zero pages: memory is taken as the ring fills.
@@ -79,18 +92,24 @@ class Replay:
         self.terminated = np.zeros(capacity, np.bool_)
         self.driver = np.full(capacity, NOBODY, np.uint8)
         self.age = np.zeros(capacity, np.int32)
-        self._head = 0  # where the next slot is written
-        self._size = 0
-        self._open = False  # the newest slot is an observation that waits for its action
+        # For each environment, counted in slots of its own ring:
+        self._head = np.zeros(envs, np.int64)  # where the next slot is written
+        self._size = np.zeros(envs, np.int64)
+        self._open = np.zeros(envs, np.bool_)  # the newest slot is an observation that waits for its action
 
     def __len__(self) -> int:
         """Slots in use."""
-        return self._size
+        return int(self._size.sum())
+
+    @property
+    def used(self) -> int:
+        """No slot from here on is in use; before it all are, but for environments that made fewer steps."""
+        return self.envs * int(self._size.max())
 
     @property
     def transitions(self) -> int:
-        """Transitions in the ring (slots less the ends of episodes)."""
-        return int(np.count_nonzero(self.has_action[: self._size]))
+        """Transitions in the rings (slots less the ends of episodes)."""
+        return int(np.count_nonzero(self.has_action))
 
     @property
     def has_action(self) -> NDArray[np.bool_]:
@@ -99,10 +118,10 @@ class Replay:
 
     # ------------------------------------------------------------------ writing
 
-    def begin(self, observation: Observation) -> None:
-        """Start an episode.  Its stack must be the first frame repeated."""
-        self._push(observation, age=0)
-        self._open = True
+    def begin(self, observation: Observation, env: int = 0) -> None:
+        """Start an episode of an environment.  Its stack must be the first frame repeated."""
+        self._push(observation, 0, env)
+        self._open[env] = True
 
     def add(
         self,
@@ -112,57 +131,69 @@ class Replay:
         truncated: bool,
         next_observation: Observation,
         demonstrated: bool = False,
+        env: int = 0,
     ) -> None:
-        """Store what happened after the newest observation.
+        """Store what happened after the environment's newest observation.
 
         ``demonstrated``: the action was a demonstrator's, not the agent's.
 
         ``terminated`` stops the bootstrap; ``truncated`` ends the episode here but the value
         of ``next_observation`` still counts (Pardo et al. 2018).
         """
-        if not self._open:
+        if not self._open[env]:
             raise RuntimeError("add() before begin(): no observation waits for an action")
-        slot = (self._head - 1) % self.capacity
+        slot = self._slot(env, -1)
         self.action[slot] = action
         self.reward[slot] = reward
         self.terminated[slot] = terminated
         age = int(self.age[slot]) + 1
         # The next observation first: pushing may overwrite the oldest slot, never this one.
-        self._push(next_observation, age)
+        self._push(next_observation, age, env)
         self.driver[slot] = DEMONSTRATOR if demonstrated else AGENT
-        self._open = not (terminated or truncated)
+        self._open[env] = not (terminated or truncated)
 
-    def break_off(self) -> None:
-        """The episode ended without an outcome (simulator fault): keep what is known, add nothing."""
-        self._open = False
+    def break_off(self, env: int | None = None) -> None:
+        """The episode ended without an outcome (simulator fault): keep what is known, add nothing.
 
-    def _push(self, observation: Observation, age: int) -> None:
-        slot = self._head
+        ``env``: of which environment; None: of all.
+        """
+        self._open[slice(None) if env is None else env] = False
+
+    def _slot(self, env: int, offset: int = 0) -> int:
+        """The slot so many steps from the one that the environment writes next."""
+        return int((self._head[env] + offset) * self.envs + env) % self.capacity
+
+    def _push(self, observation: Observation, age: int, env: int) -> None:
+        slot = self._slot(env)
         self.frame[slot] = observation["image"][-1]
         self.vector[slot] = observation["vector"]
         self.driver[slot] = NOBODY
         self.terminated[slot] = False
         self.reward[slot] = 0.0
         self.age[slot] = age
-        self._head = (slot + 1) % self.capacity
-        self._size = min(self._size + 1, self.capacity)
+        ring = self.capacity // self.envs
+        self._head[env] = (self._head[env] + 1) % ring
+        self._size[env] = min(self._size[env] + 1, ring)
 
     # ------------------------------------------------------------------ reading
 
     def valid(self, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which slots a transition can be read at: an action was taken and the stack is whole.
 
-        Near the ring's seam the frames before a slot may have been overwritten.
+        Near a ring's seam the frames before a slot may have been overwritten.
         """
-        since_oldest = (slots - (self._head - self._size)) % self.capacity
+        number, env = np.divmod(slots, self.envs)
+        since_oldest = (number - (self._head - self._size)[env]) % (self.capacity // self.envs)
         whole = since_oldest >= np.minimum(self.age[slots], self.stack - 1)
         return (self.driver[slots] != NOBODY) & whole
 
     def can_sample(self) -> bool:
         """Whether at least one transition can be read."""
         # A window at the newest end is enough: only slots at the oldest end can be cut off.
-        newest = (self._head - 1 - np.arange(min(self._size, self.stack + 2))) % self.capacity
-        return bool(self.valid(newest).any())
+        back = np.arange(-1, -1 - (self.stack + 2), -1)
+        envs = np.arange(self.envs)
+        newest = ((self._head[:, None] + back) * self.envs + envs[:, None]) % self.capacity
+        return bool(self.valid(newest[back >= -self._size[:, None]]).any())
 
     def sample(self, batch: int, rng: np.random.Generator) -> Sample:
         """``batch`` transitions, uniformly with replacement.
@@ -172,9 +203,9 @@ class Replay:
         """
         if not self.can_sample():
             raise RuntimeError("the replay holds no transition yet")
-        index = rng.integers(0, self._size, batch)
+        index = rng.integers(0, self.used, batch)
         while len(bad := np.flatnonzero(~self.valid(index))):
-            index[bad] = rng.integers(0, self._size, len(bad))
+            index[bad] = rng.integers(0, self.used, len(bad))
         return self.at(index)
 
     def at(self, index: NDArray[np.int64]) -> Sample:
@@ -183,12 +214,12 @@ class Replay:
         discount = np.full(len(index), self.gamma, np.float32)
         last = index.copy()
         for _ in range(1, self.n_step):
-            following = (last + 1) % self.capacity
+            following = (last + self.envs) % self.capacity
             go_on = (self.driver[following] != NOBODY) & ~self.terminated[last]
             last = np.where(go_on, following, last)
             reward += np.where(go_on, discount * self.reward[last], 0.0).astype(np.float32)
             discount = np.where(go_on, discount * np.float32(self.gamma), discount)
-        after = (last + 1) % self.capacity
+        after = (last + self.envs) % self.capacity
         return Sample(
             image=self._stacks(index),
             vector=self.vector[index],
@@ -205,33 +236,40 @@ class Replay:
         """(B, K, H, W): frames index-K+1 .. index, the episode's first one repeated before its start."""
         back = np.arange(self.stack - 1, -1, -1)
         offset = np.minimum(back[None, :], self.age[index][:, None])
-        return self.frame[(index[:, None] - offset) % self.capacity]
+        return self.frame[(index[:, None] - self.envs * offset) % self.capacity]
 
     # ------------------------------------------------------------------ saving
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Arrays that :meth:`restore` takes; views of the used part, nothing is copied."""
-        used = slice(0, self._size)
-        arrays = {name: getattr(self, name)[used] for name in _ARRAYS}
-        arrays["cursor"] = np.array([self._head, self._size, self._open, self.capacity], np.int64)
+        arrays = {name: getattr(self, name)[: self.used] for name in _ARRAYS}
+        arrays["cursor"] = np.array([*self._head, *self._size, *self._open, self.capacity], np.int64)
         return arrays
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over a saved replay.
 
         Raises:
-            ValueError: it was saved with another capacity or other shapes.
+            ValueError: it was saved with another capacity, other environments or other shapes.
         """
-        head, size, is_open, capacity = (int(v) for v in arrays["cursor"])
+        *rings, capacity = (int(v) for v in arrays["cursor"])
         if capacity != self.capacity:
             raise ValueError(f"the saved replay has capacity {capacity}, the configured one {self.capacity}")
+        if len(rings) != 3 * self.envs:
+            raise ValueError(f"the saved replay is of {len(rings) // 3} environments, not {self.envs}")
+        head, size, is_open = np.reshape(rings, (3, self.envs))
+        used = self.envs * int(size.max())
         for name in _ARRAYS:
             mine, saved = getattr(self, name), arrays[name]
-            if saved.shape != (size, *mine.shape[1:]) or saved.dtype != mine.dtype:
+            if saved.shape != (used, *mine.shape[1:]) or saved.dtype != mine.dtype:
                 raise ValueError(f"the saved replay's {name!r} is {saved.dtype}{list(saved.shape)}")
         for name in _ARRAYS:
-            getattr(self, name)[:size] = arrays[name]
-        self._head, self._size, self._open = head, size, bool(is_open)
+            getattr(self, name)[:used] = arrays[name]
+        self._head, self._size, self._open = (
+            head.astype(np.int64),
+            size.astype(np.int64),
+            is_open.astype(bool),
+        )
 
 
 _ARRAYS = ("frame", "vector", "action", "reward", "terminated", "driver", "age")
