@@ -52,3 +52,16 @@ def test_messages_name_the_key_the_value_and_the_limit():
         load_config(overrides=["agent.gamma=2"])
     with pytest.raises(ConfigError, match=r"^env\.route: max_length_m must be greater than min_length_m$"):
         load_config(overrides=["env.route.max_length_m=100"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "advice"),
+    [
+        (["env.observation.vector=sight", "agent.encoder=asymmetric"], "privileged=true"),
+        (["agent.state_loss=1"], "privileged=true"),
+        (["agent.state_loss=1", "env.observation.privileged=true", "agent.encoder=shared"], "asymmetric"),
+    ],
+)
+def test_a_critic_that_would_see_too_little_is_refused(settings, advice):
+    with pytest.raises(ConfigError, match=advice):
+        load_config(overrides=settings)

@@ -26,7 +26,9 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 STEP_SECONDS = 0.05
-"""Simulated seconds of one environment step: one tick of the synchronous simulator."""
+"""Simulated seconds of one tick of the synchronous simulator."""
+NEIGHBOURS = 6
+"""How many of the nearest vehicles the simulator's state describes."""
 
 
 Split = Literal["train", "held_out"]
@@ -146,6 +148,22 @@ class RouteConfig(Section):
         return self
 
 
+class ObservationConfig(Section):
+    """What the agent is told beside the picture, and what only its critic is told."""
+
+    vector: Literal["route", "sight"] = "route"
+    """route: speed, distance from the lane's centre, heading error, and points of the route.
+    sight: speed and the navigation command (follow the lane, or at the next junction left, straight or right,
+    and how far it is); where the lane lies must be seen in the picture."""
+    previous_action: bool = False
+    """Whether the vector also holds the steer and the pedal that are applied."""
+    privileged: bool = False
+    """Whether the vector ends with the simulator's state: lane, route, vehicles around, traffic light.  The
+    agent's critic sees these entries, its actor never does; they take about 150 bytes a step more."""
+    picture: Literal["camera", "black"] = "camera"
+    """black: every picture is black.  A twin that is trained so shows what the picture is worth."""
+
+
 class RewardConfig(Section):
     """Weights of the five components; the scale is documented in docs/reward.md.
 
@@ -195,7 +213,10 @@ class TerminationConfig(Section):
     """Seconds below 1 m/s after which the car counts as stuck.  Waiting behind a vehicle or at a red light
     does not count."""
     max_steps: int = Field(default=1000, ge=10)
-    """Steps (of 0.05 s) after which the episode is truncated."""
+    """Ticks (of 0.05 s) after which the episode is truncated."""
+
+
+_ROUTE_POSE = {"speed": 1, "lateral": 1, "heading": 1}
 
 
 class EnvConfig(Section):
@@ -211,13 +232,57 @@ class EnvConfig(Section):
     """The reward."""
     termination: TerminationConfig = TerminationConfig()
     """The ends of an episode."""
+    observation: ObservationConfig = ObservationConfig()
+    """The vector observation."""
     vehicle: str = "vehicle.tesla.model3"
     """Blueprint id of the ego vehicle."""
+    action_repeat: int = Field(default=1, ge=1, le=10)
+    """Ticks of 0.05 s in one step, with the same action.  2: control at 10 Hz."""
+    action_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the applied action that stays from one tick to the next: a low-pass filter on steer and pedal.
+    0: none.  With a filter, ``observation.previous_action`` tells the agent what is applied now."""
+
+    @property
+    def step_seconds(self) -> float:
+        """Simulated seconds of one step."""
+        return STEP_SECONDS * self.action_repeat
+
+    @property
+    def visible_entries(self) -> dict[str, int]:
+        """Name -> number of the vector's entries that the actor sees; they come first, in this order."""
+        seen = _ROUTE_POSE if self.observation.vector == "route" else {"speed": 1, "command": 5}
+        entries = dict(seen)
+        if self.observation.vector == "route":
+            entries["route"] = 2 * self.route.waypoints
+        if self.observation.previous_action:
+            entries["previous_action"] = 2
+        return entries
+
+    @property
+    def privileged_entries(self) -> dict[str, int]:
+        """Name -> number of the entries that follow, which only the critic sees."""
+        if not self.observation.privileged:
+            return {}
+        state = {
+            **_ROUTE_POSE,
+            "route": 2 * self.route.waypoints,
+            "previous_action": 2,
+            "motion": 3,
+            "lead": 2,
+            "obstacle": 2,
+            "neighbours": 4 * NEIGHBOURS,
+        }
+        return {name: count for name, count in state.items() if name not in self.visible_entries}
+
+    @property
+    def visible_size(self) -> int:
+        """Length of the vector's part that the actor sees."""
+        return sum(self.visible_entries.values())
 
     @property
     def vector_size(self) -> int:
-        """speed, lateral deviation, heading error, then (x, y) of each waypoint."""
-        return 3 + 2 * self.route.waypoints
+        """Length of the vector; ``driving/observation.py`` says what it holds."""
+        return self.visible_size + sum(self.privileged_entries.values())
 
 
 class AgentConfig(Section):
@@ -402,6 +467,24 @@ class Config(Section):
             raise ValueError(
                 f"agent.batch_size ({self.agent.batch_size}) is larger than replay.capacity "
                 f"({self.replay.capacity}): a batch would hold the same transitions several times"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _critic_sees_enough(self) -> Config:
+        observation, agent = self.env.observation, self.agent
+        if observation.privileged:
+            if agent.state_loss and agent.encoder not in ("separate", "asymmetric"):
+                raise ValueError(
+                    f"agent.state_loss trains an encoder of the actor's own; agent.encoder={agent.encoder} "
+                    "has none: set agent.encoder=asymmetric (or separate)"
+                )
+        elif agent.state_loss:
+            raise ValueError("agent.state_loss needs the state to read: set env.observation.privileged=true")
+        elif observation.vector == "sight" and agent.encoder in ("asymmetric", "none"):
+            raise ValueError(
+                f"env.observation.vector=sight leaves the lane to the picture, and with agent.encoder="
+                f"{agent.encoder} the critic sees no picture: set env.observation.privileged=true"
             )
         return self
 

@@ -13,7 +13,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
-from av_td3.config import EnvConfig
+from av_td3.config import NEIGHBOURS, EnvConfig
+from av_td3.driving.observation import LIMIT
 from av_td3.driving.reward import reward_bound
 from av_td3.supervision.supervised import SupervisedEnv
 from rundoctor.signals.replay import COMPONENTS
@@ -310,3 +311,24 @@ def test_a_foreign_server_is_left_as_it_was_found(server):
         assert np.array_equal(before[0]["vector"], after[0]["vector"])
         assert look()[2].count("sensor.camera.rgb") == 1
     assert look() == clean
+
+
+@pytest.mark.slow
+def test_by_sight_at_ten_hertz_with_a_filter():
+    """Two ticks a step, a filtered action, a black picture, and vehicles that only the critic sees."""
+    config = make_config(
+        simulator={"npc": 3, "map": "loop"},
+        observation={"vector": "sight", "previous_action": True, "privileged": True, "picture": "black"},
+    ).model_copy(update={"action_repeat": 2, "action_smoothing": 0.5})
+    with SupervisedEnv(config) as env:
+        observation, info = env.reset(seed=3)
+        assert env.metadata["render_fps"] == 10 and not observation["image"].any()
+        for _ in range(3):
+            observation, reward, _, _, info = env.step(np.array([0.0, 1.0], np.float32))
+            assert reward == pytest.approx(sum(info["reward_components"].values()))
+        assert info["frame"] == 6
+        filtered = observation["vector"][config.visible_size - 2 : config.visible_size]
+        assert filtered == pytest.approx([0.0, 1 - 0.5**6])
+        neighbours = observation["vector"][-4 * NEIGHBOURS :].reshape(-1, 4)
+        known = np.count_nonzero(neighbours[:, 0] < LIMIT)
+        assert known <= info["npc"] == 3

@@ -16,7 +16,7 @@ CONFIG = EnvConfig()
 def vector(speed=5.0, lateral=0.0, heading=0.0, position=(0.0, 0.0), yaw=0.0, waypoints=None):
     if waypoints is None:
         waypoints = np.stack([2.0 * np.arange(1, 26), np.zeros(25)], axis=1)
-    return obs.vector(CONFIG, speed, lateral, heading, position, yaw, waypoints)
+    return obs.vector(CONFIG, obs.Scene(speed, lateral, heading, position, yaw, waypoints))
 
 
 def test_the_entries_are_what_the_table_says():
@@ -98,3 +98,84 @@ def test_actions_are_clipped_and_of_the_right_shape():
     for wrong in ([0.0], [0.0, 0.0, 0.0], [[0.0, 0.0]], 0.5):
         with pytest.raises(ValueError, match="shape"):
             obs.check_action(wrong)
+
+
+# ---------------------------------------------------------------- what the agent sees, what its critic sees
+
+
+def configured(**observation) -> EnvConfig:
+    return EnvConfig.model_validate({"observation": observation})
+
+
+def scene(**changes) -> obs.Scene:
+    straight = np.stack([2.0 * np.arange(1, 26), np.zeros(25)], axis=1)
+    path = np.stack([np.arange(1.0, 51.0), np.zeros(50)], axis=1)
+    values = {"speed": 3.0, "lateral": 0.5, "heading_error": 0.1, "position": (0.0, 0.0), "yaw": 0.0}
+    return obs.Scene(**{**values, "waypoints": straight, "path": path, **changes})
+
+
+def test_by_sight_the_vector_tells_nothing_of_the_lane():
+    config = configured(vector="sight", previous_action=True)
+    values = obs.vector(config, scene(command="left", junction_distance=15.0, previous_action=(0.3, -0.2)))
+    assert values == pytest.approx([3.0 / obs.SPEED_SCALE, 0, 1, 0, 0, 0.5, 0.3, -0.2])
+    moved = obs.vector(
+        config,
+        scene(
+            command="left",
+            junction_distance=15.0,
+            previous_action=(0.3, -0.2),
+            lateral=-1.0,
+            heading_error=0.5,
+            waypoints=np.ones((25, 2)),
+        ),
+    )
+    assert np.array_equal(values, moved)
+    far = obs.vector(config, scene(command="left", junction_distance=40.0))
+    assert far[1:6] == pytest.approx([1, 0, 0, 0, 1]), "a junction further than the range is not announced"
+    with pytest.raises(ValueError, match="privileged=true"):
+        obs.read_vector(config, values)
+
+
+def test_privileged_entries_come_last_and_hold_the_lane_and_the_route():
+    config = configured(vector="sight", privileged=True)
+    values = obs.vector(config, scene())
+    assert values.shape == (config.vector_size,) == obs.observation_space(config)["vector"].shape
+    plain = configured(vector="sight")
+    assert np.array_equal(values[: config.visible_size], obs.vector(plain, scene()))
+    reading = obs.read_vector(config, values)
+    assert reading[:3] == pytest.approx((3.0, 0.5, 0.1)) and reading.waypoints[-1] == pytest.approx((50, 0))
+
+
+def test_the_lead_is_the_next_vehicle_on_the_route_and_neighbours_are_sorted_by_distance():
+    config = configured(privileged=True)
+    others = np.array(
+        [
+            [30.0, 0.5, 4.0, 0.0],  # on the route, further
+            [12.0, -1.0, 5.0, 0.0],  # on the route, next
+            [5.0, 4.0, 0.0, -3.0],  # nearer, beside it
+            [300.0, 0.0, 0.0, 0.0],  # out of sight
+        ]
+    )
+    seen = scene(others=others, velocity=(3.0, 0.0), obstacle_distance=10.0, obstacle_speed=4.5)
+    values = obs.vector(config, seen)
+    place, entries = config.visible_size, {}
+    for name, count in config.privileged_entries.items():
+        entries[name] = values[place : place + count]
+        place += count
+    assert entries["lead"] == pytest.approx([11 / obs.RANGE, 5 / obs.SPEED_SCALE])
+    assert entries["obstacle"] == pytest.approx([0.2, 0.3])
+    near = entries["neighbours"].reshape(-1, 4)
+    assert near[0] == pytest.approx([0.1, 0.08, -0.2, -0.2]) and near[1, 0] == pytest.approx(12 / obs.RANGE)
+    assert near[2, 0] == pytest.approx(0.6) and near[3:] == pytest.approx(np.tile([2.0, 0, 0, 0], (3, 1)))
+    empty = obs.vector(config, scene())
+    assert empty.shape == values.shape
+
+
+@pytest.mark.parametrize("mode", ["route", "sight"])
+@pytest.mark.parametrize("previous_action", [False, True])
+@pytest.mark.parametrize("privileged", [False, True])
+def test_every_form_of_the_vector_has_the_size_that_the_configuration_gives(
+    mode, previous_action, privileged
+):
+    config = configured(vector=mode, previous_action=previous_action, privileged=privileged)
+    assert obs.vector(config, scene(others=np.ones((2, 4)))).shape == (config.vector_size,)

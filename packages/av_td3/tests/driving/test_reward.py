@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from av_td3.config import STEP_SECONDS, RewardConfig, TerminationConfig
 from av_td3.driving.reward import (
+    added,
     return_bound,
     reward_bound,
     reward_components,
+    total,
     wanted_speed,
 )
 from av_td3.driving.route import Route, RouteTracker
@@ -204,3 +206,15 @@ def test_behind_a_standing_car_standing_is_right():
     following = dataclasses.replace(onto, obstacle_speed=TARGET, obstacle_distance=15.0)
     assert reward_components(following, None, REWARD)["safety"] == 0.0
     assert reward_components(following, None, REWARD)["efficiency"] == 0.0
+
+
+def test_a_steps_reward_is_the_mean_of_its_ticks_and_the_end_counts_in_full():
+    config = RewardConfig()
+    state = StepState(speed=8.0, new_ground=0.4, jerk=30.0, lateral=0.5)
+    one = reward_components(state, None, config)
+    half = added([reward_components(state, None, config, weight=0.5)] * 2)
+    assert half == pytest.approx(one)
+    last = added(
+        [reward_components(state, None, config, 0.5), reward_components(state, "success", config, 0.5)]
+    )
+    assert total(last) == pytest.approx(total(one) + config.success_bonus)

@@ -110,3 +110,23 @@ def test_useless_paths_are_refused():
         make([[1.0, 1.0], [1.0, 1.0]], length=1.0)
     with pytest.raises(ValueError, match="finite"):
         make([[0, 0], [np.nan, 1.0], [5, 5]], length=1.0)
+
+
+@pytest.mark.parametrize(("side", "command"), [(1, "right"), (-1, "left")])
+def test_a_junction_has_the_command_of_its_change_of_heading(side, command):
+    corner = arc(8.0, math.pi / 2, right=side > 0)
+    length = 8.0 * math.pi / 2
+    path = np.concatenate([[[-40, 0]], corner, [[8, side * 60]]])
+    route = make(path)
+    route = Route(
+        path,
+        route.length,
+        np.full(len(path), 3.5),
+        (-40, 0, 0, 0),
+        junctions=[(40.0, 40.0 + length), (75, 80)],
+    )
+    assert [turn.command for turn in route.turns] == [command, "straight"]
+    assert route.next_turn(10.0) == (command, 30.0)
+    assert route.next_turn(41.0) == (command, 0.0), "inside, the command holds until the junction ends"
+    assert route.next_turn(60.0) == ("straight", 15.0)
+    assert route.next_turn(90.0) == ("follow", math.inf)

@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 
 from av_td3.config import STEP_SECONDS, EnvConfig
-from av_td3.driving.observation import action_space, check_action, observation_space, vector
+from av_td3.driving.observation import Scene, action_space, check_action, observation_space, vector
 from av_td3.evaluation.rollout import SIMULATOR_FAULT
 
 
@@ -106,7 +106,9 @@ class FakeDrivingEnv(gymnasium.Env):
         index = np.arange(len(self.path))
         ahead = np.stack([np.interp(place, index, self.path[:, k]) for k in (0, 1)], 1)
         error = self.yaw - float(np.interp(self.s, index, self.heading))
-        values = vector(self.config, self.speed, self.lateral, error, (self.x, self.y), self.yaw, ahead)
+        values = vector(
+            self.config, Scene(self.speed, self.lateral, error, (self.x, self.y), self.yaw, ahead)
+        )
         size = self.config.camera.size
         image = np.full((self.config.camera.frame_stack, size, size), self.steps % 256, np.uint8)
         return {"image": image, "vector": values}

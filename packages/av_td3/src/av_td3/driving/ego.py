@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 
 import carla
 import numpy as np
@@ -123,10 +124,13 @@ class EgoVehicle:
             self.video_frame = np.ascontiguousarray(bgra[:, :, 2::-1])
         return picture
 
-    def read(self) -> Reading:
+    def read(self, others: Sequence[int] | None = None) -> Reading:
         """Pose, velocity and events of the present frame; makes no call to the server.
 
         Take the picture first: with it, all events of the same tick have arrived.
+
+        Args:
+            others: actor ids of the vehicles whose places are wanted; None when nobody wants them.
 
         Raises:
             SimulatorFaultError: pose or velocity is not finite.
@@ -153,7 +157,18 @@ class EgoVehicle:
             obstacle_speed=speed,
             at_red_light=self._actor.is_at_traffic_light()
             and self._actor.get_traffic_light_state() == carla.TrafficLightState.Red,
+            others=None if others is None else self._places(others),
         )
+
+    def _places(self, actors: Sequence[int]) -> NDArray[np.float64]:
+        """(n, 4) x, y and velocity (x, y) of the actors that are still there."""
+        snapshot = self._session.world.get_snapshot()
+        rows = []
+        for actor in map(snapshot.find, actors):
+            if actor is not None:
+                place, moving = actor.get_transform().location, actor.get_velocity()
+                rows.append((place.x, place.y, moving.x, moving.y))
+        return np.array(rows, np.float64).reshape(-1, 4)
 
     def destroy(self) -> None:
         """Remove the car and its sensors from the world."""

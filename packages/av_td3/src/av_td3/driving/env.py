@@ -7,7 +7,7 @@ Everybody else uses :class:`av_td3.supervision.supervised.SupervisedEnv`, which 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import carla
@@ -21,12 +21,13 @@ from av_td3.driving import observation as obs
 from av_td3.driving.checks import check_config, check_options, check_render_mode, check_split
 from av_td3.driving.ego import EgoVehicle
 from av_td3.driving.errors import SetupError, SimulatorFaultError
-from av_td3.driving.info import StepInfo
+from av_td3.driving.info import RewardComponents, StepInfo
 from av_td3.driving.meter import EpisodeMeter
 from av_td3.driving.observation import Observation
-from av_td3.driving.reward import no_reward, reward_components, total
+from av_td3.driving.reward import added, no_reward, reward_components, total
 from av_td3.driving.route import Route, RoutePlanner
 from av_td3.driving.session import DrivingSession
+from av_td3.driving.state import StepState
 from av_td3.driving.termination import TRUNCATIONS, termination
 from av_td3.driving.traffic import NpcTraffic
 
@@ -52,12 +53,41 @@ class StepOutcome(NamedTuple):
 class _Episode:
     """The parts that exist while an episode runs."""
 
-    def __init__(self, route: Route, ego: EgoVehicle, config: EnvConfig, first_frame: int) -> None:
+    def __init__(
+        self, route: Route, ego: EgoVehicle, config: EnvConfig, first_frame: int, others: Sequence[int]
+    ) -> None:
         self.first_frame = first_frame
         self.frames = obs.FrameStack(config.camera.frame_stack, config.camera.size)
-        self.frames.reset(obs.grayscale(ego.picture(), config.camera.size))
-        self.meter = EpisodeMeter(config, route, ego.read())
+        self._config = config
+        self._others = others if config.observation.privileged else None
+        self.frames.reset(self._look(ego))
+        self.meter = EpisodeMeter(config, route, ego.read(self._others))
+        self.applied = (0.0, 0.0)
+        """Steer and pedal that the car was given last."""
         self.draw_route(ego)
+
+    def _look(self, ego: EgoVehicle) -> NDArray[np.uint8]:
+        """(size, size) the picture that the agent sees of the present frame."""
+        picture, camera = ego.picture(), self._config.camera
+        if self._config.observation.picture == "black":
+            return np.zeros((camera.size, camera.size), np.uint8)
+        return obs.grayscale(picture, camera.size)
+
+    def smoothed(self, steer: float, pedal: float) -> tuple[float, float]:
+        """What is applied in the next tick: the action after the low-pass filter."""
+        keep = self._config.action_smoothing
+        before = self.applied
+        self.applied = (keep * before[0] + (1 - keep) * steer, keep * before[1] + (1 - keep) * pedal)
+        return self.applied
+
+    def measure(self, ego: EgoVehicle, *, first: bool, last: bool) -> StepState:
+        """Take in what a tick led to, the first or the last one of its step; the last one is seen."""
+        picture = self._look(ego)
+        if last:
+            self.frames.push(picture)
+        state = self.meter.update(ego.read(self._others), *self.applied, new_step=first)
+        self.draw_route(ego)
+        return state
 
     def draw_route(self, ego: EgoVehicle) -> None:
         """Show the planned route in the picture that is being recorded, if one is."""
@@ -100,6 +130,7 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         if simulator.address is None:
             raise SetupError("CarlaDrivingEnv starts no server: give simulator.address, or use SupervisedEnv")
         self.split, self.render_mode = split, render_mode
+        self.metadata = {**self.metadata, "render_fps": round(1 / self.config.step_seconds)}
         self.observation_space: gymnasium.Space[Any] = obs.observation_space(self.config)
         self.action_space: gymnasium.Space[Any] = obs.action_space()
         self._session = DrivingSession(
@@ -128,7 +159,9 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         return self._new_observation(), cast("dict[str, Any]", info)
 
     def step(self, action: ArrayLike) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """One simulator step of 0.05 s with the action held.
+        """One step: ``action_repeat`` ticks of 0.05 s with this action.
+
+        The reward is the mean over the ticks; the penalty or bonus of an episode's end counts in full.
 
         Raises:
             InvalidActionError: (a ValueError) the action has another shape than (2,), or is not finite.
@@ -168,7 +201,7 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self._running = False
         route = self._choose_route(chosen)
         ego = self._place(route, record)
-        self._episode = _Episode(route, ego, self.config, self._session.frame)
+        self._episode = _Episode(route, ego, self.config, self._session.frame, self._traffic.ids)
         # The first episode's pictures may take long: a map's geometry is prepared, a GPU warms up.
         self._session.set_timeout(self.config.simulator.client_timeout_s)
         self._running = True
@@ -184,14 +217,16 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """
         if not self._running or self._episode is None or self._ego is None:
             raise gymnasium.error.ResetNeeded("call reset() before step()")
-        episode, ego = self._episode, self._ego
-        ego.control(steer, pedal)
-        self._session.tick()
-        episode.frames.push(obs.grayscale(ego.picture(), self.config.camera.size))
-        state = episode.meter.update(ego.read(), steer)
-        episode.draw_route(ego)
-        ended = termination(state, self.config.termination)
-        components = reward_components(state, ended, self.config.reward)
+        episode, ego, repeat = self._episode, self._ego, self.config.action_repeat
+        ticks: list[RewardComponents] = []
+        ended = None
+        while ended is None and len(ticks) < repeat:
+            ego.control(*episode.smoothed(steer, pedal))
+            self._session.tick()
+            state = episode.measure(ego, first=not ticks, last=len(ticks) == repeat - 1)
+            ended = termination(state, self.config.termination)
+            ticks.append(reward_components(state, ended, self.config.reward, weight=1.0 / repeat))
+        components = added(ticks)
         info = episode.meter.info(
             components, frame=self._session.frame - episode.first_frame, npc=len(self._traffic.ids)
         )

@@ -6,6 +6,7 @@ Plain arithmetic on :class:`Reading`; nothing here calls the simulator.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from av_td3.config import STEP_SECONDS, EnvConfig
 from av_td3.driving import observation as obs
 from av_td3.driving.info import RewardComponents, StepInfo
+from av_td3.driving.reward import wanted_speed
 from av_td3.driving.route import SPACING, Route, RouteTracker, wrap
 from av_td3.driving.state import StepState
 from av_td3.driving.termination import STUCK_SPEED, is_off_road
@@ -48,6 +50,8 @@ class Reading(NamedTuple):
     obstacle_speed: float = 0.0
     """m/s of that obstacle along the ego's heading."""
     at_red_light: bool = False
+    others: NDArray[np.float64] | None = None
+    """(n, 4) x, y and velocity (x, y) of the other vehicles; None when nobody asked for them."""
 
 
 class EpisodeMeter:
@@ -69,25 +73,34 @@ class EpisodeMeter:
         # Whatever the sensors report together with the first observation happened before the episode.
         self._reading = first = first._replace(contacts=(), lane_invasions=0)
         self._acceleration = np.zeros(2)
-        self._steer = 0.0
+        self._action = (0.0, 0.0)
         self._moved = 0.0
+        self._jerks: list[float] = []
         self._slow_seconds = 0.0
         self._in_contact: dict[int, int] = {}  # the other's actor id: frame of the last contact
         self._tracker.update(first.x, first.y)
         self.state = self._judge(first)
         """The state after the latest reading."""
 
-    def update(self, reading: Reading, steer: float) -> StepState:
-        """Take in the reading after a tick in which ``steer`` was applied."""
+    def update(
+        self, reading: Reading, steer: float, pedal: float = 0.0, *, new_step: bool = True
+    ) -> StepState:
+        """Take in the reading after a tick in which ``steer`` and ``pedal`` were applied.
+
+        ``new_step``: it is the first tick of a step; ``info`` adds up the ticks of one step.
+        """
         before = self._reading
         new_ground = self._tracker.update(reading.x, reading.y)
         acceleration = (np.array(reading.velocity) - np.array(before.velocity)) / STEP_SECONDS
         # The first step has no earlier acceleration to compare with.
         jerk = float(np.hypot(*(acceleration - self._acceleration))) / STEP_SECONDS if self.steps else 0.0
-        steer_change = abs(steer - self._steer)
+        steer_change = abs(steer - self._action[0])
         turn = wrap(reading.yaw - before.yaw) / STEP_SECONDS
-        self._moved = math.hypot(reading.x - before.x, reading.y - before.y)
-        self._reading, self._acceleration, self._steer = reading, acceleration, steer
+        if new_step:
+            self._moved, self._jerks = 0.0, []
+        self._moved += math.hypot(reading.x - before.x, reading.y - before.y)
+        self._jerks.append(jerk)
+        self._reading, self._acceleration, self._action = reading, acceleration, (steer, pedal)
         self.steps += 1
         self.state = self._judge(
             reading,
@@ -101,17 +114,32 @@ class EpisodeMeter:
 
     def vector(self) -> NDArray[np.float32]:
         """(n,) float32: the vector observation of the latest reading."""
-        route, reading, state = self._config.route, self._reading, self.state
-        ahead = self.route.ahead(self._tracker.s, route.waypoints, route.waypoint_spacing_m)
-        return obs.vector(
-            self._config,
+        route, reading, state, s = self._config.route, self._reading, self.state, self._tracker.s
+        command, junction_distance = self.route.next_turn(s)
+        scene = obs.Scene(
             state.speed,
             state.lateral,
             state.heading_error,
             (reading.x, reading.y),
             reading.yaw,
-            ahead,
+            self.route.ahead(s, route.waypoints, route.waypoint_spacing_m),
+            velocity=reading.velocity,
+            previous_action=self._action,
+            command=command,
+            junction_distance=junction_distance,
         )
+        if reading.others is not None:
+            scene = replace(
+                scene,
+                wanted_speed=wanted_speed(state, self._config.reward),
+                acceleration=state.acceleration,
+                slow_seconds=state.slow_seconds,
+                obstacle_distance=state.obstacle_distance,
+                obstacle_speed=state.obstacle_speed,
+                others=reading.others,
+                path=self.route.ahead(s, int(obs.RANGE / SPACING), SPACING),
+            )
+        return obs.vector(self._config, scene)
 
     def path_ahead(self, metres: float) -> NDArray[np.float64]:
         """(n, 2) points of the route from here to its goal, or so far: metres ahead and right of the car."""
@@ -144,7 +172,7 @@ class EpisodeMeter:
             "lane_invasions": self.lane_invasions,
             "off_road_steps": self.off_road_steps,
             "acceleration": state.acceleration,
-            "jerk": state.jerk,
+            "jerk": sum(self._jerks) / max(1, len(self._jerks)),
             "time_to_collision_s": state.time_to_collision,
             "obstacle_distance_m": state.obstacle_distance,
             "npc": npc,

@@ -2,24 +2,40 @@
 
 ``image``: uint8 (frame_stack, size, size), grayscale, oldest picture first.
 
-``vector``: float32 (3 + 2 N,), N = ``route.waypoints``, each entry about in [-1, 1] and
-clipped to [-2, 2]:
+``vector``: float32, each entry about in [-1, 1] and clipped to [-2, 2].  Which entries there are is a
+matter of ``env.observation``; they come in this order.  With the defaults these are the first four
+rows, 3 + 2 N numbers, N = ``route.waypoints``.
 
-| entry | quantity | unit of 1.0 |
+| name | quantity | unit of 1.0 |
 | --- | --- | --- |
-| 0 | speed | ``SPEED_SCALE`` m/s |
-| 1 | lateral deviation, right positive | ``termination.off_road_m`` metres |
-| 2 | heading error, positive right of the lane | pi radians |
-| 3 + 2k | x (ahead) of route point k in the car's frame | ``(k + 1) * waypoint_spacing_m`` metres |
-| 4 + 2k | y (right) of it | the same |
+| speed | speed | ``SPEED_SCALE`` m/s |
+| lateral | lateral deviation, right positive | ``termination.off_road_m`` metres |
+| heading | heading error, positive right of the lane | pi radians |
+| route | (x ahead, y right) of each of the N route points | ``(k + 1) * waypoint_spacing_m`` m |
+| command | follow, left, straight, right (one of them 1), distance to the junction | ``COMMAND_RANGE`` m |
+| previous_action | steer and pedal that are applied | 1 |
 
 The unit of a route point is its own distance along the route: the near points, which steer the
 car, count as much as the far ones.
+
+With ``observation.privileged`` the simulator's state follows, for the critic alone: those of the rows
+above that are not there already, and
+
+| name | quantity | unit of 1.0 |
+| --- | --- | --- |
+| motion | wanted speed, acceleration, standing | ``SPEED_SCALE``, 10 m/s^2, ``termination.stuck_s`` |
+| lead | distance along the route to the next vehicle on it, its speed along it | ``RANGE``, ``SPEED_SCALE`` |
+| obstacle | distance straight ahead, speed of what is there | ``RANGE``, ``SPEED_SCALE`` |
+| neighbours | (x, y, relative velocity ahead, right) of the nearest | ``RANGE``, ``SPEED_SCALE`` |
+
+A vehicle that is not there stands at x = 2 (100 m) and moves as the car does.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import cv2
@@ -27,13 +43,20 @@ import gymnasium
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from av_td3.config import EnvConfig
+from av_td3.config import NEIGHBOURS, EnvConfig
 from av_td3.driving.errors import InvalidActionError
+from av_td3.driving.route import COMMANDS, Command
 
 SPEED_SCALE = 15.0
 """m/s that read 1.0 in the vector."""
 LIMIT = 2.0
 """Every entry of the vector is clipped to +-this."""
+COMMAND_RANGE = 30.0
+"""Metres before a junction at which its command takes the place of "follow"."""
+RANGE = 50.0
+"""Metres within which other vehicles are described."""
+LANE_HALF_WIDTH = 1.8
+"""Metres from the route's centre within which a vehicle stands on the route."""
 
 
 Observation = dict[str, NDArray[Any]]
@@ -118,38 +141,132 @@ class FrameStack:
         stack[newer:] = self._ring[: self._oldest]
 
 
-def vector(
-    config: EnvConfig,
-    speed: float,
-    lateral: float,
-    heading_error: float,
-    position: tuple[float, float],
-    yaw: float,
-    waypoints: NDArray[np.float64],
-) -> NDArray[np.float32]:
-    """The vector observation.
+@dataclass(frozen=True)
+class Scene:
+    """What the vector describes.  Map frame, SI units, radians."""
 
-    Args:
-        speed: m/s. lateral: metres. heading_error: radians.
-        position, yaw: the car's, metres and radians in the map's frame.
-        waypoints: (N, 2) points ahead, map frame.
+    speed: float
+    lateral: float
+    """Metres, right positive."""
+    heading_error: float
+    position: tuple[float, float]
+    yaw: float
+    waypoints: NDArray[np.float64]
+    """(N, 2) route points ahead."""
+    velocity: tuple[float, float] = (0.0, 0.0)
+    previous_action: tuple[float, float] = (0.0, 0.0)
+    command: Command = "follow"
+    """What to do at the next junction, when it is within ``COMMAND_RANGE``."""
+    junction_distance: float = math.inf
+    """Metres to it; 0 inside."""
+    wanted_speed: float = 0.0
+    acceleration: float = 0.0
+    slow_seconds: float = 0.0
+    obstacle_distance: float = math.inf
+    obstacle_speed: float = 0.0
+    others: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 4)))
+    """(n, 4) x, y and velocity (x, y) of the other vehicles."""
+    path: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
+    """(m, 2) the route ahead, a point each metre."""
+
+
+def vector(config: EnvConfig, scene: Scene) -> NDArray[np.float32]:
+    """The vector observation, (``config.vector_size``,).
 
     Raises:
         ValueError: the result is not finite.
     """
-    spacing = config.route.waypoint_spacing_m
-    offset = waypoints - np.asarray(position)
-    cos, sin = math.cos(yaw), math.sin(yaw)
-    distance = spacing * np.arange(1, len(waypoints) + 1)
-    out = np.empty(3 + 2 * len(waypoints), np.float32)
-    out[0] = speed / SPEED_SCALE
-    out[1] = lateral / config.termination.off_road_m
-    out[2] = heading_error / math.pi
-    out[3::2] = (cos * offset[:, 0] + sin * offset[:, 1]) / distance
-    out[4::2] = (cos * offset[:, 1] - sin * offset[:, 0]) / distance
+    parts = [_WRITERS[name](config, scene) for name in (*config.visible_entries, *config.privileged_entries)]
+    out = np.concatenate(parts).astype(np.float32)
     if not np.isfinite(out).all():
         raise ValueError("the simulator reported a pose or velocity that is not finite")
     return np.clip(out, -LIMIT, LIMIT)
+
+
+def _in_car_frame(scene: Scene, offset: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, 2) map-frame differences as metres ahead and right of the car."""
+    cos, sin = math.cos(scene.yaw), math.sin(scene.yaw)
+    return np.stack([cos * offset[:, 0] + sin * offset[:, 1], cos * offset[:, 1] - sin * offset[:, 0]], 1)
+
+
+def _speed(_: EnvConfig, scene: Scene) -> list[float]:
+    return [scene.speed / SPEED_SCALE]
+
+
+def _lateral(config: EnvConfig, scene: Scene) -> list[float]:
+    return [scene.lateral / config.termination.off_road_m]
+
+
+def _heading(_: EnvConfig, scene: Scene) -> list[float]:
+    return [scene.heading_error / math.pi]
+
+
+def _route(config: EnvConfig, scene: Scene) -> NDArray[np.float64]:
+    points = _in_car_frame(scene, scene.waypoints - np.asarray(scene.position))
+    distance = config.route.waypoint_spacing_m * np.arange(1, len(points) + 1)
+    return (points / distance[:, None]).reshape(-1)
+
+
+def _command(_: EnvConfig, scene: Scene) -> list[float]:
+    near = scene.junction_distance < COMMAND_RANGE
+    command = scene.command if near else "follow"
+    distance = min(1.0, scene.junction_distance / COMMAND_RANGE)
+    return [*(float(command == name) for name in COMMANDS), distance]
+
+
+def _previous_action(_: EnvConfig, scene: Scene) -> tuple[float, float]:
+    return scene.previous_action
+
+
+def _motion(config: EnvConfig, scene: Scene) -> list[float]:
+    standing = scene.slow_seconds / config.termination.stuck_s
+    return [scene.wanted_speed / SPEED_SCALE, scene.acceleration / 10.0, standing]
+
+
+def _obstacle(_: EnvConfig, scene: Scene) -> list[float]:
+    return [min(LIMIT, scene.obstacle_distance / RANGE), scene.obstacle_speed / SPEED_SCALE]
+
+
+def _lead(_: EnvConfig, scene: Scene) -> list[float]:
+    if not len(scene.others) or len(scene.path) < 2:
+        return [LIMIT, 0.0]
+    gaps = np.hypot(*(scene.others[:, None, :2] - scene.path[None]).transpose(2, 0, 1))  # (n, m)
+    nearest = gaps.argmin(1)
+    on_route = gaps.min(1) < LANE_HALF_WIDTH
+    if not on_route.any():
+        return [LIMIT, 0.0]
+    first = int(np.flatnonzero(on_route)[nearest[on_route].argmin()])
+    place = int(nearest[first])
+    step = scene.path[min(place + 1, len(scene.path) - 1)] - scene.path[max(0, place - 1)]
+    along = float(step @ scene.others[first, 2:] / max(1e-6, float(np.hypot(*step))))
+    return [place / RANGE, along / SPEED_SCALE]
+
+
+def _neighbours(_: EnvConfig, scene: Scene) -> NDArray[np.float64]:
+    out = np.tile([LIMIT, 0.0, 0.0, 0.0], (NEIGHBOURS, 1))
+    if len(scene.others):
+        place = _in_car_frame(scene, scene.others[:, :2] - np.asarray(scene.position))
+        distance = np.hypot(*place.T)
+        chosen = np.argsort(distance, kind="stable")[:NEIGHBOURS]
+        chosen = chosen[distance[chosen] < RANGE]
+        moving = _in_car_frame(scene, scene.others[chosen, 2:] - np.asarray(scene.velocity))
+        out[: len(chosen)] = np.concatenate([place[chosen] / RANGE, moving / SPEED_SCALE], 1)
+    return out.reshape(-1)
+
+
+_WRITERS: dict[str, Callable[[EnvConfig, Scene], ArrayLike]] = {
+    "speed": _speed,
+    "lateral": _lateral,
+    "heading": _heading,
+    "route": _route,
+    "command": _command,
+    "previous_action": _previous_action,
+    "motion": _motion,
+    "lead": _lead,
+    "obstacle": _obstacle,
+    "neighbours": _neighbours,
+}
+"""Name of some entries of the vector -> what writes them."""
 
 
 class VectorReading(NamedTuple):
@@ -166,12 +283,25 @@ class VectorReading(NamedTuple):
 
 
 def read_vector(config: EnvConfig, values: NDArray[np.float32]) -> VectorReading:
-    """Inverse of :func:`vector`, up to its clipping."""
-    points = np.asarray(values[3:], np.float64).reshape(-1, 2)
+    """Lane and route from a vector that holds them, privileged entries included; up to the clipping.
+
+    Raises:
+        ValueError: the vector holds no route.
+    """
+    found: dict[str, NDArray[np.float64]] = {}
+    place = 0
+    for name, count in (*config.visible_entries.items(), *config.privileged_entries.items()):
+        found[name] = np.asarray(values[place : place + count], np.float64)
+        place += count
+    if "route" not in found:
+        raise ValueError(
+            "the vector holds no route: env.observation.vector is sight; set env.observation.privileged=true"
+        )
+    points = found["route"].reshape(-1, 2)
     distance = config.route.waypoint_spacing_m * np.arange(1, len(points) + 1)
     return VectorReading(
-        float(values[0]) * SPEED_SCALE,
-        float(values[1]) * config.termination.off_road_m,
-        float(values[2]) * math.pi,
+        float(found["speed"][0]) * SPEED_SCALE,
+        float(found["lateral"][0]) * config.termination.off_road_m,
+        float(found["heading"][0]) * math.pi,
         points * distance[:, None],
     )

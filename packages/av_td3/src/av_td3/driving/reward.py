@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from av_td3.config import STEP_SECONDS, RewardConfig
 from av_td3.driving.info import RewardComponents
 from av_td3.driving.state import StepState
@@ -30,8 +32,15 @@ def wanted_speed(state: StepState, config: RewardConfig) -> float:
     return min(speed, max(0.0, state.obstacle_speed) + room / HEADWAY)
 
 
-def reward_components(state: StepState, ended: str | None, config: RewardConfig) -> RewardComponents:
-    """The five components of one step's reward; ``ended`` is the step's termination or None."""
+def reward_components(
+    state: StepState, ended: str | None, config: RewardConfig, weight: float = 1.0
+) -> RewardComponents:
+    """The five components of one tick's reward.
+
+    Args:
+        ended: the tick's termination, or None.
+        weight: the tick's share in its step; the penalty or bonus of an episode's end is not shared.
+    """
     target = config.target_speed_kmh / 3.6
     covered = min(1.0, state.new_ground / (target * STEP_SECONDS))
 
@@ -53,19 +62,32 @@ def reward_components(state: StepState, ended: str | None, config: RewardConfig)
         danger = 1.0
 
     components: RewardComponents = {
-        "progress": config.progress * covered,
-        "safety": -config.safety * danger,
+        "progress": weight * config.progress * covered,
+        "safety": weight * -config.safety * danger,
         # Paid per metre covered, not per second: staying put never costs less than driving on.
-        "lane_keeping": -config.lane_keeping * covered * (off_centre + off_heading) / 2.0,
+        "lane_keeping": weight * -config.lane_keeping * covered * (off_centre + off_heading) / 2.0,
         # So is speeding: it takes from what the metres earn, and never makes an end worth having.
-        "efficiency": -config.efficiency * too_slow - config.overspeed * covered * too_fast,
-        "comfort": -config.comfort * discomfort,
+        "efficiency": weight * (-config.efficiency * too_slow - config.overspeed * covered * too_fast),
+        "comfort": weight * -config.comfort * discomfort,
     }
     if ended in FAILURES:
         components["safety"] -= config.terminal_penalty
     elif ended == SUCCESS:
         components["progress"] += config.success_bonus
     return components
+
+
+def added(ticks: Sequence[RewardComponents]) -> RewardComponents:
+    """The components of a step from those of its ticks."""
+    if len(ticks) == 1:
+        return ticks[0]
+    return {
+        "progress": sum(t["progress"] for t in ticks),
+        "safety": sum(t["safety"] for t in ticks),
+        "lane_keeping": sum(t["lane_keeping"] for t in ticks),
+        "efficiency": sum(t["efficiency"] for t in ticks),
+        "comfort": sum(t["comfort"] for t in ticks),
+    }
 
 
 def no_reward() -> RewardComponents:

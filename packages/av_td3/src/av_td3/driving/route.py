@@ -14,7 +14,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import networkx as nx
 import numpy as np
@@ -31,6 +31,11 @@ LaneKey = tuple[int, int, int]
 
 SPACING = 1.0
 """Metres between the points of a route."""
+Command = Literal["follow", "left", "straight", "right"]
+"""What to do at the next junction; "follow" the lane when none is near.  CARLA's agents: ``RoadOption``."""
+COMMANDS: tuple[Command, ...] = ("follow", "left", "straight", "right")
+STRAIGHT = math.radians(30.0)
+"""Change of heading through a junction below which the command is "straight"."""
 LATERAL_ACCELERATION = 3.0
 """Lateral acceleration in curves at the reference speed, m/s^2: brisk, but comfortable."""
 BRAKING = 2.0
@@ -46,6 +51,15 @@ def wrap(angle: float) -> float:
     return (angle + math.pi) % (2.0 * math.pi) - math.pi
 
 
+class Turn(NamedTuple):
+    """A junction on a route."""
+
+    command: Command
+    begin: float
+    """Metres along the route at which the junction begins."""
+    end: float
+
+
 class Route:
     """A path along lanes from a start to a goal, resampled to one point a metre.
 
@@ -55,6 +69,7 @@ class Route:
         width: (n,) lane width at each point, metres.
         start: the start's pose (x, y, z, yaw in degrees), as the map's spawn point has it.
         goal_index, start_index: numbers of the map's spawn points.
+        junctions: (begin, end) of each junction, metres along the path.
     """
 
     def __init__(
@@ -65,6 +80,7 @@ class Route:
         start: tuple[float, float, float, float],
         start_index: int = 0,
         goal_index: int = 0,
+        junctions: Sequence[tuple[float, float]] = (),
     ) -> None:
         keep = np.concatenate([[True], np.hypot(*np.diff(path, axis=0).T) > 1e-3])
         path, width = path[keep], width[keep]
@@ -85,6 +101,8 @@ class Route:
         """(n - 1,) heading of each one-metre segment, radians, continuous."""
         self.reference_speed = _reference_speed(self.headings)
         """(n,) m/s: the speed that the curves allow.  Speed limits are not considered."""
+        self.turns = [Turn(self._command(begin, end), begin, end) for begin, end in junctions]
+        """The junctions, in their order."""
 
     @property
     def name(self) -> str:
@@ -127,6 +145,20 @@ class Route:
         last = len(self.points) - 1
         index = np.minimum(place.astype(np.intp), last - 1)
         return self.points[index] + (place - index)[:, None] * self._steps[index]
+
+    def _command(self, begin: float, end: float) -> Command:
+        """What to do between two places, by the change of the heading from just before to just after."""
+        change = self.at(self.headings, end + 1.0) - self.at(self.headings, begin - 1.0)
+        if abs(change) < STRAIGHT:
+            return "straight"
+        return "right" if change > 0 else "left"
+
+    def next_turn(self, s: float) -> tuple[Command, float]:
+        """The command of the junction at or after ``s``, and the metres to it; ("follow", inf) for none."""
+        for turn in self.turns:
+            if s < turn.end:
+                return turn.command, max(0.0, turn.begin - s)
+        return "follow", math.inf
 
     def at(self, values: Array, s: float) -> float:
         """The entry of a per-point array (``half_width``, ``reference_speed``) nearest to ``s``."""
@@ -258,7 +290,27 @@ class RoutePlanner:
             (transform.location.x, transform.location.y, transform.location.z, transform.rotation.yaw),
             route.start,
             route.goal,
+            self._junctions(lanes, begin),
         )
+
+    def _junctions(self, lanes: Sequence[LaneKey], begin: float) -> list[tuple[float, float]]:
+        """(begin, end) of each run of junction lanes, metres along a path that starts at ``begin``."""
+        found: list[tuple[float, float]] = []
+        place, inside = -begin, False
+        for i, key in enumerate(lanes):
+            length = self._lane(key).length
+            if i + 1 < len(lanes):
+                length += self._gap(key, lanes[i + 1])
+            if self._entry[key].is_junction:
+                start = found.pop()[0] if inside else place
+                found.append((start, place + length))
+            inside = self._entry[key].is_junction
+            place += length
+        return [(max(0.0, start), end) for start, end in found if end > 0.0]
+
+    def _gap(self, key: LaneKey, following: LaneKey) -> float:
+        """Metres between the last sample of a lane and the first of the next."""
+        return float(np.hypot(*(self._lane(following).points[0] - self._lane(key).points[-1])))
 
     def _place(self, transform: carla.Transform) -> tuple[LaneKey, float] | None:
         """Lane of a spawn point and metres along it; None off the lanes."""
@@ -307,8 +359,7 @@ class RoutePlanner:
         low, high = self._config.min_length_m, self._config.max_length_m
         for a, b, data in self._graph.edges(data=True):
             # Includes the gap between the last sample of a lane and the first of the next.
-            gap = self._lane(b).points[0] - self._lane(a).points[-1]
-            data["length"] = self._lane(a).length + float(np.hypot(*gap))
+            data["length"] = self._lane(a).length + self._gap(a, b)
         goals: dict[LaneKey, list[int]] = {}
         for index, place in self._places.items():
             goals.setdefault(place[0], []).append(index)

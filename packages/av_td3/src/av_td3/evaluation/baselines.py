@@ -17,7 +17,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from av_td3.config import STEP_SECONDS, EnvConfig, ExplorationConfig
+from av_td3.config import EnvConfig, ExplorationConfig
 from av_td3.driving.observation import action_space, read_vector
 from av_td3.evaluation.rollout import Action, Observation
 
@@ -164,11 +164,11 @@ class ClassicalDriver:
             self._integral = 0.0
             return -1.0
         error = wanted - speed
-        change = 0.0 if self._last_error is None else (error - self._last_error) / STEP_SECONDS
+        change = 0.0 if self._last_error is None else (error - self._last_error) / self._config.step_seconds
         self._last_error = error
         pedal = g.kp * error + g.ki * self._integral + g.kd * change
         if abs(pedal) < 1.0:  # the integral does not grow while the pedal is at its limit (anti-windup)
-            self._integral += error * STEP_SECONDS
+            self._integral += error * self._config.step_seconds
         return max(-1.0, min(1.0, pedal))
 
 

@@ -193,6 +193,7 @@ class VideoRecorder:
         self._writer: VideoWriter | None = None
         self._frame: Frame | None = None
         self._return = 0.0
+        self._fps: float = FPS
         self.files: list[Path] = []
         """Films that were completed."""
 
@@ -212,7 +213,8 @@ class VideoRecorder:
         """An episode starts."""
         self._writer, self._frame, self._return = None, None, 0.0
         if self.wants(index):
-            self._writer = VideoWriter(self._file(index))
+            self._fps = env.metadata.get("render_fps", FPS)
+            self._writer = VideoWriter(self._file(index), self._fps)
 
     def step(
         self,
@@ -246,7 +248,7 @@ class VideoRecorder:
             return
         try:
             if self._frame is not None:
-                for _ in range(round(HOLD_S * FPS)):  # time to see how it ended
+                for _ in range(round(HOLD_S * self._fps)):  # time to see how it ended
                     writer.add(self._frame)
             path = writer.close()
         except VideoError as error:

@@ -121,6 +121,7 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         check_render_mode(render_mode)
         check_map(self.config.simulator)
         self.render_mode = render_mode
+        self.metadata = {**self.metadata, "render_fps": round(1 / self.config.step_seconds)}
         self.observation_space: gymnasium.Space[Any] = obs.observation_space(self.config)
         self.action_space: gymnasium.Space[Any] = obs.action_space()
         self.incidents: list[Incident] = []

@@ -30,6 +30,7 @@ def make_agent(config: Config) -> TD3:
         config.env.vector_size,
         ACTION_SIZE,
         resolve_device(config.train.device),
+        config.env.visible_size,
     )
 
 
