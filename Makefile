@@ -7,7 +7,7 @@ DEV := $(VENV)/.installed-dev
 SOURCES := $(shell find packages -name pyproject.toml -o -name setup.py -o -name '*.p[yx][xd]')
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install train test check coverage standalone lint bench prove faults mutants clean
+.PHONY: help install train test check coverage standalone lint docs bench prove faults mutants clean
 
 help:            ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -40,6 +40,9 @@ lint: $(DEV)     ## style, types, and who may import whom
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint --max-line-length 110 packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(DEV)     ## build the documentation into build/site (10 seconds)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 bench: $(DEV)    ## speed of the simulator and of the update
 	$(BIN)/python -m benchmarks.update_speed
