@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -58,7 +59,9 @@ def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_
 
 
 def test_links_that_leave_the_docs_lead_to_a_page_of_the_site_or_into_the_repository() -> None:
-    page = "[a](../CONTRIBUTING.md#a-rule) [b](../README.md) `[c](../x.md)` [`d`](reward.md#scale) [e](#f) <i>"
+    page = (
+        "[a](../CONTRIBUTING.md#a-rule) [b](../README.md) `[c](../x.md)` [`d`](reward.md#scale) [e](#f) <i>"
+    )
     source = PurePosixPath("docs/metrics.md")
     assert site_hooks.rewrite(page, source) == (
         "[a](contributing.md#a-rule) b (`README.md`) `[c](../x.md)` [`d`](reward.md#scale) [e](#f) <i>"
@@ -110,7 +113,8 @@ def commands() -> Iterator[tuple[str, str]]:
     for page in pages:
         text = page.read_text("utf-8").replace("\\\n", " ")
         for line in re.findall(r"^ {4}(?:\$ )?((?:av-td3|minicarla|rundoctor) .*)$", text, re.MULTILINE):
-            yield page.name, line
+            if " ready on " not in line:  # what minicarla prints
+                yield page.name, line
 
 
 PROGRAMS = {"av-td3": app, "minicarla": minicarla.cli.app, "rundoctor": rundoctor.cli.app}
@@ -129,7 +133,7 @@ def test_every_command_line_in_the_documentation_has_options_that_exist() -> Non
         if hasattr(command, "commands") and not unknown and rest and not rest[0].startswith("-"):
             unknown = rest[:1]  # no command of that name
         wrong += [(page, line, word) for word in unknown]
-        for word, value in zip(rest, rest[1:], strict=False):
+        for word, value in itertools.pairwise(rest):
             if word == "--set" and not re.search(r"[A-Z]{3}|\.\.\.", value) and "[" not in value:
                 load_config("quick", overrides=[value])
         seen += 1

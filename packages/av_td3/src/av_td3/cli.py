@@ -81,14 +81,22 @@ def _errors() -> Iterator[None]:
 
 def _version(value: bool) -> None:
     if value:
-        print(f"av-td3 {__version__}")
+        from av_td3.training.versions import build_details
+
+        print(f"av-td3 {__version__}", *(f"  {line}" for line in build_details()), sep="\n")
         raise typer.Exit(OK)
 
 
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version",
+            callback=_version,
+            is_eager=True,
+            help="Print the version and what it was built from.",
+        ),
     ] = False,
 ) -> None:
     pass
@@ -393,3 +401,20 @@ def evaluate(
                 video=video,
                 json_file=json_file,
             )
+
+
+@app.command()
+def doctor(
+    carla: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Ask the CARLA server at this address as well.")
+    ] = None,
+) -> None:
+    """Check the installation: is everything here that training needs?  What is wrong with a run: diagnose.
+
+    Exit status: 0 nothing failed, 1 something did.
+    """
+    with _errors():
+        from av_td3.commands import doctor as command
+
+        status = command.doctor(carla)
+    raise typer.Exit(status)

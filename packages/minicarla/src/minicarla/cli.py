@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
+from importlib import metadata, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
-    add_completion=False,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="A CARLA 0.9.16 server without a GPU. The unmodified carla Python client connects to it.",
@@ -30,15 +31,35 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:
     if asked:
-        print(f"minicarla {__version__} (CARLA {CARLA_VERSION})")
+        print(f"minicarla {__version__} (CARLA {CARLA_VERSION})", *_build_details(), sep="\n  ")
         raise typer.Exit
+
+
+def _build_details() -> list[str]:
+    """What ``--version`` prints below the version: where it lies, what was compiled, what it runs on."""
+    compiled = ("physics", "sensors.raster", "traffic")
+    missing = [part for part in compiled if not _origin(f"minicarla.{part}.kernels").endswith(".so")]
+    packages = [f"{name} {metadata.version(name)}" for name in ("numpy", "scipy", "opencv-python-headless")]
+    return [
+        f"folder    {Path(__file__).parent}",
+        f"compiled  {'missing: ' + ', '.join(missing) if missing else ', '.join(compiled)}",
+        f"python    {platform.python_version()} on {platform.platform()}",
+        f"packages  {', '.join(packages)}",
+    ]
+
+
+def _origin(module: str) -> str:
+    spec = util.find_spec(module)
+    return str(spec.origin) if spec is not None else ""
 
 
 @app.callback()
 def _main(
     version: Annotated[
         bool,
-        typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit."),
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Show the version and build, and exit."
+        ),
     ] = False,
 ) -> None:
     """Options that stand before the command."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,6 +62,10 @@ def _print_version(wanted: bool) -> None:
         from . import __version__
 
         typer.echo(f"rundoctor {__version__}")
+        typer.echo(f"  folder    {Path(__file__).parent}")
+        typer.echo(f"  python    {platform.python_version()} on {platform.platform()}")
+        packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("numpy", "matplotlib", "plotly"))
+        typer.echo(f"  packages  {packages}")
         raise typer.Exit
 
 

@@ -22,9 +22,9 @@ from av_td3.evaluation.video import VideoRecorder
 from av_td3.supervision.supervised import SupervisedEnv
 from av_td3.training import checkpoint
 from av_td3.training.agents import make_agent, policy_of
-from av_td3.training.provenance import versions
 from av_td3.training.run_directory import RunDirectory, write_atomically
 from av_td3.training.signals import terminable
+from av_td3.training.versions import versions
 
 
 @dataclass(frozen=True)
