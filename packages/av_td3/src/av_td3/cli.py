@@ -7,6 +7,7 @@ own, see docs/diagnosis.md.
 from __future__ import annotations
 
 import contextlib
+import enum
 import os
 import sys
 import warnings
@@ -133,6 +134,18 @@ Map = Annotated[
 ]
 Npc = Annotated[int | None, typer.Option(min=0, help="Number of other vehicles.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")]
+
+
+class PictureKind(str, enum.Enum):  # noqa: UP042 - Python 3.10 has no StrEnum
+    """The values of ``--picture``; ``av_td3.evaluation.pictures`` says what each is."""
+
+    CAMERA = "camera"
+    BLACK = "black"
+    FROZEN = "frozen"
+    SHUFFLED = "shuffled"
+    OTHER = "other"
+
+
 RunDir = Annotated[
     Path | None, typer.Option(help="Folder to write the run into.  Without it, runs/PRESET-sSEED-TIME.")
 ]
@@ -353,7 +366,9 @@ def list_faults() -> None:
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Run directory of a training.")],
+    agent: Annotated[
+        str, typer.Argument(help="Run directory of a training, or the name of a shipped agent such as base.")
+    ],
     checkpoint: Annotated[
         str | None,
         typer.Option(
@@ -375,13 +390,20 @@ def evaluate(
         typer.Option(help="Also drive the untrained agent, random actions and a classical controller."),
     ] = True,
     video: Annotated[bool, typer.Option(help="Film the trained agent.")] = True,
+    picture: Annotated[
+        PictureKind,
+        typer.Option(
+            help="What the agent sees: its camera; black; the episode's first picture, frozen; the episode's "
+            "pictures, shuffled; those of another episode.  An agent that drives as well does not look."
+        ),
+    ] = PictureKind.CAMERA,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the figures into this file too.")
     ] = None,
 ) -> None:
     """Drive a trained agent on held-out routes and say how well, with confidence intervals.
 
-    Each call writes into a new folder below RUN/evaluations.
+    Each call writes into a new folder below RUN/evaluations, or evaluations for a shipped agent.
     """
     with _errors():
         from av_td3.commands import common
@@ -389,7 +411,7 @@ def evaluate(
 
         with common.one_line_errors():
             command.evaluate(
-                run,
+                agent,
                 which=checkpoint,
                 episodes=episodes,
                 seed=seed,
@@ -399,6 +421,7 @@ def evaluate(
                 device=device,
                 baselines=baselines,
                 video=video,
+                picture=picture.value,
                 json_file=json_file,
             )
 

@@ -27,6 +27,7 @@ from av_td3.training.fault_catalogue import InjectedFault
 from av_td3.training.logger import Display
 from av_td3.training.loop import Policy
 from av_td3.training.run_directory import RunDirectory, RunError
+from av_td3.training.shipped import ShippedAgentError
 from av_td3.training.trainer import Trainer
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -139,7 +140,7 @@ def one_line_errors() -> Iterator[None]:
     """Turn what a user can do something about into a UserError: one line and an exit status."""
     try:
         yield
-    except (SetupError, RunError, ReplayMemoryError) as error:
+    except (SetupError, RunError, ReplayMemoryError, ShippedAgentError) as error:
         raise UserError(str(error), BAD_INPUT) from None
     except (DrivingError, CheckpointError, rollout.EvaluationError) as error:
         raise UserError(str(error), FAILED) from None

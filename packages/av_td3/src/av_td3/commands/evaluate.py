@@ -1,4 +1,4 @@
-"""``av-td3 evaluate``: how well does the agent of a run drive on routes that it has never seen?"""
+"""``av-td3 evaluate``: how well does an agent drive on routes that it has never seen?"""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from av_td3.errors import UserError
 from av_td3.evaluation import report, rollout
 from av_td3.evaluation.baselines import ClassicalDriver, RandomPolicy
 from av_td3.evaluation.metrics import Comparison, compare
+from av_td3.evaluation.pictures import Pictures, ReplacedPictures
 from av_td3.evaluation.video import VideoRecorder
 from av_td3.supervision.supervised import SupervisedEnv
-from av_td3.training import checkpoint
 from av_td3.training.agents import make_agent, policy_of
 from av_td3.training.run_directory import RunDirectory, write_atomically
 from av_td3.training.signals import terminable
+from av_td3.training.sources import AgentSource, find_agent
 from av_td3.training.versions import versions
 
 
@@ -36,8 +37,10 @@ class Output:
     table: Path
     """Markdown."""
     film: Path
-    logs: str | None = None
-    """Prefix of the simulator's logs; None: that of a training run's evaluations."""
+    logs: Path | None
+    """Folder of the simulator's logs; None: they are not kept."""
+    prefix: str | None = None
+    """Of the names of these logs; None: that of a training run's evaluations."""
 
 
 def evaluate(
@@ -52,59 +55,57 @@ def evaluate(
     device: str | None = None,
     baselines: bool = True,
     video: bool = True,
+    picture: Pictures = "camera",
     json_file: Path | None = None,
 ) -> Comparison:
-    """Drive the agent of a run, and agents to compare it with, on routes that training never drove.
+    """Drive an agent, and others to compare it with, on routes that training never drove.
 
-    Each call writes a table, the figures and a film into a new folder below ``evaluations/``.
+    Each call writes a table, the figures and a film into a new folder: below ``evaluations/`` of the
+    run, or for a shipped agent below ``evaluations/`` of the working directory.
 
     Args:
-        path: the run directory.
-        which: the checkpoint: ``best``, a step or a path; None for the newest.
-        episodes: held-out episodes per agent; None for the run's ``evaluation.final_episodes``.
+        path: the run directory, or the name or folder of a shipped agent.
+        which: the checkpoint of a run: ``best``, a step or a path; None for the newest.
+        episodes: held-out episodes per agent; None for the agent's ``evaluation.final_episodes``.
         seed: of the first episode, the next ones count on from it; None for ``evaluation.seed``.
         npc, map_, address, device: settings that replace those of the run.
         baselines: also drive the untrained agent, random actions and the classical driver.
         video: film the trained agent.
+        picture: what the agent gets to see in place of its camera's pictures.
         json_file: where to write the figures as well.
 
     Returns:
         The figures of every agent with their confidence intervals, the trained one first.
 
     Raises:
-        RunError, ConfigError, CheckpointError: there is no such run, setting or checkpoint.
+        ShippedAgentError, RunError, ConfigError, CheckpointError: there is no such agent, setting or
+            checkpoint.
         DrivingError: the simulator cannot serve this, or failed too often in a row.
         EvaluationError: the simulator failed in every episode.
     """
     with terminable():
         if json_file is not None and not json_file.parent.is_dir():
             raise UserError(f"--json: there is no folder {json_file.parent}", BAD_INPUT)
-        run = RunDirectory.open(Path(path))
-        config = _changed(run.config(), npc=npc, map_=map_, address=address, device=device)
+        source = find_agent(path, which)
+        config = changed(source.config, npc=npc, map_=map_, address=address, device=device)
         check_before_start(config)
-        found, state, problems = checkpoint.find(run.checkpoints, which)
-        for problem in problems:
-            say(Console(stderr=True), f"skipped a checkpoint: {problem}")
         console = Console()
-        say(console, f"agent: {found}")
-        fault = run.injected_fault()
-        if fault is not None:
-            say(console, f"this agent was trained with an injected fault: {fault}", style="bold red")
-        folder = _new_folder(run.evaluations, f"{time.strftime('%Y%m%d-%H%M%S')}-{found.name}")
+        introduce(source, console)
+        parent = source.run.evaluations if source.run is not None else Path("evaluations")
+        folder = new_folder(parent, f"{time.strftime('%Y%m%d-%H%M%S')}-{source.title}")
+        logs, prefix = (source.run.logs, folder.name) if source.run is not None else (None, None)
+        figures, table, film = (folder / f for f in ("evaluation.json", "evaluation.md", "film.mp4"))
         try:
             comparison, conditions = _compare_agents(
-                run,
+                source,
                 config,
-                found,
-                state,
                 console,
-                Output(
-                    folder / "evaluation.json", folder / "evaluation.md", folder / "film.mp4", folder.name
-                ),
+                Output(figures, table, film, logs, prefix),
                 episodes=episodes or config.evaluation.final_episodes,
                 seed=config.evaluation.seed if seed is None else seed,
                 baselines=baselines,
                 video=video,
+                picture=picture,
             )
         except BaseException:
             with contextlib.suppress(OSError):
@@ -118,27 +119,35 @@ def evaluate(
 
 def final_evaluation(run: RunDirectory, config: Config, console: Console) -> Comparison:
     """The evaluation at the end of a training run: its last agent, and what to compare it with."""
-    found, state, _ = checkpoint.newest_good(run.checkpoints)
     comparison, _ = _compare_agents(
-        run,
+        find_agent(run.path),
         config,
-        found,
-        state,
         console,
-        Output(run.evaluations / "final.json", run.evaluations / "final.md", run.videos / "final.mp4"),
+        Output(
+            run.evaluations / "final.json", run.evaluations / "final.md", run.videos / "final.mp4", run.logs
+        ),
         episodes=config.evaluation.final_episodes,
         seed=config.evaluation.seed,
         baselines=True,
         video=True,
+        picture="camera",
     )
     return comparison
 
 
+def introduce(source: AgentSource, console: Console) -> None:
+    """Say which agent drives, and what is to be known about it."""
+    for problem in source.problems:
+        say(Console(stderr=True), f"skipped a checkpoint: {problem}")
+    say(console, f"agent: {source.folder}")
+    fault = source.run.injected_fault() if source.run is not None else None
+    if fault is not None:
+        say(console, f"this agent was trained with an injected fault: {fault}", style="bold red")
+
+
 def _compare_agents(
-    run: RunDirectory,
+    source: AgentSource,
     config: Config,
-    found: Path,
-    state: dict[str, Any],
     console: Console,
     output: Output,
     *,
@@ -146,11 +155,14 @@ def _compare_agents(
     seed: int,
     baselines: bool,
     video: bool,
+    picture: Pictures,
 ) -> tuple[Comparison, dict[str, Any]]:
     """Drive the trained agent and the baselines on the same routes; write table, figures and film."""
-    agent = make_agent(config)
-    checkpoint.load_agent(found, agent, optimizers=False)
-    contenders: dict[str, rollout.Policy] = {"trained": policy_of(agent, config.evaluation.averaged)}
+    agent = source.load(config)
+    trained: rollout.Policy = source.policy(agent)
+    if picture != "camera":
+        trained = ReplacedPictures(trained, picture)
+    contenders: dict[str, rollout.Policy] = {"trained": trained}
     if baselines:
         contenders |= {
             "untrained": policy_of(make_agent(config)),
@@ -162,8 +174,13 @@ def _compare_agents(
     results: dict[str, rollout.Evaluation] = {}
     npc: set[int] = set()
     with contextlib.closing(
-        SupervisedEnv(config.env, "held_out", log_dir=run.logs, name=output.logs, render_mode=render_mode)
+        SupervisedEnv(
+            config.env, "held_out", log_dir=output.logs, name=output.prefix, render_mode=render_mode
+        )
     ) as env:
+        if isinstance(trained, ReplacedPictures) and picture == "other":
+            # The first episode needs the pictures of another one: one that is not scored.
+            rollout.evaluate(env, trained, 1, seed + episodes, name="trained")
         for name, policy in contenders.items():
             with _progress(console, name) as tell:
                 observed = ObservedPolicy(policy, tell, episodes)
@@ -173,15 +190,12 @@ def _compare_agents(
     comparison = compare(results)
     simulator = config.env.simulator
     conditions: dict[str, Any] = {
-        "run": str(run.path),
-        "injected_fault": run.injected_fault(),
+        **source.described(),
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "checkpoint": str(found),
-        "step": state["step"],
-        "agent_sha256": state["files"]["agent.safetensors"],
         "map": simulator.map,
         "simulator": simulator.address or f"minicarla {versions()['minicarla']}",
         "traffic": {"wanted": simulator.npc, "there": sorted(npc), "driven_by": simulator.traffic},
+        "picture": picture,
         "device": str(agent.device),
         "episodes": episodes,
         "seed": seed,
@@ -197,6 +211,15 @@ def _compare_agents(
     return comparison, conditions
 
 
+_SEEN: dict[Pictures, str] = {
+    "camera": "",
+    "black": "the agent saw black pictures, ",
+    "frozen": "the agent saw the first picture of each episode all the time, ",
+    "shuffled": "the agent saw earlier pictures of the episode at random, ",
+    "other": "the agent saw the pictures of another episode, ",
+}
+
+
 def _in_words(conditions: dict[str, Any]) -> str:
     wanted, there = conditions["traffic"]["wanted"], conditions["traffic"]["there"]
     traffic = f"{wanted} other vehicles"
@@ -204,7 +227,8 @@ def _in_words(conditions: dict[str, Any]) -> str:
         count = f"{there[0]} to {there[-1]}" if there[0] < there[-1] else str(there[0])
         traffic = f"{count} other vehicles ({wanted} were asked for: the map has no room for more)"
     return (
-        f"Map {conditions['map']}, {traffic}, checkpoint of step {conditions['step']:,}, "
+        f"Map {conditions['map']}, {traffic}, {_SEEN[conditions['picture']]}"
+        f"agent of step {conditions['step']:,}, "
         f"seeds from {conditions['seed']:,}, av-td3 {av_td3.__version__}, {conditions['simulator']}."
     )
 
@@ -222,7 +246,7 @@ def _progress(console: Console, name: str) -> Iterator[Callable[[str], None]]:
         say(console, f"evaluated {name}")
 
 
-def _changed(
+def changed(
     config: Config, *, npc: int | None, map_: str | None, address: str | None, device: str | None
 ) -> Config:
     """The run's configuration with what the call changes, validated.
@@ -240,7 +264,7 @@ def _changed(
     return config_from_dict(tree)
 
 
-def _new_folder(parent: Path, name: str) -> Path:
+def new_folder(parent: Path, name: str) -> Path:
     """Make a folder that was not there before."""
     for number in range(1, 1000):
         folder = parent / (name if number == 1 else f"{name}-{number}")

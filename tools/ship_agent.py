@@ -1,0 +1,168 @@
+"""Make a folder that can be passed on from the agent of a finished run: policy, configuration, model card.
+
+    python -m tools.ship_agent runs/base base --evaluation empty.json --evaluation traffic.json
+
+writes ``packages/av_td3/src/av_td3/agents/base``.  The evaluations are files that ``av-td3 evaluate RUN
+--json FILE`` wrote; each must be of the very checkpoint that is shipped.  Without any, the run's final
+evaluation is taken.  ``--add`` replaces the figures of a folder that exists, from evaluations of the run
+or of the shipped agent itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from av_td3.training import checkpoint, shipped
+from av_td3.training.checkpoint import CheckpointError
+from av_td3.training.run_directory import RunDirectory, RunError
+from av_td3.training.shipped import Measured, ShippedAgent, ShippedAgentError, Training
+from av_td3.training.sources import AgentSource, find_agent
+
+LARGEST = 4_000_000
+"""Bytes: the package brings several agents along."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command; exits with 2 and one line when something is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("run", help="run directory; with --add, the shipped agent's name or folder")
+    parser.add_argument("name", nargs="?", help="name of the agent, such as base")
+    parser.add_argument("--checkpoint", help="best, a step or a path; default: the newest")
+    parser.add_argument("--evaluation", action="append", type=Path, default=[], metavar="FILE")
+    parser.add_argument("--about", help="one sentence: what the agent is")
+    parser.add_argument("--limit", action="append", default=[], help="one sentence: what it cannot do")
+    parser.add_argument("--into", type=Path, default=shipped.BUNDLED, help="folder of the agents")
+    parser.add_argument("--add", action="store_true", help="give a shipped agent new figures")
+    args = parser.parse_args(arguments)
+    try:
+        if args.add:
+            made = give_figures(shipped.find(args.run), args.evaluation)
+        elif args.name is None:
+            parser.error("give the name of the agent")
+        else:
+            made = ship(
+                args.run,
+                args.into / args.name,
+                which=args.checkpoint,
+                evaluations=args.evaluation,
+                about=args.about,
+                limits=args.limit,
+            )
+    except (ShippedAgentError, CheckpointError, RunError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    size = (made.folder / shipped.POLICY).stat().st_size
+    print(f"{made.folder}: {size / 1e6:.2f} MB, {len(made.figures['evaluations'])} evaluations")
+
+
+def ship(
+    run: str | Path,
+    folder: Path,
+    *,
+    which: str | None = None,
+    evaluations: Sequence[Path] = (),
+    about: str | None = None,
+    limits: Sequence[str] = (),
+) -> ShippedAgent:
+    """Write the folder.
+
+    Raises:
+        ShippedAgentError: the agent is too large, or an evaluation is of another agent.
+        CheckpointError, RunError: the run has no such agent.
+    """
+    source = find_agent(run, which)
+    if source.run is None:
+        raise ShippedAgentError(f"{run} is no run directory")
+    if source.run.injected_fault() is not None:
+        raise ShippedAgentError(f"{run} was trained with an injected fault: such an agent is not shipped")
+    files = list(evaluations) or [source.run.evaluations / "final.json"]
+    figures = [_evaluation(file, {source.sha256}) for file in files]
+    agent = source.load()
+    size = sum(4 * t.numel() for t in shipped.policy_tensors(agent).values())
+    if size > LARGEST:
+        raise ShippedAgentError(
+            f"the policy of {run} has {size / 1e6:.1f} MB; at most {LARGEST / 1e6:.0f} MB are shipped: "
+            "train it with a smaller agent.feature_size or agent.encoder_net=small"
+        )
+    training = _training(source, source.run)
+    preset = f"the preset `{training['preset']}`" if training["preset"] else "its configuration"
+    return shipped.write(
+        folder,
+        agent,
+        source.config,
+        training,
+        about=about or f"Drives a route in CARLA by a front camera; trained with {preset} of av-td3.",
+        limits=list(limits),
+        evaluations=figures,
+    )
+
+
+def give_figures(agent: ShippedAgent, files: Sequence[Path]) -> ShippedAgent:
+    """Replace the figures of a shipped agent.
+
+    Raises:
+        ShippedAgentError: no evaluation, or one of another agent.
+    """
+    if not files:
+        raise ShippedAgentError("--add needs at least one --evaluation FILE")
+    known = {agent.figures["policy_sha256"], agent.figures["training"]["checkpoint_sha256"]}
+    figures: list[Measured] = [_evaluation(file, known) for file in files]
+    made = ShippedAgent(agent.folder, agent.config, {**agent.figures, "evaluations": figures})
+    shipped.write_figures(made)
+    return made
+
+
+def _evaluation(file: Path, hashes: set[str]) -> Measured:
+    try:
+        document = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise ShippedAgentError(f"cannot read the evaluation {file}: {error}") from None
+    figures = shipped.measured(document)
+    if figures["conditions"].get("agent_sha256") not in hashes:
+        raise ShippedAgentError(f"{file} is the evaluation of another agent or checkpoint")
+    conditions = figures["conditions"]
+    for key in ("run", "checkpoint"):  # paths of the machine it was made on
+        conditions.pop(key, None)
+    conditions["map"] = Path(str(conditions["map"])).name
+    return figures
+
+
+def _training(source: AgentSource, run: RunDirectory) -> Training:
+    state, provenance = checkpoint.verify(source.folder), _provenance(run)
+    command = provenance.get("command") or []
+    preset = command[command.index("--preset") + 1] if "--preset" in command[:-1] else "quick"
+    simulator = source.config.env.simulator
+    hardware: dict[str, Any] = dict(provenance.get("hardware") or {})
+    hardware.pop("platform", None)
+    minutes = run.status().get("minutes")
+    return {
+        "steps": state["step"],
+        "updates": state["updates"],
+        "minutes": None if minutes is None else float(minutes),
+        "preset": preset if command else None,
+        "seed": source.config.train.seed,
+        "map": Path(simulator.map).name,
+        "npc": simulator.npc,
+        "hardware": hardware,
+        "versions": dict(provenance.get("versions") or {}),
+        "code_sha256": run.code_sha256(),
+        "checkpoint": source.folder.name,
+        "checkpoint_sha256": source.sha256,
+    }
+
+
+def _provenance(run: RunDirectory) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads((run.path / "provenance.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return document
+
+
+if __name__ == "__main__":
+    main()
