@@ -202,6 +202,10 @@ def train(
         int | None, typer.Option(min=1, help="Environment steps of the whole run, of 0.05 s each.")
     ] = None,
     npc: Npc = None,
+    envs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Environments that are driven at once, each with a simulator of its own."),
+    ] = None,
     eval_interval: Annotated[
         int | None, typer.Option(min=1, help="Steps between two evaluations on held-out routes.")
     ] = None,
@@ -258,6 +262,7 @@ def train(
                 "env.simulator.map": map_,
                 "env.simulator.npc": npc,
                 "train.steps": steps,
+                "train.envs": envs,
                 "train.seed": seed,
                 "train.log_interval": log_interval,
                 "evaluation.interval": eval_interval,

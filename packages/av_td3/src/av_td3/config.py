@@ -405,8 +405,10 @@ class TrainConfig(Section):
     """Environment steps of the whole run."""
     seed: int = Field(default=0, ge=0)
     """Seed of everything random: networks, exploration, replay, episodes."""
+    envs: int = Field(default=1, ge=1, le=256)
+    """Environments that are driven at once, each with a simulator of its own."""
     updates_per_step: float = Field(default=1.0, gt=0, le=20)
-    """Updates of the critic for each environment step."""
+    """Updates of the critic for each environment step; the steps of all environments count."""
     learning_starts: int = Field(default=1_000, ge=1)
     """Environment steps before the first update."""
     max_minutes: float | None = Field(default=None, gt=0)
@@ -485,6 +487,20 @@ class Config(Section):
             raise ValueError(
                 f"env.observation.vector=sight leaves the lane to the picture, and with agent.encoder="
                 f"{agent.encoder} the critic sees no picture: set env.observation.privileged=true"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _environments_can_be_served(self) -> Config:
+        envs, address = self.train.envs, self.env.simulator.address
+        if envs > 1 and address is not None:
+            raise ValueError(
+                f"train.envs ({envs}) is more than the CARLA server at {address} can serve: a server has one "
+                "clock, and so one environment at a time.  Train with one, or without an address"
+            )
+        if self.replay.capacity < 100 * envs:
+            raise ValueError(
+                f"replay.capacity ({self.replay.capacity}) is below 100 for each of {envs} environments"
             )
         return self
 

@@ -46,8 +46,10 @@ class FakeEnv:
         self.fault_at: set[int] = set()
         self.poison: dict[int, str] = {}  # step -> "observation" | "reward"
         self.actions: list[np.ndarray] = []
+        self.seeds: list[int | None] = []
 
     def reset(self, *, seed: int | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        self.seeds.append(seed)
         self.rng = np.random.default_rng(seed)
         self.t, self.x = 0, 0.0
         self.stack = [self._frame()] * 4
@@ -57,6 +59,12 @@ class FakeEnv:
         assert (np.abs(action[np.isfinite(action)]) <= 1).all()
         self.action = check_action(action)
         self.actions.append(action.copy())
+
+    def awaited(self) -> list[Any]:
+        return []
+
+    def abort(self) -> None:
+        pass
 
     def receive(self) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         self.total_steps += 1

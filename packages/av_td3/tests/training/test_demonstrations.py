@@ -43,7 +43,7 @@ def test_the_classical_driver_drives_the_warm_up_and_no_further(tmp_path: Path) 
 
 def test_the_noise_on_demonstrations_changes_from_episode_to_episode(tmp_path: Path) -> None:
     trainer, _ = trained(tmp_path / "run", warmup_driver="classical", demonstration_noise=(0.0, 0.5))
-    explorer = trainer.state.explorer
+    explorer = trainer.state.explorers[0]
     still = np.zeros(2, np.float32)
     assert np.array_equal(explorer.demonstrate(still, episode=2), still)
     assert not np.array_equal(explorer.demonstrate(still, episode=3), still)

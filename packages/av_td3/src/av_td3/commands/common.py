@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ from av_td3.driving.errors import DrivingError, SetupError
 from av_td3.errors import UserError
 from av_td3.evaluation import rollout
 from av_td3.evaluation.metrics import scalars
+from av_td3.supervision import fleet
 from av_td3.supervision.launcher import check_map
 from av_td3.supervision.supervised import SupervisedEnv
 from av_td3.training import checkpoint, provenance
@@ -103,8 +105,16 @@ class ObservedPolicy:
 def make_trainer(run: RunDirectory, config: Config, display: Display) -> Trainer:
     """A trainer whose simulator is supervised, and whose evaluations have a simulator of their own."""
 
+    made = itertools.count()
+
     def make_env() -> SupervisedEnv:
-        return SupervisedEnv(config.env, "train", log_dir=run.logs)
+        """The next environment of ``train.envs``."""
+        number = next(made)
+        if config.train.envs == 1:
+            return SupervisedEnv(config.env, "train", log_dir=run.logs)
+        return SupervisedEnv(
+            fleet.environment(config.env, number), "train", log_dir=run.logs, name=f"train-{number}"
+        )
 
     def evaluate(policy: Policy, step: int) -> dict[str, float]:
         settings = config.evaluation

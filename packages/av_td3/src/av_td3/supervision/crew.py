@@ -100,6 +100,14 @@ class Crew:
         except OSError:
             raise self._death("worker-died") from None
 
+    def awaited(self) -> list[Any]:
+        """What ``multiprocessing.connection.wait`` takes; one is ready at an answer or a failure."""
+        assert self._connection is not None and self.worker is not None
+        waited: list[Any] = [self._connection, self.worker.sentinel]
+        if self.server is not None:
+            waited.append(self.server.process.sentinel)
+        return waited
+
     def answer(self, deadline: float) -> dict[str, Any]:
         """Wait for the answer until ``deadline`` (``time.monotonic``).
 
@@ -108,10 +116,7 @@ class Crew:
             SetupError, UsageError: the worker refuses the request.
         """
         assert self._connection is not None and self.worker is not None
-        waited: list[Any] = [self._connection, self.worker.sentinel]
-        if self.server is not None:
-            waited.append(self.server.process.sentinel)
-        ready = wait(waited, max(0.0, deadline - time.monotonic()))
+        ready = wait(self.awaited(), max(0.0, deadline - time.monotonic()))
         if not ready:
             raise CrewFailure("deadline", "no answer within the deadline", self.worker.output())
         if self._connection not in ready:
@@ -142,6 +147,13 @@ class Crew:
         if self.server is not None:
             self.server.stop(grace_s=1.0)
         self.kill()
+
+    def abort(self) -> None:
+        """Make another thread that waits for an answer fail at once; that thread cleans up."""
+        if self.server is not None:
+            self.server.process.kill()
+        if self.worker is not None:
+            self.worker.kill()
 
     def kill(self) -> None:
         """End both at once."""

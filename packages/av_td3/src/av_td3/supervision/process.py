@@ -134,6 +134,11 @@ class Child:
         os.close(self.sentinel)
         self.sentinel = -1
 
+    def kill(self) -> None:
+        """SIGKILL to the process and its group; ``stop`` is still to be called."""
+        if self.sentinel >= 0:
+            self._signal(signal.SIGKILL)
+
     def wait(self, timeout_s: float) -> bool:
         """Wait for the process to end by itself; False when it has not ended within the time."""
         try:

@@ -210,6 +210,14 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self._deadline = time.monotonic() + self.config.simulator.step_deadline_s
         self._state = "stepping"
 
+    def awaited(self) -> list[Any]:
+        """After ``send``, what ``multiprocessing.connection.wait`` takes, to wait for several environments.
+
+        ``receive`` returns at once when one of these is ready, or when there are none.
+        """
+        crew = self._mine.crew
+        return [] if self._lost_request is not None or crew is None else crew.awaited()
+
     def receive(self) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Second half of ``step``: wait for the result.
 
@@ -244,6 +252,16 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         if not self._recording or self._shown is None:
             raise RuntimeError("this episode is not recorded: reset with options={'record': True}")
         return self._shown.video.copy()
+
+    def abort(self) -> None:
+        """From another thread than the one that waits in ``reset`` or ``receive``: make it fail soon.
+
+        The environment can only be closed then.
+        """
+        self._closed = True
+        crew = self._mine.crew
+        if crew is not None:
+            crew.abort()
 
     def close(self) -> None:
         """End worker and server; nothing is left behind.  Closing twice is fine."""
@@ -281,6 +299,7 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             return self._mine.crew
         if self._failures_in_a_row:
             time.sleep(min(LONGEST_BACK_OFF_S, 0.25 * 2 ** (self._failures_in_a_row - 1)))
+            self._check_usable()  # another thread may have closed it
         self._take_over_server()
         try:
             crew = Crew(self.config, self.split, self.render_mode, self.log_dir, self._name)
@@ -345,8 +364,10 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
         Raises:
             SupervisionError: there have been too many in a row.
+            ClosedEnvironmentError: it is no incident: another thread wants to close the environment.
         """
         self._discard()
+        self._check_usable()
         self._to_be_replaced = True
         self._failures_in_a_row += 1
         too_often = self._failures_in_a_row > self.config.simulator.max_consecutive_restarts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,8 +59,13 @@ def policy_of(agent: TD3, averaged: bool = False) -> Callable[[Observation], Act
     """The agent's deterministic policy, for one observation at a time."""
 
     def policy(observation: Observation) -> Action:
-        image = torch.from_numpy(observation["image"])[None].to(agent.device)
-        vector = torch.from_numpy(observation["vector"])[None].to(agent.device)
-        return agent.act(image, vector, averaged)[0].cpu().numpy()
+        return act(agent, [observation], averaged)[0]
 
     return policy
+
+
+def act(agent: TD3, observations: Sequence[Observation], averaged: bool = False) -> NDArray[np.float32]:
+    """The agent's actions, (B, 2), for B observations, in one forward pass."""
+    image = torch.from_numpy(np.stack([observation["image"] for observation in observations]))
+    vector = torch.from_numpy(np.stack([observation["vector"] for observation in observations]))
+    return agent.act(image.to(agent.device), vector.to(agent.device), averaged).cpu().numpy()

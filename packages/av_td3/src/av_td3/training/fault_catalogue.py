@@ -24,7 +24,7 @@ from torch import nn
 from av_td3.agent import td3
 from av_td3.agent.gradients import GradientReport, clip_gradients
 from av_td3.health.alerts import AlertMonitor, AlertRule, Bounds, Judgement, compare
-from av_td3.training.loop import DrivingEnv
+from av_td3.supervision.fleet import DrivingEnv
 from av_td3.training.run_directory import write_atomically
 from av_td3.training.trainer import Trainer
 from rundoctor.signals import conditions, gradients

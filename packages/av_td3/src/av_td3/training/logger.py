@@ -75,7 +75,8 @@ class RunLogger:
         self.writer.add_custom_scalars({"main curves": diagrams})
         self._interval = metrics.Interval()
         self._progress = Progress()
-        self._return = 0.0
+        self._returns = [0.0] * config.train.envs  # of the episodes that are being driven
+        self._lengths = [0] * config.train.envs
         self._batch: Batch | None = None  # the last one, which a row's probes are measured on
         self._weights: metrics.UpdateToWeight | None = None
         self._probed_at = 0  # step of the last update-to-weight measurement
@@ -86,14 +87,17 @@ class RunLogger:
 
     # ------------------------------------------------------------------ collecting
 
-    def begin_episode(self) -> None:
-        self._return, self._progress.episode_length = 0.0, 0
+    def begin_episode(self, env: int = 0) -> None:
+        """An episode of an environment begins."""
+        self._returns[env], self._lengths[env] = 0.0, 0
+        self._progress.episode_length = 0
 
-    def environment_step(self, info: Mapping[str, Any], reward: float, action: Action) -> None:
-        """One step of the environment."""
+    def environment_step(self, info: Mapping[str, Any], reward: float, action: Action, env: int = 0) -> None:
+        """One step of an environment."""
         self._interval.steps += 1
-        self._return += reward
-        self._progress.episode_length += 1
+        self._returns[env] += reward
+        self._lengths[env] += 1
+        self._progress.episode_length = self._lengths[env]
         self._add(metrics.step_scalars(info, reward, action))
 
     def before_update(self, state: TrainingState) -> None:
@@ -163,7 +167,7 @@ class RunLogger:
 
     def _situation(self, state: TrainingState) -> Scalars:
         return {
-            actor.NOISE.tag: state.explorer.current_noise(state.step, state.episode),
+            actor.NOISE.tag: state.explorers[0].current_noise(state.step, state.episode_number(0)),
             replay.SIZE.tag: float(len(state.replay)),
             episodes.STEPS.tag: float(self._progress.episode_length),
             replay.UTILIZATION.tag: len(state.replay) / self.config.replay.capacity,
@@ -171,13 +175,15 @@ class RunLogger:
             critic.Q_BOUND.tag: state.watch.bounds.q,
         }
 
-    def episode(self, state: TrainingState, info: Mapping[str, Any], flag_is_wrong: bool) -> None:
+    def episode(
+        self, state: TrainingState, info: Mapping[str, Any], flag_is_wrong: bool, env: int = 0
+    ) -> None:
         """An episode's end; ``flag_is_wrong``: terminated and truncated were mixed up."""
         self._interval.add(replay.TERMINAL_FLAG_MISMATCH.tag, float(flag_is_wrong))
         row = metrics.episode_scalars(
             {
-                "return": self._return,
-                "length": self._progress.episode_length,
+                "return": self._returns[env],
+                "length": self._lengths[env],
                 "collisions": info["collisions"],
                 "lane_invasions": info["lane_invasions"],
                 "route_completion": info["route_completion"],
@@ -185,7 +191,7 @@ class RunLogger:
         )
         row[episodes.TERMINATION.of(info["termination"])] = 1.0
         self._write(state.step, row)
-        self._progress.episode_return = self._return
+        self._progress.episode_return = self._returns[env]
         self._progress.route_completion = info["route_completion"]
 
     def evaluation(self, step: int, row: Scalars) -> None:

@@ -1,14 +1,16 @@
 """The training loop of TD3.
 
-One step of the simulator and one update of the networks happen at the same time: the action is
-sent, the update runs while the simulator works, then the transition is received.  Checkpoints are
-written between episodes, where the simulator's state is no part of the run's.
+The simulators and the update of the networks work at the same time.  A round: one forward pass chooses an
+action for each environment, all actions are sent, the updates that are due run while the simulators work,
+then the transitions are received and stored in the order of the environments.  Checkpoints are written
+while no environment is within an episode, where the simulators' state is no part of the run's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sized
-from typing import Any, Literal, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,7 +22,8 @@ from av_td3.driving.termination import SIMULATOR_FAULT, TRUNCATIONS
 from av_td3.evaluation.baselines import ClassicalDriver
 from av_td3.health import guards
 from av_td3.health.metrics import Scalars
-from av_td3.training.agents import Action, Observation, policy_of
+from av_td3.supervision.fleet import Fleet, Late, Started, Stepped
+from av_td3.training.agents import Action, Observation, act, policy_of
 from av_td3.training.logger import RunLogger
 from av_td3.training.run_directory import RunDirectory
 from av_td3.training.signals import StopRequest
@@ -32,31 +35,24 @@ Evaluate = Callable[[Policy, int], Scalars]
 """``evaluate(policy, step)`` drives held-out routes and returns scalars ``eval/...``."""
 
 
-class DrivingEnv(Protocol):
-    """What the loop needs of an environment; ``SupervisedEnv`` has it."""
+@dataclass
+class Episode:
+    """What one environment is driving."""
 
-    @property
-    def restarts(self) -> int:
-        """How often the simulator was replaced."""
-
-    @property
-    def incidents(self) -> Sized:
-        """Failures that were survived, and ports that had to be changed."""
-
-    def reset(self, *, seed: int | None = None) -> tuple[Observation, dict[str, Any]]: ...
-
-    def send(self, action: Action) -> None: ...
-
-    def receive(self) -> tuple[Observation, float, bool, bool, dict[str, Any]]: ...
-
-    def close(self) -> None: ...
+    observation: Observation
+    info: dict[str, Any]
+    demonstrator: ClassicalDriver | None
+    action: Action | None = None
+    """The one that was sent last."""
+    demonstrated: bool = False
+    """Whether the demonstrator chose it."""
 
 
 def train(
     config: Config,
     run: RunDirectory,
     state: TrainingState,
-    env: DrivingEnv,
+    fleet: Fleet,
     evaluate: Evaluate,
     log: RunLogger,
     stop: StopRequest,
@@ -70,7 +66,7 @@ def train(
         CheckpointError: the disk is full or not writable.
     """
     while not state.finished:
-        drive_episode(config, state, env, log, stop)
+        drive(config, state, fleet, log, stop)
         if stop.requested:
             return "interrupted"
         if state.watch.stop_reason:
@@ -86,64 +82,127 @@ def train(
     return "finished"
 
 
-def drive_episode(
-    config: Config, state: TrainingState, env: DrivingEnv, log: RunLogger, stop: StopRequest
-) -> None:
-    """Drive one episode and learn from it."""
-    policy = policy_of(state.agent)
-    seed = episode_seed(config.train.seed, state.episode, below=config.evaluation.seed)
-    demonstrator = ClassicalDriver(config.env) if config.exploration.warmup_driver == "classical" else None
-    observation, info = env.reset(seed=seed)
-    guards.check_observation(observation)
-    state.replay.begin(observation)
-    state.explorer.begin_episode()
-    log.begin_episode()
-    while True:
-        demonstrated = False
-        if state.step >= config.exploration.warmup_steps:
-            action = state.explorer.disturb(policy(observation), state.step)
-        elif demonstrator is not None:
-            demonstrator.watch(info)
-            action = state.explorer.demonstrate(demonstrator(observation), state.episode)
-            demonstrated = True
-        else:
-            action = state.explorer.random_action()
+def drive(config: Config, state: TrainingState, fleet: Fleet, log: RunLogger, stop: StopRequest) -> None:
+    """Drive episodes and learn from them, until an evaluation or a checkpoint is due, or training ends.
 
-        env.send(action)  # the simulator works ...
-        learn(config, state, log, stop)  # ... while the networks are updated
-        next_observation, reward, terminated, truncated, info = env.receive()
-
-        if info.get("termination") == SIMULATOR_FAULT:
-            state.replay.break_off()  # no transition is made up for a step that failed
-            state.episode += 1
-            log.message(f"step {state.step}: {info.get('fault', 'the simulator failed')}; training goes on")
-            return
-        guards.check_observation(next_observation)
-        guards.check_reward(reward, info["reward_components"])
-        state.replay.add(action, reward, terminated, truncated, next_observation, demonstrated)
-        observation = next_observation
-        state.step += 1
-
-        log.environment_step(info, reward, action)
-        if state.step % config.train.log_interval == 0:
-            log.row(state, env.restarts, len(env.incidents))
-        if terminated or truncated:
-            state.episode += 1
-            cause = info["termination"]
-            state.watch.episode_ended(cause)
-            # What ended the episode says which of the two flags the replay must hold.
-            log.episode(state, info, flag_is_wrong=terminated != (cause not in TRUNCATIONS))
-            return
-        if state.finished or stop.requested or state.watch.stop_reason:
+    From the moment when something is due no further episode begins, and those under way are driven to
+    their ends.
+    """
+    episodes: dict[int, Episode] = {}
+    due = False
+    for env in range(len(fleet)):
+        begin(config, state, fleet, env)
+    while episodes or not due:
+        actions = choose_actions(config, state, {e: x for e, x in episodes.items() if fleet.at_rest(e)})
+        for env, action in actions.items():
+            fleet.send(env, action)  # the simulators work ...
+        learn(config, state, log, stop, len(actions))  # ... while the networks are updated
+        for env, event in fleet.collect().items():
+            if isinstance(event, Started):
+                episodes[env] = start(config, state, env, event, log)
+            elif isinstance(event, Stepped):
+                if not take(config, state, fleet, env, episodes[env], event, log):
+                    continue
+                del episodes[env]
+                due = due or state.evaluation_due or state.checkpoint_due
+                if not (due or leaving(state, stop)):
+                    begin(config, state, fleet, env)
+            elif isinstance(event, Late):
+                name = f"environment {env} has not answered for {event.seconds:g} s"
+                log.message(f"step {state.step}: {name}; the others go on")
+            else:
+                log.message(f"step {state.step}: training goes on without environment {env}: {event.error}")
+                episodes.pop(env, None)
+        if leaving(state, stop):
             state.replay.break_off()
             return
 
 
-def learn(config: Config, state: TrainingState, log: RunLogger, stop: StopRequest) -> None:
-    """The updates that are due after a step of the environment."""
-    if state.step < config.train.learning_starts or not state.replay.can_sample():
+def leaving(state: TrainingState, stop: StopRequest) -> bool:
+    """Whether training ends here, in the middle of episodes."""
+    return state.finished or stop.requested or bool(state.watch.stop_reason)
+
+
+def begin(config: Config, state: TrainingState, fleet: Fleet, env: int) -> None:
+    """Let an environment begin its next episode, unless it does so already."""
+    if fleet.at_rest(env):
+        number = state.episode_number(env)
+        fleet.begin(env, episode_seed(config.train.seed, number, below=config.evaluation.seed))
+
+
+def start(config: Config, state: TrainingState, env: int, event: Started, log: RunLogger) -> Episode:
+    """An episode has begun."""
+    guards.check_observation(event.observation)
+    state.replay.begin(event.observation, env)
+    state.explorers[env].begin_episode()
+    log.begin_episode(env)
+    demonstrator = ClassicalDriver(config.env) if config.exploration.warmup_driver == "classical" else None
+    return Episode(event.observation, event.info, demonstrator)
+
+
+def choose_actions(config: Config, state: TrainingState, episodes: dict[int, Episode]) -> dict[int, Action]:
+    """The next action of each of these environments; no more than the run still has steps."""
+    envs = sorted(episodes)[: max(0, config.train.steps - state.step)]
+    acting = state.step >= config.exploration.warmup_steps
+    chosen = act(state.agent, [episodes[env].observation for env in envs]) if acting and envs else None
+    actions: dict[int, Action] = {}
+    for index, env in enumerate(envs):
+        episode, explorer = episodes[env], state.explorers[env]
+        episode.demonstrated = False
+        if chosen is not None:
+            action = explorer.disturb(chosen[index], state.step)
+        elif episode.demonstrator is not None:
+            episode.demonstrator.watch(episode.info)
+            driven = episode.demonstrator(episode.observation)
+            action = explorer.demonstrate(driven, state.episode_number(env))
+            episode.demonstrated = True
+        else:
+            action = explorer.random_action()
+        actions[env] = episode.action = action
+    return actions
+
+
+def take(
+    config: Config,
+    state: TrainingState,
+    fleet: Fleet,
+    env: int,
+    episode: Episode,
+    event: Stepped,
+    log: RunLogger,
+) -> bool:
+    """Store the transition that an action has led to; True when it was the episode's last."""
+    observation, reward, terminated, truncated, info = event
+    if info.get("termination") == SIMULATOR_FAULT:
+        state.replay.break_off(env)  # no transition is made up for a step that failed
+        state.episodes[env] += 1
+        log.message(f"step {state.step}: {info.get('fault', 'the simulator failed')}; training goes on")
+        return True
+    guards.check_observation(observation)
+    guards.check_reward(reward, info["reward_components"])
+    assert episode.action is not None
+    state.replay.add(episode.action, reward, terminated, truncated, observation, episode.demonstrated, env)
+    episode.observation, episode.info = observation, info
+    state.step += 1
+
+    log.environment_step(info, reward, episode.action, env)
+    if state.step % config.train.log_interval == 0:
+        log.row(state, fleet.restarts, fleet.incidents)
+    if not (terminated or truncated):
+        return False
+    state.episodes[env] += 1
+    cause = info["termination"]
+    state.watch.episode_ended(cause)
+    # What ended the episode says which of the two flags the replay must hold.
+    log.episode(state, info, terminated != (cause not in TRUNCATIONS), env)
+    return True
+
+
+def learn(config: Config, state: TrainingState, log: RunLogger, stop: StopRequest, steps: int) -> None:
+    """The updates that are due for so many steps of the environments."""
+    if not steps or state.step < config.train.learning_starts or not state.replay.can_sample():
         return
-    state.update_credit += config.train.updates_per_step
+    state.update_credit += config.train.updates_per_step * steps
     while state.update_credit >= 1.0 and not stop.requested:
         state.update_credit -= 1.0
         sample = state.replay.sample(config.agent.batch_size, state.replay_rng)

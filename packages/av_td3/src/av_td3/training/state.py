@@ -21,8 +21,8 @@ from rundoctor.signals import evaluation
 class TrainingState:
     """Agent, replay, random generators, counters, and what the watch remembers.
 
-    A run that is restored from a checkpoint written between two episodes goes on exactly as if it
-    had never stopped: the same weights, bit for bit.
+    A run that is restored from a checkpoint written while no environment was within an episode goes on
+    exactly as if it had never stopped: the same weights, bit for bit.
     """
 
     def __init__(self, config: Config, alert_log: Path | None = None) -> None:
@@ -40,15 +40,18 @@ class TrainingState:
             ACTION_SIZE,
             config.agent.gamma,
             config.replay.n_step,
+            config.train.envs,
         )
-        seeds = np.random.SeedSequence(config.train.seed).spawn(2)
-        self.replay_rng, explore_rng = (np.random.default_rng(s) for s in seeds)
-        self.explorer = Explorer(config.exploration, ACTION_SIZE, explore_rng)
+        seeds = np.random.SeedSequence(config.train.seed).spawn(1 + config.train.envs)
+        self.replay_rng, *explore_rngs = (np.random.default_rng(s) for s in seeds)
+        self.explorers = [Explorer(config.exploration, ACTION_SIZE, rng) for rng in explore_rngs]
+        """One for each environment: its noise goes on from step to step."""
         self.watch = Watch(Bounds.of(config), alert_log, config.train.stop_on)
 
         self.step = 0
         """Environment steps so far."""
-        self.episode = 0
+        self.episodes = [0] * config.train.envs
+        """Episodes that have ended, by environment."""
         self.update_credit = 0.0
         """Updates that are due; a fraction is carried over to the next step."""
         self.last_evaluation = 0
@@ -59,6 +62,18 @@ class TrainingState:
         self.last_checkpoint = 0
         self._minutes_before = 0.0
         self._started = time.monotonic()
+
+    @property
+    def episode(self) -> int:
+        """Episodes that have ended, of all environments."""
+        return sum(self.episodes)
+
+    def episode_number(self, env: int) -> int:
+        """Number of the environment's present episode; no other of the run has the same.
+
+        The episodes of environment i of N are i, i + N, i + 2 N, ...
+        """
+        return self.episodes[env] * len(self.episodes) + env
 
     @property
     def minutes(self) -> float:
@@ -115,14 +130,14 @@ class TrainingState:
             CheckpointError: the disk is full or not writable; nothing half-written remains.
         """
         state = {
-            "episode": self.episode,
+            "episodes": self.episodes,
             "update_credit": self.update_credit,
             "minutes": self.minutes,
             "last_evaluation": self.last_evaluation,
             "evaluations": self.evaluations,
-            "explorer": self.explorer.state(),
+            "explorers": [explorer.state() for explorer in self.explorers],
             "rng": {
-                "explore": checkpoint.generator_state(self.explorer.rng),
+                "explorers": [checkpoint.generator_state(explorer.rng) for explorer in self.explorers],
                 "replay": checkpoint.generator_state(self.replay_rng),
                 "torch": checkpoint.torch_rng_state(),
             },
@@ -145,13 +160,23 @@ class TrainingState:
         checkpoint.load_agent(path, self.agent)
         if not checkpoint.load_replay(path, self.replay):
             notes.append("the checkpoint holds no replay: it is collected anew")
-        self.step, self.episode = state["step"], state["episode"]
+        if "episodes" not in state:  # written by a version that had one environment
+            state["episodes"], state["explorers"] = [state["episode"]], [state["explorer"]]
+            state["rng"]["explorers"] = [state["rng"]["explore"]]
+        if len(state["episodes"]) != len(self.episodes):
+            raise checkpoint.CheckpointError(
+                f"{path} is of a run with train.envs = {len(state['episodes'])}, not {len(self.episodes)}"
+            )
+        self.step, self.episodes = state["step"], list(state["episodes"])
         self.update_credit = state["update_credit"]
         self._minutes_before = state["minutes"]
         self.last_evaluation = state["last_evaluation"]
         self.evaluations = state["evaluations"]
-        self.explorer.restore(state["explorer"])
-        checkpoint.restore_generator(self.explorer.rng, state["rng"]["explore"])
+        for explorer, noise, rng in zip(
+            self.explorers, state["explorers"], state["rng"]["explorers"], strict=True
+        ):
+            explorer.restore(noise)
+            checkpoint.restore_generator(explorer.rng, rng)
         checkpoint.restore_generator(self.replay_rng, state["rng"]["replay"])
         checkpoint.restore_torch_rng(state["rng"]["torch"])
         if "watch" in state:  # checkpoints of earlier versions have none

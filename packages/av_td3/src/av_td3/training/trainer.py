@@ -14,6 +14,7 @@ from av_td3.config import Config
 from av_td3.driving.errors import DrivingError, InvalidActionError
 from av_td3.health import guards
 from av_td3.health.metrics import Scalars
+from av_td3.supervision.fleet import DrivingEnv, Fleet
 from av_td3.training import loop
 from av_td3.training.logger import Display, RunLogger
 from av_td3.training.run_directory import RunDirectory
@@ -46,11 +47,13 @@ class Trainer:
         self,
         config: Config,
         run: RunDirectory,
-        make_env: Callable[[], loop.DrivingEnv],
+        make_env: Callable[[], DrivingEnv],
         evaluate: loop.Evaluate,
         display: Display,
     ) -> None:
         """Make the agent and its replay.
+
+        ``make_env`` is called ``train.envs`` times and makes another environment each time.
 
         Raises:
             ReplayMemoryError: the replay does not fit into memory.
@@ -81,11 +84,11 @@ class Trainer:
         self.run.write_status("running", step=state.step)
         try:
             with (
-                contextlib.closing(self.make_env()) as env,
+                contextlib.closing(Fleet([self.make_env() for _ in range(self.config.train.envs)])) as fleet,
                 contextlib.closing(RunLogger(self.config, self.run, self.display, state.step)) as log,
             ):
                 try:
-                    ending, reason = self._loop(env, log)
+                    ending, reason = self._loop(fleet, log)
                 except DrivingError:
                     self._save_if_sound(log)  # there may be a simulator to go on with tomorrow
                     raise
@@ -109,7 +112,7 @@ class Trainer:
         )
         return outcome
 
-    def _loop(self, env: loop.DrivingEnv, log: RunLogger) -> tuple[Ending, str]:
+    def _loop(self, fleet: Fleet, log: RunLogger) -> tuple[Ending, str]:
         """Run the loop; how it ended, and why."""
         state, stop = self.state, StopRequest()
         with stop.on_signals():
@@ -118,7 +121,7 @@ class Trainer:
                 if dead is not None:
                     log.event(state, dead)
                 state.watch.compare_code(self.run.code_sha256())
-                ending = loop.train(self.config, self.run, state, env, self.evaluate, log, stop)
+                ending = loop.train(self.config, self.run, state, fleet, self.evaluate, log, stop)
                 return ending, state.watch.stop_reason
             except StopRequested:
                 return "interrupted", ""
