@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from av_td3.config import STEP_SECONDS, EnvConfig
+from av_td3.driving.comfort import comfortable
 from av_td3.driving.info import RewardComponents, StepInfo
 from av_td3.driving.meter import Contact, EpisodeMeter, Reading
 from av_td3.driving.reward import no_reward, total
 from av_td3.driving.route import Route
+from av_td3.driving.state import StepState
 from rundoctor.signals.replay import COMPONENTS
 from tools import info_table
 
@@ -63,6 +65,55 @@ def test_a_contact_that_lasts_is_one_collision_and_a_new_one_is_another(meter):
         contacts += (Contact(frame, 8),) if frame == 3 else ()
         collided.append(meter.update(reading(contacts=contacts), 0.0).collisions)
     assert [k for k, count in enumerate(collided) if count] == [0, 3, 35] and meter.collisions == 3
+
+
+def test_collisions_are_told_apart_by_what_was_hit(meter):
+    hits = [Contact(3, 7, "vehicle"), Contact(3, 8, "vehicle"), Contact(3, 9, "walker"), Contact(3, 0)]
+    meter.update(reading(contacts=tuple(hits)), 0.0)
+    info = meter.info(no_reward(), frame=1, npc=2)
+    assert (info["collisions"], info["vehicle_collisions"], info["walker_collisions"]) == (4, 2, 1)
+
+
+def test_acceleration_is_told_apart_by_its_direction(meter):
+    """Pointing along y: a change of velocity along y is longitudinal, one along x is not."""
+    meter.update(Reading(0.0, 0.0, math.pi / 2, (0.0, 0.0)), 0.0)
+    state = meter.update(Reading(0.0, 0.0, math.pi / 2, (0.3, -0.1)), 0.0)
+    assert state.longitudinal_acceleration == pytest.approx(-0.1 / STEP_SECONDS)
+    assert state.longitudinal_jerk == pytest.approx(-0.1 / STEP_SECONDS**2)
+    turned = meter.update(Reading(0.0, 0.0, math.pi / 2 + 0.02, (0.3, -0.1)), 0.0)
+    assert turned.yaw_rate == pytest.approx(0.02 / STEP_SECONDS)
+    info = meter.info(no_reward(), frame=3, npc=0)
+    assert info["yaw_rate"] == turned.yaw_rate
+    assert info["longitudinal_acceleration"] == pytest.approx(0.0)
+    assert info["lateral_acceleration"] == turned.lateral_acceleration
+
+
+@pytest.mark.parametrize(
+    "motion, fine",
+    [
+        ({}, True),
+        ({"jerk": 8.3, "longitudinal_jerk": -4.1, "longitudinal_acceleration": -4.0}, True),
+        ({"lateral_acceleration": 4.8, "yaw_rate": -0.9, "longitudinal_acceleration": 2.3}, True),
+        ({"jerk": 8.4}, False),
+        ({"longitudinal_jerk": -4.2}, False),
+        ({"longitudinal_acceleration": -4.1}, False),
+        ({"longitudinal_acceleration": 2.5}, False),
+        ({"lateral_acceleration": -4.9}, False),
+        ({"yaw_rate": -0.96}, False),
+    ],
+)
+def test_the_comfort_bounds(motion, fine):
+    assert comfortable(StepState(**motion)) is fine
+
+
+def test_the_ticks_of_a_step_are_comfortable_in_part(meter):
+    assert meter.info(no_reward(), frame=0, npc=0)["comfortable"] == 1.0
+    meter.update(reading(speed=0.0), 0.0)
+    meter.update(reading(speed=0.0), 0.0, new_step=False)
+    assert meter.info(no_reward(), frame=2, npc=0)["comfortable"] == 1.0
+    meter.update(reading(speed=0.0), 0.0)
+    meter.update(reading(speed=1.0), 0.0, new_step=False)  # 20 m/s^2
+    assert meter.info(no_reward(), frame=4, npc=0)["comfortable"] == 0.5
 
 
 def test_what_happened_before_the_first_observation_does_not_count():

@@ -146,10 +146,7 @@ class EgoVehicle:
             y=y,
             yaw=yaw,
             velocity=(moving.x, moving.y),
-            contacts=tuple(
-                Contact(event.frame, event.other_actor.id if event.other_actor is not None else 0)
-                for event in self._collisions.until(frame)
-            ),
+            contacts=tuple(_contact(event) for event in self._collisions.until(frame)),
             # The client itself finds lane invasions, after the tick has returned.  Those of the frame
             # before are certain to be there; those of this frame may come too late.
             lane_invasions=len(self._invasions.until(frame - 1)),
@@ -237,3 +234,13 @@ class EgoVehicle:
                     moving = event.other_actor.get_velocity()
                     speed = moving.x * math.cos(yaw) + moving.y * math.sin(yaw)
         return nearest, speed
+
+
+def _contact(event: carla.CollisionEvent) -> Contact:
+    other = event.other_actor
+    if other is None:
+        return Contact(event.frame, 0)
+    kind, _, _ = other.type_id.partition(".")
+    if kind == "vehicle":
+        return Contact(event.frame, other.id, "vehicle")
+    return Contact(event.frame, other.id, "walker" if kind == "walker" else "static")

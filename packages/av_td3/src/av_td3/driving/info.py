@@ -43,12 +43,22 @@ class _EveryStep(TypedDict):
         Key("", "`progress`, `safety`, `lane_keeping`, `efficiency`, `comfort`; they sum to the reward"),
     ]
     collisions: Annotated[int, Key("count", "collisions since the episode began")]
+    vehicle_collisions: Annotated[int, Key("count", "those of them that were with a vehicle")]
+    walker_collisions: Annotated[int, Key("count", "those of them that were with a walker")]
     lane_invasions: Annotated[int, Key("count", "lane markings crossed since the episode began")]
     off_road_steps: Annotated[
         int, Key("steps", "steps since the episode began with the car beyond `termination.off_road_m`")
     ]
     acceleration: Annotated[float, Key("m/s²", "length of the acceleration vector in the ground plane")]
+    longitudinal_acceleration: Annotated[
+        float, Key("m/s²", "acceleration along the car; braking is negative")
+    ]
+    lateral_acceleration: Annotated[float, Key("m/s²", "speed times yaw rate; positive to the right")]
+    yaw_rate: Annotated[float, Key("rad/s", "positive to the right")]
     jerk: Annotated[float, Key("m/s³", "length of the change of acceleration per second")]
+    comfortable: Annotated[
+        float, Key("0..1", "share of the step's ticks within the bounds of `driving/comfort.py`")
+    ]
     time_to_collision_s: Annotated[
         float,
         Key("s", "time until the gap to the obstacle ahead is closed at the present speeds; `inf` if never"),

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from av_td3.config import STEP_SECONDS, EnvConfig
 from av_td3.driving import observation as obs
+from av_td3.driving.comfort import comfortable
 from av_td3.driving.info import RewardComponents, StepInfo
 from av_td3.driving.reward import wanted_speed
 from av_td3.driving.route import SPACING, Route, RouteTracker, wrap
@@ -32,6 +33,7 @@ class Contact(NamedTuple):
     frame: int
     other: int
     """Actor id of what was hit; 0 for the map itself."""
+    kind: Literal["vehicle", "walker", "static"] = "static"
 
 
 class Reading(NamedTuple):
@@ -67,15 +69,18 @@ class EpisodeMeter:
         self.route = route
         self.steps = 0
         self.collisions = self.lane_invasions = self.off_road_steps = 0
+        self.vehicle_collisions = self.walker_collisions = 0
         """Totals since the episode began."""
         self._config = config
         self._tracker = RouteTracker(route)
         # Whatever the sensors report together with the first observation happened before the episode.
         self._reading = first = first._replace(contacts=(), lane_invasions=0)
         self._acceleration = np.zeros(2)
+        self._longitudinal = 0.0
         self._action = (0.0, 0.0)
         self._moved = 0.0
         self._jerks: list[float] = []
+        self._comfortable: list[bool] = []
         self._slow_seconds = 0.0
         self._in_contact: dict[int, int] = {}  # the other's actor id: frame of the last contact
         self._tracker.update(first.x, first.y)
@@ -96,20 +101,26 @@ class EpisodeMeter:
         jerk = float(np.hypot(*(acceleration - self._acceleration))) / STEP_SECONDS if self.steps else 0.0
         steer_change = abs(steer - self._action[0])
         turn = wrap(reading.yaw - before.yaw) / STEP_SECONDS
+        longitudinal = float(acceleration @ (math.cos(reading.yaw), math.sin(reading.yaw)))
+        longitudinal_jerk = (longitudinal - self._longitudinal) / STEP_SECONDS if self.steps else 0.0
         if new_step:
-            self._moved, self._jerks = 0.0, []
+            self._moved, self._jerks, self._comfortable = 0.0, [], []
         self._moved += math.hypot(reading.x - before.x, reading.y - before.y)
         self._jerks.append(jerk)
         self._reading, self._acceleration, self._action = reading, acceleration, (steer, pedal)
+        self._longitudinal = longitudinal
         self.steps += 1
         self.state = self._judge(
             reading,
             new_ground=new_ground,
             acceleration=float(np.hypot(*acceleration)),
+            longitudinal=longitudinal,
             jerk=jerk,
+            longitudinal_jerk=longitudinal_jerk,
             turn=turn,
             steer_change=steer_change,
         )
+        self._comfortable.append(comfortable(self.state))
         return self.state
 
     def vector(self) -> NDArray[np.float32]:
@@ -169,10 +180,17 @@ class EpisodeMeter:
             "distance_m": self._moved,
             "reward_components": components,
             "collisions": self.collisions,
+            "vehicle_collisions": self.vehicle_collisions,
+            "walker_collisions": self.walker_collisions,
             "lane_invasions": self.lane_invasions,
             "off_road_steps": self.off_road_steps,
             "acceleration": state.acceleration,
+            "longitudinal_acceleration": state.longitudinal_acceleration,
+            "lateral_acceleration": state.lateral_acceleration,
+            "yaw_rate": state.yaw_rate,
             "jerk": sum(self._jerks) / max(1, len(self._jerks)),
+            # Before the first step the car stands.
+            "comfortable": sum(self._comfortable) / len(self._comfortable) if self._comfortable else 1.0,
             "time_to_collision_s": state.time_to_collision,
             "obstacle_distance_m": state.obstacle_distance,
             "npc": npc,
@@ -185,7 +203,9 @@ class EpisodeMeter:
         *,
         new_ground: float = 0.0,
         acceleration: float = 0.0,
+        longitudinal: float = 0.0,
         jerk: float = 0.0,
+        longitudinal_jerk: float = 0.0,
         turn: float = 0.0,
         steer_change: float = 0.0,
     ) -> StepState:
@@ -206,7 +226,10 @@ class EpisodeMeter:
             finished=tracker.finished,
             acceleration=acceleration,
             jerk=jerk,
+            longitudinal_acceleration=longitudinal,
+            longitudinal_jerk=longitudinal_jerk,
             lateral_acceleration=speed * turn,
+            yaw_rate=turn,
             steer_change=steer_change,
             obstacle_distance=reading.obstacle_distance,
             obstacle_speed=reading.obstacle_speed,
@@ -228,5 +251,7 @@ class EpisodeMeter:
             last = self._in_contact.get(contact.other)
             if last is None or contact.frame - last > CONTACT_FRAMES:
                 began += 1
+                self.vehicle_collisions += contact.kind == "vehicle"
+                self.walker_collisions += contact.kind == "walker"
             self._in_contact[contact.other] = contact.frame
         return began

@@ -28,8 +28,14 @@ class StepState:
     """m/s^2, length of the change of velocity."""
     jerk: float = 0.0
     """m/s^3, length of the change of acceleration."""
+    longitudinal_acceleration: float = 0.0
+    """m/s^2 along the car; braking is negative."""
+    longitudinal_jerk: float = 0.0
+    """m/s^3, change of the longitudinal acceleration."""
     lateral_acceleration: float = 0.0
     """m/s^2, speed times yaw rate; right positive."""
+    yaw_rate: float = 0.0
+    """rad/s, right positive."""
     steer_change: float = 0.0
     """|steer - previous steer|, 0..2."""
     obstacle_distance: float = math.inf
