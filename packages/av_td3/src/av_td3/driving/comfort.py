@@ -1,7 +1,7 @@
-"""Which motion passengers find comfortable: the bounds of nuPlan (Karnchanachari et al. 2024), as CaRL uses them.
+"""Which motion counts as comfortable: the bounds of nuPlan's comfort metric, as CaRL uses them.
 
-Both are medians and extremes of human driving.  They are applied to the simulator's motion as it is, tick
-by tick and unfiltered, so a tick is harder to pass than a sample of a smoothed trajectory.
+They are applied to the simulator's motion as it is, tick by tick and unfiltered, which is stricter than
+for a smoothed trajectory.
 """
 
 from __future__ import annotations
