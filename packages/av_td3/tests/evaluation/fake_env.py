@@ -128,6 +128,7 @@ class FakeDrivingEnv(gymnasium.Env):
             "off_road_steps": self.off_road,
             "acceleration": acceleration,
             "jerk": acceleration / 10,
+            "comfortable": float(-4.05 <= acceleration <= 2.4),
             "time_to_collision_s": gap / self.speed if self.speed > 0.1 else math.inf,
             "obstacle_distance_m": gap,
             "npc": 0,

@@ -11,7 +11,16 @@ from rich.console import Console
 
 from av_td3.evaluation import report
 from av_td3.evaluation.baselines import ClassicalDriver, RandomPolicy, SmoothRandom, Stationary
-from av_td3.evaluation.metrics import METRICS, compare, scalars, summary, terminations
+from av_td3.evaluation.metrics import (
+    METRICS,
+    compare,
+    driving_score,
+    driving_score_2_1,
+    infractions,
+    scalars,
+    summary,
+    terminations,
+)
 from av_td3.evaluation.rollout import Evaluation, evaluate
 
 from .fake_env import FakeDrivingEnv
@@ -32,9 +41,19 @@ def results() -> dict[str, Evaluation]:
 def test_every_metric_matches_its_formula(results):
     episodes = results["smooth"].episodes
     steps, km = sum(e.steps for e in episodes), sum(e.distance_km for e in episodes)
+    score = sum(e.route_completion * (1 - e.off_road_steps / e.steps) for e in episodes) / 8
+    assert 0.0 < sum(e.comfortable_share for e in episodes) < 8
     expected = {
         "route_completion": sum(e.route_completion for e in episodes) / 8,
         "success_rate": sum(e.success for e in episodes) / 8,
+        "clean_success_rate": sum(e.success for e in episodes) / 8,
+        "driving_score": score,
+        "driving_score_2_1": score,  # the same where nothing is hit
+        "vehicle_collisions_per_km": 0.0,
+        "walker_collisions_per_km": 0.0,
+        "static_collisions_per_km": 0.0,
+        "red_lights_per_km": 0.0,
+        "comfort_share": sum(e.comfortable_share * e.steps for e in episodes) / steps,
         "mean_reward": sum(e.episode_return for e in episodes) / 8,
         "collisions_per_km": sum(e.collisions for e in episodes) / km,
         "lane_invasions_per_km": sum(e.lane_invasions for e in episodes) / km,
@@ -50,7 +69,41 @@ def test_every_metric_matches_its_formula(results):
     }
     found = {name: interval.estimate for name, interval in summary(results["smooth"]).items()}
     assert found == pytest.approx(expected)
-    assert list(found) == [m.name for m in METRICS]
+    assert set(found) == {m.name for m in METRICS}
+
+
+def episode(results, **changes):
+    return dataclasses.replace(results["classical"].episodes[0], **changes)
+
+
+def test_the_driving_scores_are_those_of_the_leaderboard(results):
+    """Half of the route, a pedestrian, two vehicles, a wall and a red light."""
+    hits = {"collisions": 4, "walker_collisions": 1, "vehicle_collisions": 2, "red_lights_run": 1}
+    bad = episode(results, route_completion=0.5, off_road_steps=0, success=True, **hits)
+    assert infractions(bad) == {"walker": 1, "vehicle": 2, "static": 1, "red_light": 1}
+    assert driving_score(bad) == pytest.approx(0.5 * 0.5 * 0.6**2 * 0.65 * 0.7)
+    assert driving_score_2_1(bad) == pytest.approx(0.5 / (1 + 1.0 + 2 * 0.7 + 0.6 + 0.4))
+    figures = summary(Evaluation("a", 0, (bad,)))
+    assert figures["clean_success_rate"].estimate == 0.0 and figures["success_rate"].estimate == 1.0
+    km = bad.distance_km
+    assert figures["static_collisions_per_km"].estimate == pytest.approx(1 / km)
+    assert figures["red_lights_per_km"].estimate == pytest.approx(1 / km)
+    # A quarter of the drive off the road does not count as driven.
+    off = episode(results, route_completion=1.0, steps=40, ticks=80, off_road_steps=20)
+    assert driving_score(off) == driving_score_2_1(off) == 0.75
+    assert summary(Evaluation("a", 0, (off,)))["off_road_share"].estimate == 0.25
+
+
+def test_records_of_older_versions_can_be_read(results):
+    tree = results["smooth"].to_dict()
+    new = ("red_lights_run", "vehicle_collisions", "walker_collisions", "comfortable_share", "ticks")
+    for e in tree["episodes"]:
+        for key in new:
+            del e[key]
+    old = Evaluation.from_dict(json.loads(json.dumps(tree)))
+    figures = summary(old)
+    assert figures["comfort_share"].estimate is None
+    assert figures["off_road_share"] == summary(results["smooth"])["off_road_share"]
 
 
 def test_scalars_carry_the_recorded_names_and_are_finite(results):

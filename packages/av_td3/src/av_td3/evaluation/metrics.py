@@ -67,26 +67,96 @@ def _km(e: EpisodeRecord) -> float:
     return e.distance_km
 
 
+def _ticks(e: EpisodeRecord) -> float:
+    return float(e.steps if e.ticks is None else e.ticks)
+
+
 def _capped_ttc(e: EpisodeRecord) -> float:
     return TTC_CAP_S if e.min_time_to_collision_s is None else min(TTC_CAP_S, e.min_time_to_collision_s)
+
+
+# The coefficients: https://leaderboard.carla.org/evaluation_v2_0 and https://leaderboard.carla.org/evaluation_v2_1
+_PENALTY = {"walker": 0.50, "vehicle": 0.60, "static": 0.65, "red_light": 0.70}
+_PENALTY_2_1 = {"walker": 1.00, "vehicle": 0.70, "static": 0.60, "red_light": 0.40}
+
+
+def infractions(e: EpisodeRecord) -> dict[str, int]:
+    """The infractions of the CARLA Leaderboard that this environment knows, by kind.
+
+    Leaving the road is none of them: it lowers the route completion instead.  Stop signs, scenarios and
+    emergency vehicles are not watched.  Records of older versions do not say what was hit: it counts as
+    static.
+    """
+    static = e.collisions - e.vehicle_collisions - e.walker_collisions
+    return {
+        "walker": e.walker_collisions,
+        "vehicle": e.vehicle_collisions,
+        "static": static,
+        "red_light": e.red_lights_run,
+    }
+
+
+def _completed_on_road(e: EpisodeRecord) -> float:
+    """Route completion without the share of the drive that was off the road, as the Leaderboard counts."""
+    off = min(1.0, e.off_road_steps / max(1.0, _ticks(e)))
+    return e.route_completion * (1.0 - off)
+
+
+def driving_score(e: EpisodeRecord) -> float:
+    """0..1: route completion times a factor for each infraction (CARLA Leaderboard 1.0 and 2.0)."""
+    score = _completed_on_road(e)
+    for kind, count in infractions(e).items():
+        score *= _PENALTY[kind] ** count
+    return score
+
+
+def driving_score_2_1(e: EpisodeRecord) -> float:
+    """0..1: route completion / (1 + the sum of the infractions' weights) (CARLA Leaderboard 2.1)."""
+    return _completed_on_road(e) / (1.0 + sum(_PENALTY_2_1[k] * n for k, n in infractions(e).items()))
 
 
 METRICS: tuple[Metric, ...] = (
     Metric("route_completion", "route completion", "", "mean", lambda e: e.route_completion, bounds=(0, 1)),
     Metric("success_rate", "success", "", "share of episodes", lambda e: e.success, bounds=(0, 1)),
+    Metric(
+        "clean_success_rate", "success without a collision", "", "share of episodes",
+        lambda e: e.success and not e.collisions, bounds=(0, 1),
+    ),
+    Metric("driving_score", "driving score", "", "mean", driving_score, bounds=(0, 1)),
+    Metric("driving_score_2_1", "driving score 2.1", "", "mean", driving_score_2_1, bounds=(0, 1)),
     Metric("mean_reward", "return", "", "mean", lambda e: e.episode_return),
     Metric(
         "collisions_per_km", "collisions", "1/km", "rate of events", lambda e: e.collisions, _km, False
+    ),
+    Metric(
+        "vehicle_collisions_per_km", "collisions with vehicles", "1/km", "rate of events",
+        lambda e: e.vehicle_collisions, _km, False,
+    ),
+    Metric(
+        "walker_collisions_per_km", "collisions with walkers", "1/km", "rate of events",
+        lambda e: e.walker_collisions, _km, False,
+    ),
+    Metric(
+        "static_collisions_per_km", "collisions with things", "1/km", "rate of events",
+        lambda e: infractions(e)["static"], _km, False,
+    ),
+    Metric(
+        "red_lights_per_km", "red lights run", "1/km", "rate of events", lambda e: e.red_lights_run, _km,
+        False,
     ),
     Metric(
         "lane_invasions_per_km", "lane invasions", "1/km", "rate of events", lambda e: e.lane_invasions,
         _km, False,
     ),
     Metric(
-        "off_road_share", "off the road", "", "ratio", lambda e: e.off_road_steps, _steps, False, (0, 1)
+        "off_road_share", "off the road", "", "ratio", lambda e: e.off_road_steps, _ticks, False, (0, 1)
     ),
     Metric("speed_kmh", "speed", "km/h", "ratio", lambda e: e.mean_speed_kmh * e.steps, _steps, None),
     Metric("jerk", "jerk", "m/s³", "ratio", lambda e: e.mean_abs_jerk * e.steps, _steps, False),
+    Metric(
+        "comfort_share", "comfortable", "", "ratio", lambda e: (e.comfortable_share or 0.0) * e.steps,
+        lambda e: 0.0 if e.comfortable_share is None else e.steps, True, (0, 1),
+    ),
     Metric(
         "lateral_deviation_m", "lateral deviation", "m", "ratio",
         lambda e: e.mean_abs_lateral_deviation_m * e.steps, _steps, False,

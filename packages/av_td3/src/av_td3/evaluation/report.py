@@ -17,23 +17,33 @@ from av_td3.evaluation.metrics import Comparison, compare, terminations
 from av_td3.evaluation.rollout import Evaluation
 from av_td3.evaluation.statistics import ConfidenceInterval
 
-_PERCENT = ("route_completion", "success_rate", "off_road_share", "low_ttc_share")
+_PERCENT = (
+    "route_completion",
+    "success_rate",
+    "clean_success_rate",
+    "driving_score",
+    "driving_score_2_1",
+    "off_road_share",
+    "low_ttc_share",
+    "comfort_share",
+)
 _HEADLINE = (
     ("route_completion", "route\ndone %"),
     ("success_rate", "success\n%"),
+    ("driving_score", "driving\nscore %"),
     ("collisions_per_km", "colli-\nsion/km"),
+    ("red_lights_per_km", "red\nlight/km"),
     ("lane_invasions_per_km", "lane\ninv./km"),
-    ("off_road_share", "off\nroad %"),
     ("speed_kmh", "speed\nkm/h"),
-    ("mean_reward", "\nreturn"),
 )
 _RIDE = (
-    ("jerk", "jerk\nm/s³"),
     ("lateral_deviation_m", "off lane\ncentre m"),
+    ("off_road_share", "off\nroad %"),
+    ("jerk", "jerk\nm/s³"),
+    ("comfort_share", "comfort\n%"),
     ("steer_change", "steer\nchange"),
     ("min_ttc_s", "least\nTTC s"),
-    ("low_ttc_share", "TTC <\n1.5 s %"),
-    ("episode_length", "steps/\nepisode"),
+    ("mean_reward", "\nreturn"),
 )
 
 _WIDTH, _AGENT = 80, 10

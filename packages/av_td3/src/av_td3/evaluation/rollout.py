@@ -71,6 +71,13 @@ class EpisodeRecord:
     mean_abs_steer_change: float
     """Mean |steer - previous steer| of the policy's actions, 0..2."""
     termination: str
+    red_lights_run: int = 0
+    vehicle_collisions: int = 0
+    walker_collisions: int = 0
+    comfortable_share: float | None = None
+    """Share of the time within the bounds of ``driving/comfort.py``; None: it was not measured."""
+    ticks: int | None = None
+    """Simulator ticks; None in records of older versions, where a step was one tick."""
     attempts: int = 1
     """How often it was driven: once, and once more for every failure of the simulator."""
 
@@ -266,6 +273,7 @@ class _Tally:
         self.total = self.metres = self.speed = self.jerk = self.lateral = self.steer = 0.0
         self.nearest = math.inf
         self.exposed = 0
+        self.comfortable: float | None = 0.0
         self._last_steer: float | None = None
 
     def add(self, action: Action, reward: float, info: Mapping[str, Any]) -> None:
@@ -278,6 +286,9 @@ class _Tally:
         ttc = info["time_to_collision_s"] if info["speed_kmh"] >= STANDING_KMH else math.inf
         self.nearest = min(self.nearest, ttc)
         self.exposed += ttc < LOW_TTC_S
+        if self.comfortable is not None:
+            share = info.get("comfortable")
+            self.comfortable = None if share is None else self.comfortable + share
         steer = float(action[0])
         if self._last_steer is not None:
             self.steer += abs(steer - self._last_steer)
@@ -305,5 +316,10 @@ class _Tally:
             low_ttc_steps=self.exposed,
             mean_abs_steer_change=self.steer / max(1, n - 1),
             termination=termination,
+            red_lights_run=int(info.get("red_lights_run", 0)),
+            vehicle_collisions=int(info.get("vehicle_collisions", 0)),
+            walker_collisions=int(info.get("walker_collisions", 0)),
+            comfortable_share=None if self.comfortable is None else self.comfortable / n,
+            ticks=int(info["frame"]) if "frame" in info else None,
             attempts=attempts,
         )

@@ -8,11 +8,19 @@ _EPOCH = "a mean over the evaluation episodes of one epoch"
 PREFIX = "eval/"
 """What the tag of every evaluation signal begins with."""
 FIGURES = (
+    "clean_success_rate",
+    "driving_score",
+    "driving_score_2_1",
     "collisions_per_km",
+    "vehicle_collisions_per_km",
+    "walker_collisions_per_km",
+    "static_collisions_per_km",
+    "red_lights_per_km",
     "lane_invasions_per_km",
     "off_road_share",
     "speed_kmh",
     "jerk",
+    "comfort_share",
     "lateral_deviation_m",
     "steer_change",
     "min_ttc_s",
