@@ -74,3 +74,11 @@ def test_evaluations_drive_the_averaged_policy_when_asked(tmp_path: Path) -> Non
 def test_without_demonstrations_nothing_is_one(tmp_path: Path) -> None:
     trainer, _ = trained(tmp_path / "run")
     assert not (trainer.state.replay.driver == DEMONSTRATOR).any()
+
+def test_the_returns_of_demonstrations_are_not_logged_as_the_agents(tmp_path: Path) -> None:
+    trained(tmp_path / "run", warmup_driver="classical")
+    rows = read_scalars(tmp_path / "run" / "tb")
+    warmup = small_config(steps=60).exploration.warmup_steps
+    shown = [step for step, _ in rows[episodes.DEMONSTRATION_RETURN.tag]]
+    own = [step for step, _ in rows[episodes.RETURN.tag]]
+    assert shown and own and max(shown) <= warmup < min(own)

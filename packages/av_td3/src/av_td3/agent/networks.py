@@ -82,12 +82,16 @@ def mlp(inputs: int, hidden: Sequence[int], outputs: int, layer_norm: bool = Fal
 
 
 class ActorHead(nn.Module):
-    """pi: (B, F) features and (B, V) vector -> (B, A) action in (-1, 1), and its pre-tanh value."""
+    """pi: (B, F) features and (B, V) vector -> (B, A) action in (-1, 1), and its pre-tanh value.
+
+    ``vector``: how many entries it sees, the first ones.  What a vector holds beyond them is for the critic.
+    """
 
     def __init__(
         self, features: int, vector: int, actions: int, hidden: Sequence[int], final_init: float
     ) -> None:
         super().__init__()
+        self.visible = vector
         self.net = mlp(features + vector, hidden, actions)
         last = self.net[-1]
         assert isinstance(last, nn.Linear)
@@ -96,7 +100,7 @@ class ActorHead(nn.Module):
         nn.init.zeros_(last.bias)
 
     def forward(self, features: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
-        pre_tanh = self.net(torch.cat([features, vector], 1))
+        pre_tanh = self.net(torch.cat([features, vector[:, : self.visible]], 1))
         return torch.tanh(pre_tanh), pre_tanh
 
 

@@ -176,7 +176,7 @@ class TD3:
         critic_features = self.target_critic_encoder(batch.next_image)
         actor_features = critic_features if self.shared else self.target_actor_encoder(batch.next_image)
 
-        next_action, _ = self.target_actor(actor_features, self.visible(batch.next_vector))
+        next_action, _ = self.target_actor(actor_features, batch.next_vector)
         noise = (torch.randn_like(next_action) * self.config.policy_noise).clamp(
             -self.config.noise_clip, self.config.noise_clip
         )
@@ -189,7 +189,7 @@ class TD3:
 
     def _update_actor(self, batch: Batch, next_action: Tensor | None = None) -> ActorStep:
         actor_features = self.actor_features(batch)
-        action, pre_tanh = self.actor(actor_features, self.visible(batch.vector))
+        action, pre_tanh = self.actor(actor_features, batch.vector)
         critic_features = self.critic_state(batch, actor_features)
         q = self.policy_value(critic_features, batch.vector, action)
         loss = -q.mean() + self.config.pre_tanh_penalty * pre_tanh.square().mean()
@@ -224,10 +224,6 @@ class TD3:
             return actor_features  # the same encoder, and constant already
         with torch.no_grad():
             return self.critic_encoder(batch.image)
-
-    def visible(self, vector: Tensor) -> Tensor:
-        """(B, visible_size): the entries of (B, V) vectors that the actor sees."""
-        return vector[:, : self.visible_size]
 
     def state_loss(self, batch: Batch, actor_features: Tensor) -> Tensor:
         """Mean squared error of the simulator's state as read from the actor's features.
@@ -281,8 +277,8 @@ class TD3:
         drives more steadily than the policy of any single update (Polyak and Juditsky 1992).
         """
         if averaged:
-            return self.target_actor(self.target_actor_encoder(image), self.visible(vector))[0]
-        return self.actor(self.actor_encoder(image), self.visible(vector))[0]
+            return self.target_actor(self.target_actor_encoder(image), vector)[0]
+        return self.actor(self.actor_encoder(image), vector)[0]
 
     def networks(self) -> dict[str, nn.Module]:
         """Every distinct network that has weights, by name, targets included."""

@@ -13,9 +13,11 @@ from av_td3.commands.evaluate import final_evaluation
 from av_td3.config import Config
 from av_td3.driving.errors import DrivingError
 from av_td3.errors import UserError
+from av_td3.evaluation import metrics
 from av_td3.training import checkpoint, gates, provenance
 from av_td3.training.display import TerminalDisplay
 from av_td3.training.fault_catalogue import FAULTS, InjectedFault, injected
+from av_td3.training.logger import log_final_evaluation
 from av_td3.training.memory import tune_allocator
 from av_td3.training.run_directory import RunDirectory, default_path
 from av_td3.training.signals import raise_if_received, terminable
@@ -180,7 +182,8 @@ def _finish(run: RunDirectory, config: Config, outcome: Outcome, console: Consol
         say(console, f"find out why: {diagnose}")
         return FAILED
     if not faulty:
-        final_evaluation(run, config, console)
+        comparison = final_evaluation(run, config, console)
+        log_final_evaluation(run, outcome.step, metrics.scalars(comparison.evaluations["trained"]))
     say(console, f"results:     {run.path}")
     if (run.checkpoints / checkpoint.BEST).is_dir():
         say(console, f"best agent:  {run.checkpoints / checkpoint.BEST}")

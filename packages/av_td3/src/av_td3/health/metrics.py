@@ -128,7 +128,8 @@ def gradient_scalars(which: Literal["actor", "critic"], step: CriticStep | Actor
     report = step.gradients
     row = {gradients.CLIP_RATIO[which].tag: report.clip_ratio}
     for group in gradients.GROUPS:
-        if group.startswith(which):
+        # The actor has none of its own where the encoder is shared: no gradient of the actor's reaches it.
+        if group in report.before or (which, group) == ("actor", "actor_encoder"):
             row |= _written(gradients.AFTER[group], report.after.get(group, 0.0))
             row |= _written(gradients.BEFORE[group], report.before.get(group, 0.0))
     if report.total_before > 0:

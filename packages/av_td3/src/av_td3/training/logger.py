@@ -176,10 +176,29 @@ class RunLogger:
         }
 
     def episode(
-        self, state: TrainingState, info: Mapping[str, Any], flag_is_wrong: bool, env: int = 0
+        self,
+        state: TrainingState,
+        info: Mapping[str, Any],
+        flag_is_wrong: bool,
+        env: int = 0,
+        demonstrated: bool = False,
     ) -> None:
-        """An episode's end; ``flag_is_wrong``: terminated and truncated were mixed up."""
+        """An episode's end; ``flag_is_wrong``: terminated and truncated were mixed up.
+
+        ``demonstrated``: the classical driver drove.  Its return is not one of the agent's.
+        """
         self._interval.add(replay.TERMINAL_FLAG_MISMATCH.tag, float(flag_is_wrong))
+        self._progress.episode_return = self._returns[env]
+        self._progress.route_completion = info["route_completion"]
+        if demonstrated:
+            self._write(
+                state.step,
+                {
+                    episodes.DEMONSTRATION_RETURN.tag: self._returns[env],
+                    episodes.DEMONSTRATION_COMPLETION.tag: info["route_completion"],
+                },
+            )
+            return
         row = metrics.episode_scalars(
             {
                 "return": self._returns[env],
@@ -191,8 +210,6 @@ class RunLogger:
         )
         row[episodes.TERMINATION.of(info["termination"])] = 1.0
         self._write(state.step, row)
-        self._progress.episode_return = self._returns[env]
-        self._progress.route_completion = info["route_completion"]
 
     def evaluation(self, step: int, row: Scalars) -> None:
         """The figures of an evaluation on held-out routes."""
@@ -223,3 +240,11 @@ class RunLogger:
         guards.check_scalars(row)
         for tag, value in row.items():
             self.writer.add_scalar(tag, value, step)
+
+
+def log_final_evaluation(run: RunDirectory, step: int, row: Scalars) -> None:
+    """Write the final evaluation to TensorBoard too, so that the curves end with it."""
+    with SummaryWriter(str(run.tensorboard)) as writer:
+        for tag, value in row.items():
+            if tag.startswith(evaluation.PREFIX):
+                writer.add_scalar(tag, value, step)

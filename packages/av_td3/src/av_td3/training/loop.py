@@ -194,7 +194,7 @@ def take(
     cause = info["termination"]
     state.watch.episode_ended(cause)
     # What ended the episode says which of the two flags the replay must hold.
-    log.episode(state, info, terminated != (cause not in TRUNCATIONS), env)
+    log.episode(state, info, terminated != (cause not in TRUNCATIONS), env, episode.demonstrated)
     return True
 
 

@@ -125,6 +125,22 @@ LENGTH = Signal(
         Alias("length", "one unnamed length: taken for an episode's", unsure=True),
     ),
 )
+DEMONSTRATION_RETURN = Signal(
+    "demonstration_return",
+    "demonstrations/episode_return",
+    "undiscounted return of an episode that the classical driver drove in the warm-up",
+    "reward",
+    "episode",
+    "shows what the agent can reach; it is not the agent's",
+)
+DEMONSTRATION_COMPLETION = Signal(
+    "demonstration_completion",
+    "demonstrations/route_completion",
+    "share of the route that the classical driver covered in such an episode",
+    "0..1",
+    "episode",
+    "near 1",
+)
 COLLISIONS = Signal(
     "collisions",
     "train/collisions_per_episode",
