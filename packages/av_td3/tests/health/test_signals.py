@@ -28,7 +28,7 @@ from tools import metrics_page
 from ..training.fake import FakeEnv, SilentDisplay, small_config
 
 SOURCES = [Path(package.__file__).parent for package in (av_td3, rundoctor)]
-TAG = re.compile(r"(train|debug|gradients|agent|progress|rewards|eval|alerts|system)/\w+")
+TAG = re.compile(r"(train|demonstrations|debug|gradients|agent|progress|rewards|eval|alerts|system)/\w+")
 DOCS = Path(metrics_page.__file__).parents[1] / "docs"
 
 
@@ -61,6 +61,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     torch.set_num_threads(1)
     tree = small_config(steps=360).model_dump()
     tree["agent"]["encoder"] = "separate"
+    tree["exploration"]["warmup_driver"] = "classical"
     config = config_from_dict(tree)
     folder = tmp_path_factory.mktemp("signals") / "run"
     run = RunDirectory.create(folder, config, {"code_sha256": code_state(installed()).sources})

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from av_td3.config import Config, config_from_dict
 from av_td3.driving.observation import check_action
@@ -137,3 +139,10 @@ class SilentDisplay:
 
     def status(self, text: str) -> None:
         pass
+
+
+def scalars(path: Path) -> dict[str, list[tuple[int, float]]]:
+    """Tag -> (step, value) pairs of a run's TensorBoard file."""
+    accumulator = EventAccumulator(str(path / "tb"), size_guidance={"scalars": 0})
+    accumulator.Reload()
+    return {t: [(e.step, e.value) for e in accumulator.Scalars(t)] for t in accumulator.Tags()["scalars"]}

@@ -13,8 +13,9 @@ from av_td3.evaluation.rollout import Policy
 from av_td3.health.metrics import Scalars
 from av_td3.training.run_directory import RunDirectory
 from av_td3.training.trainer import Trainer
+from rundoctor.signals import episodes
 
-from .fake import FakeEnv, SilentDisplay, fake_evaluation, small_config
+from .fake import FakeEnv, SilentDisplay, fake_evaluation, scalars, small_config
 
 
 def trained(path: Path, **exploration: object) -> tuple[Trainer, Config]:
@@ -75,9 +76,10 @@ def test_without_demonstrations_nothing_is_one(tmp_path: Path) -> None:
     trainer, _ = trained(tmp_path / "run")
     assert not (trainer.state.replay.driver == DEMONSTRATOR).any()
 
+
 def test_the_returns_of_demonstrations_are_not_logged_as_the_agents(tmp_path: Path) -> None:
     trained(tmp_path / "run", warmup_driver="classical")
-    rows = read_scalars(tmp_path / "run" / "tb")
+    rows = scalars(tmp_path / "run")
     warmup = small_config(steps=60).exploration.warmup_steps
     shown = [step for step, _ in rows[episodes.DEMONSTRATION_RETURN.tag]]
     own = [step for step, _ in rows[episodes.RETURN.tag]]

@@ -24,7 +24,7 @@ from av_td3.training.run_directory import RunDirectory
 from av_td3.training.signals import StopRequest
 from av_td3.training.trainer import Trainer
 
-from .fake import FakeEnv, SilentDisplay, fake_evaluation, small_config
+from .fake import FakeEnv, SilentDisplay, fake_evaluation, scalars, small_config
 
 # What the recorded runs logged, by group: a run of this software must log at least these.
 RECORDED = {
@@ -73,12 +73,6 @@ def trainer(path: Path, env: FakeEnv | None = None, **train) -> tuple[Trainer, F
 
 def weights(agent: TD3) -> dict[str, torch.Tensor]:
     return {k: v.clone() for k, v in checkpoint.agent_tensors(agent).items()}
-
-
-def scalars(path: Path) -> dict[str, list[tuple[int, float]]]:
-    accumulator = EventAccumulator(str(path / "tb"), size_guidance={"scalars": 0})
-    accumulator.Reload()
-    return {t: [(e.step, e.value) for e in accumulator.Scalars(t)] for t in accumulator.Tags()["scalars"]}
 
 
 def test_a_run_finishes_with_everything_on_the_step_axis(tmp_path):
