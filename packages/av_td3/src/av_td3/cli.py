@@ -135,6 +135,8 @@ Map = Annotated[
 Npc = Annotated[int | None, typer.Option(min=0, help="Number of other vehicles.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")]
 
+Device = Annotated[str | None, typer.Option(help="What torch computes on: auto, cpu, cuda or cuda:N.")]
+
 
 class PictureKind(str, enum.Enum):  # noqa: UP042 - Python 3.10 has no StrEnum
     """The values of ``--picture``; ``av_td3.evaluation.pictures`` says what each is."""
@@ -387,9 +389,7 @@ def evaluate(
     npc: Npc = None,
     map_: Map = None,
     carla: Carla = None,
-    device: Annotated[
-        str | None, typer.Option(help="What torch computes on: auto, cpu, cuda or cuda:N.")
-    ] = None,
+    device: Device = None,
     baselines: Annotated[
         bool,
         typer.Option(help="Also drive the untrained agent, random actions and a classical controller."),
@@ -429,6 +429,46 @@ def evaluate(
                 picture=picture.value,
                 json_file=json_file,
             )
+
+
+@app.command()
+def drive(
+    agent: Annotated[
+        str, typer.Option(help="Name of a shipped agent, or the run directory of a training.")
+    ] = "base",
+    npc: Npc = None,
+    map_: Map = None,
+    carla: Carla = None,
+    video: Annotated[
+        Path | None, typer.Option(metavar="FILE.mp4", help="Film everything that is driven into this file.")
+    ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Show the drive on a web page of this machine, in real time.")
+    ] = False,
+    episodes: Annotated[
+        int | None, typer.Option(min=1, help="Routes to drive; without it 5, and with --live until Ctrl-C.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the first route.")] = None,
+    device: Device = None,
+) -> None:
+    """Watch a trained agent drive routes that it was not trained on.  Without options: the agent `base`."""
+    with _errors():
+        from av_td3.commands import common
+        from av_td3.commands import drive as command
+
+        with common.one_line_errors():
+            status = command.drive(
+                agent,
+                npc=npc,
+                map_=map_,
+                address=carla,
+                device=device,
+                video=video,
+                live=live,
+                episodes=episodes,
+                seed=seed,
+            )
+    raise typer.Exit(status)
 
 
 @app.command()

@@ -270,6 +270,14 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self._finalizer()
 
     @property
+    def server_address(self) -> str | None:
+        """``host:port`` of the simulator that is driven on; None while there is none."""
+        crew = self._mine.crew
+        if crew is None or crew.server is None:
+            return None if crew is None else self.config.simulator.address
+        return crew.server.address
+
+    @property
     def route_count(self) -> int:
         """How many routes the split has; starts the simulator if it does not run yet."""
         while self._routes is None:
