@@ -151,8 +151,9 @@ class RouteConfig(Section):
 class ObservationConfig(Section):
     """What the agent is told beside the picture, and what only its critic is told."""
 
-    vector: Literal["route", "sight"] = "route"
+    vector: Literal["route", "sight", "state"] = "route"
     """route: speed, distance from the lane's centre, heading error, and points of the route.
+    state: that and the simulator's state (see privileged), for the actor too; no camera shows as much.
     sight: speed and the navigation command (follow the lane, or at the next junction left, straight or right,
     and how far it is); where the lane lies must be seen in the picture."""
     previous_action: bool = False
@@ -216,9 +217,6 @@ class TerminationConfig(Section):
     """Ticks (of 0.05 s) after which the episode is truncated."""
 
 
-_ROUTE_POSE = {"speed": 1, "lateral": 1, "heading": 1}
-
-
 class EnvConfig(Section):
     """The driving environment."""
 
@@ -250,21 +248,21 @@ class EnvConfig(Section):
     @property
     def visible_entries(self) -> dict[str, int]:
         """Name -> number of the vector's entries that the actor sees; they come first, in this order."""
-        seen = _ROUTE_POSE if self.observation.vector == "route" else {"speed": 1, "command": 5}
-        entries = dict(seen)
-        if self.observation.vector == "route":
-            entries["route"] = 2 * self.route.waypoints
-        if self.observation.previous_action:
-            entries["previous_action"] = 2
-        return entries
+        vector, previous_action = self.observation.vector, {"previous_action": 2}
+        if vector == "state":
+            return self._state_entries
+        if vector == "sight":
+            entries = {"speed": 1, "command": 5}
+        else:
+            entries = {"speed": 1, "lateral": 1, "heading": 1, "route": 2 * self.route.waypoints}
+        return entries | (previous_action if self.observation.previous_action else {})
 
     @property
-    def privileged_entries(self) -> dict[str, int]:
-        """Name -> number of the entries that follow, which only the critic sees."""
-        if not self.observation.privileged:
-            return {}
-        state = {
-            **_ROUTE_POSE,
+    def _state_entries(self) -> dict[str, int]:
+        return {
+            "speed": 1,
+            "lateral": 1,
+            "heading": 1,
             "route": 2 * self.route.waypoints,
             "previous_action": 2,
             "motion": 3,
@@ -272,7 +270,19 @@ class EnvConfig(Section):
             "obstacle": 2,
             "neighbours": 4 * NEIGHBOURS,
         }
-        return {name: count for name, count in state.items() if name not in self.visible_entries}
+
+    @property
+    def privileged_entries(self) -> dict[str, int]:
+        """Name -> number of the entries that follow, which only the critic sees."""
+        if not self.observation.privileged:
+            return {}
+        seen = self.visible_entries
+        return {name: count for name, count in self._state_entries.items() if name not in seen}
+
+    @property
+    def described(self) -> dict[str, int]:
+        """Name -> number of all entries of the vector."""
+        return self.visible_entries | self.privileged_entries
 
     @property
     def visible_size(self) -> int:
@@ -282,7 +292,7 @@ class EnvConfig(Section):
     @property
     def vector_size(self) -> int:
         """Length of the vector; ``driving/observation.py`` says what it holds."""
-        return self.visible_size + sum(self.privileged_entries.values())
+        return sum(self.described.values())
 
 
 class AgentConfig(Section):

@@ -171,7 +171,7 @@ def test_the_lead_is_the_next_vehicle_on_the_route_and_neighbours_are_sorted_by_
     assert empty.shape == values.shape
 
 
-@pytest.mark.parametrize("mode", ["route", "sight"])
+@pytest.mark.parametrize("mode", ["route", "sight", "state"])
 @pytest.mark.parametrize("previous_action", [False, True])
 @pytest.mark.parametrize("privileged", [False, True])
 def test_every_form_of_the_vector_has_the_size_that_the_configuration_gives(

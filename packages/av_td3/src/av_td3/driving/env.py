@@ -59,7 +59,7 @@ class _Episode:
         self.first_frame = first_frame
         self.frames = obs.FrameStack(config.camera.frame_stack, config.camera.size)
         self._config = config
-        self._others = others if config.observation.privileged else None
+        self._others = others if "neighbours" in config.described else None
         self.frames.reset(self._look(ego))
         self.meter = EpisodeMeter(config, route, ego.read(self._others))
         self.applied = (0.0, 0.0)

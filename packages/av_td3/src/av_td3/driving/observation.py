@@ -176,7 +176,7 @@ def vector(config: EnvConfig, scene: Scene) -> NDArray[np.float32]:
     Raises:
         ValueError: the result is not finite.
     """
-    parts = [_WRITERS[name](config, scene) for name in (*config.visible_entries, *config.privileged_entries)]
+    parts = [_WRITERS[name](config, scene) for name in config.described]
     out = np.concatenate(parts).astype(np.float32)
     if not np.isfinite(out).all():
         raise ValueError("the simulator reported a pose or velocity that is not finite")
@@ -290,7 +290,7 @@ def read_vector(config: EnvConfig, values: NDArray[np.float32]) -> VectorReading
     """
     found: dict[str, NDArray[np.float64]] = {}
     place = 0
-    for name, count in (*config.visible_entries.items(), *config.privileged_entries.items()):
+    for name, count in config.described.items():
         found[name] = np.asarray(values[place : place + count], np.float64)
         place += count
     if "route" not in found:
