@@ -18,7 +18,7 @@ from av_td3.health import metrics
 from av_td3.supervision.supervised import SupervisionError
 from av_td3.training import checkpoint
 from av_td3.training.agents import make_agent
-from av_td3.training.logger import MAIN_CURVES
+from av_td3.training.logger import MAIN_CURVES, log_final_evaluation
 from av_td3.training.loop import episode_seed
 from av_td3.training.run_directory import RunDirectory
 from av_td3.training.signals import StopRequest
@@ -474,3 +474,14 @@ def test_weights_are_copied_for_measurement_only_where_both_networks_move(tmp_pa
     t.train()
     assert copies and min(copies) >= t.config.agent.critic_warmup
     assert len(copies) <= 100 / t.config.train.log_interval
+
+
+def test_the_final_evaluation_ends_the_curves_in_the_same_file(tmp_path):
+    trainer(tmp_path / "run")[0].train()
+    run = RunDirectory.open(tmp_path / "run")
+    before = len(list(run.tensorboard.iterdir()))
+    log_final_evaluation(run, 500, {"eval/success_rate": 0.75, "not/logged": 1.0})
+    assert len(list(run.tensorboard.iterdir())) == before
+    rows = scalars(run.path)
+    assert rows["eval/success_rate"][-1] == (500, 0.75) and "not/logged" not in rows
+    assert rows["train/episode_reward"], "what was there before can still be read"

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard import SummaryWriter
 
 from av_td3.agent.td3 import ActorStep, Batch, CriticStep
@@ -243,8 +247,18 @@ class RunLogger:
 
 
 def log_final_evaluation(run: RunDirectory, step: int, row: Scalars) -> None:
-    """Write the final evaluation to TensorBoard too, so that the curves end with it."""
-    with SummaryWriter(str(run.tensorboard)) as writer:
-        for tag, value in row.items():
-            if tag.startswith(evaluation.PREFIX):
-                writer.add_scalar(tag, value, step)
+    """Write the final evaluation to TensorBoard too, so that the curves end with it.
+
+    It is appended to the newest event file: another file would look like another start of the run.
+    """
+    files = sorted(run.tensorboard.glob("events.out.tfevents.*"), key=lambda f: f.stat().st_mtime)
+    if not files:
+        return
+    values = [
+        Summary.Value(tag=tag, simple_value=value)
+        for tag, value in row.items()
+        if tag.startswith(evaluation.PREFIX)
+    ]
+    event = Event(wall_time=time.time(), step=step, summary=Summary(value=values))
+    with files[-1].open("ab") as file:
+        RecordWriter(file).write(event.SerializeToString())
