@@ -1,0 +1,163 @@
+"""``av-td3 compare``: who belongs together, what can be compared, what is printed and written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from av_td3.commands import compare
+from av_td3.errors import UserError
+from av_td3.evaluation.aggregate import interquartile_mean
+from av_td3.evaluation.rollout import EpisodeRecord, Evaluation
+from av_td3.training import shipped
+from av_td3.training.run_directory import RunDirectory
+
+from ..training.fake import small_config
+
+
+def record(seed, completion, **changes):
+    values = {
+        "seed": seed,
+        "route": f"{seed}->1",
+        "route_length_m": 100.0,
+        "route_completion": completion,
+        "success": completion == 1.0,
+        "episode_return": completion,
+        "steps": 100,
+        "distance_km": completion / 10,
+        "collisions": int(completion < 0.5),
+        "lane_invasions": 0,
+        "off_road_steps": 0,
+        "mean_speed_kmh": 30.0,
+        "mean_abs_jerk": 5.0,
+        "mean_abs_lateral_deviation_m": 0.2,
+        "min_time_to_collision_s": None,
+        "low_ttc_steps": 0,
+        "mean_abs_steer_change": 0.0,
+        "termination": "success",
+    }
+    return EpisodeRecord(**values | changes)
+
+
+def write(file, completions, *, first=0, others=(), map_="town", npc=0, picture="camera", **changes):
+    """The JSON file of an evaluation of a trained agent."""
+    agents = {"trained": completions, **dict(others)}
+    document = {
+        "schema": 1,
+        "agents": {
+            name: Evaluation(
+                name, first, tuple(record(first + k, c, **changes) for k, c in enumerate(values))
+            ).to_dict()
+            for name, values in agents.items()
+        },
+        "conditions": {"map": map_, "seed": first, "picture": picture, "traffic": {"wanted": npc}},
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(document))
+    return str(file)
+
+
+def run_of(path, completions, seed=0, **options):
+    """A run directory with that final evaluation."""
+    run = RunDirectory.create(path, small_config(seed=seed, **options), {})
+    write(run.evaluations / "final.json", completions, others={"classical": [1.0] * len(completions)})
+    return str(path)
+
+
+GOOD, FAIR, POOR = ([1.0] * 12, [1.0] * 6 + [0.8, 0.6] * 3, [0.1, 0.2, 0.6] * 4)
+
+
+@pytest.fixture
+def console():
+    return Console(width=80, record=True, force_terminal=False)
+
+
+def test_runs_that_differ_in_their_seed_are_one_method(tmp_path, console):
+    a = [run_of(tmp_path / f"a-s{k}", s, k) for k, s in enumerate((GOOD, FAIR, FAIR))]
+    b = run_of(tmp_path / "b-s0-20260101-120000", POOR)
+    result = compare.compare([*a, b], console=console)
+    assert {label: len(same) for label, same in result.methods.items()} == {"a": 3, "b": 1}
+    method = result.statistics.methods["a"]
+    assert method.iqm.estimate == pytest.approx(interquartile_mean([GOOD, FAIR, FAIR]))
+    assert method.spread == (pytest.approx(np.mean(FAIR)), 1.0)
+    assert result.statistics.improvement["b"].estimate > 0.95
+    text = console.export_text()
+    assert "12 held-out routes" in text and "85..100" in text and "P(a is better than b" in text
+    assert "One run of b:" in text
+    assert max(map(len, text.splitlines())) <= 80 or "One run" in max(text.splitlines(), key=len)
+
+
+def test_names_files_agents_and_baselines(tmp_path, console):
+    run = run_of(tmp_path / "mine", FAIR)
+    black = write(tmp_path / "black.json", POOR, picture="black", npc=5)
+    inputs = [f"camera={run}", f"blind={black}", f"{run}:classical"]
+    result = compare.compare(inputs, console=console, metric="driving_score")
+    assert list(result.methods) == ["camera", "blind", "classical"]
+    assert result.statistics.methods["classical"].mean.estimate == 1.0
+    # One collision in each drive under a half of the route: 0.65 of the score (static).
+    assert result.statistics.methods["blind"].mean.estimate == pytest.approx(
+        np.mean([0.065, 0.13, 0.6]), abs=1e-9
+    )
+    text = console.export_text()
+    assert "different picture: black, camera" in text and "different traffic: 0, 5" in text
+    # The classical driver of two runs drove the same: it is one run of one method.
+    again = run_of(tmp_path / "more", POOR)
+    both = compare.compare([run, again], baselines=True, console=console)
+    assert {label: len(same) for label, same in both.methods.items()} == {
+        "mine": 1,
+        "classical": 1,
+        "more": 1,
+    }
+
+
+def test_what_is_written(tmp_path, console):
+    a = run_of(tmp_path / "a", GOOD)
+    b = write(tmp_path / "b.json", FAIR[:10])
+    file, figure = tmp_path / "out.json", tmp_path / "out.png"
+    compare.compare([a, b], json_file=file, figure=figure, resampling="stratified", console=console)
+    document = json.loads(file.read_text())
+    assert document["routes"] == 10 and document["statistics"]["resampling"] == "stratified"
+    assert document["methods"]["b"]["summary"]["success_rate"]["estimate"] == 0.6
+    assert len(document["statistics"]["methods"]["a"]["profile"]["share"]) == 101
+    assert figure.read_bytes()[:4] == b"\x89PNG"
+    assert "2 routes that not all have driven" in console.export_text()
+
+
+def test_a_path_with_a_colon_or_an_equals_sign_is_a_path(tmp_path, console):
+    odd = run_of(tmp_path / "a=b:c", GOOD)
+    assert list(compare.compare([odd, f"n={odd}"], console=console).methods) == ["a=b:c", "n"]
+
+
+def one_error(words, *inputs, **options):
+    with pytest.raises(UserError, match=words) as raised:
+        compare.compare(list(inputs), **options)
+    assert raised.value.status == 2
+
+
+def test_what_cannot_be_compared(tmp_path, monkeypatch):
+    a = run_of(tmp_path / "a-s0", GOOD)
+    one_error("no run directory and no file", str(tmp_path / "nobody"))
+    one_error("--metric jerk", a, metric="jerk")
+    one_error("--json: there is no folder", a, json_file=tmp_path / "no" / "x.json")
+    one_error(r"\.png, \.svg or \.pdf", a, figure=tmp_path / "x.gif")
+    one_error("has no agent 'sac'; it has trained, classical", f"{a}:sac")
+    bad = tmp_path / "bad.json"
+    for text in ("{", "[]", '{"agents": {"trained": {}}}'):
+        bad.write_text(text)
+        one_error("not the JSON file of an evaluation", str(bad))
+    one_error("no route in common", a, write(tmp_path / "late.json", GOOD, first=1000))
+    grid = write(tmp_path / "grid.json", GOOD, map_="grid", route_length_m=50.0)
+    one_error(r"not made on the same routes \(maps: grid, town\)", a, grid)
+    other = run_of(tmp_path / "a-s1", GOOD, 1, steps=99)
+    one_error("the same name and other settings", a, other)
+    compare.compare([f"a={a}", f"a={other}"])  # by name: its user knows
+    (tmp_path / "a-s1" / "config.yaml").write_text("[]")
+    one_error(r"cannot read .*config.yaml", other)
+    shutil.rmtree(tmp_path / "a-s0" / "evaluations")
+    one_error("no final evaluation: make one with", a)
+    monkeypatch.setattr(shipped, "names", lambda: ["base"])
+    one_error("evaluate that agent first: av-td3 evaluate base", "base")
