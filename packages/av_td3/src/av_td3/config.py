@@ -166,7 +166,7 @@ class ObservationConfig(Section):
 
 
 class RewardConfig(Section):
-    """Weights of the five components; the scale is documented in docs/reward.md.
+    """Weights of the components; the scale is documented in docs/reward.md.
 
     With the defaults a step's reward lies in [-0.75, 1] and an episode's end adds
     ``terminal_penalty`` (failure) or ``success_bonus`` (the route's end).
@@ -186,6 +186,11 @@ class RewardConfig(Section):
     """Largest penalty of a step for jerk, lateral acceleration and a change of the steering."""
     safety: float = Field(default=0.3, ge=0)
     """Largest penalty of a step for a short time to collision."""
+    red_light: float = Field(default=0.0, ge=0)
+    """Penalty, once, for each red light that is run."""
+    stop_at_red: bool = False
+    """Whether the wanted speed falls to 0 before a red light.  Without it, waiting there costs
+    ``efficiency``.  Set it where a map has lights."""
     terminal_penalty: float = Field(default=10.0, ge=0)
     """Penalty, once, when a failure ends the episode."""
     success_bonus: float = Field(default=10.0, ge=0)
@@ -206,6 +211,8 @@ class TerminationConfig(Section):
     lane_invasion: bool = False
     """End the episode when a lane marking is touched.  Off by default: nobody learns to drive from
     episodes that end at the first touch."""
+    red_light: bool = False
+    """End the episode when a red light is run."""
     off_road_m: float = Field(default=2.5, gt=0)
     """Distance from the route's lane centre, metres, at which the car counts as off the road."""
     wrong_way_deg: float = Field(default=100.0, gt=45, le=180)

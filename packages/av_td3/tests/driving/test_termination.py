@@ -14,6 +14,7 @@ EVENTS = {
     "off_road": StepState(lateral=-2.6),
     "wrong_way": StepState(heading_error=math.radians(-101)),
     "lane_invasion": StepState(lane_invasions=1),
+    "red_light": StepState(red_lights_run=1),
     "stuck": StepState(slow_seconds=6.0),
 }
 

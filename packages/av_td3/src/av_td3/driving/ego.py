@@ -58,6 +58,12 @@ class EgoVehicle:
         return int(self._actor.id)
 
     @property
+    def front(self) -> float:
+        """Metres from its origin to its front."""
+        box = self._actor.bounding_box
+        return float(box.location.x + box.extent.x)
+
+    @property
     def position(self) -> tuple[float, float]:
         """(x, y) in the map's frame, metres."""
         location = self._actor.get_location()

@@ -22,7 +22,8 @@ from av_td3.driving.checks import check_config, check_options, check_render_mode
 from av_td3.driving.ego import EgoVehicle
 from av_td3.driving.errors import SetupError, SimulatorFaultError
 from av_td3.driving.info import RewardComponents, StepInfo
-from av_td3.driving.meter import EpisodeMeter
+from av_td3.driving.lights import RouteLights, TrafficLights
+from av_td3.driving.meter import EpisodeMeter, Reading
 from av_td3.driving.observation import Observation
 from av_td3.driving.reward import added, no_reward, reward_components, total
 from av_td3.driving.route import Route, RoutePlanner
@@ -54,14 +55,21 @@ class _Episode:
     """The parts that exist while an episode runs."""
 
     def __init__(
-        self, route: Route, ego: EgoVehicle, config: EnvConfig, first_frame: int, others: Sequence[int]
+        self,
+        route: Route,
+        ego: EgoVehicle,
+        config: EnvConfig,
+        first_frame: int,
+        others: Sequence[int],
+        lights: RouteLights,
     ) -> None:
         self.first_frame = first_frame
         self.frames = obs.FrameStack(config.camera.frame_stack, config.camera.size)
         self._config = config
         self._others = others if "neighbours" in config.described else None
         self.frames.reset(self._look(ego))
-        self.meter = EpisodeMeter(config, route, ego.read(self._others))
+        self._lights = lights
+        self.meter = EpisodeMeter(config, route, self._read(ego), lights.places, ego.front)
         self.applied = (0.0, 0.0)
         """Steer and pedal that the car was given last."""
         self.draw_route(ego)
@@ -72,6 +80,9 @@ class _Episode:
         if self._config.observation.picture == "black":
             return np.zeros((camera.size, camera.size), np.uint8)
         return obs.grayscale(picture, camera.size)
+
+    def _read(self, ego: EgoVehicle) -> Reading:
+        return ego.read(self._others)._replace(lights=self._lights.colours())
 
     def smoothed(self, steer: float, pedal: float) -> tuple[float, float]:
         """What is applied in the next tick: the action after the low-pass filter."""
@@ -85,7 +96,7 @@ class _Episode:
         picture = self._look(ego)
         if last:
             self.frames.push(picture)
-        state = self.meter.update(ego.read(self._others), *self.applied, new_step=first)
+        state = self.meter.update(self._read(ego), *self.applied, new_step=first)
         self.draw_route(ego)
         return state
 
@@ -143,6 +154,7 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self._planner = RoutePlanner(self._session.map, self.config.route)
         self.routes = self._planner.routes(split)
         """The routes of this split, in their fixed order."""
+        self._lights = TrafficLights(self._session.world)
         self._traffic = NpcTraffic(self._session, simulator, self._planner.spawn_points)
         self._ego: EgoVehicle | None = None
         self._episode: _Episode | None = None
@@ -201,7 +213,8 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self._running = False
         route = self._choose_route(chosen)
         ego = self._place(route, record)
-        self._episode = _Episode(route, ego, self.config, self._session.frame, self._traffic.ids)
+        lights = self._lights.on(route)
+        self._episode = _Episode(route, ego, self.config, self._session.frame, self._traffic.ids, lights)
         # The first episode's pictures may take long: a map's geometry is prepared, a GPU warms up.
         self._session.set_timeout(self.config.simulator.client_timeout_s)
         self._running = True

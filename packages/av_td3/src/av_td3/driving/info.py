@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Annotated, NamedTuple, TypedDict
 
+from av_td3.driving.state import Colour
+
 
 class Key(NamedTuple):
     """Describes one key of ``info``."""
@@ -17,13 +19,14 @@ class Key(NamedTuple):
 
 
 class RewardComponents(TypedDict):
-    """The five parts of one step's reward; their sum is the reward (docs/reward.md)."""
+    """The parts of one step's reward; their sum is the reward (docs/reward.md)."""
 
     progress: float
     safety: float
     lane_keeping: float
     efficiency: float
     comfort: float
+    red_light: float
 
 
 class _EveryStep(TypedDict):
@@ -40,7 +43,11 @@ class _EveryStep(TypedDict):
     distance_m: Annotated[float, Key("m", "distance driven in this step")]
     reward_components: Annotated[
         RewardComponents,
-        Key("", "`progress`, `safety`, `lane_keeping`, `efficiency`, `comfort`; they sum to the reward"),
+        Key(
+            "",
+            "`progress`, `safety`, `lane_keeping`, `efficiency`, `comfort`, `red_light`; they sum to the "
+            "reward",
+        ),
     ]
     collisions: Annotated[int, Key("count", "collisions since the episode began")]
     vehicle_collisions: Annotated[int, Key("count", "those of them that were with a vehicle")]
@@ -66,6 +73,15 @@ class _EveryStep(TypedDict):
     obstacle_distance_m: Annotated[
         float, Key("m", "gap to the nearest vehicle or walker straight ahead; `inf` when there is none")
     ]
+    light: Annotated[
+        Colour | None,
+        Key("", "what the route's next traffic light shows: `green`, `yellow`, `red`; None if none is near"),
+    ]
+    light_distance_m: Annotated[
+        float,
+        Key("m", "from the car's front to that light's stop line; `inf` when none is within 60 m"),
+    ]
+    red_lights_run: Annotated[int, Key("count", "red lights run since the episode began")]
     npc: Annotated[
         int,
         Key("count", "other vehicles in this episode; `simulator.npc`, or fewer if the map has less room"),
@@ -85,7 +101,7 @@ class StepInfo(_EveryStep, total=False):
         Key(
             "",
             "only in an episode's last step, why it ended: `success`, `collision`, `off_road`, `wrong_way`, "
-            "`lane_invasion`, `stuck`, `time_limit` or `simulator_fault`",
+            "`lane_invasion`, `red_light`, `stuck`, `time_limit` or `simulator_fault`",
         ),
     ]
     fault: Annotated[str, Key("", "only with `simulator_fault`: what failed")]

@@ -6,6 +6,7 @@ Plain arithmetic on :class:`Reading`; nothing here calls the simulator.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
@@ -16,9 +17,10 @@ from av_td3.config import STEP_SECONDS, EnvConfig
 from av_td3.driving import observation as obs
 from av_td3.driving.comfort import comfortable
 from av_td3.driving.info import RewardComponents, StepInfo
+from av_td3.driving.light_tracker import LightTracker
 from av_td3.driving.reward import wanted_speed
 from av_td3.driving.route import SPACING, Route, RouteTracker, wrap
-from av_td3.driving.state import StepState
+from av_td3.driving.state import Colour, StepState
 from av_td3.driving.termination import STUCK_SPEED, is_off_road
 
 WAITING_GAP = 10.0
@@ -52,6 +54,8 @@ class Reading(NamedTuple):
     obstacle_speed: float = 0.0
     """m/s of that obstacle along the ego's heading."""
     at_red_light: bool = False
+    lights: tuple[Colour | None, ...] = ()
+    """What the lights of the route show, in its order; None: that one is off."""
     others: NDArray[np.float64] | None = None
     """(n, 4) x, y and velocity (x, y) of the other vehicles; None when nobody asked for them."""
 
@@ -63,12 +67,21 @@ class EpisodeMeter:
         config: scales of the observation, and when a car counts as off the road.
         route: what the car is to drive.
         first: the reading that belongs to the episode's first observation.
+        stop_lines: metres along the route of the stop lines of its traffic lights.
+        front: metres from the car's origin to its front.
     """
 
-    def __init__(self, config: EnvConfig, route: Route, first: Reading) -> None:
+    def __init__(
+        self,
+        config: EnvConfig,
+        route: Route,
+        first: Reading,
+        stop_lines: Sequence[float] = (),
+        front: float = 0.0,
+    ) -> None:
         self.route = route
         self.steps = 0
-        self.collisions = self.lane_invasions = self.off_road_steps = 0
+        self.collisions = self.lane_invasions = self.off_road_steps = self.red_lights_run = 0
         self.vehicle_collisions = self.walker_collisions = 0
         """Totals since the episode began."""
         self._config = config
@@ -84,6 +97,7 @@ class EpisodeMeter:
         self._slow_seconds = 0.0
         self._in_contact: dict[int, int] = {}  # the other's actor id: frame of the last contact
         self._tracker.update(first.x, first.y)
+        self._lights = LightTracker(stop_lines, front, self._tracker.s)
         self.state = self._judge(first)
         """The state after the latest reading."""
 
@@ -193,6 +207,9 @@ class EpisodeMeter:
             "comfortable": sum(self._comfortable) / len(self._comfortable) if self._comfortable else 1.0,
             "time_to_collision_s": state.time_to_collision,
             "obstacle_distance_m": state.obstacle_distance,
+            "light": state.light,
+            "light_distance_m": state.light_distance,
+            "red_lights_run": self.red_lights_run,
             "npc": npc,
             "frame": frame,
         }
@@ -213,7 +230,9 @@ class EpisodeMeter:
         route, tracker = self.route, self._tracker
         speed = float(np.hypot(*reading.velocity))
         collisions = self._collisions_that_began(reading.contacts)
-        waiting = reading.obstacle_distance < WAITING_GAP or reading.at_red_light
+        light_distance, light, red_lights_run = self._lights.update(tracker.s, reading.lights)
+        at_red = reading.at_red_light or (light == "red" and light_distance < WAITING_GAP)
+        waiting = reading.obstacle_distance < WAITING_GAP or at_red
         stands = self.steps > 0 and speed < STUCK_SPEED and not waiting
         self._slow_seconds = self._slow_seconds + STEP_SECONDS if stands else 0.0
         state = StepState(
@@ -235,12 +254,16 @@ class EpisodeMeter:
             obstacle_speed=reading.obstacle_speed,
             collisions=collisions,
             lane_invasions=reading.lane_invasions,
+            light_distance=light_distance,
+            light=light,
+            red_lights_run=red_lights_run,
             waiting=waiting,
             slow_seconds=self._slow_seconds,
             steps=self.steps,
         )
         self.collisions += collisions
         self.lane_invasions += reading.lane_invasions
+        self.red_lights_run += red_lights_run
         self.off_road_steps += is_off_road(state, self._config.termination)
         return state
 

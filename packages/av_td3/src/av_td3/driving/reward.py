@@ -1,11 +1,13 @@
-"""The reward: five components that sum to it.  Formulas and scale: docs/reward.md."""
+"""The reward: components that sum to it.  Formulas and scale: docs/reward.md."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from av_td3.config import STEP_SECONDS, RewardConfig
 from av_td3.driving.info import RewardComponents
+from av_td3.driving.route import BRAKING
 from av_td3.driving.state import StepState
 from av_td3.driving.termination import FAILURES, SUCCESS
 
@@ -21,25 +23,33 @@ JERK_SCALE = 60.0
 """m/s^3: throttle from nothing to full within one step."""
 LATERAL_SCALE = 5.0
 """m/s^2 in a curve that nobody enjoys."""
+LIGHT_GAP = 1.0
+"""Metres between the car's front and a red light's stop line at which standing is right."""
+LIGHT_STEPS = 10
+"""Steps that lie at least between two red lights that are run, for the bound of a return."""
 FASTEST = 1.0
 """m/s that a wanted speed never falls below when it divides something."""
 
 
 def wanted_speed(state: StepState, config: RewardConfig) -> float:
-    """m/s: the target speed, less in curves and behind something slow."""
+    """m/s: the target speed, less in curves, behind something slow and, if wanted, before a red light."""
     speed = min(config.target_speed_kmh / 3.6, state.reference_speed)
     room = max(0.0, state.obstacle_distance - STANDSTILL_GAP)
-    return min(speed, max(0.0, state.obstacle_speed) + room / HEADWAY)
+    speed = min(speed, max(0.0, state.obstacle_speed) + room / HEADWAY)
+    if config.stop_at_red and state.light == "red":
+        speed = min(speed, math.sqrt(2.0 * BRAKING * max(0.0, state.light_distance - LIGHT_GAP)))
+    return speed
 
 
 def reward_components(
     state: StepState, ended: str | None, config: RewardConfig, weight: float = 1.0
 ) -> RewardComponents:
-    """The five components of one tick's reward.
+    """The components of one tick's reward.
 
     Args:
         ended: the tick's termination, or None.
-        weight: the tick's share in its step; the penalty or bonus of an episode's end is not shared.
+        weight: the tick's share in its step.  The penalty of a red light, and the penalty or bonus of an
+            episode's end, are not shared.
     """
     target = config.target_speed_kmh / 3.6
     covered = min(1.0, state.new_ground / (target * STEP_SECONDS))
@@ -69,6 +79,7 @@ def reward_components(
         # So is speeding: it takes from what the metres earn, and never makes an end worth having.
         "efficiency": weight * (-config.efficiency * too_slow - config.overspeed * covered * too_fast),
         "comfort": weight * -config.comfort * discomfort,
+        "red_light": -config.red_light * state.red_lights_run,
     }
     if ended in FAILURES:
         components["safety"] -= config.terminal_penalty
@@ -87,32 +98,44 @@ def added(ticks: Sequence[RewardComponents]) -> RewardComponents:
         "lane_keeping": sum(t["lane_keeping"] for t in ticks),
         "efficiency": sum(t["efficiency"] for t in ticks),
         "comfort": sum(t["comfort"] for t in ticks),
+        "red_light": sum(t["red_light"] for t in ticks),
     }
 
 
 def no_reward() -> RewardComponents:
     """The components of a step that earned nothing."""
-    return {"progress": 0.0, "safety": 0.0, "lane_keeping": 0.0, "efficiency": 0.0, "comfort": 0.0}
+    return {
+        "progress": 0.0,
+        "safety": 0.0,
+        "lane_keeping": 0.0,
+        "efficiency": 0.0,
+        "comfort": 0.0,
+        "red_light": 0.0,
+    }
 
 
 def total(components: RewardComponents) -> float:
     """The reward: the sum of its components."""
     c = components
-    return c["progress"] + c["safety"] + c["lane_keeping"] + c["efficiency"] + c["comfort"]
+    driving = c["progress"] + c["safety"] + c["lane_keeping"] + c["efficiency"] + c["comfort"]
+    return driving + c["red_light"]
 
 
 def reward_bound(config: RewardConfig) -> tuple[float, float]:
     """(low, high) that no step's reward leaves, the last step of an episode included."""
-    return _worst_step(config) - config.terminal_penalty, config.progress + config.success_bonus
+    low = _worst_step(config) - config.red_light - config.terminal_penalty
+    return low, config.progress + config.success_bonus
 
 
 def return_bound(config: RewardConfig, gamma: float) -> tuple[float, float]:
     """(low, high) that no discounted return leaves: what a Q value can truthfully be.
 
-    The penalty and the bonus come at most once an episode, so they are not multiplied by the horizon.
+    The penalty and the bonus come at most once an episode, so they are not multiplied by the horizon.  A red
+    light can be run at most every ``LIGHT_STEPS`` steps.
     """
     horizon = 1.0 / (1.0 - gamma)
     low = _worst_step(config) * horizon - config.terminal_penalty
+    low -= config.red_light * (1.0 + horizon / LIGHT_STEPS)
     return low, config.progress * horizon + config.success_bonus
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
+
+Colour = Literal["green", "yellow", "red"]
+"""What a traffic light shows."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,12 @@ class StepState:
     """Collisions that began in this step."""
     lane_invasions: int = 0
     """Lane markings touched in this step."""
+    light_distance: float = math.inf
+    """From the car's front to the stop line of the route's next traffic light; inf when none is near."""
+    light: Colour | None = None
+    """What that light shows; None when there is none."""
+    red_lights_run: int = 0
+    """Red lights run in this step."""
     waiting: bool = False
     """Held up by a vehicle close ahead or by a red light."""
     slow_seconds: float = 0.0

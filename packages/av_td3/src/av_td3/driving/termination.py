@@ -7,7 +7,7 @@ import math
 from av_td3.config import STEP_SECONDS, TerminationConfig
 from av_td3.driving.state import StepState
 
-FAILURES = ("collision", "off_road", "wrong_way", "lane_invasion", "stuck")
+FAILURES = ("collision", "off_road", "wrong_way", "lane_invasion", "red_light", "stuck")
 """Ends that carry the terminal penalty, in order of precedence."""
 SUCCESS = "success"
 TIME_LIMIT = "time_limit"
@@ -34,6 +34,7 @@ def termination(state: StepState, config: TerminationConfig) -> str | None:
         "off_road": config.off_road and is_off_road(state, config),
         "wrong_way": config.wrong_way and abs(state.heading_error) > math.radians(config.wrong_way_deg),
         "lane_invasion": config.lane_invasion and state.lane_invasions > 0,
+        "red_light": config.red_light and state.red_lights_run > 0,
         "stuck": config.stuck and state.slow_seconds >= config.stuck_s - STEP_SECONDS / 2,
     }
     for name in FAILURES:

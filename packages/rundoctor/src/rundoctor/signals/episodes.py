@@ -15,6 +15,7 @@ CAUSES = (
     "off_road",
     "wrong_way",
     "lane_invasion",
+    "red_light",
     "stuck",
 )
 """What can end an episode of av-td3's environment (``av_td3.driving.termination``)."""

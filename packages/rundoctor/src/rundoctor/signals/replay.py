@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .model import Moments, Signal, aliases
 
-COMPONENTS = ("progress", "safety", "lane_keeping", "efficiency", "comfort")
+COMPONENTS = ("progress", "safety", "lane_keeping", "efficiency", "comfort", "red_light")
 """The components of av-td3's reward; they add up to it."""
 
 REWARD = Moments(
