@@ -275,7 +275,7 @@ class EnvConfig(Section):
             "motion": 3,
             "lead": 2,
             "obstacle": 2,
-            "neighbours": 4 * NEIGHBOURS,
+            "neighbours": 4 * NEIGHBOURS,  # the last: no camera shows them all
         }
 
     @property
@@ -295,6 +295,11 @@ class EnvConfig(Section):
     def visible_size(self) -> int:
         """Length of the vector's part that the actor sees."""
         return sum(self.visible_entries.values())
+
+    @property
+    def picture_size(self) -> int:
+        """How many of the privileged entries the front camera can show: all but the vehicles all around."""
+        return sum(count for name, count in self.privileged_entries.items() if name != "neighbours")
 
     @property
     def vector_size(self) -> int:
@@ -359,7 +364,8 @@ class AgentConfig(Section):
     the critic prefers the demonstrated action (Q-filter of Nair et al. 2018).  0: none, as in TD3."""
     state_loss: float = Field(default=0.0, ge=0)
     """Weight, in the actor loss, of an auxiliary task: to read the simulator's state
-    (``env.observation.privileged``) from the features of the actor's own encoder.  0: none, as in TD3."""
+    (``env.observation.privileged``; as much as a camera can show) from the features of the actor's own
+    encoder.  0: none, as in TD3."""
     imitation_updates: int = Field(default=10_000, ge=1)
     """Updates after which that weight has fallen to 0."""
     actor_final_init: float = Field(default=1e-3, gt=0)

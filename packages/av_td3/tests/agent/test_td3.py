@@ -456,3 +456,16 @@ def test_a_penalty_in_units_of_q_grows_with_q():
         losses[scale] = float((step.loss + step.q.mean()) / change)
     assert losses["absolute"] == pytest.approx(1.0, rel=1e-3)
     assert losses["q"] == pytest.approx(100.0, rel=0.05)
+
+
+def test_the_auxiliary_task_leaves_out_what_no_picture_can_show():
+    torch.manual_seed(0)
+    config = AgentConfig(encoder="asymmetric", feature_size=16, hidden=(16, 16), state_loss=1.0)
+    agent = TD3(config, (4, 36, 36), V, A, visible_size=2, picture_size=1)
+    b = batch()
+    features = agent.actor_features(b)
+    before = agent.state_loss(b, features)
+    b.vector[:, 3:] += 1.0
+    assert torch.equal(before, agent.state_loss(b, features))
+    b.vector[:, 2] += 1.0
+    assert not torch.equal(before, agent.state_loss(b, features))

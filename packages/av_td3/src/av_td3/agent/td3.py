@@ -79,13 +79,17 @@ class TD3:
         action_size: int,
         device: torch.device | str = "cpu",
         visible_size: int | None = None,
+        picture_size: int | None = None,
     ) -> None:
         """``image_shape`` is (frames, height, width), square.
 
         ``visible_size``: entries of the vector that the actor sees, the first ones; None: all of them.
+        ``picture_size``: how many of the next entries a picture can show, for ``state_loss``; None: all.
         """
         self.config = config
         self.visible_size = vector_size if visible_size is None else visible_size
+        hidden_size = vector_size - self.visible_size
+        self.picture_size = hidden_size if picture_size is None else picture_size
         self.device = torch.device(device)
         channels, _, size = image_shape
         conv_dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
@@ -111,8 +115,8 @@ class TD3:
             critic_features, vector_size, action_size, config.hidden, config.critic_layer_norm
         ).to(self.device)
         self.state_head = None
-        if config.state_loss and not self.shared and actor_features and vector_size > self.visible_size:
-            self.state_head = nn.Linear(actor_features, vector_size - self.visible_size).to(self.device)
+        if config.state_loss and not self.shared and actor_features and self.picture_size:
+            self.state_head = nn.Linear(actor_features, self.picture_size).to(self.device)
 
         self.target_critic_encoder = _frozen_copy(self.critic_encoder)
         self.target_actor_encoder = (
@@ -231,7 +235,8 @@ class TD3:
         The policy's gradient alone trains an encoder weakly; this shows it what there is to see.
         """
         assert self.state_head is not None
-        return F.mse_loss(self.state_head(actor_features), batch.vector[:, self.visible_size :])
+        shown = batch.vector[:, self.visible_size : self.visible_size + self.picture_size]
+        return F.mse_loss(self.state_head(actor_features), shown)
 
     @property
     def imitation_weight(self) -> float:

@@ -31,6 +31,7 @@ def make_agent(config: Config) -> TD3:
         ACTION_SIZE,
         resolve_device(config.train.device),
         config.env.visible_size,
+        config.env.picture_size,
     )
 
 
