@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from av_td3.agent import replay as replay_module
 from av_td3.agent.replay import Replay, ReplayMemoryError
 
 STACK, SIZE = 4, 4
@@ -181,18 +182,44 @@ def test_a_broken_episode_adds_no_transition():
         recorder.replay.add(np.zeros(2, np.float32), 0.0, False, False, recorder.observation)
 
 
+def restore(replay, saved, cursor):
+    for number, arrays in enumerate(saved):
+        replay.restore_segment(number, arrays)
+    replay.restore_cursor(cursor)
+
+
 def test_save_and_restore_continue_identically():
     recorder = Recorder(capacity=20)
     run(recorder, [(9, "truncated"), (9, "terminated")])
-    saved = {k: v.copy() for k, v in recorder.replay.state().items()}
+    saved = [{k: v.copy() for k, v in recorder.replay.segment(0).items()}]
+    cursor = recorder.replay.cursor
     other = Replay(20, (STACK, SIZE, SIZE), 3, 2, 0.9)
-    other.restore(saved)
+    restore(other, saved, cursor)
     a = recorder.replay.sample(64, np.random.default_rng(1))
     b = other.sample(64, np.random.default_rng(1))
     for name in a.__dataclass_fields__:
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
     with pytest.raises(ValueError, match="capacity"):
-        Replay(30, (STACK, SIZE, SIZE), 3, 2, 0.9).restore(saved)
+        restore(Replay(30, (STACK, SIZE, SIZE), 3, 2, 0.9), saved, cursor)
+    with pytest.raises(ValueError, match="frame"):
+        restore(Replay(20, (STACK, SIZE + 1, SIZE + 1), 3, 2, 0.9), saved, cursor)
+    with pytest.raises(ValueError, match="larger than the configured 12"):
+        restore(Replay(12, (STACK, SIZE, SIZE), 3, 2, 0.9), saved, cursor)
+
+
+def test_a_segment_whose_content_changes_has_another_revision(monkeypatch):
+    """In a ring of four segments that is overwritten several times."""
+    monkeypatch.setattr(replay_module, "SEGMENT", 8)
+    recorder = Recorder(capacity=30)
+    replay, seen = recorder.replay, {}
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        run(recorder, [(int(rng.integers(1, 4)), str(rng.choice(["truncated", "broken"])))])
+        for number in range(replay.segments):
+            content = tuple(array.tobytes() for array in replay.segment(number).values())
+            assert seen.setdefault((number, int(replay.revisions[number])), content) == content
+    assert {number for number, _ in seen} == {0, 1, 2, 3}
+    assert len(seen) < 40 * 4 / 2, "most were as before"
 
 
 def test_bytes_per_transition_and_refusal():
@@ -213,6 +240,6 @@ def test_it_knows_whose_actions_it_holds_and_still_does_after_saving():
         replay.add(np.zeros(2, np.float32), 0.0, False, False, observation, demonstrated)
     assert replay.at(np.arange(3)).demonstrated.tolist() == [True, False, True]
     other = Recorder(50).replay
-    other.restore(replay.state())
+    restore(other, [replay.segment(0)], replay.cursor)
     assert other.at(np.arange(3)).demonstrated.tolist() == [True, False, True]
     assert replay.transitions == 3

@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from av_td3.agent.td3 import TD3
 from av_td3.health import metrics
 from av_td3.supervision.supervised import SupervisionError
-from av_td3.training import checkpoint
+from av_td3.training import checkpoint, policies
 from av_td3.training.agents import make_agent
 from av_td3.training.logger import MAIN_CURVES, log_final_evaluation
 from av_td3.training.loop import episode_seed
@@ -333,14 +333,23 @@ def test_the_best_agent_is_kept(tmp_path):
     t = Trainer(config, run, lambda: FakeEnv(config), evaluate, SilentDisplay())
     t.train()
     path, state, _ = checkpoint.find(run.checkpoints, "best")
+    driven = set(policies.freeze(make_agent(config)))
     assert state["step"] == sorted(seen)[2] and state["evaluation"]["eval/mean_reward"] == 2.0
     again = make_agent(config)
     checkpoint.load_agent(path, again, optimizers=False)
-    assert all(torch.equal(v, seen[state["step"]][k]) for k, v in weights(again).items())
+    actor = [name for name in weights(again) if name.removeprefix("target_").startswith("actor")]
+    for name in actor:  # the average of a policy that is only driven is the policy itself
+        assert torch.equal(weights(again)[name], seen[state["step"]][name.removeprefix("target_")])
+    assert len(actor) == 2 * len(driven)
+    kept = {int(file.stem.removeprefix("step_")) for file in run.policies.glob("step_*")}
+    assert kept == set(seen), "every policy that was evaluated"
+    assert policies.describe(run.policies / policies.LAST)["step"] == t.state.step
+    middle = sorted(seen)[1]
+    assert checkpoint.find(run.checkpoints, str(middle))[1]["step"] == middle
     newest = checkpoint.available(run.checkpoints)[0]
     assert checkpoint.find(run.checkpoints, str(t.state.step))[0] == newest
     assert checkpoint.find(run.checkpoints, str(newest))[0] == newest
-    with pytest.raises(checkpoint.CheckpointError, match=r"no checkpoint '7'.*step_000000160.*best"):
+    with pytest.raises(checkpoint.CheckpointError, match=r"no checkpoint '7'.*best.*step_000000160"):
         checkpoint.find(run.checkpoints, "7")
 
 
@@ -387,7 +396,7 @@ def test_a_full_disk_leaves_no_half_checkpoint(tmp_path, monkeypatch):
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.safetensors.numpy, "save_file", full)
+    monkeypatch.setattr(checkpoint.tensor_files, "write", full)
     with pytest.raises(checkpoint.CheckpointError, match="No space left"):
         t.state.save(t.run.checkpoints)
     assert checkpoint.available(t.run.checkpoints) == before
@@ -398,7 +407,8 @@ def test_checkpoints_hold_no_pickle(tmp_path):
     t, _ = trainer(tmp_path / "run")
     t.train()
     names = {p.name for p in checkpoint.available(t.run.checkpoints)[0].iterdir()}
-    assert names == {"agent.safetensors", "optimizers.safetensors", "replay.safetensors", "state.json"}
+    assert names == {"agent.safetensors", "optimizers.safetensors", "state.json"}
+    assert {p.suffix for p in (t.run.checkpoints / "replay").iterdir()} == {".safetensors"}
 
 
 def test_episode_seeds_are_reproducible_and_below_evaluations():

@@ -20,7 +20,7 @@ no stack holds frames of two environments.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,8 @@ Observation = Mapping[str, NDArray[Any]]  # {"image": (K, H, W) uint8, "vector":
 
 NOBODY, AGENT, DEMONSTRATOR = 0, 1, 2
 """Who took the action of a slot."""
+SEGMENT = 1024
+"""Slots that are saved together: about 7 MB with pictures of 84 x 84."""
 
 
 class ReplayMemoryError(MemoryError):
@@ -92,6 +94,8 @@ class Replay:
         self.terminated = np.zeros(capacity, np.bool_)
         self.driver = np.full(capacity, NOBODY, np.uint8)
         self.age = np.zeros(capacity, np.int32)
+        self.revisions = np.zeros(-(-capacity // SEGMENT), np.int64)
+        """How often each segment of slots was written to: an equal number means equal content."""
         # For each environment, counted in slots of its own ring:
         self._head = np.zeros(envs, np.int64)  # where the next slot is written
         self._size = np.zeros(envs, np.int64)
@@ -146,6 +150,7 @@ class Replay:
         self.action[slot] = action
         self.reward[slot] = reward
         self.terminated[slot] = terminated
+        self.revisions[slot // SEGMENT] += 1
         age = int(self.age[slot]) + 1
         # The next observation first: pushing may overwrite the oldest slot, never this one.
         self._push(next_observation, age, env)
@@ -171,6 +176,7 @@ class Replay:
         self.terminated[slot] = False
         self.reward[slot] = 0.0
         self.age[slot] = age
+        self.revisions[slot // SEGMENT] += 1
         ring = self.capacity // self.envs
         self._head[env] = (self._head[env] + 1) % ring
         self._size[env] = min(self._size[env] + 1, ring)
@@ -240,36 +246,52 @@ class Replay:
 
     # ------------------------------------------------------------------ saving
 
-    def state(self) -> dict[str, NDArray[Any]]:
-        """Arrays that :meth:`restore` takes; views of the used part, nothing is copied."""
-        arrays = {name: getattr(self, name)[: self.used] for name in _ARRAYS}
-        arrays["cursor"] = np.array([*self._head, *self._size, *self._open, self.capacity], np.int64)
-        return arrays
+    @property
+    def cursor(self) -> list[int]:
+        """Where the rings stand: heads, slots in use, whether an observation waits; then the capacity."""
+        return [int(value) for value in (*self._head, *self._size, *self._open, self.capacity)]
 
-    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over a saved replay.
+    @property
+    def segments(self) -> int:
+        """How many segments have slots in use."""
+        return -(-self.used // SEGMENT)
+
+    def segment(self, number: int) -> dict[str, NDArray[Any]]:
+        """Views of the used slots of a segment, by name; nothing is copied."""
+        used = slice(number * SEGMENT, min((number + 1) * SEGMENT, self.used))
+        return {name: getattr(self, name)[used] for name in _ARRAYS}
+
+    def restore_segment(self, number: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over a saved segment.
 
         Raises:
-            ValueError: it was saved with another capacity, other environments or other shapes.
+            ValueError: it was saved with other shapes.
         """
-        *rings, capacity = (int(v) for v in arrays["cursor"])
+        start = number * SEGMENT
+        size = len(arrays["age"])
+        for name in _ARRAYS:
+            mine, saved = getattr(self, name), arrays[name]
+            if saved.shape != (size, *mine.shape[1:]) or saved.dtype != mine.dtype:
+                raise ValueError(f"the saved replay's {name!r} is {saved.dtype}{list(saved.shape)}")
+        if start + size > self.capacity:
+            raise ValueError(f"the saved replay is larger than the configured {self.capacity} slots")
+        for name in _ARRAYS:
+            getattr(self, name)[start : start + size] = arrays[name]
+        self.revisions[number] += 1
+
+    def restore_cursor(self, cursor: Sequence[int]) -> None:
+        """Take over :attr:`cursor`.
+
+        Raises:
+            ValueError: the replay was saved with another capacity, or of other environments.
+        """
+        *rings, capacity = cursor
         if capacity != self.capacity:
             raise ValueError(f"the saved replay has capacity {capacity}, the configured one {self.capacity}")
         if len(rings) != 3 * self.envs:
             raise ValueError(f"the saved replay is of {len(rings) // 3} environments, not {self.envs}")
-        head, size, is_open = np.reshape(rings, (3, self.envs))
-        used = self.envs * int(size.max())
-        for name in _ARRAYS:
-            mine, saved = getattr(self, name), arrays[name]
-            if saved.shape != (used, *mine.shape[1:]) or saved.dtype != mine.dtype:
-                raise ValueError(f"the saved replay's {name!r} is {saved.dtype}{list(saved.shape)}")
-        for name in _ARRAYS:
-            getattr(self, name)[:used] = arrays[name]
-        self._head, self._size, self._open = (
-            head.astype(np.int64),
-            size.astype(np.int64),
-            is_open.astype(bool),
-        )
+        head, size, is_open = np.array(rings, np.int64).reshape(3, self.envs)
+        self._head, self._size, self._open = head, size, is_open.astype(bool)
 
 
 _ARRAYS = ("frame", "vector", "action", "reward", "terminated", "driver", "age")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -14,7 +16,7 @@ from av_td3.config import Config
 from av_td3.driving.errors import DrivingError
 from av_td3.errors import UserError
 from av_td3.evaluation import metrics
-from av_td3.training import checkpoint, gates, provenance
+from av_td3.training import checkpoint, gates, policies, provenance
 from av_td3.training.display import TerminalDisplay
 from av_td3.training.fault_catalogue import FAULTS, InjectedFault, injected
 from av_td3.training.logger import log_final_evaluation
@@ -25,11 +27,19 @@ from av_td3.training.trainer import Outcome
 
 
 def start(config: Config, preset: str, path: Path | None, fault: InjectedFault | None = None) -> int:
-    """A new run, with a fault of the catalogue injected if one is given; returns the exit status."""
+    """A new run, or the one that the path holds already; returns the exit status.
+
+    Args:
+        fault: of the catalogue, to be injected.
+    """
     path = path or default_path(preset, config.train.seed)
     errors = contextlib.nullcontext() if config.train.debug else common.one_line_errors()
     with errors, terminable():
         common.check_before_start(config)
+        if RunDirectory.is_run(path):
+            run = RunDirectory(path)
+            with run.lock():
+                return _go_on_as_told(run, config, fault)
         with common.new_run(path, config, fault) as run:
             return _train(run, config, fault)
 
@@ -52,18 +62,67 @@ def resume(path: Path, steps: int | None = None, validated: Path | None = None, 
                 config = _longer(run, config, steps)
                 if not ungated:
                     check_earned(config, validated)
-                run.write_config(config)
-                run.set_final_aside()
-            elif _is_complete(run):
-                again = common.own_command()
-                say(
-                    Console(),
-                    f"{path} is finished: nothing is left to do.  Train it further with: {again} train "
-                    f"--resume {path} --steps N; evaluate it again with: {again} evaluate {path}",
-                )
-                return OK
-            run.append_provenance(provenance.collect())
-            return _train(run, config, fault, resumed=True)
+            return _go_on(run, config, fault, extended=steps is not None)
+
+
+def _go_on_as_told(run: RunDirectory, wanted: Config, fault: InjectedFault | None) -> int:
+    """Go on with a run whose settings are given once more; ``train.steps`` may be larger."""
+    stored = run.config()
+    extended = wanted.train.steps > stored.train.steps
+    if extended or stored.train.max_minutes is None:  # a longer run has no time limit, and keeps none
+        wanted = wanted.model_copy(update={"train": wanted.train.model_copy(update={"max_minutes": None})})
+    injected_then, injected_now = run.injected_fault(), fault.id if fault else None
+    differing = differences(stored, wanted, "train.max_minutes" if extended else "", *MAY_DIFFER)
+    if extended:
+        differing.pop("train.steps")
+    if injected_then != injected_now:
+        differing["--inject"] = injected_then, injected_now
+    if differing:
+        shown = [f"{key} is {then} there and {now} here" for key, (then, now) in differing.items()]
+        more = f", and {len(shown) - 5} more" if len(shown) > 5 else ""
+        raise UserError(
+            f"{run.path} holds a run with other settings: {', '.join(shown[:5])}{more}. Choose another "
+            f"--run-dir, or go on with that run's own settings: {_resume_command(run)}",
+            BAD_INPUT,
+        )
+    return _go_on(run, _longer(run, wanted, wanted.train.steps) if extended else wanted, fault, extended)
+
+
+MAY_DIFFER = ("env.simulator.address", "train.device", "train.threads", "train.debug")
+"""Settings that say where a run computes.  They may change when it goes on, on another machine say."""
+
+
+def differences(stored: Config, wanted: Config, *ignored: str) -> dict[str, tuple[Any, Any]]:
+    """The settings that differ, each with its two values, by key such as ``train.seed``."""
+    one, other = _flat(stored.model_dump(mode="json")), _flat(wanted.model_dump(mode="json"))
+    return {
+        key: (one.get(key), other.get(key))
+        for key in [*one, *(key for key in other if key not in one)]
+        if one.get(key) != other.get(key) and key not in ignored
+    }
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
+def _go_on(run: RunDirectory, config: Config, fault: InjectedFault | None, extended: bool) -> int:
+    """Go on with a run that this process holds; ``extended``: it has become longer."""
+    if extended:
+        run.set_final_aside()
+    elif _is_complete(run):
+        say(
+            Console(),
+            f"{run.path} is finished: nothing is left to do.  Train it further with: {_resume_command(run)} "
+            f"--steps N; evaluate it again with: {common.own_command()} evaluate {run.path}",
+        )
+        return OK
+    run.write_config(config)
+    run.append_provenance(provenance.collect())
+    return _train(run, config, fault, resumed=True)
 
 
 def find_fault(identity: str) -> InjectedFault:
@@ -113,7 +172,7 @@ def _fault_of(run: RunDirectory) -> InjectedFault | None:
 
 
 def _longer(run: RunDirectory, config: Config, steps: int) -> Config:
-    _, state, _ = checkpoint.newest_good(run.checkpoints)
+    _, state, _ = checkpoint.newest_good(run.checkpoints, replay=False)
     if steps <= state["step"]:
         raise UserError(
             f"{run.path} has made {state['step']:,} steps already: give a larger --steps", BAD_INPUT
@@ -158,12 +217,13 @@ def _train(run: RunDirectory, config: Config, fault: InjectedFault | None, resum
         if trainer.state.checkpoint is None:
             raise
         raise UserError(
-            f"{error} The run is kept at step {trainer.state.step}; go on with: {_go_on(run)}", FAILED
+            f"{error} The run is kept at step {trainer.state.step}; go on with: {_resume_command(run)}",
+            FAILED,
         ) from None
     return _finish(run, config, outcome, console, faulty=fault is not None)
 
 
-def _go_on(run: RunDirectory) -> str:
+def _resume_command(run: RunDirectory) -> str:
     return f"{common.own_command()} train --resume {run.path}"
 
 
@@ -175,7 +235,7 @@ def _finish(run: RunDirectory, config: Config, outcome: Outcome, console: Consol
     )
     diagnose = f"{common.own_command()} diagnose {run.path}"
     if outcome.state == "interrupted":
-        say(console, f"go on with: {_go_on(run)}")
+        say(console, f"go on with: {_resume_command(run)}")
         return INTERRUPTED
     if outcome.state in ("failed", "stopped"):
         say(console, f"last good checkpoint: {outcome.checkpoint or 'none: no episode had ended yet'}")
@@ -185,8 +245,8 @@ def _finish(run: RunDirectory, config: Config, outcome: Outcome, console: Consol
         comparison = final_evaluation(run, config, console)
         log_final_evaluation(run, outcome.step, metrics.scalars(comparison.evaluations["trained"]))
     say(console, f"results:     {run.path}")
-    if (run.checkpoints / checkpoint.BEST).is_dir():
-        say(console, f"best agent:  {run.checkpoints / checkpoint.BEST}")
+    if (run.policies / policies.BEST).is_file():
+        say(console, f"best agent:  {run.policies / policies.BEST}")
     say(console, f"TensorBoard: tensorboard --logdir {run.tensorboard}")
     say(console, f"diagnosis:   {diagnose}")
     return OK

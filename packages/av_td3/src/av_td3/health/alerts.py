@@ -12,6 +12,7 @@ one row is enough.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
@@ -516,7 +517,8 @@ class AlertMonitor:
             name, judgement.level, step, judgement.value, judgement.limit, judgement.text, time.time()
         )
         if self._log is not None:
-            with self._log.open("a") as file:
+            # A full disk must not end a training; the alert is shown all the same.
+            with contextlib.suppress(OSError), self._log.open("a") as file:
                 file.write(alert.to_json() + "\n")
         return alert
 

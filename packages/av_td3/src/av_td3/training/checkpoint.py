@@ -1,19 +1,30 @@
 """Checkpoints: everything a run needs to go on, written whole or not at all.
 
-A checkpoint is a folder of safetensors and one JSON file; loading executes nothing.  It is
-written under a temporary name, flushed to the disk, and renamed.  The SHA-256 of each file is in
-``state.json``: damage is noticed, and the checkpoint before is used instead.
+    checkpoints/
+      step_000004000/       agent.safetensors, optimizers.safetensors, state.json
+      step_000008000/
+      replay/               00000-1f6c....safetensors, ...: what both have seen, in segments
+
+A checkpoint is written beside the training: the learner only copies what has changed since the last
+one.  The replay lies in segments of :data:`av_td3.agent.replay.SEGMENT` slots.  Segments that have not
+changed are shared by checkpoints, and are removed when none refers to them.
+
+Everything is written under a temporary name, flushed to the disk, and renamed.  ``state.json`` has the
+SHA-256 of each file: damage is noticed, and the checkpoint before is used instead.  Loading executes
+nothing: the files are safetensors and JSON.
 """
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors
@@ -21,73 +32,180 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
-from av_td3.agent.replay import Replay
+from av_td3.agent.replay import SEGMENT, Replay
 from av_td3.agent.td3 import TD3
+from av_td3.training import policies, tensor_files
+from av_td3.training.tensor_files import CheckpointError as CheckpointError
+from av_td3.training.tensor_files import Frozen
 
-FORMAT = 1
-BEST = "best"
-"""Name of the checkpoint with the best evaluation so far; never pruned."""
+FORMAT = 2
 _PREFIX = "step_"
+_REPLAY = "replay"
+COPY_AT_MOST = 1 << 30
+"""Bytes of the replay that are copied at once.  More is written while the training waits: after a
+disk was full for long, or when a run goes on whose checkpoints are of an earlier version."""
+
+_Replay = dict[str, Any]
+"""``state.json``: where the ring stands, and the SHA-256 of each segment's file."""
 
 
-class CheckpointError(RuntimeError):
-    """A checkpoint cannot be written or read; the message says what to do."""
+class _Segment(NamedTuple):
+    """A segment of the replay as it lies on the disk."""
+
+    revision: int
+    file: str
+    sha256: str
 
 
-def save(
-    folder: Path,
-    step: int,
-    agent: TD3,
-    replay: Replay | None,
-    state: Mapping[str, Any],
-    name: str | None = None,
-) -> Path:
-    """Write a checkpoint atomically.
+class CheckpointWriter:
+    """Writes the checkpoints of a run, one at a time, in a thread of its own.
 
     Args:
         folder: where the run keeps its checkpoints.
-        step: environment steps so far; it names the checkpoint unless ``name`` does.
-        replay: None leaves it out.
-        state: what else a run must know to go on; JSON-able.
-        name: of a checkpoint that is not one of the run's row, such as :data:`BEST`.
-
-    Raises:
-        CheckpointError: the disk is full or not writable.  Nothing half-written remains.
+        keep: how many of the newest stay.
+        averaged: the run evaluates the average of its policies, so that is what ``last`` is.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    final = folder / (name or f"{_PREFIX}{step:09d}")
-    temporary = folder / f".{final.name}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        temporary.mkdir()
-        arrays: dict[str, Mapping[str, Any]] = {
-            "agent.safetensors": agent_tensors(agent),
-            "optimizers.safetensors": _optimizer_tensors(agent),
+
+    def __init__(self, folder: Path, keep: int, averaged: bool = False) -> None:
+        self._folder, self._keep, self._averaged = folder, keep, averaged
+        self._thread: ThreadPoolExecutor | None = None
+        self._pending: Future[Path] | None = None
+        self._on_disk: dict[int, _Segment] = {}
+        """Segments of the replay, by number."""
+
+    def begin(self, step: int, agent: TD3, replay: Replay | None, state: Mapping[str, Any]) -> None:
+        """Copy what a checkpoint of this moment needs, and start to write it.
+
+        The checkpoint before must have ended: see :meth:`outcome`.
+
+        Args:
+            step: environment steps so far; it names the checkpoint.
+            replay: None leaves it out.
+            state: what else a run must know to go on; JSON-able.
+
+        Raises:
+            CheckpointError: the disk is full or not writable (only where much has to be written at once).
+        """
+        assert self._pending is None, "outcome(wait=True) comes first"
+        files = {
+            "agent.safetensors": tensor_files.freeze(agent_tensors(agent)),
+            "optimizers.safetensors": tensor_files.freeze(_optimizer_tensors(agent)),
         }
-        for name, tensors in arrays.items():
-            # channels_last is a memory layout, not a value: files hold plain contiguous tensors.
-            plain = {key: tensor.contiguous() for key, tensor in tensors.items()}
-            safetensors.torch.save_file(plain, temporary / name)
+        document = {"format": FORMAT, "step": step, "updates": agent.updates, **state}
+        text = json.dumps(document, allow_nan=False)  # here: what it holds goes on changing
+        changed: dict[int, tuple[int, dict[str, Frozen]]] = {}
+        cursor: list[int] | None = None
         if replay is not None:
-            safetensors.numpy.save_file(
-                {k: np.ascontiguousarray(v) for k, v in replay.state().items()},
-                temporary / "replay.safetensors",
-            )
-        files = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
-        document = {"format": FORMAT, "step": step, "updates": agent.updates, "files": files, **state}
-        (temporary / "state.json").write_text(json.dumps(document, indent=1, allow_nan=False))
-        for path in temporary.iterdir():
-            _flush(path)
+            cursor = replay.cursor
+            copied = 0
+            for number in range(replay.segments):
+                revision = int(replay.revisions[number])
+                known = self._on_disk.get(number)
+                if known is not None and known.revision == revision:
+                    continue
+                frozen = tensor_files.freeze(replay.segment(number))
+                copied += sum(len(array.data) for array in frozen.values())
+                if copied > COPY_AT_MOST:
+                    self._guarded(step, partial(self._write_segment, number, revision, frozen))
+                    copied = 0
+                else:
+                    changed[number] = revision, frozen
+            self._on_disk = {n: s for n, s in self._on_disk.items() if n < replay.segments}
+        policy = policies.freeze(agent, self._averaged)
+
+        def write() -> Path:
+            return self._guarded(step, lambda: self._write(step, text, files, cursor, changed, policy))
+
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._pending = self._thread.submit(write)
+
+    def outcome(self, wait: bool = False) -> Path | None:
+        """The checkpoint that was being written, once it is whole; None while it is not, and when taken.
+
+        Raises:
+            CheckpointError: it could not be written: the disk is full or not writable.  Nothing
+                half-written remains, and the older checkpoints stay.
+        """
+        if self._pending is None or not (wait or self._pending.done()):
+            return None
+        pending, self._pending = self._pending, None
+        return pending.result()
+
+    def close(self) -> None:
+        """Wait for what is being written."""
+        if self._thread is not None:
+            self._thread.shutdown()
+            self._thread = None
+
+    def adopt(self, path: Path, replay: Replay) -> None:
+        """The replay was filled from this checkpoint: its segments need not be written again."""
+        saved = _segments(_read_state(path))
+        self._on_disk = {
+            number: _Segment(int(replay.revisions[number]), file, sha)
+            for number, (file, sha) in enumerate(saved.items())
+        }
+
+    def _guarded(self, step: int, write: Callable[[], Any]) -> Any:
+        try:
+            return write()
+        except OSError as error:
+            shutil.rmtree(self._folder / f".{_name(step)}.tmp", ignore_errors=True)
+            raise CheckpointError(
+                f"could not write the checkpoint of step {step} in {self._folder}: {error}"
+            ) from None
+
+    def _write(
+        self,
+        step: int,
+        text: str,
+        files: Mapping[str, Mapping[str, Frozen]],
+        cursor: list[int] | None,
+        changed: Mapping[int, tuple[int, Mapping[str, Frozen]]],
+        policy: Mapping[str, Frozen],
+    ) -> Path:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        final = self._folder / _name(step)
+        temporary = self._folder / f".{final.name}.tmp"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        document = json.loads(text)
+        for number, (revision, arrays) in changed.items():
+            self._write_segment(number, revision, arrays)
+        document["files"] = {
+            name: tensor_files.write(temporary / name, arrays) for name, arrays in files.items()
+        }
+        if cursor is not None:
+            segments = [self._on_disk[number] for number in sorted(self._on_disk)]
+            document["replay"] = {
+                "cursor": cursor,
+                "segment": SEGMENT,
+                "files": {segment.file: segment.sha256 for segment in segments},
+            }
+        with (temporary / "state.json").open("w") as file:
+            json.dump(document, file, indent=1, allow_nan=False)
+            file.flush()
+            os.fsync(file.fileno())
+        policies.write(policies.folder_of(self._folder) / policies.LAST, step, policy)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(temporary, final)
-        _flush(folder)
-    except (OSError, safetensors.SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise CheckpointError(
-            f"could not write the checkpoint of step {step} in {folder}: {error}; "
-            "free some space and go on with --resume"
-        ) from None
-    return final
+        tensor_files.flush_folder(self._folder)
+        prune(self._folder, self._keep)
+        return final
+
+    def _write_segment(self, number: int, revision: int, arrays: Mapping[str, Frozen]) -> None:
+        folder = self._folder / _REPLAY
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / ".segment.tmp"
+        try:
+            sha = tensor_files.write(temporary, arrays)
+            file = f"{number:05d}-{sha[:16]}.safetensors"
+            os.replace(temporary, folder / file)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        self._on_disk[number] = _Segment(revision, file, sha)
 
 
 def available(folder: Path) -> list[Path]:
@@ -98,33 +216,72 @@ def available(folder: Path) -> list[Path]:
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Delete all but the newest ``keep``."""
+    """Delete all checkpoints but the newest ``keep``, and the segments that no checkpoint refers to."""
     for path in available(folder)[keep:]:
         shutil.rmtree(path, ignore_errors=True)
+    needed: set[str] = set()
+    for path in available(folder):
+        try:
+            needed.update(_segments(_read_state(path)))
+        except CheckpointError:
+            return  # it may refer to any
+    for file in (folder / _REPLAY).glob("*.safetensors"):
+        if file.name not in needed:
+            file.unlink(missing_ok=True)
 
 
-def verify(path: Path) -> dict[str, Any]:
+def verify(path: Path, replay: bool = True) -> dict[str, Any]:
     """Check every file against its hash and return ``state.json``.
+
+    Args:
+        path: a checkpoint.
+        replay: also check the segments of the replay, which may take seconds.
 
     Raises:
         CheckpointError: missing, damaged, or of another format.
     """
+    state = _read_state(path)
+    files = {path / name: expected for name, expected in state["files"].items()}
+    if replay:
+        files |= {path.parent / _REPLAY / name: expected for name, expected in _segments(state).items()}
+    for file, expected in files.items():
+        try:
+            found = tensor_files.sha256(file)
+        except OSError as error:
+            raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from None
+        if found != expected:
+            raise CheckpointError(f"{file} is damaged (its hash differs)")
+    return state
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    """``state.json``, whose shape has been checked."""
     try:
         state: dict[str, Any] = json.loads((path / "state.json").read_text())
-        if state["format"] != FORMAT:
-            raise CheckpointError(f"{path} has format {state['format']}; this version reads {FORMAT}")
-        for name, expected in state["files"].items():
-            if _sha256(path / name) != expected:
-                raise CheckpointError(f"{path / name} is damaged (its hash differs)")
-    except CheckpointError:
-        raise
+        if state["format"] not in (1, FORMAT):
+            raise CheckpointError(
+                f"{path} has format {state['format']}, and this version reads 1 and {FORMAT}: go on with the "
+                "version that wrote it"
+            )
+        if not all(isinstance(state[key], dict) for key in ("files", _REPLAY) if key in state):
+            raise TypeError("its list of files is none")
+        state["files"], state["step"], state["updates"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from None
     return state
 
 
-def newest_good(folder: Path) -> tuple[Path, dict[str, Any], list[str]]:
+def _segments(state: Mapping[str, Any]) -> dict[str, str]:
+    files: dict[str, str] = state.get(_REPLAY, {}).get("files", {})
+    return files
+
+
+def newest_good(folder: Path, replay: bool = True) -> tuple[Path, dict[str, Any], list[str]]:
     """The newest checkpoint that is whole, its state, and what was wrong with newer ones.
+
+    Args:
+        folder: where the run keeps its checkpoints.
+        replay: its replay must be whole as well.
 
     Raises:
         CheckpointError: there is none.
@@ -132,7 +289,7 @@ def newest_good(folder: Path) -> tuple[Path, dict[str, Any], list[str]]:
     problems: list[str] = []
     for path in available(folder):
         try:
-            return path, verify(path), problems
+            return path, verify(path, replay), problems
         except CheckpointError as error:
             problems.append(str(error))
     detail = f" ({'; '.join(problems)})" if problems else ""
@@ -140,32 +297,40 @@ def newest_good(folder: Path) -> tuple[Path, dict[str, Any], list[str]]:
 
 
 def find(folder: Path, which: str | None) -> tuple[Path, dict[str, Any], list[str]]:
-    """A checkpoint to evaluate, its state, and what was wrong with newer ones that were skipped.
+    """An agent to evaluate, its state, and what was wrong with newer ones that were skipped.
 
     Args:
         folder: where the run keeps its checkpoints.
-        which: None for the newest whole one, ``best``, a step, or the path of a checkpoint.
+        which: None for the newest whole checkpoint; ``best``, or a step, for the policy that was evaluated
+            then; or the path of a checkpoint or of a policy's file.
 
     Raises:
-        CheckpointError: there is no such checkpoint, or it is damaged; the message lists what there is.
+        CheckpointError: there is no such agent, or it is damaged; the message lists what there is.
     """
     if which is None:
-        return newest_good(folder)
-    named = folder / (f"{_PREFIX}{int(which):09d}" if which.isdecimal() else which)
-    path = named if named.is_dir() else Path(which)
-    if not path.is_dir():
-        names = [p.name for p in available(folder)] + [BEST] * (folder / BEST).is_dir()
-        there = ", ".join(names) or "none"
-        raise CheckpointError(f"there is no checkpoint {which!r}; {folder} holds {there}")
-    return path, verify(path), []
+        return newest_good(folder, replay=False)
+    kept = policies.folder_of(folder)
+    name = f"{_PREFIX}{int(which):09d}" if which.isdecimal() else which
+    # Earlier versions kept the best agent as a checkpoint of that name.
+    for path in (folder / name, kept / f"{name}.safetensors", Path(which)):
+        if path.is_dir():
+            return path, verify(path, replay=False), []
+        if path.is_file():
+            return path, policies.describe(path), []
+    names = sorted({p.name for p in available(folder)} | {p.stem for p in kept.glob("*.safetensors")})
+    there = f"{folder.parent} holds {', '.join(names) or 'none'}"
+    raise CheckpointError(f"there is no checkpoint {which!r}; {there}")
 
 
 def load_agent(path: Path, agent: TD3, optimizers: bool = True) -> None:
-    """Fill an agent of the same configuration from a verified checkpoint.
+    """Fill an agent of the same configuration from a verified checkpoint, or its actor from a policy's file.
 
     Raises:
         CheckpointError: the weights are of another architecture.
     """
+    if path.is_file():
+        policies.load(path, agent)
+        return
     tensors = safetensors.torch.load_file(path / "agent.safetensors", device=str(agent.device))
     expected = agent_tensors(agent)
     if {k: v.shape for k, v in tensors.items()} != {k: v.shape for k, v in expected.items()}:
@@ -195,13 +360,33 @@ def load_replay(path: Path, replay: Replay) -> bool:
     Raises:
         CheckpointError: it does not fit the configuration.
     """
-    file = path / "replay.safetensors"
+    state = _read_state(path)
+    try:
+        if state["format"] == 1:
+            return _load_replay_of_format_1(path / "replay.safetensors", replay)
+        saved: _Replay | None = state.get(_REPLAY)
+        if saved is None:
+            return False
+        if saved["segment"] != SEGMENT:
+            raise ValueError(f"its segments have {saved['segment']} slots instead of {SEGMENT}")
+        for number, file in enumerate(saved["files"]):
+            replay.restore_segment(number, safetensors.numpy.load_file(path.parent / _REPLAY / file))
+        replay.restore_cursor(saved["cursor"])
+    except (ValueError, KeyError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"the replay of {path}: {error}") from None
+    return True
+
+
+def _load_replay_of_format_1(file: Path, replay: Replay) -> bool:
+    """The whole replay in one file, which every checkpoint of the first format had."""
     if not file.exists():
         return False
-    try:
-        replay.restore(safetensors.numpy.load_file(file))
-    except ValueError as error:
-        raise CheckpointError(f"{file}: {error}") from None
+    arrays = safetensors.numpy.load_file(file)
+    cursor = [int(value) for value in arrays.pop("cursor")]
+    replay.restore_cursor(cursor)
+    for number in range(replay.segments):
+        part = slice(number * SEGMENT, (number + 1) * SEGMENT)
+        replay.restore_segment(number, {name: array[part] for name, array in arrays.items()})
     return True
 
 
@@ -238,20 +423,8 @@ def _optimizer_tensors(agent: TD3) -> dict[str, torch.Tensor]:
     }
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _name(step: int) -> str:
+    return f"{_PREFIX}{step:09d}"
 
 
 def generator_state(rng: np.random.Generator) -> dict[str, Any]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from tensorboard.compat.proto.event_pb2 import Event
@@ -19,7 +23,7 @@ from av_td3.health import guards, metrics
 from av_td3.health.alerts import Alert
 from av_td3.health.metrics import Scalars
 from av_td3.training.agents import Action
-from av_td3.training.run_directory import RunDirectory
+from av_td3.training.run_directory import RunDirectory, write_atomically
 from av_td3.training.state import TrainingState
 from rundoctor.signals import actor, critic, episodes, evaluation, gradients, machine, networks, replay
 
@@ -74,9 +78,7 @@ class RunLogger:
     def __init__(self, config: Config, run: RunDirectory, display: Display, step: int) -> None:
         """``step`` is where the run stands: TensorBoard drops what an earlier process logged beyond it."""
         self.config, self.run, self.display = config, run, display
-        self.writer = SummaryWriter(str(run.tensorboard), purge_step=step + 1)
-        diagrams = {title: ["Multiline", [s.tag for s in signals]] for title, signals in MAIN_CURVES.items()}
-        self.writer.add_custom_scalars({"main curves": diagrams})
+        self._events = _EventFiles(run.tensorboard, step, self.message)
         self._interval = metrics.Interval()
         self._progress = Progress()
         self._returns = [0.0] * config.train.envs  # of the episodes that are being driven
@@ -87,7 +89,11 @@ class RunLogger:
 
     def close(self) -> None:
         """Complete the event file."""
-        self.writer.close()
+        self._events.close()
+
+    def flush(self) -> None:
+        """Put what was logged so far on the disk: a checkpoint of this moment is written."""
+        self._events.flush()
 
     # ------------------------------------------------------------------ collecting
 
@@ -218,7 +224,8 @@ class RunLogger:
     def evaluation(self, step: int, row: Scalars) -> None:
         """The figures of an evaluation on held-out routes."""
         self._write(step, {tag: value for tag, value in row.items() if tag.startswith(evaluation.PREFIX)})
-        (self.run.evaluations / f"step_{step:09d}.json").write_text(json.dumps(row, indent=1))
+        with self.warned_of(OSError):
+            write_atomically(self.run.evaluations / f"step_{step:09d}.json", json.dumps(row, indent=1))
         completion = row.get(evaluation.ROUTE_COMPLETION.tag, float("nan"))
         self.message(
             f"step {step}: evaluation on held-out routes: route completion {100 * completion:.0f} %, "
@@ -228,7 +235,8 @@ class RunLogger:
     def alert(self, alert: Alert) -> None:
         """Tell of an alert whose level has changed."""
         self.message(f"step {alert.step}: {alert.level}: {alert.name}: {alert.text}")
-        self.writer.add_text("alerts", f"{alert.level}: {alert.name}: {alert.text}", alert.step)
+        text = f"{alert.level}: {alert.name}: {alert.text}"
+        self._events.write(lambda writer: writer.add_text("alerts", text, alert.step))
 
     def event(self, state: TrainingState, alert: Alert) -> None:
         """Tell of an alert that no row of scalars shows, and write its level at once."""
@@ -236,14 +244,26 @@ class RunLogger:
         self._progress.alerts = len(state.watch.alerts.active)
         self._write(state.step, state.watch.alerts.scalars())
 
+    @contextlib.contextmanager
+    def warned_of(self, *kinds: type[Exception]) -> Iterator[None]:
+        """Errors of these kinds cost a warning, not the training."""
+        try:
+            yield
+        except kinds as error:
+            self.message(f"warning: {error}")
+
     def message(self, text: str) -> None:
         """A line for the user."""
         self.display.message(text)
 
     def _write(self, step: int, row: Scalars) -> None:
         guards.check_scalars(row)
-        for tag, value in row.items():
-            self.writer.add_scalar(tag, value, step)
+
+        def add(writer: SummaryWriter) -> None:
+            for tag, value in row.items():
+                writer.add_scalar(tag, value, step)
+
+        self._events.write(add)
 
 
 def log_final_evaluation(run: RunDirectory, step: int, row: Scalars) -> None:
@@ -262,3 +282,60 @@ def log_final_evaluation(run: RunDirectory, step: int, row: Scalars) -> None:
     event = Event(wall_time=time.time(), step=step, summary=Summary(value=values))
     with files[-1].open("ab") as file:
         RecordWriter(file).write(event.SerializeToString())
+
+
+class _EventFiles:
+    """TensorBoard's event files of a run.  A full disk costs figures, not the training."""
+
+    RETRY_S = 60.0
+
+    def __init__(self, folder: Path, step: int, tell: Callable[[str], None]) -> None:
+        """``step`` is where the run stands; ``tell`` takes a line for the user."""
+        self._folder, self._step, self._tell = folder, step, tell
+        self._writer: SummaryWriter | None = None
+        self._lost_at = -math.inf
+        threading.excepthook = _quiet_about_full_disks
+
+    def write(self, write: Callable[[SummaryWriter], None]) -> None:
+        """Write with the writer, if it can."""
+        if self._writer is None and time.monotonic() - self._lost_at < self.RETRY_S:
+            return
+        try:
+            if self._writer is None:
+                self._writer = self._open()
+            write(self._writer)
+        except OSError as error:
+            self._lose(error)
+
+    def flush(self) -> None:
+        """Put everything on the disk, if that can be."""
+        try:
+            if self._writer is not None:
+                self._writer.flush()
+        except OSError as error:
+            self._lose(error)
+
+    def close(self) -> None:
+        """Complete the file."""
+        with contextlib.suppress(OSError):
+            if self._writer is not None:
+                self._writer.close()
+
+    def _open(self) -> SummaryWriter:
+        writer = SummaryWriter(str(self._folder), purge_step=self._step + 1)
+        diagrams = {title: ["Multiline", [s.tag for s in signals]] for title, signals in MAIN_CURVES.items()}
+        writer.add_custom_scalars({"main curves": diagrams})
+        return writer
+
+    def _lose(self, error: OSError) -> None:
+        if self._lost_at == -math.inf:
+            self._tell(f"warning: TensorBoard's figures are lost until there is room again: {error}")
+        self.close()
+        self._writer, self._lost_at = None, time.monotonic()
+
+
+def _quiet_about_full_disks(arguments: threading.ExceptHookArgs) -> None:
+    """TensorBoard writes in a thread, whose error comes up at the next write as well: once is enough."""
+    name = type(arguments.thread).__name__
+    if not (name == "_AsyncWriterThread" and issubclass(arguments.exc_type, OSError)):
+        threading.__excepthook__(arguments)

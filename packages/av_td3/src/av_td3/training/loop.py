@@ -24,6 +24,7 @@ from av_td3.health import guards
 from av_td3.health.metrics import Scalars
 from av_td3.supervision.fleet import Fleet, Late, Started, Stepped
 from av_td3.training.agents import Action, Observation, act, policy_of
+from av_td3.training.checkpoint import CheckpointError
 from av_td3.training.logger import RunLogger
 from av_td3.training.run_directory import RunDirectory
 from av_td3.training.signals import StopRequest
@@ -63,7 +64,6 @@ def train(
         NonFiniteError, NonFiniteGradientError, InvalidActionError: a value is NaN or infinite.
         StopRequested: a signal came, and an update or an evaluation was left off.
         DrivingError: the simulator failed too often in a row.
-        CheckpointError: the disk is full or not writable.
     """
     while not state.finished:
         drive(config, state, fleet, log, stop)
@@ -74,11 +74,15 @@ def train(
         if state.evaluation_due:
             row = evaluate(stop.obeyed_by(policy_of(state.agent, config.evaluation.averaged)), state.step)
             log.evaluation(state.step, row)
-            state.add_evaluation(row, run.checkpoints)
-        if state.checkpoint_due:
-            guards.check_weights(state.agent.networks())
-            state.save(run.checkpoints)
-            state.watch.compare_code(run.code_sha256())
+            with log.warned_of(CheckpointError):
+                state.add_evaluation(row, run.checkpoints)
+        with log.warned_of(CheckpointError):  # a full disk: the older checkpoint stays
+            state.settle()
+            if state.checkpoint_due:
+                guards.check_weights(state.agent.networks())
+                log.flush()
+                state.begin_checkpoint(run.checkpoints)
+                state.watch.compare_code(run.code_sha256())
     return "finished"
 
 

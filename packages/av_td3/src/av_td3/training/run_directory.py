@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
+import math
 import os
 import socket
 import time
@@ -15,6 +17,7 @@ from typing import Any
 import yaml
 
 from av_td3.config import Config, ConfigError, config_from_dict
+from av_td3.training import event_files, policies
 
 
 class RunError(RuntimeError):
@@ -25,13 +28,14 @@ class RunDirectory:
     """Paths and small files of one run.
 
     ``config.yaml``, ``provenance.json``, ``status.json``, ``tb/``, ``checkpoints/``,
-    ``evaluations/``, ``videos/``, ``logs/``, ``incidents.jsonl``, ``alerts.jsonl``.
+    ``policies/``, ``evaluations/``, ``videos/``, ``logs/``, ``incidents.jsonl``, ``alerts.jsonl``.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.tensorboard = path / "tb"
         self.checkpoints = path / "checkpoints"
+        self.policies = policies.folder_of(self.checkpoints)
         self.evaluations = path / "evaluations"
         self.videos = path / "videos"
         self.logs = path / "logs"
@@ -48,9 +52,8 @@ class RunDirectory:
         try:
             path.mkdir(parents=True, exist_ok=True)
             if any(path.iterdir()):
-                raise RunError(
-                    f"{path} is not empty: choose another --run-dir, or go on with --resume {path}"
-                )
+                hint = f", or go on with --resume {path}" if cls.is_run(path) else ": it holds no run"
+                raise RunError(f"{path} is not empty: choose another --run-dir{hint}")
             run = cls(path)
             for folder in (run.tensorboard, run.checkpoints, run.evaluations, run.videos, run.logs):
                 folder.mkdir()
@@ -60,6 +63,11 @@ class RunDirectory:
             raise RunError(f"cannot create the run directory {path}: {error}") from None
         return run
 
+    @staticmethod
+    def is_run(path: Path) -> bool:
+        """Whether this folder holds a run."""
+        return (path / "config.yaml").is_file()
+
     @classmethod
     def open(cls, path: Path) -> RunDirectory:
         """The run that is in this folder.
@@ -67,7 +75,7 @@ class RunDirectory:
         Raises:
             RunError: the folder holds no run.
         """
-        if not (path / "config.yaml").is_file():
+        if not cls.is_run(path):
             raise RunError(f"{path} is no run directory: there is no config.yaml in it")
         return cls(path)
 
@@ -92,6 +100,34 @@ class RunDirectory:
         step = self.status().get("step", 0)
         for file in (*self.evaluations.glob("final*.*"), *self.videos.glob("final*.*")):
             file.rename(file.with_name(f"step_{step:09d}_{file.name}"))
+
+    def drop_later(self, step: int, alerts: int | None, best: int | None) -> None:
+        """A run goes on from ``step``: remove what it has logged, measured and kept beyond it.
+
+        Incidents stay: they tell of the machine, not of the learning.
+
+        Args:
+            alerts: lines of ``alerts.jsonl`` that had been written by then; None where nobody knows.
+            best: step of the best evaluation up to then.
+
+        Raises:
+            RunError: a file cannot be changed.
+        """
+        try:
+            event_files.drop_later(self.tensorboard, step)
+            policies.drop_later(self.policies, step, best)
+            for file in self.evaluations.glob("step_*.json"):
+                number = file.stem.removeprefix("step_")
+                if number.isdecimal() and int(number) > step:
+                    file.unlink(missing_ok=True)
+            if self.alerts.exists():
+                lines = self.alerts.read_text().splitlines()[:alerts]
+                kept = [line for line in lines if _step_of(line) <= step]
+                write_atomically(self.alerts, "".join(f"{line}\n" for line in kept))
+        except OSError as error:
+            raise RunError(
+                f"cannot remove from {self.path} what was logged after step {step}: {error}"
+            ) from None
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -120,7 +156,11 @@ class RunDirectory:
         """``status.json``: running, finished, interrupted or failed, and the figures that go with it."""
         who = {"pid": os.getpid(), "host": socket.gethostname()}  # rundoctor looks whether it still runs
         document = {"state": state, "time": time.time(), **who, **fields}
-        write_atomically(self.path / "status.json", json.dumps(document, indent=1))
+        try:
+            write_atomically(self.path / "status.json", json.dumps(document, indent=1))
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):  # a full disk must not end a training
+                raise
 
     def status(self) -> dict[str, Any]:
         """``status.json``; empty where there is none that can be read."""
@@ -158,11 +198,24 @@ class RunDirectory:
         write_atomically(file, json.dumps(document, indent=1))
 
 
+def _step_of(line: str) -> float:
+    """The step of an alert; infinite for a line that a killed process has left unfinished."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Replace a small file as a whole: readers see the old or the new one."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(text)
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def default_path(preset: str, seed: int, root: Path = Path("runs")) -> Path:

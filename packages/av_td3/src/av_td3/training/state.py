@@ -12,7 +12,7 @@ from av_td3.agent.replay import Replay
 from av_td3.config import Config
 from av_td3.health.alerts import Bounds
 from av_td3.health.metrics import Scalars
-from av_td3.training import checkpoint
+from av_td3.training import checkpoint, policies
 from av_td3.training.agents import ACTION_SIZE, image_shape, make_agent
 from av_td3.training.watch import Watch
 from rundoctor.signals import evaluation
@@ -60,6 +60,12 @@ class TrainingState:
         self.checkpoint: Path | None = None
         """The newest checkpoint, and the step it was written at."""
         self.last_checkpoint = 0
+        self._attempted = 0
+        """Step at which a checkpoint was last begun; a failed one counts as if it had been earlier."""
+        self._alert_log = alert_log
+        self._writer: checkpoint.CheckpointWriter | None = None
+        self.alerts_logged: int | None = None
+        """Lines of the file of alerts when the checkpoint was written from which this run goes on."""
         self._minutes_before = 0.0
         self._started = time.monotonic()
 
@@ -104,15 +110,19 @@ class TrainingState:
         None is due while an alert is about to end training: the checkpoint to go back to must be one
         from before the trouble.
         """
-        since = self.step - self.last_checkpoint
-        if self.checkpoint is not None and since < self.config.train.checkpoint_interval:
+        since = self.step - self._attempted
+        if self._attempted and since < self.config.train.checkpoint_interval:
             return False
         return not self.watch.about_to_stop
 
     def add_evaluation(self, row: Scalars, folder: Path) -> None:
-        """Remember an evaluation; if it is the best so far, keep a checkpoint of the agent as ``best``.
+        """Remember an evaluation, and keep the policy that it was made of; the best also as ``best``.
 
         Best is the highest route completion, and among equals the highest return.
+
+        Args:
+            row: the figures.
+            folder: where the run keeps its checkpoints.
 
         Raises:
             CheckpointError: the disk is full or not writable.
@@ -120,14 +130,17 @@ class TrainingState:
         best = max(map(_quality, self.evaluations), default=None)
         self.last_evaluation = self.step
         self.evaluations.append({"step": self.step, **row})
-        if best is None or _quality(row) > best:
-            checkpoint.save(folder, self.step, self.agent, None, {"evaluation": row}, name=checkpoint.BEST)
+        policy = policies.freeze(self.agent, self.config.evaluation.averaged)
+        is_best = best is None or _quality(row) > best
+        policies.keep(policies.folder_of(folder), self.step, policy, row, is_best)
 
-    def save(self, folder: Path) -> None:
-        """Write a checkpoint of this moment and delete the oldest ones.
+    def begin_checkpoint(self, folder: Path) -> None:
+        """Start to write a checkpoint of this moment, beside the training.
+
+        :meth:`settle` tells of its end.
 
         Raises:
-            CheckpointError: the disk is full or not writable; nothing half-written remains.
+            CheckpointError: the disk is full or not writable, or the one before could not be written.
         """
         state = {
             "episodes": self.episodes,
@@ -142,12 +155,52 @@ class TrainingState:
                 "torch": checkpoint.torch_rng_state(),
             },
             "watch": self.watch.state(),
+            "alerts_logged": lines_of(self._alert_log),
         }
-        train = self.config.train
-        replay = self.replay if train.checkpoint_replay else None
-        self.checkpoint = checkpoint.save(folder, self.step, self.agent, replay, state)
-        self.last_checkpoint = self.step
-        checkpoint.prune(folder, train.keep_checkpoints)
+        replay = self.replay if self.config.train.checkpoint_replay else None
+        self.settle(wait=True)
+        self._attempted = self.step
+        self._writing(folder).begin(self.step, self.agent, replay, state)
+
+    def settle(self, wait: bool = False) -> None:
+        """Note the end of the checkpoint that is being written, if there is one and it has ended.
+
+        Args:
+            wait: until it has ended.
+
+        Raises:
+            CheckpointError: it could not be written; the next one is due soon.  The older ones stay.
+        """
+        if self._writer is None:
+            return
+        try:
+            path = self._writer.outcome(wait)
+        except checkpoint.CheckpointError:
+            interval = self.config.train.checkpoint_interval
+            self._attempted -= interval - max(1, interval // 10)
+            raise
+        if path is not None:
+            self.checkpoint, self.last_checkpoint = path, self._attempted
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint of this moment, and wait until that is done.
+
+        Raises:
+            CheckpointError: the disk is full or not writable; nothing half-written remains.
+        """
+        self.begin_checkpoint(folder)
+        self.settle(wait=True)
+
+    def close(self) -> None:
+        """Wait for the checkpoint that is being written."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def _writing(self, folder: Path) -> checkpoint.CheckpointWriter:
+        if self._writer is None:
+            keep, averaged = self.config.train.keep_checkpoints, self.config.evaluation.averaged
+            self._writer = checkpoint.CheckpointWriter(folder, keep, averaged)
+        return self._writer
 
     def restore(self, folder: Path) -> list[str]:
         """Take over the newest whole checkpoint in ``folder``; returns what there is to tell about it.
@@ -158,7 +211,9 @@ class TrainingState:
         path, state, problems = checkpoint.newest_good(folder)
         notes = [f"skipped a checkpoint: {problem}" for problem in problems]
         checkpoint.load_agent(path, self.agent)
-        if not checkpoint.load_replay(path, self.replay):
+        if checkpoint.load_replay(path, self.replay):
+            self._writing(folder).adopt(path, self.replay)
+        else:
             notes.append("the checkpoint holds no replay: it is collected anew")
         if "episodes" not in state:  # written by a version that had one environment
             state["episodes"], state["explorers"] = [state["episode"]], [state["explorer"]]
@@ -182,7 +237,22 @@ class TrainingState:
         if "watch" in state:  # checkpoints of earlier versions have none
             self.watch.restore(state["watch"])
         self.checkpoint, self.last_checkpoint = path, self.step
+        self._attempted = self.step
+        self.alerts_logged = state.get("alerts_logged")
         return [*notes, f"resumed from {path.name}: step {self.step}, {self.agent.updates} updates"]
+
+    @property
+    def best_evaluation(self) -> Scalars | None:
+        """The best evaluation so far, with its ``step``; the earliest among equals."""
+        return max(self.evaluations, key=_quality, default=None)
+
+
+def lines_of(file: Path | None) -> int:
+    """How many lines a file has; 0 where there is none."""
+    try:
+        return file.read_bytes().count(b"\n") if file is not None else 0
+    except OSError:
+        return 0
 
 
 def _quality(row: Scalars) -> tuple[float, float]:

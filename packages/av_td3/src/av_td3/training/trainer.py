@@ -15,7 +15,8 @@ from av_td3.driving.errors import DrivingError, InvalidActionError
 from av_td3.health import guards
 from av_td3.health.metrics import Scalars
 from av_td3.supervision.fleet import DrivingEnv, Fleet
-from av_td3.training import loop
+from av_td3.training import checkpoint, loop
+from av_td3.training.checkpoint import CheckpointError
 from av_td3.training.logger import Display, RunLogger
 from av_td3.training.run_directory import RunDirectory
 from av_td3.training.signals import StopRequest, StopRequested
@@ -67,11 +68,22 @@ class Trainer:
     def restore(self) -> None:
         """Go on from the newest whole checkpoint of the run directory.
 
+        What was logged, evaluated and kept after it is removed.  A run that was ended before its first
+        checkpoint begins anew.
+
         Raises:
             CheckpointError: there is none that fits.
+            RunError: a file of the run cannot be changed.
         """
-        for note in self.state.restore(self.run.checkpoints):
+        state, run = self.state, self.run
+        if not checkpoint.available(run.checkpoints) and not run.policies.exists():
+            self.display.message("the run was ended before its first checkpoint: it begins anew")
+            run.drop_later(0, 0, None)
+            return
+        for note in state.restore(self.run.checkpoints):
             self.display.message(note)
+        best = state.best_evaluation
+        self.run.drop_later(state.step, state.alerts_logged, int(best["step"]) if best else None)
 
     def train(self) -> Outcome:
         """Train to the configured number of steps or minutes, or until told to stop.
@@ -84,14 +96,19 @@ class Trainer:
         self.run.write_status("running", step=state.step)
         try:
             with (
+                contextlib.closing(state),
                 contextlib.closing(Fleet([self.make_env() for _ in range(self.config.train.envs)])) as fleet,
                 contextlib.closing(RunLogger(self.config, self.run, self.display, state.step)) as log,
             ):
                 try:
                     ending, reason = self._loop(fleet, log)
                 except DrivingError:
+                    with log.warned_of(CheckpointError):
+                        state.settle(wait=True)
                     self._save_if_sound(log)  # there may be a simulator to go on with tomorrow
                     raise
+                with log.warned_of(CheckpointError):
+                    state.settle(wait=True)
                 # Stopped by an alert, the checkpoint to keep is the one from before the trouble.
                 if ending != "stopped":
                     self._save_if_sound(log)
