@@ -133,7 +133,7 @@ def _evaluation(file: Path, hashes: set[str]) -> Measured:
 
 
 def _training(source: AgentSource, run: RunDirectory) -> Training:
-    state, provenance = checkpoint.verify(source.folder), _provenance(run)
+    state, provenance = checkpoint.describe(source.folder), _provenance(run)
     command = provenance.get("command") or []
     preset = command[command.index("--preset") + 1] if "--preset" in command[:-1] else "quick"
     simulator = source.config.env.simulator

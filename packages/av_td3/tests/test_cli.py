@@ -180,7 +180,7 @@ def test_a_server_of_another_version_is_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def killed_and_resumed(tmp_path_factory):
-    """A run that was killed with SIGKILL, resumed, and finished; with what the second command printed."""
+    """A run that was killed with SIGKILL and finished by the same command; with what that printed."""
     path = tmp_path_factory.mktemp("killed") / "run"
     process = start(path)
     wait_for_step(path, 120, process)
@@ -189,7 +189,7 @@ def killed_and_resumed(tmp_path_factory):
     process.kill()
     process.communicate()
     assert gone(children), "worker or server outlived the learner"
-    return path, invoke("train", "--resume", str(path))
+    return path, invoke("train", *SMALL, "--run-dir", str(path))
 
 
 @pytest.mark.slow
@@ -230,7 +230,7 @@ def test_each_evaluation_has_a_folder_of_its_own(killed_and_resumed, tmp_path):
     assert (best / "evaluation.md").exists()
     conditions = json.loads((best / "evaluation.json").read_text())["conditions"]
     assert conditions == json.loads(copy.read_text())["conditions"]
-    assert conditions["checkpoint"] == str(path / "checkpoints" / "best")
+    assert conditions["checkpoint"] == str(path / "policies" / "best.safetensors")
     assert conditions["map"] == "town" and conditions["device"] == "cpu"
     assert conditions["traffic"] == {"wanted": 1, "there": [1], "driven_by": "auto"}
     assert conditions["versions"]["av-td3"] and conditions["simulator"].startswith("minicarla")
@@ -261,13 +261,23 @@ def test_a_finished_run_is_trained_further_only_when_asked(killed_and_resumed, t
     path = tmp_path / "run"
     shutil.copytree(killed_and_resumed[0], path)
     before = {p: p.read_bytes() for p in (path / "evaluations").glob("final.*")}
-    done = invoke("train", "--resume", str(path))
-    assert done.returncode == 0 and "nothing is left to do" in done.stdout and "--steps" in done.stdout
+    for command in (["--resume", str(path)], [*SMALL, "--run-dir", str(path)]):
+        done = invoke("train", *command)
+        assert done.returncode == 0 and "nothing is left to do" in done.stdout and "--steps" in done.stdout
     assert {p: p.read_bytes() for p in (path / "evaluations").glob("final.*")} == before
     assert "larger --steps" in one_line_error(invoke("train", "--resume", str(path), "--steps", "300"), 2)
     long = one_line_error(invoke("train", "--resume", str(path), "--steps", "1000000"), 2)
     assert "validate" in long and "steps: 300\n" in (path / "config.yaml").read_text()
-    longer = invoke("train", "--resume", str(path), "--steps", "330")
+    other = ["--seed", "1", "--set", "agent.tau=0.01", "--set", "train.device=cpu", "--steps", "330"]
+    message = one_line_error(invoke("train", *SMALL, "--run-dir", str(path), *other), 2)
+    assert "agent.tau is 0.005 there and 0.01 here" in message and "train.seed is 0 there and 1" in message
+    assert "device" not in message and "train.steps" not in message and f"--resume {path}" in message
+    fewer = one_line_error(invoke("train", *SMALL, "--run-dir", str(path), "--steps", "200"), 2)
+    assert "train.steps is 300 there and 200 here" in fewer
+    faulty = one_line_error(invoke("train", *SMALL, "--run-dir", str(path), "--inject", "detached-actor"), 2)
+    assert "--inject is none there and detached-actor here" in faulty
+    # Copied here from where it was trained, it goes on by the same command with more steps.
+    longer = invoke("train", *SMALL, "--run-dir", str(path), "--steps", "330")
     assert longer.returncode == 0, longer.stderr
     status = json.loads((path / "status.json").read_text())
     assert status["state"] == "finished" and status["step"] == 330
@@ -380,10 +390,13 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(folder)], check=False)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_no_half_checkpoint(small_disk):
-    done = invoke("train", *SMALL, "--run-dir", str(small_disk / "run"))
+    """Training goes on; what it has learned can be saved nowhere at its end, and that is an error."""
+    done = invoke("train", *SMALL, "--run-dir", str(small_disk / "run"), "--steps", "60")
     message = one_line_error(done, 1)
-    assert "No space left" in message or "disk is full" in message
+    assert "could not write the checkpoint of step 60" in message and "No space left" in message
+    assert "warning: could not write the checkpoint of step 2" in done.stdout
     checkpoints = small_disk / "run" / "checkpoints"
     assert not checkpoints.exists() or not [p for p in checkpoints.iterdir() if p.name.startswith(".")]
     for finished in checkpoints.glob("step_*") if checkpoints.exists() else []:

@@ -468,6 +468,9 @@ class EvaluationConfig(Section):
     averaged: bool = False
     """Evaluate the target policy, whose weights are the moving average (``agent.tau``) of the policy's.
     It drives more steadily than the policy of the last update.  false: the policy itself, as in TD3."""
+    keep_best: bool = False
+    """Evaluate at the end the best of the policies that were evaluated while training, not the last one (the
+    idea of TD7's checkpoints, Fujimoto et al. 2023).  It is chosen on other seeds than it is judged on."""
 
 
 class Config(Section):

@@ -253,7 +253,7 @@ def test_files_are_what_the_library_writes(tmp_path):
 def test_a_policy_that_is_damaged_or_of_another_shape_is_refused(tmp_path):
     agent = make_agent(small_config())
     file = tmp_path / "p.safetensors"
-    policies.write(file, 30, policies.freeze(agent), {"eval/mean_reward": 2.0})
+    policies.write(file, 30, 20, policies.freeze(agent), {"eval/mean_reward": 2.0})
     assert policies.describe(file)["evaluation"] == {"eval/mean_reward": 2.0}
     config = small_config()
     other = make_agent(
@@ -286,7 +286,7 @@ def test_a_resume_removes_what_it_overrides(tmp_path):
         file.write('{"name": "torn')
     (run.evaluations / "step_000000110.json").write_text("{}")
     (run.evaluations / "step_000000060_final.json").write_text("{}")
-    policies.keep(run.policies, 110, policies.freeze(t.state.agent), {"eval/mean_reward": 1e9}, best=True)
+    policies.keep(run.policies, 110, 90, policies.freeze(t.state.agent), {"eval/mean_reward": 1e9}, best=True)
     assert max(s for values in scalars(run.path).values() for s, _ in values) == 120
     resumed, _ = trainer(run.path)
     resumed.restore()

@@ -353,6 +353,17 @@ def test_the_best_agent_is_kept(tmp_path):
         checkpoint.find(run.checkpoints, "7")
 
 
+def test_with_keep_best_the_last_policy_is_evaluated_as_well(tmp_path):
+    for keep_best, evaluated in ((False, [60]), (True, [60, 120])):
+        config = small_config(learning_starts=1000)
+        settings = config.evaluation.model_copy(update={"keep_best": keep_best})
+        config = config.model_copy(update={"evaluation": settings})
+        run = RunDirectory.create(tmp_path / str(keep_best), config, {})
+        t = Trainer(config, run, lambda c=config: FakeEnv(c), fake_evaluation, SilentDisplay())
+        t.train()
+        assert [row["step"] for row in t.state.evaluations] == evaluated
+
+
 @pytest.mark.slow
 def test_the_main_curves_are_of_tags_that_are_logged(tmp_path):
     t, _ = trainer(tmp_path / "run")

@@ -124,7 +124,9 @@ def make_trainer(run: RunDirectory, config: Config, display: Display) -> Trainer
 
         observed = ObservedPolicy(policy, tell, settings.episodes)
         with contextlib.closing(SupervisedEnv(config.env, "held_out", log_dir=run.logs)) as env:
-            result = rollout.evaluate(env, observed, settings.episodes, settings.seed)
+            # The best is chosen on other drives than those that it is judged on at the end.
+            seed = settings.seed + (settings.final_episodes if settings.keep_best else 0)
+            result = rollout.evaluate(env, observed, settings.episodes, seed)
         return scalars(result)
 
     return Trainer(config, run, make_env, evaluate, display)

@@ -21,6 +21,7 @@ from av_td3.evaluation.metrics import Comparison, compare
 from av_td3.evaluation.pictures import Pictures, ReplacedPictures
 from av_td3.evaluation.video import VideoRecorder
 from av_td3.supervision.supervised import SupervisedEnv
+from av_td3.training import policies
 from av_td3.training.agents import make_agent, policy_of
 from av_td3.training.run_directory import RunDirectory, write_atomically
 from av_td3.training.signals import terminable
@@ -118,9 +119,13 @@ def evaluate(
 
 
 def final_evaluation(run: RunDirectory, config: Config, console: Console) -> Comparison:
-    """The evaluation at the end of a training run: its last agent, and what to compare it with."""
+    """The evaluation at the end of a training run, and of what to compare the agent with.
+
+    With ``evaluation.keep_best`` it is of the best policy that was evaluated, else of the last agent.
+    """
+    best = config.evaluation.keep_best and (run.policies / policies.BEST).is_file()
     comparison, _ = _compare_agents(
-        find_agent(run.path),
+        find_agent(run.path, "best" if best else None),
         config,
         console,
         Output(

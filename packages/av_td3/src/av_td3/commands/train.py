@@ -71,7 +71,7 @@ def _go_on_as_told(run: RunDirectory, wanted: Config, fault: InjectedFault | Non
     extended = wanted.train.steps > stored.train.steps
     if extended or stored.train.max_minutes is None:  # a longer run has no time limit, and keeps none
         wanted = wanted.model_copy(update={"train": wanted.train.model_copy(update={"max_minutes": None})})
-    injected_then, injected_now = run.injected_fault(), fault.id if fault else None
+    injected_then, injected_now = run.injected_fault() or "none", fault.id if fault else "none"
     differing = differences(stored, wanted, "train.max_minutes" if extended else "", *MAY_DIFFER)
     if extended:
         differing.pop("train.steps")

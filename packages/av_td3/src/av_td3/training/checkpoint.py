@@ -186,7 +186,7 @@ class CheckpointWriter:
             json.dump(document, file, indent=1, allow_nan=False)
             file.flush()
             os.fsync(file.fileno())
-        policies.write(policies.folder_of(self._folder) / policies.LAST, step, policy)
+        policies.write(policies.folder_of(self._folder) / policies.LAST, step, document["updates"], policy)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(temporary, final)
         tensor_files.flush_folder(self._folder)
@@ -254,6 +254,15 @@ def verify(path: Path, replay: bool = True) -> dict[str, Any]:
     return state
 
 
+def describe(path: Path) -> dict[str, Any]:
+    """``step``, ``updates`` and ``files`` of a checkpoint or of a policy's file, which must be whole.
+
+    Raises:
+        CheckpointError: missing, damaged, or of another format.
+    """
+    return policies.describe(path) if path.is_file() else verify(path, replay=False)
+
+
 def _read_state(path: Path) -> dict[str, Any]:
     """``state.json``, whose shape has been checked."""
     try:
@@ -313,10 +322,8 @@ def find(folder: Path, which: str | None) -> tuple[Path, dict[str, Any], list[st
     name = f"{_PREFIX}{int(which):09d}" if which.isdecimal() else which
     # Earlier versions kept the best agent as a checkpoint of that name.
     for path in (folder / name, kept / f"{name}.safetensors", Path(which)):
-        if path.is_dir():
-            return path, verify(path, replay=False), []
-        if path.is_file():
-            return path, policies.describe(path), []
+        if path.exists():
+            return path, describe(path), []
     names = sorted({p.name for p in available(folder)} | {p.stem for p in kept.glob("*.safetensors")})
     there = f"{folder.parent} holds {', '.join(names) or 'none'}"
     raise CheckpointError(f"there is no checkpoint {which!r}; {there}")

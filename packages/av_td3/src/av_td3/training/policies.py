@@ -43,13 +43,17 @@ def freeze(agent: TD3, averaged: bool = False) -> dict[str, Frozen]:
 
 
 def write(
-    path: Path, step: int, policy: Mapping[str, Frozen], figures: Mapping[str, float] | None = None
+    path: Path,
+    step: int,
+    updates: int,
+    policy: Mapping[str, Frozen],
+    figures: Mapping[str, float] | None = None,
 ) -> None:
     """Write a policy, whole or not at all.
 
     Args:
         path: of the file.
-        step: environment steps that it was trained for.
+        step, updates: environment steps and updates that it was trained for.
         figures: what its evaluation gave.
 
     Raises:
@@ -58,6 +62,7 @@ def write(
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {
         "step": str(step),
+        "updates": str(updates),
         "sha256": tensor_files.digest(policy),
         "evaluation": json.dumps(dict(figures or {})),
     }
@@ -72,7 +77,12 @@ def write(
 
 
 def keep(
-    folder: Path, step: int, policy: Mapping[str, Frozen], figures: Mapping[str, float], best: bool
+    folder: Path,
+    step: int,
+    updates: int,
+    policy: Mapping[str, Frozen],
+    figures: Mapping[str, float],
+    best: bool,
 ) -> None:
     """Keep a policy that was evaluated; ``best``: it is the best so far.
 
@@ -81,7 +91,7 @@ def keep(
     """
     file = folder / f"{_PREFIX}{step:09d}.safetensors"
     try:
-        write(file, step, policy, figures)
+        write(file, step, updates, policy, figures)
         if best:
             _copy(file, folder / BEST)
     except OSError as error:
@@ -89,7 +99,7 @@ def keep(
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """``step``, ``evaluation`` and ``files`` of a policy, with its values checked against their hash.
+    """``step``, ``updates``, ``evaluation`` and ``files`` of a policy, with its values checked against their hash.
 
     Raises:
         CheckpointError: it is damaged, or no policy.
@@ -98,7 +108,8 @@ def describe(path: Path) -> dict[str, Any]:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        step, evaluation = int(metadata["step"]), json.loads(metadata["evaluation"])
+        step, updates = int(metadata["step"]), int(metadata["updates"])
+        evaluation = json.loads(metadata["evaluation"])
         whole = tensor_files.digest(tensor_files.freeze(arrays)) == metadata["sha256"]
     except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{path} is not a readable policy: {error}") from None
@@ -106,6 +117,7 @@ def describe(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is damaged (its hash differs)")
     return {
         "step": step,
+        "updates": updates,
         "evaluation": evaluation,
         "files": {"agent.safetensors": metadata["sha256"]},
     }

@@ -25,7 +25,7 @@ class AgentSource:
     title: str
     config: Config
     folder: Path
-    """Of the checkpoint, or of the shipped agent."""
+    """Of the checkpoint, or of the shipped agent; the file of a policy."""
     run: RunDirectory | None
     """None for a shipped agent."""
     step: int
@@ -99,7 +99,7 @@ def _of_run(run: RunDirectory, which: str | None) -> AgentSource:
         checkpoint.load_agent(found, agent, optimizers=False)
 
     return AgentSource(
-        found.name,
+        found.stem,
         config,
         found,
         run,

@@ -99,8 +99,13 @@ class TrainingState:
 
     @property
     def evaluation_due(self) -> bool:
-        """Whether it is time to drive held-out routes."""
-        return self.step - self.last_evaluation >= self.config.evaluation.interval and not self.finished
+        """Whether it is time to drive held-out routes.
+
+        The end has an evaluation of its own, unless its policy is one of those that the best is chosen from.
+        """
+        if self.finished:
+            return self.config.evaluation.keep_best and self.last_evaluation < self.step
+        return self.step - self.last_evaluation >= self.config.evaluation.interval
 
     @property
     def checkpoint_due(self) -> bool:
@@ -132,7 +137,7 @@ class TrainingState:
         self.evaluations.append({"step": self.step, **row})
         policy = policies.freeze(self.agent, self.config.evaluation.averaged)
         is_best = best is None or _quality(row) > best
-        policies.keep(policies.folder_of(folder), self.step, policy, row, is_best)
+        policies.keep(policies.folder_of(folder), self.step, self.agent.updates, policy, row, is_best)
 
     def begin_checkpoint(self, folder: Path) -> None:
         """Start to write a checkpoint of this moment, beside the training.

@@ -92,7 +92,9 @@ def write(path: Path, arrays: Mapping[str, Frozen], metadata: Mapping[str, str] 
     text += b" " * (-len(text) % 8)
     found = hashlib.sha256()
     with path.open("wb") as file:
-        for part in (struct.pack("<Q", len(text)), text, *(arrays[name].data for name in order)):
+        parts: list[bytes | memoryview] = [struct.pack("<Q", len(text)), text]
+        parts += [arrays[name].data for name in order]
+        for part in parts:
             file.write(part)
             found.update(part)
         file.flush()
