@@ -354,7 +354,8 @@ def test_an_external_server_that_is_gone(tmp_path):
     message = one_line_error(done, 1)
     assert f"train --resume {path}" in message and f"127.0.0.1:{port}" in message
     kept = int(message.split("kept at step ")[1].split(";")[0])
-    assert (path / "checkpoints" / f"step_{kept:09d}" / "replay.safetensors").exists()
+    saved = json.loads((path / "checkpoints" / f"step_{kept:09d}" / "state.json").read_text())
+    assert saved["replay"]["files"]
 
 
 def wait_for_checkpoint(path: Path, timeout: float = 90) -> None:

@@ -45,7 +45,7 @@ def drive(state: TrainingState, episodes: int, steps: int = 9) -> None:
         for step in range(steps):
             state.replay.add(np.zeros(2, np.float32), 1.0, False, step == steps - 1, observation())
             state.step += 1
-        state.episode += 1
+        state.episodes[0] += 1
 
 
 def segments(folder: Path) -> dict[str, int]:

@@ -99,7 +99,7 @@ def keep(
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """``step``, ``updates``, ``evaluation`` and ``files`` of a policy, with its values checked against their hash.
+    """``step``, ``updates``, ``evaluation`` and ``files`` of a policy, whose values have been checked.
 
     Raises:
         CheckpointError: it is damaged, or no policy.
