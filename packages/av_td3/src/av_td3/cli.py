@@ -541,8 +541,10 @@ def doctor(
         from av_td3.commands import doctor as command
 
         status = command.doctor(carla)
+    raise typer.Exit(status)
 
 
+@app.command()
 def reference(
     env: Annotated[
         str, typer.Option(metavar="TASK", help="A Gymnasium task whose observation is a vector.")

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from av_td3.agent import networks
 from av_td3.agent.gradients import ClipDidNotHoldError, clip_gradients, l2_norm
 from av_td3.agent.td3 import TD3, Batch
 from av_td3.config import AgentConfig
@@ -469,3 +470,28 @@ def test_the_auxiliary_task_leaves_out_what_no_picture_can_show():
     assert torch.equal(before, agent.state_loss(b, features))
     b.vector[:, 2] += 1.0
     assert not torch.equal(before, agent.state_loss(b, features))
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.skipif(not networks.HAS_ONEDNN, reason="this torch has no such operator")
+def test_a_dense_layer_is_torchs_own_linear_layer(relu, monkeypatch):
+    """Values and all three gradients, on a batch large enough for oneDNN's product."""
+    torch.manual_seed(0)
+    layer, x = networks.Dense(23, 40, relu), torch.randn(64, 23, requires_grad=True)
+
+    def everything() -> list[torch.Tensor]:
+        output = layer(x)
+        inputs = [x, layer.weight, layer.bias]
+        return [output, *torch.autograd.grad((output**2).sum(), inputs)]
+
+    fast = everything()
+    assert type(fast[0].grad_fn).__name__ == "_OneDnnLinearBackward"
+    monkeypatch.setattr(networks, "HAS_ONEDNN", False)
+    for ours, theirs in zip(fast, everything(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_the_layers_of_a_head_keep_their_names_in_checkpoints():
+    assert [n for n, _ in networks.mlp(3, (4, 4), 1).named_children()] == ["0", "2", "4"]
+    normed = networks.mlp(3, (4, 4), 1, layer_norm=True)
+    assert [n for n, _ in normed.named_children()] == ["0", "1", "2", "3", "4", "5", "6"]

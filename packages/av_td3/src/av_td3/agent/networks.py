@@ -5,7 +5,9 @@ B is the batch size, V the length of the vector observation, A of the action.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -69,16 +71,72 @@ class NoEncoder(nn.Module):
         return torch.empty(image.shape[0], 0, device=image.device)
 
 
+class Dense(nn.Linear):
+    """``nn.Linear``, with a ReLU if wanted, whose products are oneDNN's on a CPU, for a batch of float32.
+
+    torch multiplies float32 matrices on a CPU with MKL, which is half as fast as oneDNN on AMD's processors
+    (256 x 256 x 256 on one core of a Zen 5: 0.30 ms, and 0.15).  The results differ by rounding alone.
+    """
+
+    def __init__(self, inputs: int, outputs: int, relu: bool = False) -> None:
+        super().__init__(inputs, outputs)
+        self.relu = relu
+
+    def forward(self, input: Tensor) -> Tensor:
+        if HAS_ONEDNN and input.device.type == "cpu" and input.dtype == torch.float32 and len(input) >= 32:
+            return _linear(input, self.weight, self.bias, self.relu)
+        output = super().forward(input)
+        return F.relu(output) if self.relu else output
+
+
+HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None, after: str = "none") -> Tensor:
+    """(n, k), (m, k), (m,) -> (n, m): x @ weight.T + bias, and ``after`` it "relu" or "none"."""
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, after, [], "")
+
+
+class _OneDnnLinear(torch.autograd.Function):
+    """The operator has no gradient of its own."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
+        output = _product(x, weight, bias, "relu" if relu else "none")
+        ctx.relu = relu
+        ctx.save_for_backward(x, weight, output if relu else None)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, output = ctx.saved_tensors
+        if ctx.relu:
+            gradient = torch.ops.aten.threshold_backward(gradient, output, 0)
+        needs_x, needs_weight, needs_bias, _ = ctx.needs_input_grad
+        return (
+            _product(gradient, weight.t()) if needs_x else None,
+            _product(gradient.t(), x.t()) if needs_weight else None,
+            gradient.sum(0) if needs_bias else None,
+            None,
+        )
+
+
+_linear: Callable[[Tensor, Tensor, Tensor, bool], Tensor] = _OneDnnLinear.apply
+
+
 def mlp(inputs: int, hidden: Sequence[int], outputs: int, layer_norm: bool = False) -> nn.Sequential:
     """Linear layers with ReLU between, optionally LayerNorm before each ReLU (Ball et al. 2023)."""
-    layers: list[nn.Module] = []
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    place = 0  # A ReLU that is part of its layer still counts as one: checkpoints have these names.
     for width in hidden:
-        layers.append(nn.Linear(inputs, width))
+        layers[str(place)] = Dense(inputs, width, relu=not layer_norm)
         if layer_norm:
-            layers.append(nn.LayerNorm(width))
-        layers.append(nn.ReLU())
+            layers[str(place + 1)] = nn.LayerNorm(width)
+            layers[str(place + 2)] = nn.ReLU()
+        place += 3 if layer_norm else 2
         inputs = width
-    return nn.Sequential(*layers, nn.Linear(inputs, outputs))
+    layers[str(place)] = nn.Linear(inputs, outputs)
+    return nn.Sequential(layers)
 
 
 class ActorHead(nn.Module):

@@ -56,7 +56,10 @@ def run(
             baseline.check_installed()
             agents.append(("Stable-Baselines3", baseline.learn))
         if json_file is not None:
-            _write(json_file, task, steps, settings, {})  # a file that cannot be written is known at once
+            try:  # before anything is trained
+                _write(json_file, task, steps, settings, {})
+            except OSError as error:
+                raise UserError(f"--json {json_file}: {error.strerror}", BAD_INPUT) from None
         torch.set_num_threads(threads)
         tune_allocator()
         curves: Curves = {}
