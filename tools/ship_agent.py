@@ -136,6 +136,8 @@ def _training(source: AgentSource, run: RunDirectory) -> Training:
     state, provenance = checkpoint.describe(source.folder), _provenance(run)
     command = provenance.get("command") or []
     preset = command[command.index("--preset") + 1] if "--preset" in command[:-1] else "quick"
+    if not command or "--config" in command or command[1:2] != ["train"]:
+        preset = None
     simulator = source.config.env.simulator
     hardware: dict[str, Any] = dict(provenance.get("hardware") or {})
     hardware.pop("platform", None)
@@ -144,7 +146,7 @@ def _training(source: AgentSource, run: RunDirectory) -> Training:
         "steps": state["step"],
         "updates": state["updates"],
         "minutes": None if minutes is None else float(minutes),
-        "preset": preset if command else None,
+        "preset": preset,
         "seed": source.config.train.seed,
         "map": Path(simulator.map).name,
         "npc": simulator.npc,

@@ -528,6 +528,36 @@ def compare(
 
 
 @app.command()
+def sweep(
+    file: Annotated[
+        Path,
+        typer.Argument(help="YAML file with preset, set, seeds, and trials or grid; see docs/sweeps.md."),
+    ],
+    into: Annotated[
+        Path | None, typer.Option(help="Folder of the runs.  Without it, runs/ and the file's name.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
+    ungated: Annotated[
+        bool, typer.Option("--ungated", help="Also runs of a million steps, without a validation.")
+    ] = False,
+    only_list: Annotated[
+        bool, typer.Option("--list", help="Say what would be done, and do nothing.")
+    ] = False,
+) -> None:
+    """Train with several settings and seeds, one run after the other, and compare them.
+
+    Each run is an ordinary run directory.  The same command again goes on where it was ended.
+    """
+    with _errors():
+        from av_td3.commands import common
+        from av_td3.commands import sweep as command
+
+        with common.one_line_errors():
+            status = command.sweep(file, into=into, jobs=jobs, ungated=ungated, only_list=only_list)
+    raise typer.Exit(status)
+
+
+@app.command()
 def doctor(
     carla: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Ask the CARLA server at this address as well.")

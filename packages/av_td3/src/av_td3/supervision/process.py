@@ -134,6 +134,11 @@ class Child:
         os.close(self.sentinel)
         self.sentinel = -1
 
+    def terminate(self) -> None:
+        """SIGTERM to the process and its group; ``stop`` is still to be called."""
+        if self.sentinel >= 0:
+            self._signal(signal.SIGTERM)
+
     def kill(self) -> None:
         """SIGKILL to the process and its group; ``stop`` is still to be called."""
         if self.sentinel >= 0:

@@ -1,0 +1,242 @@
+"""``av-td3 sweep``: what its file may say, what is run, and that it goes on where it was ended."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import sys
+import threading
+import time
+
+import pytest
+import yaml
+
+from av_td3.commands import common, sweep
+from av_td3.config import ConfigError
+from av_td3.errors import UserError
+from av_td3.training.run_directory import RunDirectory
+
+from ..test_cli import TOY
+from .test_compare import write as write_evaluation
+
+
+def sweep_file(tmp_path, **tree):
+    file = tmp_path / "tau.yaml"
+    file.write_text(yaml.safe_dump({"preset": "debug"} | tree, sort_keys=False))
+    return file
+
+
+def test_the_plan(tmp_path):
+    (tmp_path / "base.yaml").write_text("train: {steps: 77}")
+    options = {"config": "base.yaml", "set": {"agent.tau": 0.1, "agent.hidden": [8]}, "seeds": [3, 5]}
+    trials = {"plain": None, "other": {"agent.tau": 0.2}}
+    found = sweep.plan(sweep_file(tmp_path, trials=trials, **options), tmp_path / "into", ungated=True)
+    assert [t.name for t in found] == ["plain-s3", "plain-s5", "other-s3", "other-s5"]
+    assert [t.config.agent.tau for t in found] == [0.1, 0.1, 0.2, 0.2]
+    assert {(t.config.train.steps, t.config.agent.hidden) for t in found} == {(77, (8,))}
+    assert [t.config.train.seed for t in found] == [3, 5, 3, 5]
+    command = found[3].command()
+    assert command[3:6] == ["train", "--preset", "debug"] and "--ungated" in command
+    assert command[-2:] == ["--run-dir", str(tmp_path / "into" / "other-s5")]
+    assert "agent.tau=0.2" in command and "train.seed=5" in command and str(tmp_path / "base.yaml") in command
+
+
+def test_a_grid_is_every_combination(tmp_path):
+    grid = {"agent.tau": [0.1, 0.2], "agent.hidden": [[8], [8, 8]], "train.max_minutes": [None]}
+    found = sweep.plan(sweep_file(tmp_path, grid=grid), tmp_path)
+    assert [t.method for t in found] == [
+        f"tau-{tau},hidden-{hidden},max_minutes-None" for tau in (0.1, 0.2) for hidden in ("8", "8_8")
+    ]
+    assert found[3].config.agent.hidden == (8, 8)
+
+
+def test_no_trials_are_the_preset_alone(tmp_path):
+    assert [t.name for t in sweep.plan(sweep_file(tmp_path, seeds=[0, 1]), tmp_path)] == [
+        "debug-s0",
+        "debug-s1",
+    ]
+
+
+@pytest.mark.parametrize(
+    "tree, words",
+    [
+        ({"trails": {}}, "trails: unknown key; there are preset, config, set, seeds, trials, grid"),
+        ({"seeds": []}, "seeds"),
+        ({"seeds": [1, 1]}, "twice"),
+        ({"seeds": [-1]}, "seeds"),
+        ({"trials": {"a": {}}, "grid": {"agent.tau": [1]}}, "not both"),
+        ({"trials": {"a/b": {}}}, "names no folder"),
+        ({"trials": {"a": {"train.seed": 1}}}, "list the seeds"),
+        ({"grid": {"agent.tau": []}}, "grid.agent.tau"),
+        ({"grid": {"env.vehicle": ["a.b", "a b", "a/b"]}}, "the same name"),
+    ],
+)
+def test_files_that_say_what_cannot_be(tmp_path, tree, words):
+    with pytest.raises(UserError, match=words) as raised:
+        sweep.plan(sweep_file(tmp_path, **tree), tmp_path)
+    assert raised.value.status == 2
+
+
+def test_files_that_cannot_be_read_and_settings_that_do_not_exist(tmp_path):
+    with pytest.raises(UserError, match="cannot read the sweep"):
+        sweep.plan(tmp_path / "nobody.yaml", tmp_path)
+    (tmp_path / "bad.yaml").write_text("a: [")
+    with pytest.raises(UserError, match="cannot read the sweep"):
+        sweep.plan(tmp_path / "bad.yaml", tmp_path)
+    with pytest.raises(ConfigError, match=r"a-s0: unknown key 'agent.taw'.*'agent.tau'"):
+        sweep.plan(sweep_file(tmp_path, trials={"a": {"agent.taw": 1}}), tmp_path)
+    with pytest.raises(ConfigError, match="atlantis"):
+        sweep.plan(sweep_file(tmp_path, set={"env.simulator.map": "atlantis"}), tmp_path)
+
+
+FAKE_TRAIN = """
+import json, pathlib, shutil, signal, sys, time
+path, template, resumed = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3] == "True"
+def end(state):
+    (path / "status.json").write_text(json.dumps({"state": state}))
+    sys.exit(130 if state == "interrupted" else 0)
+if not resumed:
+    shutil.copytree(template, path)
+    if "early" in path.name:
+        time.sleep(60)
+(path / "checkpoints" / "step_000000001").mkdir(parents=True, exist_ok=True)
+(path / "resumed").write_text(str(resumed))
+if "bad" in path.name and not resumed:
+    sys.exit("error: it went wrong")
+if "long" in path.name and not resumed:
+    signal.signal(signal.SIGTERM, lambda *_: end("interrupted"))
+    (path / "waits").touch()
+    time.sleep(60)
+(path / "evaluations").mkdir(exist_ok=True)
+shutil.copy(template / "final", path / "evaluations" / "final.json")
+end("finished" if "odd" not in path.name else "failed")
+"""
+
+
+@pytest.fixture
+def fake_train(tmp_path, monkeypatch):
+    """A program that leaves a run directory as ``av-td3 train`` does; the trial's name says how it ends."""
+    (tmp_path / "train.py").write_text(FAKE_TRAIN)
+    command = sweep.Trial.command
+
+    def faked(self):
+        words = command(self)
+        template = tmp_path / "templates" / self.name
+        write_evaluation(template / "final", [1.0, 0.5, 0.25])
+        (template / "config.yaml").write_text(self.config.to_yaml())
+        script, resumed = str(tmp_path / "train.py"), str("--resume" in words)
+        return [sys.executable, "-SE", script, str(self.path), str(template), resumed]
+
+    monkeypatch.setattr(sweep.Trial, "command", faked)
+
+
+def interrupt_when(path):
+    """Ctrl-C for this process as soon as a file is there."""
+
+    def watch():
+        deadline = time.monotonic() + 30
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def test_ctrl_c_lets_the_runs_save_themselves_and_the_sweep_goes_on(tmp_path, fake_train, capsys):
+    file, into = sweep_file(tmp_path, trials={"long": {}, "late": {}}), tmp_path / "into"
+    interrupt_when(into / "long-s0" / "waits")
+    assert sweep.sweep(file, into=into) == common.INTERRUPTED
+    out = capsys.readouterr().out
+    assert f"sweep {file} --into {into}" in out and not (into / "late-s0").exists()
+    assert json.loads((into / "long-s0" / "status.json").read_text())["state"] == "interrupted"
+    assert sweep.sweep(file, into=into) == common.OK
+    assert "[1/2] long-s0 goes on" in capsys.readouterr().out
+    assert sweep.sweep(file, into=into) == common.OK
+    out = capsys.readouterr().out
+    assert "2 runs below" in out and "2 done" in out and "starts" not in out and "3 held-out routes" in out
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_starts_anew(tmp_path, fake_train, monkeypatch):
+    file, into = sweep_file(tmp_path, trials={"early": {}}), tmp_path / "into"
+    monkeypatch.setattr(sweep, "GRACE_S", 0.1)
+    interrupt_when(into / "early-s0" / "config.yaml")
+    assert sweep.sweep(file, into=into) == common.INTERRUPTED
+    (trial,) = sweep.plan(file, into)
+    assert trial.state() == "new" and trial.path.exists()
+    trial.command()
+    assert not trial.path.exists()
+
+
+def test_runs_that_fail_are_named_and_tried_again(tmp_path, fake_train, capsys):
+    file = sweep_file(tmp_path, trials={"good": {}, "bad": {"agent.tau": 0.2}}, set={"train.threads": 1})
+    into = tmp_path / "into"
+    assert sweep.sweep(file, into=into, jobs=2) == common.FAILED
+    out = capsys.readouterr().out
+    assert "failed: bad-s0: exit status 1: error: it went wrong" in out and "bad-s0.log" in out.replace(
+        "\n", ""
+    )
+    assert "3 held-out routes" in out and "good" in out
+    assert sweep.sweep(file, into=into, only_list=True) == common.OK
+    out = capsys.readouterr().out
+    assert "2 runs below" in out and "1 done" in out and "done  good-s0" in out and "begun bad-s0" in out
+    assert sweep.sweep(file, into=into) == common.OK
+    out = capsys.readouterr().out
+    assert "[1/1] bad-s0 goes on" in out and "good-s0 starts" not in out
+    assert (into / "bad-s0" / "resumed").read_text() == "True"
+    document = json.loads((into / "compare.json").read_text())
+    assert list(document["methods"]) == ["good", "bad"] and (into / "profiles.png").exists()
+
+
+def test_a_run_that_ends_without_an_evaluation_has_failed(tmp_path, fake_train, capsys):
+    assert sweep.sweep(sweep_file(tmp_path, trials={"odd": {}}), into=tmp_path / "into") == common.FAILED
+    assert "it ended without a final evaluation" in capsys.readouterr().out
+
+
+def test_folders_that_hold_something_else(tmp_path):
+    file, into = sweep_file(tmp_path), tmp_path / "into"
+    (trial,) = sweep.plan(file, into)
+    run = RunDirectory.create(trial.path, trial.config, {})
+    assert trial.state() == "new", "nothing was saved"
+    with run.lock(), pytest.raises(Exception, match="is in use"):
+        trial.command()
+    assert trial.path.exists()
+    assert "--run-dir" in trial.command() and not trial.path.exists()
+    other = sweep.plan(sweep_file(tmp_path, set={"agent.tau": 0.3}), into)[0]
+    run = RunDirectory.create(other.path, other.config, {})
+    with pytest.raises(UserError, match="a run with other settings"):
+        sweep.sweep(sweep_file(tmp_path), into=into)
+    (run.path / "config.yaml").unlink()
+    with pytest.raises(UserError, match=r"no run directory.*--into"):
+        sweep.sweep(sweep_file(tmp_path), into=into)
+
+
+def test_one_sweep_at_a_time_and_no_run_of_a_million_steps(tmp_path):
+    file, into = sweep_file(tmp_path), tmp_path / "into"
+    into.mkdir()
+    with (into / ".sweep.lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="another sweep runs"):
+            sweep.sweep(file, into=into)
+    with pytest.raises(UserError, match="validate"):
+        sweep.sweep(sweep_file(tmp_path, set={"train.steps": 1_000_000}), into=into)
+
+
+def test_a_run_that_somebody_else_trains_is_left_alone(tmp_path, fake_train, capsys):
+    file, into = sweep_file(tmp_path, trials={"a": {}, "b": {}}), tmp_path / "into"
+    (trial, _) = sweep.plan(file, into)
+    with RunDirectory.create(trial.path, trial.config, {}).lock():
+        assert sweep.sweep(file, into=into) == common.FAILED
+    out = capsys.readouterr().out
+    assert "failed: a-s0" in out and "is in use" in out and "b-s0 is done" in out
+
+
+@pytest.mark.slow
+def test_a_sweep_trains_and_compares(tmp_path, capsys):
+    """The real thing."""
+    options = dict(TOY) | {"agent.hidden": [8], "train.steps": 40, "env.termination.max_steps": 10}
+    assert sweep.sweep(sweep_file(tmp_path, set=options), into=tmp_path / "into") == common.OK
+    run = RunDirectory.open(tmp_path / "into" / "debug-s0")
+    assert run.status()["step"] == 40 and (tmp_path / "into" / "compare.json").exists()
+    assert "2 held-out routes" in capsys.readouterr().out
