@@ -407,7 +407,7 @@ def test_a_full_disk_is_one_line_and_no_half_checkpoint(small_disk):
 def test_help_and_presets():
     assert "train" in run("--help").stdout
     assert "train" in invoke("-h").stdout and "--print-config" in invoke("train", "-h").stdout
-    assert invoke("presets").stdout.split() == ["debug", "paper", "quick", "sight"]
+    assert invoke("presets").stdout.split() == ["base", "debug", "paper", "quick", "sight"]
     assert invoke("--version").stdout.startswith("av-td3 0.")
     shown = invoke("presets", "show", "quick").stdout
     assert yaml.safe_load(shown)["agent"]["encoder"] == "shared" and shown.startswith("#")

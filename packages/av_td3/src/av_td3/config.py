@@ -275,6 +275,7 @@ class EnvConfig(Section):
             "motion": 3,
             "lead": 2,
             "obstacle": 2,
+            "light": 2,
             "neighbours": 4 * NEIGHBOURS,  # the last: no camera shows them all
         }
 

@@ -1,5 +1,6 @@
 """The observation: scaling, sign and shape."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -157,6 +158,7 @@ def test_the_lead_is_the_next_vehicle_on_the_route_and_neighbours_are_sorted_by_
         ]
     )
     seen = scene(others=others, velocity=(3.0, 0.0), obstacle_distance=10.0, obstacle_speed=4.5)
+    seen = dataclasses.replace(seen, light_distance=25.0, light="red")
     values = obs.vector(config, seen)
     place, entries = config.visible_size, {}
     for name, count in config.privileged_entries.items():
@@ -164,6 +166,7 @@ def test_the_lead_is_the_next_vehicle_on_the_route_and_neighbours_are_sorted_by_
         place += count
     assert entries["lead"] == pytest.approx([11 / obs.RANGE, 5 / obs.SPEED_SCALE])
     assert entries["obstacle"] == pytest.approx([0.2, 0.3])
+    assert entries["light"] == pytest.approx([0.5, 1.0])
     near = entries["neighbours"].reshape(-1, 4)
     assert near[0] == pytest.approx([0.1, 0.08, -0.2, -0.2]) and near[1, 0] == pytest.approx(12 / obs.RANGE)
     assert near[2, 0] == pytest.approx(0.6) and near[3:] == pytest.approx(np.tile([2.0, 0, 0, 0], (3, 1)))

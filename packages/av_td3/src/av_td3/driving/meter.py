@@ -161,6 +161,8 @@ class EpisodeMeter:
                 slow_seconds=state.slow_seconds,
                 obstacle_distance=state.obstacle_distance,
                 obstacle_speed=state.obstacle_speed,
+                light_distance=state.light_distance,
+                light=state.light,
                 others=reading.others,
                 path=self.route.ahead(s, int(obs.RANGE / SPACING), SPACING),
             )

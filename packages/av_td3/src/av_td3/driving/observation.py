@@ -26,6 +26,7 @@ above that are not there already, and
 | motion | wanted speed, acceleration, standing | ``SPEED_SCALE``, 10 m/s^2, ``termination.stuck_s`` |
 | lead | distance along the route to the next vehicle on it, its speed along it | ``RANGE``, ``SPEED_SCALE`` |
 | obstacle | distance straight ahead, speed of what is there | ``RANGE``, ``SPEED_SCALE`` |
+| light | distance to the stop line of the next traffic light, 1 unless it shows green | ``RANGE`` m, 1 |
 | neighbours | (x, y, relative velocity ahead, right) of the nearest | ``RANGE``, ``SPEED_SCALE`` |
 
 A vehicle that is not there stands at x = 2 (100 m) and moves as the car does.
@@ -46,6 +47,7 @@ from numpy.typing import ArrayLike, NDArray
 from av_td3.config import NEIGHBOURS, EnvConfig
 from av_td3.driving.errors import InvalidActionError
 from av_td3.driving.route import COMMANDS, Command
+from av_td3.driving.state import Colour
 
 SPEED_SCALE = 15.0
 """m/s that read 1.0 in the vector."""
@@ -164,6 +166,8 @@ class Scene:
     slow_seconds: float = 0.0
     obstacle_distance: float = math.inf
     obstacle_speed: float = 0.0
+    light_distance: float = math.inf
+    light: Colour | None = None
     others: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 4)))
     """(n, 4) x, y and velocity (x, y) of the other vehicles."""
     path: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
@@ -227,6 +231,10 @@ def _obstacle(_: EnvConfig, scene: Scene) -> list[float]:
     return [min(LIMIT, scene.obstacle_distance / RANGE), scene.obstacle_speed / SPEED_SCALE]
 
 
+def _light(_: EnvConfig, scene: Scene) -> list[float]:
+    return [min(LIMIT, scene.light_distance / RANGE), float(scene.light in ("red", "yellow"))]
+
+
 def _lead(_: EnvConfig, scene: Scene) -> list[float]:
     if not len(scene.others) or len(scene.path) < 2:
         return [LIMIT, 0.0]
@@ -264,6 +272,7 @@ _WRITERS: dict[str, Callable[[EnvConfig, Scene], ArrayLike]] = {
     "motion": _motion,
     "lead": _lead,
     "obstacle": _obstacle,
+    "light": _light,
     "neighbours": _neighbours,
 }
 """Name of some entries of the vector -> what writes them."""
