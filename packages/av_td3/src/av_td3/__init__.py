@@ -3,6 +3,8 @@
     import gymnasium, av_td3
     env = gymnasium.make("av_td3/Driving-v0", preset="quick", map="town", npc=20)
 
+    envs = gymnasium.make_vec("av_td3/Driving-v0", num_envs=4, preset="quick")
+
     config = av_td3.load_config("quick", overrides=["train.steps=5000"])
     outcome = av_td3.train(config, "runs/first")
     comparison = av_td3.evaluate("runs/first", episodes=20)
@@ -21,10 +23,12 @@ if TYPE_CHECKING:
     from av_td3.api import evaluate, resume, train
     from av_td3.config import Config, EnvConfig, load_config
     from av_td3.supervision.supervised import SupervisedEnv
+    from av_td3.supervision.vector import DrivingVectorEnv
 
 __version__ = "0.1.0"
 __all__ = [
     "Config",
+    "DrivingVectorEnv",
     "EnvConfig",
     "SupervisedEnv",
     "__version__",
@@ -43,6 +47,7 @@ _HOMES = {
     "EnvConfig": "av_td3.config",
     "load_config": "av_td3.config",
     "SupervisedEnv": "av_td3.supervision.supervised",
+    "DrivingVectorEnv": "av_td3.supervision.vector",
 }
 
 
@@ -50,7 +55,11 @@ def register_envs() -> None:
     """Make ``av_td3/Driving-v0`` known to Gymnasium; importing ``av_td3`` has done it already."""
     if "av_td3/Driving-v0" not in registration.registry:
         # By name: nothing of the environment is imported before somebody makes one.
-        registration.register("av_td3/Driving-v0", entry_point="av_td3.supervision.supervised:SupervisedEnv")
+        registration.register(
+            "av_td3/Driving-v0",
+            entry_point="av_td3.supervision.supervised:SupervisedEnv",
+            vector_entry_point="av_td3.supervision.vector:DrivingVectorEnv",
+        )
 
 
 def __getattr__(name: str) -> object:

@@ -54,6 +54,12 @@ class Sample:
     index: NDArray[np.int64]  # (B,) slots the transitions start at
 
 
+def slot_bytes(image_shape: tuple[int, int, int], vector_size: int, action_size: int) -> int:
+    """Memory of one slot: frame, vector, action, reward, terminated, driver and age."""
+    _, height, width = image_shape
+    return height * width + 4 * vector_size + 4 * action_size + 4 + 1 + 1 + 4
+
+
 class Replay:
     """``capacity`` slots in ``envs`` interleaved rings, one for each environment."""
 
@@ -84,7 +90,7 @@ class Replay:
         capacity = ring * envs
         self.capacity, self.stack, self.gamma, self.n_step = capacity, stack, gamma, n_step
         self.envs = envs
-        self.bytes_per_slot = height * width + 4 * vector_size + 4 * action_size + 4 + 1 + 1 + 4
+        self.bytes_per_slot = slot_bytes(image_shape, vector_size, action_size)
         _refuse_if_too_large(capacity * self.bytes_per_slot)
         # Anonymous zero pages: memory is taken as the ring fills.
         self.frame = np.zeros((capacity, height, width), np.uint8)

@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from av_td3.agent.replay import ReplayMemoryError
+from av_td3.agent.replay import ReplayMemoryError, slot_bytes
 from av_td3.config import Config
 from av_td3.driving.errors import DrivingError, SetupError
 from av_td3.errors import UserError
@@ -21,9 +21,10 @@ from av_td3.evaluation import rollout
 from av_td3.evaluation.metrics import scalars
 from av_td3.supervision import fleet
 from av_td3.supervision.launcher import check_map
+from av_td3.supervision.memory import check_memory
 from av_td3.supervision.supervised import SupervisedEnv
 from av_td3.training import checkpoint, provenance
-from av_td3.training.agents import resolve_device
+from av_td3.training.agents import ACTION_SIZE, image_shape, resolve_device
 from av_td3.training.checkpoint import CheckpointError
 from av_td3.training.fault_catalogue import InjectedFault
 from av_td3.training.logger import Display
@@ -40,10 +41,12 @@ def check_before_start(config: Config) -> None:
     """What can be found out before anything is started or written.
 
     Raises:
-        ConfigError: the device or the map does not exist.
+        ConfigError: the device or the map does not exist, or there is no memory for so many environments.
     """
     resolve_device(config.train.device)
     check_map(config.env.simulator)
+    replay = config.replay.capacity * slot_bytes(image_shape(config), config.env.vector_size, ACTION_SIZE)
+    check_memory(config.env, config.train.envs, evaluation=True, replay_bytes=replay)
 
 
 @contextlib.contextmanager

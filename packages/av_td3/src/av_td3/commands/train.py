@@ -201,6 +201,8 @@ def _train(run: RunDirectory, config: Config, fault: InjectedFault | None, resum
         console,
         f"replay: {slot:,} bytes a transition, {config.replay.capacity * slot / 2**30:.2f} GiB when full",
     )
+    if config.train.envs > 1:
+        say(console, f"environments: {config.train.envs}, each with a simulator of its own")
     if config.train.learning_starts >= config.train.steps:
         say(
             console,

@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from av_td3.config import EnvConfig
-from av_td3.driving.errors import DrivingError, SetupError
 from av_td3.driving.termination import SIMULATOR_FAULT
+from av_td3.supervision.supervised import SupervisionError
 
-PATIENCE_S = 3.0
+PATIENCE_S = 5.0
 """How long a round waits for a step or a reset.  Beyond it the other environments go on."""
 CLOSE_PATIENCE_S = 15.0
 """How long ``close`` waits for a simulator that is just being started."""
@@ -102,7 +102,7 @@ class Late(NamedTuple):
 class Lost(NamedTuple):
     """The environment failed too often in a row, and is out of the fleet."""
 
-    error: DrivingError
+    error: SupervisionError
 
 
 Event: TypeAlias = Started | Stepped | Late | Lost
@@ -232,9 +232,7 @@ class Fleet:
     def _outcome(self, env: int, future: Future[Event]) -> Event:
         try:
             return self._noted(env, future.result())
-        except SetupError:
-            raise
-        except DrivingError as error:
+        except SupervisionError as error:
             self._lost.add(env)
             if len(self._lost) == len(self.envs):
                 raise

@@ -108,6 +108,8 @@ def drive(config: Config, state: TrainingState, fleet: Fleet, log: RunLogger, st
                 if not take(config, state, fleet, env, episodes[env], event, log):
                     continue
                 del episodes[env]
+                with log.warned_of(CheckpointError):
+                    state.settle()  # one that could not be written makes the next due soon
                 due = due or state.evaluation_due or state.checkpoint_due
                 if not (due or leaving(state, stop)):
                     begin(config, state, fleet, env)

@@ -215,11 +215,6 @@ class TrainingState:
         """
         path, state, problems = checkpoint.newest_good(folder)
         notes = [f"skipped a checkpoint: {problem}" for problem in problems]
-        checkpoint.load_agent(path, self.agent)
-        if checkpoint.load_replay(path, self.replay):
-            self._writing(folder).adopt(path, self.replay)
-        else:
-            notes.append("the checkpoint holds no replay: it is collected anew")
         if "episodes" not in state:  # written by a version that had one environment
             state["episodes"], state["explorers"] = [state["episode"]], [state["explorer"]]
             state["rng"]["explorers"] = [state["rng"]["explore"]]
@@ -227,6 +222,11 @@ class TrainingState:
             raise checkpoint.CheckpointError(
                 f"{path} is of a run with train.envs = {len(state['episodes'])}, not {len(self.episodes)}"
             )
+        checkpoint.load_agent(path, self.agent)
+        if checkpoint.load_replay(path, self.replay):
+            self._writing(folder).adopt(path, self.replay)
+        else:
+            notes.append("the checkpoint holds no replay: it is collected anew")
         self.step, self.episodes = state["step"], list(state["episodes"])
         self.update_credit = state["update_credit"]
         self._minutes_before = state["minutes"]
