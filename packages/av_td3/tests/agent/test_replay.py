@@ -144,12 +144,13 @@ def test_the_transitions_of_several_environments_are_kept_apart(moves, capacity,
     if readable:
         assert replay.valid(replay.sample(200, np.random.default_rng(0)).index).all()
     other = Replay(capacity, (STACK, SIZE, SIZE), 3, 2, 0.9, n_step, envs=3)
-    other.restore({k: v.copy() for k, v in replay.state().items()})
+    saved = [{k: v.copy() for k, v in replay.segment(n).items()} for n in range(replay.segments)]
+    restore(other, saved, replay.cursor)
     for name in ("frame", "driver", "age"):
         np.testing.assert_array_equal(getattr(other, name), getattr(replay, name))
     assert check_readable([Recorder(capacity, replay=other), *recorders]) == readable
     with pytest.raises(ValueError, match="3 environments, not 1"):
-        Replay(replay.capacity, (STACK, SIZE, SIZE), 3, 2, 0.9, n_step).restore(replay.state())
+        Replay(replay.capacity, (STACK, SIZE, SIZE), 3, 2, 0.9, n_step).restore_cursor(replay.cursor)
 
 
 def test_only_valid_slots_are_sampled_even_across_the_seam():
