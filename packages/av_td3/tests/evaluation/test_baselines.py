@@ -102,6 +102,35 @@ def test_classical_sees_nothing_without_info():
     assert evaluate(env, lambda obs: driver(obs), 1, 3).episodes[0].termination == "collision"
 
 
+def pedal(info, speed=8.0):
+    """The classical driver's pedal on a straight road at this speed, when it has seen this ``info``."""
+    config = EnvConfig()
+    driver, env = ClassicalDriver(config), FakeDrivingEnv(config, length=200.0)
+    observation, _ = env.reset(seed=0)
+    observation["vector"][:3] = speed / 15.0, 0.0, 0.0
+    observation["vector"][3::2], observation["vector"][4::2] = 1.0, 0.0
+    driver.watch(info)
+    return float(driver(observation)[1])
+
+
+def test_classical_stops_at_red_and_at_yellow_where_it_still_can():
+    free = pedal({})
+    assert pedal({"light": "green", "light_distance_m": 10.0}) == free > -0.2
+    assert pedal({"light": "red", "light_distance_m": 10.0}) < -0.5
+    assert pedal({"light": "red", "light_distance_m": 40.0}) == free
+    assert pedal({"light": "yellow", "light_distance_m": 12.0}) < -0.3
+    assert pedal({"light": "yellow", "light_distance_m": 8.0}) == free  # nearer than it can brake
+    assert pedal({"light": "red", "light_distance_m": 0.5}, speed=0.0) == -1.0
+
+
+def test_classical_keeps_its_distance_to_who_is_in_the_way_on_the_route():
+    ahead = {"obstacle_distance_m": 3.0, "time_to_collision_s": 0.4}  # oncoming, straight ahead in a bend
+    assert pedal({**ahead, "hazard_distance_m": np.inf, "hazard_speed_kmh": 0.0}) == pedal({})
+    assert pedal({"hazard_distance_m": 12.0, "hazard_speed_kmh": 0.0}) < -0.5
+    assert pedal({"hazard_distance_m": 12.0, "hazard_speed_kmh": 30.0}) == pedal({})
+    assert pedal({"hazard_distance_m": 5.0, "hazard_speed_kmh": 0.0}, speed=0.0) == -1.0
+
+
 @settings(deadline=None)
 @given(st.floats(-0.2, 0.2), st.floats(0.5, 3.0))
 def test_curvature_of_a_circle(curvature, spacing):

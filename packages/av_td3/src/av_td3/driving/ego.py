@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import carla
 import numpy as np
@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 from av_td3.config import CameraConfig, EnvConfig
 from av_td3.driving import chase_camera
 from av_td3.driving.errors import SetupError, SimulatorFaultError
+from av_td3.driving.hazards import Other
 from av_td3.driving.meter import Contact, Reading
 from av_td3.driving.session import CameraStream, DrivingSession, EventStream
 
+Footprints = Mapping[int, tuple[float, float]]
+"""Actor id -> half its length and half its width, metres."""
 OBSTACLE_RANGE = 40.0
 """Metres that the obstacle sensor looks ahead."""
 
@@ -130,13 +133,13 @@ class EgoVehicle:
             self.video_frame = np.ascontiguousarray(bgra[:, :, 2::-1])
         return picture
 
-    def read(self, others: Sequence[int] | None = None) -> Reading:
+    def read(self, others: Footprints | None = None) -> Reading:
         """Pose, velocity and events of the present frame; makes no call to the server.
 
         Take the picture first: with it, all events of the same tick have arrived.
 
         Args:
-            others: actor ids of the vehicles whose places are wanted; None when nobody wants them.
+            others: whose places are wanted.
 
         Raises:
             SimulatorFaultError: pose or velocity is not finite.
@@ -160,18 +163,21 @@ class EgoVehicle:
             obstacle_speed=speed,
             at_red_light=self._actor.is_at_traffic_light()
             and self._actor.get_traffic_light_state() == carla.TrafficLightState.Red,
-            others=None if others is None else self._places(others),
+            others=self._places(others) if others else None,
         )
 
-    def _places(self, actors: Sequence[int]) -> NDArray[np.float64]:
-        """(n, 4) x, y and velocity (x, y) of the actors that are still there."""
+    def _places(self, others: Footprints) -> NDArray[np.float64]:
+        """(n, 8) those that are still there, as :class:`av_td3.driving.hazards.Other` says."""
         snapshot = self._session.world.get_snapshot()
         rows = []
-        for actor in map(snapshot.find, actors):
+        for number, size in others.items():
+            actor = snapshot.find(number)
             if actor is not None:
-                place, moving = actor.get_transform().location, actor.get_velocity()
-                rows.append((place.x, place.y, moving.x, moving.y))
-        return np.array(rows, np.float64).reshape(-1, 4)
+                pose, moving = actor.get_transform(), actor.get_velocity()
+                turn = math.radians(actor.get_angular_velocity().z)
+                place, yaw = pose.location, math.radians(pose.rotation.yaw)
+                rows.append((place.x, place.y, moving.x, moving.y, yaw, turn, *size))
+        return np.array(rows, np.float64).reshape(-1, len(Other._fields))
 
     def destroy(self) -> None:
         """Remove the car and its sensors from the world."""

@@ -7,7 +7,7 @@ Everybody else uses :class:`av_td3.supervision.supervised.SupervisedEnv`, which 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 import carla
@@ -19,7 +19,7 @@ from av_td3.config import STEP_SECONDS, EnvConfig, Split
 from av_td3.driving import chase_camera
 from av_td3.driving import observation as obs
 from av_td3.driving.checks import check_config, check_options, check_render_mode, check_split
-from av_td3.driving.ego import EgoVehicle
+from av_td3.driving.ego import EgoVehicle, Footprints
 from av_td3.driving.errors import SetupError, SimulatorFaultError
 from av_td3.driving.info import RewardComponents, StepInfo
 from av_td3.driving.lights import RouteLights, TrafficLights
@@ -60,13 +60,13 @@ class _Episode:
         ego: EgoVehicle,
         config: EnvConfig,
         first_frame: int,
-        others: Sequence[int],
+        others: Footprints,
         lights: RouteLights,
     ) -> None:
         self.first_frame = first_frame
         self.frames = obs.FrameStack(config.camera.frame_stack, config.camera.size)
         self._config = config
-        self._others = others if "neighbours" in config.described else None
+        self._others = others
         self.frames.reset(self._look(ego))
         self._lights = lights
         self.meter = EpisodeMeter(config, route, self._read(ego), lights.places, ego.front)
@@ -214,7 +214,7 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         route = self._choose_route(chosen)
         ego = self._place(route, record)
         lights = self._lights.on(route)
-        self._episode = _Episode(route, ego, self.config, self._session.frame, self._traffic.ids, lights)
+        self._episode = _Episode(route, ego, self.config, self._session.frame, self._footprints(), lights)
         # The first episode's pictures may take long: a map's geometry is prepared, a GPU warms up.
         self._session.set_timeout(self.config.simulator.client_timeout_s)
         self._running = True
@@ -276,6 +276,15 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             if blocker is None:
                 return route
         raise SimulatorFaultError(f"a {blocker} of another client stands where route {route.name} starts")
+
+    def _footprints(self) -> Footprints:
+        """The other vehicles and the walkers, whoever spawned them, with half their lengths and widths."""
+        own = self._ego.id if self._ego is not None else 0
+        return {
+            actor.id: (actor.bounding_box.extent.x, actor.bounding_box.extent.y)
+            for actor in self._session.world.get_actors()
+            if actor.type_id.startswith(("vehicle.", "walker.")) and actor.id != own
+        }
 
     def _start_taken_by(self, route: Route) -> str | None:
         """The type of a vehicle that somebody else put where the route starts; None when it is free."""

@@ -73,6 +73,15 @@ class _EveryStep(TypedDict):
     obstacle_distance_m: Annotated[
         float, Key("m", "gap to the nearest vehicle or walker straight ahead; `inf` when there is none")
     ]
+    hazard_distance_m: Annotated[
+        float,
+        Key(
+            "m",
+            "along the route, from the car's front to a vehicle or walker that is or will be in the way; "
+            "`inf` when there is none",
+        ),
+    ]
+    hazard_speed_kmh: Annotated[float, Key("km/h", "speed of it along the route")]
     light: Annotated[
         Colour | None,
         Key("", "what the route's next traffic light shows: `green`, `yellow`, `red`; None if none is near"),

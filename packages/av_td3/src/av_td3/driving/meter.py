@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from av_td3.config import STEP_SECONDS, EnvConfig
 from av_td3.driving import observation as obs
 from av_td3.driving.comfort import comfortable
+from av_td3.driving.hazards import SIGHT, Hazard, hazard
 from av_td3.driving.info import RewardComponents, StepInfo
 from av_td3.driving.light_tracker import LightTracker
 from av_td3.driving.reward import wanted_speed
@@ -57,7 +58,7 @@ class Reading(NamedTuple):
     lights: tuple[Colour | None, ...] = ()
     """What the lights of the route show, in its order; None: that one is off."""
     others: NDArray[np.float64] | None = None
-    """(n, 4) x, y and velocity (x, y) of the other vehicles; None when nobody asked for them."""
+    """(n, 8) the other vehicles and walkers, as :class:`av_td3.driving.hazards.Other` says; None: nobody."""
 
 
 class EpisodeMeter:
@@ -85,6 +86,7 @@ class EpisodeMeter:
         self.vehicle_collisions = self.walker_collisions = 0
         """Totals since the episode began."""
         self._config = config
+        self._front = front
         self._tracker = RouteTracker(route)
         # Whatever the sensors report together with the first observation happened before the episode.
         self._reading = first = first._replace(contacts=(), lane_invasions=0)
@@ -153,7 +155,7 @@ class EpisodeMeter:
             command=command,
             junction_distance=junction_distance,
         )
-        if reading.others is not None:
+        if "lead" in self._config.described:
             scene = replace(
                 scene,
                 wanted_speed=wanted_speed(state, self._config.reward),
@@ -163,7 +165,7 @@ class EpisodeMeter:
                 obstacle_speed=state.obstacle_speed,
                 light_distance=state.light_distance,
                 light=state.light,
-                others=reading.others,
+                others=_moving(reading.others),
                 path=self.route.ahead(s, int(obs.RANGE / SPACING), SPACING),
             )
         return obs.vector(self._config, scene)
@@ -209,6 +211,8 @@ class EpisodeMeter:
             "comfortable": sum(self._comfortable) / len(self._comfortable) if self._comfortable else 1.0,
             "time_to_collision_s": state.time_to_collision,
             "obstacle_distance_m": state.obstacle_distance,
+            "hazard_distance_m": state.hazard_distance,
+            "hazard_speed_kmh": state.hazard_speed * 3.6,
             "light": state.light,
             "light_distance_m": state.light_distance,
             "red_lights_run": self.red_lights_run,
@@ -234,7 +238,8 @@ class EpisodeMeter:
         collisions = self._collisions_that_began(reading.contacts)
         light_distance, light, red_lights_run = self._lights.update(tracker.s, reading.lights)
         at_red = reading.at_red_light or (light == "red" and light_distance < WAITING_GAP)
-        waiting = reading.obstacle_distance < WAITING_GAP or at_red
+        danger = self._hazard(reading, speed)
+        waiting = min(reading.obstacle_distance, danger.distance) < WAITING_GAP or at_red
         stands = self.steps > 0 and speed < STUCK_SPEED and not waiting
         self._slow_seconds = self._slow_seconds + STEP_SECONDS if stands else 0.0
         state = StepState(
@@ -256,6 +261,8 @@ class EpisodeMeter:
             obstacle_speed=reading.obstacle_speed,
             collisions=collisions,
             lane_invasions=reading.lane_invasions,
+            hazard_distance=danger.distance,
+            hazard_speed=danger.speed,
             light_distance=light_distance,
             light=light,
             red_lights_run=red_lights_run,
@@ -269,6 +276,14 @@ class EpisodeMeter:
         self.off_road_steps += is_off_road(state, self._config.termination)
         return state
 
+    def _hazard(self, reading: Reading, speed: float) -> Hazard:
+        """Who is in the way on the route."""
+        if reading.others is None or not len(reading.others):
+            return Hazard()
+        path = self.route.ahead(self._tracker.s, int(SIGHT / SPACING), SPACING)
+        target = self._config.reward.target_speed_kmh / 3.6
+        return hazard(path, SPACING, speed, self._front, target, reading.others)
+
     def _collisions_that_began(self, contacts: tuple[Contact, ...]) -> int:
         """CARLA reports a contact in every tick that it lasts; it counts once, when it begins."""
         began = 0
@@ -280,3 +295,8 @@ class EpisodeMeter:
                 self.walker_collisions += contact.kind == "walker"
             self._in_contact[contact.other] = contact.frame
         return began
+
+
+def _moving(others: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """(n, 4) places and velocities of the others."""
+    return np.empty((0, 4)) if others is None else others[:, :4]

@@ -50,6 +50,10 @@ class StepState:
     """Collisions that began in this step."""
     lane_invasions: int = 0
     """Lane markings touched in this step."""
+    hazard_distance: float = math.inf
+    """Along the route, from the car's front to a vehicle or walker that is or will be in the way."""
+    hazard_speed: float = 0.0
+    """m/s of it along the route."""
     light_distance: float = math.inf
     """From the car's front to the stop line of the route's next traffic light; inf when none is near."""
     light: Colour | None = None

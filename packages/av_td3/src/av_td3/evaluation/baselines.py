@@ -97,6 +97,10 @@ class ClassicalGains:
     """Gains of the PID controller of the speed: pedal per m/s, per metre, per m/s^2."""
     gap: float = 5.0
     """Metres between the car and what is ahead when it stands still."""
+    light_gap: float = 1.5
+    """Metres between the car's front and the stop line of a red light when it stands still."""
+    firm_braking: float = 3.0
+    """Deceleration up to which it stops at a light that turns yellow, m/s^2; nearer, it drives on."""
 
 
 class ClassicalDriver:
@@ -115,11 +119,23 @@ class ClassicalDriver:
         self._integral = 0.0
         self._last_error: float | None = None
         self._obstacle, self._closing_time = math.inf, math.inf
+        self._their_speed: float | None = None
+        self._light, self._light_distance = "", math.inf
 
     def watch(self, info: Mapping[str, Any]) -> None:
-        """Take the distance to what is ahead from ``info``; without this call no obstacle is known."""
+        """Take what is ahead from ``info``; without this call neither obstacle nor light is known.
+
+        Where ``info`` says who is or will be in the way on the route, that is what counts.  Otherwise it is
+        what the obstacle sensor sees straight ahead, the oncoming lane of a bend included.
+        """
         self._obstacle = float(info.get("obstacle_distance_m", math.inf))
         self._closing_time = float(info.get("time_to_collision_s", math.inf))
+        self._their_speed = None
+        if "hazard_distance_m" in info:
+            self._obstacle = float(info["hazard_distance_m"])
+            self._their_speed = float(info["hazard_speed_kmh"]) / 3.6
+        self._light = info.get("light") or ""
+        self._light_distance = float(info.get("light_distance_m", math.inf))
 
     def __call__(self, observation: Observation) -> Action:
         reading = read_vector(self._config, np.asarray(observation["vector"]))
@@ -153,9 +169,14 @@ class ClassicalDriver:
         wanted = min(target, float(np.sqrt(allowed**2 + 2 * g.braking * distance).min()))
         if math.isfinite(self._obstacle):
             room = max(0.0, self._obstacle - g.gap)
-            # The obstacle's speed follows from its distance and the time to collision.
-            theirs = speed - self._obstacle / self._closing_time if self._closing_time > 0 else 0.0
+            theirs = self._their_speed
+            if theirs is None:  # it follows from its distance and the time to collision
+                theirs = speed - self._obstacle / self._closing_time if self._closing_time > 0 else 0.0
             wanted = min(wanted, math.sqrt(max(0.0, theirs) ** 2 + 2 * g.braking * room))
+        stops = self._light_distance > speed**2 / (2 * g.firm_braking)
+        if self._light == "red" or (self._light == "yellow" and stops):
+            room = max(0.0, self._light_distance - g.light_gap)
+            wanted = min(wanted, math.sqrt(2 * g.braking * room))
         return wanted
 
     def _pedal(self, speed: float, wanted: float) -> float:
