@@ -81,7 +81,7 @@ def hazard(path: Floats, spacing: float, speed: float, front: float, target: flo
     others = others[_relevant(others, origin, tangent[0], front)]
     if not len(others):
         return Hazard()
-    along = spacing * np.arange(1, len(path) + 1)
+    along = spacing * np.arange(1.0, len(path) + 1.0)
     found = _present(path, along, tangent, front, others)
     found += _crossing(path, along, tangent, speed, front, target, others)
     return min(found, key=pressing, default=Hazard())
