@@ -8,6 +8,7 @@ is written into the run directory.  Unknown keys are errors.
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -72,7 +73,31 @@ class SimulatorConfig(Section):
     """Which CARLA server, and how its failures are handled."""
 
     address: str | None = None
-    """``host:port`` of a running CARLA 0.9.16 server.  null: a minicarla is started for this run."""
+    """``host:port`` of a running CARLA 0.9.16 server.  null: a server is started for this run."""
+
+    command: str | None = None
+    """Command that starts a CARLA server for this run.  {port} in it becomes a port that is free, as the next
+    two are.  Such as ``/opt/carla/CarlaUE4.sh -RenderOffScreen -carla-rpc-port={port}``.  null: minicarla."""
+
+    @field_validator("command")
+    @classmethod
+    def _is_a_command(cls, command: str | None) -> str | None:
+        if command is not None:
+            try:
+                parts = shlex.split(command.format(port=2000))
+            except (ValueError, KeyError, IndexError) as error:
+                raise ValueError(f"{command!r} cannot be read as a command: {error}") from None
+            if not parts or "{port}" not in command:
+                raise ValueError(f"{command!r} must have {{port}} where the server is told its port")
+        return command
+
+    @model_validator(mode="after")
+    def _attached_or_started(self) -> SimulatorConfig:
+        if self.address is not None and self.command is not None:
+            raise ValueError(
+                "give address, for a server that runs, or command, for one to be started; not both"
+            )
+        return self
 
     @field_validator("address")
     @classmethod
@@ -94,13 +119,26 @@ class SimulatorConfig(Section):
     client_timeout_s: float = Field(default=5.0, gt=0)
     """Seconds that one call to the server may take, once the first episode has begun."""
     start_deadline_s: float = Field(default=60.0, gt=0)
-    """Seconds that server and worker may take to start and to load the map."""
+    """Seconds that a server may take to start.  All four deadlines grow with what the run measures of its
+    simulator, and after one that was missed."""
+    map_deadline_s: float = Field(default=60.0, gt=0)
+    """Seconds that a worker may take to connect and to load the map."""
     reset_deadline_s: float = Field(default=30.0, gt=0)
     """Seconds that a reset may take.  After that, worker and server are replaced."""
     step_deadline_s: float = Field(default=10.0, gt=0)
     """Seconds that an environment step may take.  After that, worker and server are replaced."""
     max_consecutive_restarts: int = Field(default=5, ge=0)
     """Failures in a row, without a finished step between them, after which the run gives up."""
+    max_restarts_per_hour: int = Field(default=60, ge=0)
+    """Failures within an hour after which the run gives up: a simulator that fails again and again."""
+    max_restarts: int = Field(default=5_000, ge=0)
+    """Failures in all after which the run gives up."""
+    renew_after_episodes: int | None = Field(default=None, ge=1)
+    """Episodes after which a server that was started for the run is replaced in good order.  null: never."""
+    renew_after_hours: float | None = Field(default=None, gt=0)
+    """The same by the server's age."""
+    renew_above_gib: float | None = Field(default=None, gt=0)
+    """The same by its memory, GiB: CARLA needs more the longer it runs."""
     faults: str | None = None
     """For tests: faults that minicarla is to commit, as in ``minicarla serve --faults``."""
 

@@ -69,7 +69,7 @@ def test_when_a_server_of_somebody_else_stays_away_it_is_said_what_to_do(mortal_
         with pytest.raises(SupervisionError, match=r"2 times in a row.*no CARLA server answers") as raised:
             env.reset()
         text = str(raised.value)
-        assert f"Start the CARLA server at {address} again" in text and "av-td3 train --resume" in text
+        assert f"Start the CARLA server at {address} again" in text
         folder = Path(text.rsplit("Logs: ")[1])
     # The message names the folder, so it must outlive the environment.
     assert list(folder.glob("*-worker.log"))

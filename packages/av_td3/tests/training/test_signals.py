@@ -3,6 +3,10 @@
 import contextlib
 import os
 import signal
+import subprocess
+import sys
+import textwrap
+import time
 
 import pytest
 
@@ -34,3 +38,30 @@ def test_under_nohup_a_closed_terminal_ends_nothing():
             raise_if_received()
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_second_signal_ends_what_is_stuck_in_one_call():
+    """A mutex that is locked twice: no signal interrupts the wait, as in one long call into C++."""
+    program = """
+        import ctypes
+        from av_td3.training.signals import StopRequest
+        StopRequest.HARD_S = 0.2
+        libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+        with StopRequest().on_signals():
+            libc.pthread_mutex_lock(mutex)
+            print("stuck", flush=True)
+            libc.pthread_mutex_lock(mutex)
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout.readline() == "stuck\n"
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        assert process.poll() is None, "the first signal asks"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+        process.communicate()

@@ -148,7 +148,7 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             simulator.address,
             simulator.map,
             simulator.client_timeout_s,
-            simulator.start_deadline_s,
+            simulator.map_deadline_s,
             own_server,
         )
         self._planner = RoutePlanner(self._session.map, self.config.route)

@@ -273,6 +273,7 @@ class CameraStream:
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.sensor = sensor
         self._seen = False
+        self._size = tuple(int(sensor.attributes[f"image_size_{axis}"]) for axis in "xy")
         sensor.listen(self._queue.put)
 
     def sending(self, timeout_s: float) -> bool:
@@ -289,7 +290,7 @@ class CameraStream:
         """(height, width, 4) BGRA picture of exactly ``frame``; valid until dropped.
 
         Raises:
-            SimulatorFaultError: it does not come in time, or the camera skipped the frame.
+            SimulatorFaultError: it does not come in time, has another size, or the camera skipped the frame.
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -299,6 +300,12 @@ class CameraStream:
                 raise SimulatorFaultError(f"no picture of frame {frame} within {timeout_s:g} s") from None
             if image.frame == frame:
                 flat: NDArray[np.uint8] = np.frombuffer(image.raw_data, np.uint8)
+                width, height = self._size
+                if (image.width, image.height) != self._size or len(flat) != 4 * width * height:
+                    raise SimulatorFaultError(
+                        f"the camera sent a picture of {image.width} x {image.height} pixels and "
+                        f"{len(flat)} bytes instead of {width} x {height} pixels"
+                    )
                 return flat.reshape(image.height, image.width, 4)
             if image.frame > frame:
                 raise SimulatorFaultError(f"the camera skipped frame {frame} (next: {image.frame})")

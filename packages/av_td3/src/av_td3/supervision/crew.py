@@ -20,7 +20,8 @@ from av_td3.driving.errors import (
     UsageError,
 )
 from av_td3.supervision import protocol
-from av_td3.supervision.launcher import LaunchError, MinicarlaProcess, free_port
+from av_td3.supervision.launcher import LaunchError, OwnServer, start_server
+from av_td3.supervision.ports import NoPortError, PortLease
 from av_td3.supervision.process import Child
 
 WORKER: Sequence[str] = (sys.executable, "-m", "av_td3.supervision.worker")
@@ -49,32 +50,46 @@ class Crew:
         config: of the environment; a ``simulator.address`` of None starts a minicarla.
         split, render_mode: of the environment.
         logs: folder for what the two processes write; ``name`` is the prefix of the files.
+        server: one that runs already, and belongs to the crew from now on.
 
     Raises:
         CrewFailure: a process ended, did not answer in time, or reported a failure.
         SetupError: the simulator cannot serve this configuration.
     """
 
-    def __init__(self, config: EnvConfig, split: str, render_mode: str | None, logs: Path, name: str) -> None:
-        self.server: MinicarlaProcess | None = None
+    def __init__(
+        self,
+        config: EnvConfig,
+        split: str,
+        render_mode: str | None,
+        logs: Path,
+        name: str,
+        server: OwnServer | None = None,
+    ) -> None:
+        self.server: OwnServer | None = None
         self.worker: Child | None = None
         self.memory = protocol.ObservationMemory(config)
         self._connection: Connection | None = None
         simulator = config.simulator
-        deadline = time.monotonic() + simulator.start_deadline_s
+        self._lease: PortLease | None = None
+        self.start_took_s = self.map_took_s = 0.0
+        """How long the server took to start, and the worker to connect and to load the map."""
         # Evaluation beside training has a Traffic Manager, and so a port, of its own.
         self.wanted_port = simulator.traffic_manager_port + (split == "held_out")
         try:
             self._start_worker(logs / f"{name}-worker.log")  # it imports while the server starts
             own_server = simulator.address is None
             if own_server:
-                log = logs / f"{name}-server.log"
+                started = time.monotonic()
                 try:
-                    self.server = MinicarlaProcess(simulator, log, simulator.start_deadline_s)
+                    self.server = server or start_server(simulator, logs / f"{name}-server.log")
                 except LaunchError as error:
                     raise CrewFailure("server-died", str(error)) from None
-                simulator = simulator.model_copy(update={"address": self.server.address})
-            self.port = free_port(self.wanted_port)
+                self.start_took_s = time.monotonic() - started
+                known = {"address": self.server.address, "command": None}
+                simulator = simulator.model_copy(update=known)
+            self._lease = _lease(self.wanted_port)
+            self.port = self._lease.port
             """The Traffic Manager's port; another than ``wanted_port`` when that one was taken."""
             simulator = simulator.model_copy(update={"traffic_manager_port": self.port})
             self.ask(
@@ -86,8 +101,10 @@ class Crew:
                     "own_server": own_server,
                 }
             )
-            self.routes: int = self.answer(deadline)["routes"]
+            asked = time.monotonic()
+            self.routes: int = self.answer(asked + simulator.map_deadline_s)["routes"]
             """How many routes the split has."""
+            self.map_took_s = time.monotonic() - asked
         except BaseException:
             self.kill()
             raise
@@ -164,6 +181,14 @@ class Crew:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        if self._lease is not None:
+            self._lease.release()
+
+    def leave_server(self) -> OwnServer | None:
+        """End the worker alone; the server, which another worker may use."""
+        server, self.server = self.server, None
+        self.kill()
+        return server
 
     def _start_worker(self, log: Path) -> None:
         ours, theirs = socket.socketpair()
@@ -180,3 +205,10 @@ class Crew:
         assert child is not None
         child.wait(1.0)
         return CrewFailure(kind, f"the {kind.split('-')[0]} ended: {child.describe_exit()}", child.output())
+
+
+def _lease(first: int) -> PortLease:
+    try:
+        return PortLease(first)
+    except NoPortError as error:
+        raise CrewFailure("port-taken", f"{error} for the Traffic Manager") from None

@@ -38,7 +38,12 @@ def append(incident: Incident, folder: Path, env: str) -> None:
 
     A disk that is full must not end a training, so nothing is raised when it cannot be written.
     """
+    note(folder, "incidents.jsonl", env=env, **asdict(incident))
+
+
+def note(folder: Path, name: str, **fields: object) -> None:
+    """Add a line to a file of JSON lines; nothing is raised when it cannot be written."""
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "incidents.jsonl").open("a") as file:
-            file.write(json.dumps({"env": env, **asdict(incident)}) + "\n")
+        with (folder / name).open("a") as file:
+            file.write(json.dumps({"time": _now(), **fields}) + "\n")

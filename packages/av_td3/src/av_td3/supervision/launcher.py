@@ -1,16 +1,20 @@
-"""Starting and stopping a minicarla of our own; its maps; free ports."""
+"""Starting and stopping a simulator of our own, by a command or minicarla; its maps."""
 
 from __future__ import annotations
 
 import difflib
 import re
+import shlex
 import socket
 import sys
 import time
 from pathlib import Path
 
+import msgpack
+
 from av_td3.config import ConfigError, SimulatorConfig
 from av_td3.driving.errors import SetupError
+from av_td3.supervision.ports import NoPortError, PortLease
 from av_td3.supervision.process import Child
 
 _READY = re.compile(r"^minicarla \S+ ready on (\S+):(\d+) ", re.M)
@@ -20,7 +24,99 @@ class LaunchError(RuntimeError):
     """The server did not start; the message holds the end of its output."""
 
 
-class MinicarlaProcess:
+class OwnServer:
+    """A simulator that belongs to this process; others are left alone."""
+
+    def __init__(self, process: Child, address: str = "") -> None:
+        self.process, self.address = process, address
+        self.started = time.monotonic()
+
+    def stop(self, grace_s: float = 0.0) -> None:
+        """End this server.  ``grace_s``: seconds to obey SIGTERM before SIGKILL."""
+        self.process.stop(grace_s)
+
+    @property
+    def hours(self) -> float:
+        """Its age."""
+        return (time.monotonic() - self.started) / 3600
+
+
+def start_server(config: SimulatorConfig, log: Path) -> OwnServer:
+    """Start the server that the configuration asks for, and wait until it takes connections.
+
+    Args:
+        config: the command, or None for minicarla; map and faults; ``start_deadline_s``.
+        log: file that its output is appended to.
+
+    Raises:
+        LaunchError: it ended or did not become ready in time.
+        SetupError: it refused what it was asked for.
+    """
+    if config.command is not None:
+        return CommandServer(config.command, log, config.start_deadline_s)
+    return MinicarlaProcess(config, log, config.start_deadline_s)
+
+
+class CommandServer(OwnServer):
+    """A CARLA server that a command starts, on three ports that nobody else has.
+
+    It counts as ready when it answers a remote procedure call.
+
+    Args:
+        command: with ``{port}`` where the server is told its first port.
+        log, deadline_s: as for :class:`MinicarlaProcess`.
+
+    Raises:
+        LaunchError: it ended or did not answer in time, or there are no free ports.
+    """
+
+    FIRST_PORT = 2000
+    """CARLA's own.  The next two are for its streams."""
+
+    def __init__(self, command: str, log: Path, deadline_s: float) -> None:
+        try:
+            self._lease = PortLease(self.FIRST_PORT, 3)
+        except NoPortError as error:
+            raise LaunchError(str(error)) from None
+        port = self._lease.port
+        super().__init__(Child(shlex.split(command.format(port=port)), log, kept=True), f"127.0.0.1:{port}")
+        deadline = time.monotonic() + deadline_s
+        try:
+            while not answers("127.0.0.1", port, 1.0):
+                why = last_line(self.process.output())
+                if self.process.exit_status is not None:
+                    raise LaunchError(f"the server's command ended ({self.process.describe_exit()}): {why}")
+                if time.monotonic() > deadline:
+                    raise LaunchError(
+                        f"the server did not answer on port {port} within {deadline_s:g} s: {why}"
+                    )
+                time.sleep(0.1)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self, grace_s: float = 0.0) -> None:
+        super().stop(grace_s)
+        self._lease.release()
+
+
+def answers(host: str, port: int, timeout_s: float) -> bool:
+    """Whether a CARLA server answers there: the call ``version`` of its msgpack-rpc."""
+    try:
+        with socket.create_connection((host, port), timeout_s) as connection:
+            connection.settimeout(timeout_s)
+            connection.sendall(msgpack.packb([0, 1, "version", []]))
+            unpacker = msgpack.Unpacker()
+            while chunk := connection.recv(4096):
+                unpacker.feed(chunk)
+                for message in unpacker:
+                    return isinstance(message, list) and message[:3] == [1, 1, None]
+    except (OSError, ValueError, msgpack.UnpackException):
+        pass
+    return False
+
+
+class MinicarlaProcess(OwnServer):
     """A minicarla that belongs to this process, on ports of its own choice.
 
     Args:
@@ -38,7 +134,7 @@ class MinicarlaProcess:
         command += ["--synchronous"]  # nothing moves before the worker says so
         if config.faults is not None:
             command += ["--faults", config.faults]
-        self.process = Child(command, log)
+        super().__init__(Child(command, log))
         try:
             self.address = self._wait_until_ready(time.monotonic() + deadline_s, deadline_s)
         except BaseException:
@@ -61,10 +157,6 @@ class MinicarlaProcess:
                 )
             time.sleep(0.01)
 
-    def stop(self, grace_s: float = 0.0) -> None:
-        """End this server; others are left alone.  ``grace_s``: seconds to obey SIGTERM before SIGKILL."""
-        self.process.stop(grace_s)
-
 
 def check_map(config: SimulatorConfig) -> None:
     """Whether the map can be there, as far as that can be told before a server is asked.
@@ -77,7 +169,7 @@ def check_map(config: SimulatorConfig) -> None:
         if not path.is_file():
             raise ConfigError(f"env.simulator.map: there is no file {config.map}")
         return
-    if config.address is not None:
+    if config.address is not None or config.command is not None:
         return  # only that server knows its maps
     from minicarla import maps
 
@@ -87,7 +179,8 @@ def check_map(config: SimulatorConfig) -> None:
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise ConfigError(
             f"env.simulator.map: minicarla has no map {config.map!r}{hint}; it has {', '.join(names)}. Or "
-            "give the path of an .xodr file. CARLA's own maps need a CARLA server: give its address"
+            "give the path of an .xodr file. CARLA's own maps need a CARLA server: give its address, or the "
+            "command that starts it"
         )
 
 

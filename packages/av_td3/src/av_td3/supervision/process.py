@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, cast
 
+import psutil
+
 # Runs in the child before the program.  It asks the kernel to kill the child when its parent dies.
 _SHIM = (
     "import ctypes,os,sys\n"
@@ -23,6 +26,94 @@ _SHIM = (
     "os.getppid()==int(sys.argv[1]) or sys.exit(1)\n"  # the parent died before that call
     "os.execv(sys.argv[2],sys.argv[2:])\n"
 )
+
+
+# Stands between us and a program that may start others (CARLA's is a shell script, docker a client).
+# Whatever descends from it has this process for its last parent (PR_SET_CHILD_SUBREAPER), so it can end
+# them all, also those that became daemons.  It does so when the program ends, on SIGTERM (with a grace
+# for the program), on SIGUSR1 (at once), and when our own process is gone.
+_KEEPER = r"""
+import ctypes, os, select, signal, sys, time
+libc = ctypes.CDLL(None)
+libc.prctl(36, 1, 0, 0, 0)
+parent, grace = int(sys.argv[1]), float(sys.argv[2])
+try:
+    watch = os.pidfd_open(parent)
+except OSError:
+    sys.exit(1)
+if os.getppid() != parent:
+    sys.exit(1)
+mine = os.getpid()
+wake, waker = os.pipe()
+os.set_blocking(waker, False)
+for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD):
+    signal.signal(number, lambda *_: None)
+signal.set_wakeup_fd(waker)
+child = os.fork()
+if child == 0:
+    libc.prctl(1, 9, 0, 0, 0)
+    if os.getppid() != mine:
+        os._exit(1)
+    try:
+        os.execvp(sys.argv[3], sys.argv[3:])
+    except OSError as error:
+        print(f"{sys.argv[3]}: {error.strerror}", flush=True)
+        os._exit(127)
+
+def children():
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat") as file:
+                    if int(file.read().rpartition(")")[2].split()[1]) == mine:
+                        found.append(int(name))
+            except (OSError, ValueError, IndexError):
+                pass
+    return found
+
+def end(status):
+    while True:
+        for pid in children():
+            try:
+                os.kill(pid, 9)
+            except ProcessLookupError:
+                pass
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            os._exit(status)
+
+status, deadline = None, None
+while status is None:
+    left = None if deadline is None else max(0.0, deadline - time.monotonic())
+    ready = select.select([watch, wake] if deadline is None else [wake], [], [], left)[0]
+    received = os.read(wake, 4096) if wake in ready else b""
+    while True:
+        try:
+            pid, code = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            break
+        if pid == 0:
+            break
+        if pid == child:
+            status = os.waitstatus_to_exitcode(code)
+    if signal.SIGUSR1 in received or (deadline is not None and time.monotonic() >= deadline):
+        break
+    if deadline is None and (watch in ready or signal.SIGTERM in received):
+        deadline = time.monotonic() + grace
+        for pid in children():
+            try:
+                os.kill(pid, signal.SIGTERM)
+            except ProcessLookupError:
+                pass
+end(0 if status is None else status if status >= 0 else 128 - status)
+"""
+KEEPER_GRACE_S = 5.0
+"""How long a kept program may take to end after SIGTERM, also when our own process is gone."""
+LOG_LIMIT = 8 << 20
+"""Bytes after which a process's log becomes the older one; two older ones are kept."""
+OLDER_LOGS = 2
 
 
 _Job = tuple[Future[subprocess.Popen[bytes]], dict[str, Any]]
@@ -71,6 +162,10 @@ class Child:
         log: file that its output is appended to.
         pass_fds: file descriptors that it inherits; it inherits no others.
         environment: variables added to the parent's.
+        kept: it may start others, which must end with it.  The program need not be an absolute path then.
+
+    It ends when this process does, also by ``kill -9``, and also when it is stopped (SIGSTOP) itself.  While
+    this process is stopped, it goes on.
     """
 
     def __init__(
@@ -79,12 +174,16 @@ class Child:
         log: Path,
         pass_fds: Sequence[int] = (),
         environment: Mapping[str, str] | None = None,
+        kept: bool = False,
     ) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
+        rotate(log)
+        self._kept = kept
+        starter = [_KEEPER, str(os.getpid()), str(KEEPER_GRACE_S)] if kept else [_SHIM, str(os.getpid())]
         with log.open("ab") as out:
             self.log_start = out.tell()
             self._process = _starter.popen(
-                args=[sys.executable, "-SE", "-c", _SHIM, str(os.getpid()), *command],
+                args=[sys.executable, "-SE", "-c", *starter, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -124,7 +223,11 @@ class Child:
         """End the process and its group, and reap it: SIGTERM, and after ``grace_s`` seconds SIGKILL."""
         if self.sentinel < 0:
             return
-        if grace_s > 0 and self.exit_status is None:
+        if self._kept and self.exit_status is None:
+            # The keeper ends all that descends from it; then there is nothing left to kill.
+            self._keeper(signal.SIGTERM if grace_s > 0 else signal.SIGUSR1)
+            self.wait(min(grace_s, KEEPER_GRACE_S) + 2.0)
+        elif grace_s > 0 and self.exit_status is None:
             self._signal(signal.SIGTERM)
             deadline = time.monotonic() + grace_s
             while self.exit_status is None and time.monotonic() < deadline:
@@ -142,7 +245,10 @@ class Child:
     def kill(self) -> None:
         """SIGKILL to the process and its group; ``stop`` is still to be called."""
         if self.sentinel >= 0:
-            self._signal(signal.SIGKILL)
+            if self._kept:
+                self._keeper(signal.SIGUSR1)
+            else:
+                self._signal(signal.SIGKILL)
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for the process to end by itself; False when it has not ended within the time."""
@@ -152,11 +258,50 @@ class Child:
             return False
         return True
 
+    def trim_log(self) -> None:
+        """Rotate the log if it has become too long; the process goes on writing into it."""
+        if rotate(self.log):
+            self.log_start = 0
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory that the process and its descendants hold (resident set size)."""
+        total = 0
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(self.pid)
+            for member in (process, *process.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):
+                    total += member.memory_info().rss
+        return total
+
+    def _keeper(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
     def _signal(self, number: int) -> None:
         # The group's id is the child's pid (start_new_session).  The kernel does not give it to others
         # before the child is reaped and all members have ended, so no other process can be hit.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
+
+
+def rotate(log: Path, limit: int | None = None) -> bool:
+    """Move a log aside that is longer than ``limit`` (:data:`LOG_LIMIT`); whether it was.
+
+    It is copied and emptied: whoever writes at its end goes on doing so.
+    """
+    try:
+        if log.stat().st_size <= (LOG_LIMIT if limit is None else limit):
+            return False
+        for number in range(OLDER_LOGS, 1, -1):
+            older = log.with_name(f"{log.name}.{number - 1}")
+            if older.exists():
+                older.replace(log.with_name(f"{log.name}.{number}"))
+        shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+        os.truncate(log, 0)
+    except OSError:
+        return False
+    return True
 
 
 def set_process_name(name: str) -> None:

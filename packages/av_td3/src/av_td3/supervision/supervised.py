@@ -39,14 +39,16 @@ from av_td3.driving.termination import SIMULATOR_FAULT
 from av_td3.supervision import incidents, protocol
 from av_td3.supervision.crew import Crew, CrewFailure
 from av_td3.supervision.incidents import Incident
-from av_td3.supervision.launcher import check_map
+from av_td3.supervision.launcher import OwnServer, answers, check_map
+from av_td3.supervision.patience import Patience, RestartBudget
 
-LONGEST_BACK_OFF_S = 10.0
-"""Longest pause before a failed simulator is started again."""
+PROBE_S = 1.0
+"""How long a server whose worker has failed may take to answer, to be kept."""
 
 
 class SupervisionError(DrivingError):
-    """The simulator failed more often in a row than ``max_consecutive_restarts`` allows."""
+    """The simulator failed more often than ``max_consecutive_restarts``, ``max_restarts_per_hour`` or
+    ``max_restarts`` allow."""
 
 
 class _Belongings:
@@ -54,6 +56,8 @@ class _Belongings:
 
     def __init__(self, folder: Path | None) -> None:
         self.crew: Crew | None = None
+        self.server: OwnServer | None = None
+        """Left behind by a crew whose worker failed; the next crew takes it over."""
         self.claim: ServerClaim | None = None
         """On the server at ``simulator.address``.  None before the first reset, and without an address."""
         self.folder = folder
@@ -72,9 +76,16 @@ class _Belongings:
         crew, self.crew = self.crew, None
         if crew is not None:
             crew.close()
+        self.end_server()
         self.claim = None
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def end_server(self) -> None:
+        """End the server that was left behind, if there is one."""
+        server, self.server = self.server, None
+        if server is not None:
+            server.stop()
 
 
 class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
@@ -98,7 +109,7 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         ConfigError, TypeError, ValueError: what was asked for cannot be; nothing was started.
         SetupError: from ``reset``, when the simulator cannot serve this configuration.
             ``ServerTakenError``, a SetupError: another program drives on the server.
-        SupervisionError: from ``reset``, after too many failures in a row.
+        SupervisionError: from ``reset``, after too many failures.
     """
 
     metadata = {"render_modes": list(RENDER_MODES), "render_fps": round(1 / STEP_SECONDS)}
@@ -127,14 +138,22 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.incidents: list[Incident] = []
         """All incidents since this environment was made."""
         self.restarts = 0
-        """How often worker and server were replaced after a failure."""
+        """How often the worker, or worker and server, were replaced after a failure."""
+        self.renewals = 0
+        """How often the server was replaced in good order (``renew_after_episodes`` and the like)."""
+        self.downtime_s = 0.0
+        """Seconds between failures and the first observation after them, all together."""
         temporary = Path(tempfile.mkdtemp(prefix="av_td3_")) if log_dir is None else None
         self.log_dir = temporary or Path(cast("Path | str", log_dir))
         self._name = name or split
         self._mine = _Belongings(temporary)
         self._state: Literal["needs reset", "ready", "stepping"] = "needs reset"
         self._deadline = 0.0
-        self._failures_in_a_row = 0
+        self._budget = RestartBudget(self.config.simulator)
+        self._patience = Patience(self.config.simulator)
+        self._failed_at: float | None = None
+        self._sent_at = 0.0
+        self._episodes_on_server = 0
         self._to_be_replaced = False
         self._lost_request: CrewFailure | None = None
         self._shown: protocol.Slot | None = None
@@ -169,16 +188,21 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             self._discard()
         self._state = "needs reset"
         request = {"do": "reset", "seed": seed, "options": {"route": route, "record": record}}
+        self._renew_if_due()
         while True:
             try:
                 crew = self._ensure_crew()
+                asked = time.monotonic()
                 crew.ask(request)
-                answer = crew.answer(time.monotonic() + self.config.simulator.reset_deadline_s)
+                answer = crew.answer(asked + self._patience.limit("reset"))
+                self._patience.took("reset", time.monotonic() - asked)
                 break
             except CrewFailure as failure:
                 during = "start" if self._mine.crew is None else "reset"
                 self._record_failure(during, failure, "replace and retry")
         self._recording = record
+        self._episodes_on_server += 1
+        self._note_recovery()
         info = self._take(crew, answer)
         self._state = "ready"
         self._warn_of_missing_npc(info)
@@ -207,7 +231,8 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             crew.ask({"do": "step", "steer": float(steer), "pedal": float(pedal)})
         except CrewFailure as failure:
             self._lost_request = failure  # reported by receive()
-        self._deadline = time.monotonic() + self.config.simulator.step_deadline_s
+        self._sent_at = time.monotonic()
+        self._deadline = self._sent_at + self._patience.limit("step")
         self._state = "stepping"
 
     def awaited(self) -> list[Any]:
@@ -230,13 +255,17 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         try:
             if self._lost_request is not None:
                 raise self._lost_request
+            waiting_since = time.monotonic()
             grace = min(1.0, self.config.simulator.step_deadline_s)
-            answer = crew.answer(max(self._deadline, time.monotonic() + grace))
+            answer = crew.answer(max(self._deadline, waiting_since + grace))
+            self._check_frame(answer)
         except CrewFailure as failure:
             self._record_failure("step", failure, "episode truncated; replaced at the next reset")
             self._state = "needs reset"
             return self._observation(), 0.0, False, True, self._info_of_failure(failure)
-        self._failures_in_a_row = 0
+        self._budget.worked()
+        # The learner may have been busy for longer than the simulator was: that time is not the step's.
+        self._patience.took("step", time.monotonic() - max(waiting_since, self._sent_at))
         info = self._take(crew, answer)
         terminated, truncated = answer["terminated"], answer["truncated"]
         self._state = "needs reset" if terminated or truncated else "ready"
@@ -305,16 +334,23 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """
         if self._mine.crew is not None:
             return self._mine.crew
-        if self._failures_in_a_row:
-            time.sleep(min(LONGEST_BACK_OFF_S, 0.25 * 2 ** (self._failures_in_a_row - 1)))
+        if self._budget.pause:
+            time.sleep(self._budget.pause)
             self._check_usable()  # another thread may have closed it
         self._take_over_server()
         try:
-            crew = Crew(self.config, self.split, self.render_mode, self.log_dir, self._name)
+            config = self._patience.applied(self.config)
+            server, self._mine.server = self._mine.server, None
+            fresh = server is None
+            crew = Crew(config, self.split, self.render_mode, self.log_dir, self._name, server)
         except SimulatorUnreachableError as error:
             if self._routes is None:
                 raise
             raise CrewFailure("error", str(error)) from None  # it was there: somebody may restart it
+        if fresh:
+            self._patience.took("start", crew.start_took_s)
+            self._episodes_on_server = 0
+        self._patience.took("map", crew.map_took_s)
         self._mine.crew, self._routes = crew, crew.routes
         self.restarts += self._to_be_replaced
         self._to_be_replaced = False
@@ -360,10 +396,53 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             )
         )
 
-    def _discard(self) -> None:
+    def _discard(self, keep_server: bool = False) -> None:
         crew, self._mine.crew = self._mine.crew, None
         if crew is not None:
-            crew.kill()
+            if keep_server:
+                self._mine.server = crew.leave_server()
+            else:
+                crew.kill()
+
+    def _server_is_worth_keeping(self, failure: CrewFailure) -> bool:
+        """Whether a new worker alone may help: the server answers, and it is the first failure in a row.
+
+        A minicarla starts in a second, so it is always replaced.  CARLA takes a minute.
+        """
+        crew = self._mine.crew
+        if self.config.simulator.command is None or crew is None or crew.server is None:
+            return False
+        if failure.kind == "server-died" or self._budget.in_a_row > 0:
+            return False
+        return answers(*parse_address(crew.server.address), PROBE_S)
+
+    def _renew_if_due(self) -> None:
+        """Replace a server that is old, or has become large, before it fails.  Also rotates the logs."""
+        crew = self._mine.crew
+        if crew is None:
+            return
+        for child in (crew.worker, crew.server.process if crew.server is not None else None):
+            if child is not None:
+                child.trim_log()
+        why = self._why_renew(crew.server) if crew.server is not None else ""
+        if why:
+            self._mine.crew = None
+            crew.close()
+            self.renewals += 1
+            incidents.note(self.log_dir, "renewals.jsonl", env=self._name, why=why)
+
+    def _why_renew(self, server: OwnServer) -> str:
+        simulator = self.config.simulator
+        episodes, hours = simulator.renew_after_episodes, simulator.renew_after_hours
+        if episodes is not None and self._episodes_on_server >= episodes:
+            return f"{self._episodes_on_server} episodes"
+        if hours is not None and server.hours >= hours:
+            return f"{server.hours:.2f} hours old"
+        if simulator.renew_above_gib is not None:
+            gib = server.process.memory / 2**30
+            if gib > simulator.renew_above_gib:
+                return f"{gib:.2f} GiB of memory"
+        return ""
 
     # ------------------------------------------------------------------ failures
 
@@ -374,36 +453,59 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             SupervisionError: there have been too many in a row.
             ClosedEnvironmentError: it is no incident: another thread wants to close the environment.
         """
-        self._discard()
+        if self._failed_at is None:
+            self._failed_at = time.monotonic()
+        self._discard(keep_server=self._server_is_worth_keeping(failure))
         self._check_usable()
+        if failure.kind == "deadline" or "time-out" in failure.text:
+            self._patience.missed()
         self._to_be_replaced = True
-        self._failures_in_a_row += 1
-        too_often = self._failures_in_a_row > self.config.simulator.max_consecutive_restarts
+        why = self._budget.failed()
         self._report(
             Incident(
                 during=during,
                 kind=failure.kind,
                 text=failure.text,
-                action="give up" if too_often else action,
-                consecutive=self._failures_in_a_row,
+                action="give up" if why else action + (" (the server stays)" if self._mine.server else ""),
+                consecutive=self._budget.in_a_row,
                 output=failure.output,
             )
         )
-        if too_often:
+        if why:
+            self._mine.end_server()
             self._mine.folder = None  # its logs are needed now
             raise SupervisionError(
-                f"the simulator failed {self._failures_in_a_row} times in a row, the last time during "
-                f"{during}: {failure.text}. {self._advice()} Logs: {self.log_dir}"
+                f"the simulator failed {why}, the last time during {during}: {failure.text}. "
+                f"{self._advice()} Logs: {self.log_dir}"
             )
 
     def _advice(self) -> str:
         address = self.config.simulator.address
         if address is None:
             return "The end of the logs says why."
-        return (
-            f"Start the CARLA server at {address} again. A training run then goes on from its last "
-            "checkpoint with: av-td3 train --resume RUN_DIRECTORY."
-        )
+        return f"Start the CARLA server at {address} again."
+
+    def _note_recovery(self) -> None:
+        if self._failed_at is None:
+            return
+        seconds = time.monotonic() - self._failed_at
+        self._failed_at = None
+        self.downtime_s += seconds
+        incidents.note(self.log_dir, "recoveries.jsonl", env=self._name, seconds=round(seconds, 3))
+
+    def _check_frame(self, answer: dict[str, Any]) -> None:
+        """A step is ``action_repeat`` ticks after the one before; fewer only where the episode ended.
+
+        Raises:
+            CrewFailure: it is not, so nobody knows what the step was.
+        """
+        before, now = self._info["frame"] if self._info is not None else 0, answer["info"]["frame"]
+        repeat = self.config.action_repeat
+        ended = answer["terminated"] or answer["truncated"]
+        if not (before < now <= before + repeat if ended else now == before + repeat):
+            raise CrewFailure(
+                "error", f"a step led from frame {before} to frame {now} instead of {before + repeat}"
+            )
 
     def _report(self, incident: Incident) -> None:
         self.incidents.append(incident)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from av_td3.training.agents import Action, Observation
+if TYPE_CHECKING:
+    from av_td3.training.agents import Action, Observation
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, ``kill`` or the end of a container, and the terminal that is closed."""
@@ -52,14 +56,19 @@ class StopRequest:
     """A request to stop training, made by a signal.
 
     The first signal lets the present step end.  A single update may take minutes, with large batches on
-    a slow processor; after :attr:`GRACE_S` it is left off.  A second signal ends everything at once.
+    a slow processor; after :attr:`GRACE_S` it is left off.  A second signal ends everything at once, after
+    :attr:`HARD_S` also where a single call into C++ does not let Python come to its turn.
     """
 
     GRACE_S = 5.0
     """Docker and systemd kill what has not ended 10 to 90 seconds after a SIGTERM."""
 
+    HARD_S = 2.0
+
     def __init__(self) -> None:
         self.requested = False
+        self._left = threading.Event()
+        """A second signal has been handled, or there is none to handle any more."""
         self._may_leave_off = False
 
     @contextmanager
@@ -68,6 +77,7 @@ class StopRequest:
 
         def handle(_number: int, _frame: FrameType | None) -> None:
             if self.requested:
+                self._left.set()
                 raise KeyboardInterrupt
             self.requested = True
             signal.setitimer(signal.ITIMER_REAL, self.GRACE_S)
@@ -78,12 +88,30 @@ class StopRequest:
 
         with _handled(handle):
             old = signal.signal(signal.SIGALRM, grace_is_over)
+            reader, writer = os.pipe()
+            os.set_blocking(writer, False)
+            # Python's handlers wait for the main thread; this descriptor is written to at once.
+            wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+            threading.Thread(target=self._watch, args=(reader,), name="signals", daemon=True).start()
             try:
                 raise_if_received()
                 yield
             finally:
+                self._left.set()
+                signal.set_wakeup_fd(wakeup)
+                os.close(writer)  # ends the thread
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 signal.signal(signal.SIGALRM, old)
+
+    def _watch(self, reader: int) -> None:
+        """End the process when the main thread does not handle a second signal."""
+        received = 0
+        while data := os.read(reader, 64):
+            for number in data:
+                received += number in ENDING
+                if received > 1 and not self._left.wait(self.HARD_S):
+                    os._exit(128 + number)  # children notice: see supervision.process
+        os.close(reader)
 
     @contextmanager
     def may_leave_off(self) -> Iterator[None]:
