@@ -57,6 +57,12 @@ coverage: $(DEV) ## run all tests and print what they cover, branches included
 prove: $(DEV)    ## what minicarla promises, one line each: held or not (35 minutes; ARGS=--short: 3)
 	$(BIN)/python -m verification.minicarla_proofs $(ARGS)
 
+chaos: $(DEV)    ## train while 200 faults strike, and see that it survives and stays true (an hour)
+	$(BIN)/python -m verification.chaos $(ARGS)
+
+resume: $(DEV)   ## kill a training 20 times: it must equal one that never stopped (10 minutes)
+	$(BIN)/python -m verification.resume $(ARGS)
+
 faults: $(DEV)   ## train once with each fault of the catalogue and see whether the diagnosis names it (hours)
 	$(BIN)/python -m verification.fault_table $(ARGS)
 

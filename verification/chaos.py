@@ -1,8 +1,8 @@
 """Trains while faults strike, and sees whether the training survives and stays true.
 
-    python -m verification.chaos [--faults 200] [--seed 0] [--minutes 60] [--only KIND ...] [--out DIR]
+    python -m verification.chaos [--faults 200] [--seed 0] [--minutes 60] [--only KIND ...]
 
-A learner with a small agent trains on a simulator that writes down what it does (:mod:`verification.witness`).
+A small agent is trained on a simulator that writes down what it does (:mod:`verification.witness`).
 From a seed, one fault after another strikes: simulator, worker and learner are killed, frozen, slowed and
 crashed; streams stall, break off and are garbled; the server lies; ports are stolen, the disk fills, the
 clock jumps.  After each the training has to go on by itself.  Reported are the times to detection and to
@@ -132,7 +132,9 @@ class Learner:
     @property
     def alive(self) -> bool:
         """Whether it runs; one that has ended is reaped."""
-        return self.pid > 0 and os.waitpid(self.pid, os.WNOHANG) == (0, 0)
+        if self.pid and os.waitpid(self.pid, os.WNOHANG)[0]:
+            self.pid = 0
+        return self.pid > 0
 
     def end(self, number: int, within: float = 120.0) -> int | None:
         """Signal it and wait: its exit status as ``subprocess`` gives it; None: it did not end."""
@@ -324,10 +326,11 @@ def strike(learner: Learner, kind: str, trial: Trial, patience: float) -> bool:
     started = time.monotonic()
     KINDS[kind].strike(learner)
     if kind == "learner killed":
-        step = 0
-        learner.start()
-        # The status file is the killed one's until the new one has trained.
+        # The status file is the killed one's; the new one writes it when it begins to train.
         (learner.run / "status.json").unlink(missing_ok=True)
+        learner.start()
+        wait_until(lambda: learner.step() > 0 or not learner.alive, patience)
+        step = 0
     if KINDS[kind].noticed:
         if wait_until(lambda: len(learner.lines("incidents.jsonl")) > before, patience) is None:
             trial.problems.append(f"{kind}: not noticed within {patience:g} s")
@@ -430,9 +433,8 @@ def trial(folder: Path, faults: int, seed: int, minutes: float, only: list[str],
             kind = order.pop()
             # Some moment of an episode, or between two.
             time.sleep(dice.uniform(0.0, 1.0))
-            if not strike(learner, kind, result, patience):
-                if not learner.alive:
-                    break
+            if not strike(learner, kind, result, patience) and not learner.alive:
+                break
             print(f"{sum(result.struck.values()):4} {kind}", flush=True)
         finish = belongings(learner) if learner.alive else {}
         steps, lives = learner.step(), learner.lives

@@ -59,8 +59,8 @@ class Witness:
             self._frame = view.frame
             return measure(camera, view, pose, parent_id)
 
-        camera_rgb.RgbCamera.measure = measured  # type: ignore[method-assign]
-        camera_rgb.sensor_data = SimpleNamespace(image=self.image)  # type: ignore[assignment]
+        vars(camera_rgb)["sensor_data"] = SimpleNamespace(image=self.image)
+        setattr(camera_rgb.RgbCamera, "measure", measured)  # noqa: B010 - mypy lets no method be assigned
 
     def advance(self) -> int:
         """The world's ``advance``, written down."""

@@ -95,8 +95,11 @@ class CommandServer(OwnServer):
             self.stop()
             raise
 
+    GRACE_S = 1.0
+    """It is always asked first: ``docker run`` ends its container when told to, not when it is killed."""
+
     def stop(self, grace_s: float = 0.0) -> None:
-        super().stop(grace_s)
+        super().stop(max(grace_s, self.GRACE_S))
         self._lease.release()
 
 

@@ -243,10 +243,10 @@ class Child:
             self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL to the process and its group; ``stop`` is still to be called."""
+        """SIGKILL to the process and its group, SIGTERM to what is kept; ``stop`` is still to be called."""
         if self.sentinel >= 0:
             if self._kept:
-                self._keeper(signal.SIGUSR1)
+                self._keeper(signal.SIGTERM)
             else:
                 self._signal(signal.SIGKILL)
 
