@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import json
 import os
 import random
@@ -104,6 +105,7 @@ class Learner:
         status = 1
         try:
             os.setsid()
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG: not without the trial
             log = os.open(self.folder / "learner.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(log, 1)
             os.dup2(log, 2)
@@ -203,7 +205,10 @@ def by_server(spec: str) -> Callable[[Learner], None]:
 
 
 def lie(what: str) -> Callable[[Learner], None]:
-    return lambda learner: (learner.folder / "lie").write_text(what) and None
+    def strike(learner: Learner) -> None:
+        (learner.folder / "lie").write_text(what)
+
+    return strike
 
 
 def kill_learner(learner: Learner) -> None:

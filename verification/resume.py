@@ -11,6 +11,7 @@ anything differs.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import random
@@ -78,6 +79,7 @@ def start(config: Config, run: Path) -> int:
         return pid
     status = 1
     try:
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
         log = os.open(run.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1)
         os.dup2(log, 2)

@@ -108,7 +108,7 @@ def test_a_fault_in_a_step_truncates_the_episode_and_the_loop_goes_on(env, name,
     monkeypatch.setattr(crew_module, "wait", lambda ends, most: (waits.append(most), wait(ends, most))[1])
     os.kill(pids[who], number)
     lost, reward, terminated, truncated, told = env.step(ACTION)
-    assert len(waits) <= 1 and all(most <= env.config.simulator.step_deadline_s for most in waits)
+    assert len(waits) <= 1 and all(most <= env._patience.limit("step") for most in waits)
     assert (reward, terminated, truncated) == (0.0, False, True)
     assert told["termination"] == "simulator_fault" and told["fault"]
     assert all(np.array_equal(lost[key], kept[key]) for key in kept), "the last observation"
