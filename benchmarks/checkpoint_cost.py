@@ -14,9 +14,11 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from av_td3.config import load_config
 from av_td3.training.loop import to_batch
@@ -31,7 +33,7 @@ def fill(state: TrainingState, slots: int) -> None:
     vector = np.zeros(state.config.env.vector_size, np.float32)
     for slot in range(slots):
         frame = np.frombuffer(rng.bytes(size * size), np.uint8).reshape(1, size, size)
-        observation = {"image": frame, "vector": vector}
+        observation: dict[str, NDArray[Any]] = {"image": frame, "vector": vector}
         if slot % 500 == 0:
             state.replay.begin(observation)
         else:
