@@ -10,6 +10,7 @@ import cv2
 import pytest
 
 EXAMPLES = Path(__file__).parents[1]
+PACKAGES = EXAMPLES.parent / "packages"
 
 
 def run(name: str, *arguments: str) -> str:
@@ -28,6 +29,20 @@ def test_a_carla_program_takes_a_picture(tmp_path: Path) -> None:
     assert metres > 1.0 and points > 100
     picture = cv2.imread(str(out))
     assert picture is not None and picture.shape == (360, 640, 3) and picture.std() > 10.0
+
+
+@pytest.mark.slow
+def test_tests_of_carla_code() -> None:
+    plugin = (PACKAGES / "minicarla/pyproject.toml").read_text()
+    assert 'minicarla = "minicarla.testing.plugin"' in plugin  # installed, pytest loads it by itself
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "minicarla.testing.plugin", "-p", "no:minicarla"]
+        + ["-p", "no:cacheprovider", str(EXAMPLES / "carla_tests.py")],
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+    assert done.returncode == 0 and "5 passed" in done.stdout, done.stdout[-3000:] + done.stderr[-2000:]
 
 
 @pytest.mark.slow
