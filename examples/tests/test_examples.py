@@ -35,13 +35,9 @@ def test_a_carla_program_takes_a_picture(tmp_path: Path) -> None:
 def test_tests_of_carla_code() -> None:
     plugin = (PACKAGES / "minicarla/pyproject.toml").read_text()
     assert 'minicarla = "minicarla.testing.plugin"' in plugin  # installed, pytest loads it by itself
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "minicarla.testing.plugin", "-p", "no:minicarla"]
-        + ["-p", "no:cacheprovider", str(EXAMPLES / "carla_tests.py")],
-        capture_output=True,
-        text=True,
-        timeout=150,
-    )
+    command = [sys.executable, "-m", "pytest", "-p", "minicarla.testing.plugin", "-p", "no:minicarla"]
+    command += ["-p", "no:cacheprovider", str(EXAMPLES / "carla_tests.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150)
     assert done.returncode == 0 and "5 passed" in done.stdout, done.stdout[-3000:] + done.stderr[-2000:]
 
 
