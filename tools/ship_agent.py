@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from av_td3.training import checkpoint, shipped
+from av_td3.training import checkpoint, policies, shipped
 from av_td3.training.checkpoint import CheckpointError
 from av_td3.training.run_directory import RunDirectory, RunError
 from av_td3.training.shipped import Measured, ShippedAgent, ShippedAgentError, Training
@@ -32,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("run", help="run directory; with --add, the shipped agent's name or folder")
     parser.add_argument("name", nargs="?", help="name of the agent, such as base")
-    parser.add_argument("--checkpoint", help="best, a step or a path; default: the newest")
+    parser.add_argument(
+        "--checkpoint", help="best, a step or a path; default: what the final evaluation drove"
+    )
     parser.add_argument("--evaluation", action="append", type=Path, default=[], metavar="FILE")
     parser.add_argument("--about", help="one sentence: what the agent is")
     parser.add_argument("--limit", action="append", default=[], help="one sentence: what it cannot do")
@@ -78,6 +80,13 @@ def ship(
     source = find_agent(run, which)
     if source.run is None:
         raise ShippedAgentError(f"{run} is no run directory")
+    if (
+        which is None
+        and source.config.evaluation.keep_best
+        and (source.run.policies / policies.BEST).is_file()
+    ):
+        source = find_agent(run, "best")  # as its final evaluation
+        assert source.run is not None
     if source.run.injected_fault() is not None:
         raise ShippedAgentError(f"{run} was trained with an injected fault: such an agent is not shipped")
     files = list(evaluations) or [source.run.evaluations / "final.json"]

@@ -26,6 +26,8 @@ class FakeDrivingEnv(gymnasium.Env):
         self.recorded: list[bool] = []  # whether each drive was to be filmed
         self.faults: dict[int, int] = {}  # seed -> drives that the simulator breaks off
         self.obstacle_at: float | None = None  # metres along the route
+        self.light_at: float | None = None  # the same, of a stop line
+        self.light: str | None = None  # what it shows
         self.max_steps = 600
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
@@ -131,6 +133,8 @@ class FakeDrivingEnv(gymnasium.Env):
             "comfortable": float(-4.05 <= acceleration <= 2.4),
             "time_to_collision_s": gap / self.speed if self.speed > 0.1 else math.inf,
             "obstacle_distance_m": gap,
+            "light": self.light if self.light_at is not None and self.s < self.light_at else None,
+            "light_distance_m": math.inf if self.light_at is None else self.light_at - self.s - 2.0,
             "npc": 0,
             "frame": self.steps,
         }

@@ -171,3 +171,17 @@ def test_sb3_models_drive_deterministically():
 
     env = FakeDrivingEnv()
     assert evaluate(env, sb3_policy(Model()), 1, 0).episodes[0].steps > 1
+
+
+def stop_in_front_of(light, at=40.0):
+    """How the drive ended, how far the front is from the stop line then, and the speed."""
+    env = FakeDrivingEnv(length=60.0)
+    env.light_at, env.light, env.max_steps = at, light, 400
+    ended = evaluate(env, ClassicalDriver(env.config), 1, 3).episodes[0].termination
+    return ended, at - env.s - 2.0, env.speed
+
+
+def test_the_classical_driver_waits_at_a_red_light():
+    ended, distance, speed = stop_in_front_of("red")
+    assert ended == "time_limit" and speed < 0.1 and 0.3 < distance < 3.0
+    assert stop_in_front_of("green")[0] == "success"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from av_td3.config import load_config
-from av_td3.training import checkpoint, shipped
+from av_td3.training import checkpoint, policies, shipped
 from av_td3.training.agents import make_agent, policy_of
 from av_td3.training.run_directory import RunDirectory, RunError
 from av_td3.training.shipped import ShippedAgentError
@@ -21,11 +21,12 @@ from .fake import small_config
 INTERVAL = {"estimate": 0.9, "low": 0.7, "high": None, "n": 20, "method": "bca"}
 
 
-def finished_run(path, averaged=False, **agent):
+def finished_run(path, averaged=False, keep_best=False, vector="route", **agent):
     """A run directory with a checkpoint and a final evaluation, as training leaves it."""
     tree = small_config(steps=120).model_dump()
-    tree["evaluation"]["averaged"] = averaged
+    tree["evaluation"] |= {"averaged": averaged, "keep_best": keep_best}
     tree["agent"] |= agent
+    tree["env"]["observation"]["vector"] = vector
     tree["env"]["simulator"] |= {"address": "10.0.0.1:2000", "npc": 3}
     config = type(small_config()).model_validate(tree)
     run = RunDirectory.create(path, config, {"command": ["av-td3", "train", "--preset", "debug"]})
@@ -33,7 +34,10 @@ def finished_run(path, averaged=False, **agent):
     with torch.no_grad():  # target and policy differ, as they do after training
         for parameter in made.actor.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    found = checkpoint.save(run.checkpoints, 120, made, None, {})
+    writer = checkpoint.CheckpointWriter(run.checkpoints, 2, averaged)
+    writer.begin(120, made, None, {})
+    found = writer.outcome(wait=True)
+    writer.close()
     run.write_status("finished", step=120, minutes=1.5)
     write_evaluation(run.evaluations / "final.json", checkpoint.verify(found)["files"]["agent.safetensors"])
     return run, made
@@ -101,6 +105,21 @@ def test_the_folder_says_what_it_is_and_nothing_of_the_machine(tmp_path):
     figures = shipped.read(folder).figures
     assert figures["training"]["npc"] == 3 and figures["training"]["checkpoint"] == "step_000000120"
     assert shipped.read(folder).config.env.simulator.address is None
+
+
+def test_the_best_policy_is_shipped_where_the_run_keeps_it(tmp_path):
+    run, trained = finished_run(tmp_path / "run", keep_best=True)
+    with torch.no_grad():
+        for parameter in trained.actor.parameters():
+            parameter.add_(0.1)
+    policies.keep(run.policies, 90, 7, policies.freeze(trained), {}, best=True)
+    best = policies.describe(run.policies / policies.BEST)["files"]["agent.safetensors"]
+    write_evaluation(run.evaluations / "final.json", best)
+    made = ship_agent.ship(run.path, tmp_path / "tiny")
+    assert made.figures["training"]["steps"] == 90 and made.figures["training"]["updates"] == 7
+    policy, expected = find_agent(made.folder), policy_of(trained)
+    for observation in observations(made.config, 2):
+        np.testing.assert_array_equal(policy.policy(policy.load())(observation), expected(observation))
 
 
 def test_figures_are_of_the_agent_that_is_shipped(tmp_path, capsys):

@@ -172,8 +172,9 @@ def _compare_agents(
         contenders |= {
             "untrained": policy_of(make_agent(config)),
             "random": RandomPolicy(),
-            "classical": ClassicalDriver(config.env),
         }
+        if "route" in config.env.described:  # it drives by the route's points
+            contenders["classical"] = ClassicalDriver(config.env)
     camera = VideoRecorder(output.film, title="trained", on_error=console.print) if video else None
     render_mode = "rgb_array" if video else None
     results: dict[str, rollout.Evaluation] = {}
