@@ -78,18 +78,14 @@ def ship(
         CheckpointError, RunError: the run has no such agent.
     """
     source = find_agent(run, which)
-    if source.run is None:
+    home = source.run
+    if home is None:
         raise ShippedAgentError(f"{run} is no run directory")
-    if (
-        which is None
-        and source.config.evaluation.keep_best
-        and (source.run.policies / policies.BEST).is_file()
-    ):
+    if which is None and source.config.evaluation.keep_best and (home.policies / policies.BEST).is_file():
         source = find_agent(run, "best")  # as its final evaluation
-        assert source.run is not None
-    if source.run.injected_fault() is not None:
+    if home.injected_fault() is not None:
         raise ShippedAgentError(f"{run} was trained with an injected fault: such an agent is not shipped")
-    files = list(evaluations) or [source.run.evaluations / "final.json"]
+    files = list(evaluations) or [home.evaluations / "final.json"]
     figures = [_evaluation(file, {source.sha256}) for file in files]
     agent = source.load()
     size = sum(4 * t.numel() for t in shipped.policy_tensors(agent).values())
@@ -98,7 +94,7 @@ def ship(
             f"the policy of {run} has {size / 1e6:.1f} MB; at most {LARGEST / 1e6:.0f} MB are shipped: "
             "train it with a smaller agent.feature_size or agent.encoder_net=small"
         )
-    training = _training(source, source.run)
+    training = _training(source, home)
     preset = f"the preset `{training['preset']}`" if training["preset"] else "its configuration"
     return shipped.write(
         folder,
