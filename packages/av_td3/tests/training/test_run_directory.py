@@ -45,3 +45,11 @@ def test_an_injected_fault_is_remembered(tmp_path):
     run = RunDirectory.create(tmp_path / "b", small_config(), facts)
     run.append_provenance({"code_sha256": "0"})
     assert run.injected_fault() == "detached-actor"
+
+
+def test_failures_of_the_simulator_are_counted_and_timed(tmp_path):
+    run = RunDirectory.create(tmp_path / "run", small_config(), {})
+    assert run.simulator_failures() == (0, 0.0)
+    (run.logs / "incidents.jsonl").write_text("{}\n{}\n")
+    (run.logs / "recoveries.jsonl").write_text('{"seconds": 1.5}\n{"seconds": 2}\n{"torn')
+    assert run.simulator_failures() == (2, 3.5)

@@ -235,6 +235,13 @@ def _finish(run: RunDirectory, config: Config, outcome: Outcome, console: Consol
         f"{outcome.state} after {outcome.step} steps, {outcome.updates} updates, "
         f"{outcome.minutes:.1f} minutes" + (f": {outcome.reason}" if outcome.reason else ""),
     )
+    failures, seconds = run.simulator_failures()
+    if failures:
+        say(
+            console,
+            f"the simulator failed {failures} times, and was away for {seconds:.0f} s: "
+            f"{run.logs / 'incidents.jsonl'}",
+        )
     diagnose = f"{common.own_command()} diagnose {run.path}"
     if outcome.state == "interrupted":
         say(console, f"go on with: {_resume_command(run)}")

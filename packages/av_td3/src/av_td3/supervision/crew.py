@@ -66,7 +66,7 @@ class Crew:
         name: str,
         server: OwnServer | None = None,
     ) -> None:
-        self.server: OwnServer | None = None
+        self.server = server
         self.worker: Child | None = None
         self.memory = protocol.ObservationMemory(config)
         self._connection: Connection | None = None
@@ -82,7 +82,8 @@ class Crew:
             if own_server:
                 started = time.monotonic()
                 try:
-                    self.server = server or start_server(simulator, logs / f"{name}-server.log")
+                    if self.server is None:
+                        self.server = start_server(simulator, logs / f"{name}-server.log")
                 except LaunchError as error:
                     raise CrewFailure("server-died", str(error)) from None
                 self.start_took_s = time.monotonic() - started

@@ -320,8 +320,11 @@ def find(folder: Path, which: str | None) -> tuple[Path, dict[str, Any], list[st
         return newest_good(folder, replay=False)
     kept = policies.folder_of(folder)
     name = f"{_PREFIX}{int(which):09d}" if which.isdecimal() else which
-    # Earlier versions kept the best agent as a checkpoint of that name.
-    for path in (folder / name, kept / f"{name}.safetensors", Path(which)):
+    # A step names the checkpoint before the policy.  Earlier versions kept the best agent as a checkpoint.
+    places = [folder / name, kept / f"{name}.safetensors"]
+    if not which.isdecimal():
+        places.reverse()
+    for path in (*places, Path(which)):
         if path.exists():
             return path, describe(path), []
     names = sorted({p.name for p in available(folder)} | {p.stem for p in kept.glob("*.safetensors")})

@@ -129,6 +129,20 @@ class RunDirectory:
                 f"cannot remove from {self.path} what was logged after step {step}: {error}"
             ) from None
 
+    def simulator_failures(self) -> tuple[int, float]:
+        """How often a simulator has failed, and for how many seconds there was none; of the whole run."""
+        lines: dict[str, list[str]] = {}
+        for name in ("incidents", "recoveries"):
+            try:
+                lines[name] = (self.logs / f"{name}.jsonl").read_text().splitlines()
+            except OSError:
+                lines[name] = []
+        seconds = 0.0
+        for line in lines["recoveries"]:
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                seconds += float(json.loads(line)["seconds"])
+        return len(lines["incidents"]), seconds
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the run for this process: two that trained in one folder would ruin each other's files.
