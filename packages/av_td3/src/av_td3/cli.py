@@ -613,3 +613,30 @@ def reference(
             env, seeds, first_seed, steps, start_steps, json_file, baseline == "sb3", threads
         )
     raise typer.Exit(status)
+
+
+@app.command()
+def export(
+    agent: Annotated[
+        str, typer.Argument(metavar="RUN_OR_AGENT", help="Run directory, or name or folder of an agent.")
+    ],
+    folder: Annotated[Path, typer.Argument(help="Folder to write; it must not exist, or be empty.")],
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHICH",
+            help="Which checkpoint of the run: `best`, a step or a path.  Without it, the newest.",
+        ),
+    ] = None,
+    onnx: Annotated[bool, typer.Option(help="Also write the policy as ONNX (extra av-td3[onnx]).")] = True,
+) -> None:
+    """Write an agent for others: policy as safetensors and ONNX, configuration, model card, film.
+
+    What was written is read again, and must give the same actions.
+    """
+    with _errors():
+        from av_td3.commands import common
+        from av_td3.commands import export as command
+
+        with common.one_line_errors():
+            command.export(agent, folder, checkpoint, onnx)

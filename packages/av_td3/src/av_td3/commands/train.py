@@ -16,13 +16,14 @@ from av_td3.config import Config
 from av_td3.driving.errors import DrivingError
 from av_td3.errors import UserError
 from av_td3.evaluation import metrics
-from av_td3.training import checkpoint, gates, policies, provenance
+from av_td3.training import cards, checkpoint, gates, policies, provenance
 from av_td3.training.display import TerminalDisplay
 from av_td3.training.fault_catalogue import FAULTS, InjectedFault, injected
 from av_td3.training.logger import log_final_evaluation
 from av_td3.training.memory import tune_allocator
 from av_td3.training.run_directory import RunDirectory, default_path
 from av_td3.training.signals import raise_if_received, terminable
+from av_td3.training.sources import find_agent
 from av_td3.training.trainer import Outcome
 
 
@@ -253,6 +254,11 @@ def _finish(run: RunDirectory, config: Config, outcome: Outcome, console: Consol
     if not faulty:
         comparison = final_evaluation(run, config, console)
         log_final_evaluation(run, outcome.step, metrics.scalars(comparison.evaluations["trained"]))
+        best = config.evaluation.keep_best and (run.policies / policies.BEST).is_file()
+        say(
+            console,
+            f"model card:  {cards.write_run_card(run, find_agent(run.path, 'best' if best else None))}",
+        )
     say(console, f"results:     {run.path}")
     if (run.policies / policies.BEST).is_file():
         say(console, f"best agent:  {run.policies / policies.BEST}")

@@ -20,11 +20,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import (
+    Any,
+    NotRequired,  # Python 3.10 has none of its own
+    TypedDict,
+)
 
 import safetensors
 import safetensors.torch
@@ -39,6 +43,8 @@ from av_td3.training.run_directory import write_atomically
 
 FORMAT = 1
 POLICY, CONFIG, FIGURES, CARD = "policy.safetensors", "config.yaml", "figures.json", "README.md"
+FILM = "film.mp4"
+"""A film of it, where there is one."""
 BUNDLED = Path(str(resources.files("av_td3"))) / "agents"
 
 
@@ -59,6 +65,9 @@ class Training(TypedDict):
     checkpoint: str
     checkpoint_sha256: str
     """Of ``agent.safetensors``: evaluations of the run name the agent that they drove by it."""
+    command: NotRequired[list[str]]
+    commit: NotRequired[str | None]
+    """Of the code; None outside a repository.  Agents that were made earlier have neither."""
 
 
 class Measured(TypedDict):
@@ -274,15 +283,31 @@ _ROWS = (
 )
 
 
-def card(agent: ShippedAgent) -> str:
-    """The model card, Markdown with the YAML head that model hubs read."""
+def card(
+    agent: ShippedAgent,
+    *,
+    weights: int | None = None,
+    commands: Sequence[str] | None = None,
+    film: str | None = None,
+) -> str:
+    """The model card, Markdown with the YAML head that model hubs read.
+
+    Args:
+        agent: what it is about.
+        weights: how many the policy has; None: counted in the folder's file.
+        commands: how to use it; None: those for an agent that is known by its name.
+        film: where it lies, seen from the card; None: :data:`FILM` where it is in the folder.
+    """
     figures, config, training = agent.figures, agent.config, agent.figures["training"]
-    head = {
+    head: dict[str, Any] = {
         "license": "apache-2.0",
         "library_name": "av-td3",
         "pipeline_tag": "reinforcement-learning",
         "tags": ["reinforcement-learning", "autonomous-driving", "carla", "td3"],
+        "model-index": [{"name": agent.name, "results": _results(figures["evaluations"])}],
     }
+    if not figures["evaluations"]:
+        del head["model-index"]
     minutes = training["minutes"]
     took = "" if minutes is None else f" in {minutes:.0f} minutes"
     machine = ", ".join(
@@ -294,8 +319,13 @@ def card(agent: ShippedAgent) -> str:
         )
         if part
     )
-    size = (agent.folder / POLICY).stat().st_size
-    weights = sum(t.numel() for t in safetensors.torch.load_file(agent.folder / POLICY).values())
+    if weights is None:
+        weights = sum(t.numel() for t in safetensors.torch.load_file(agent.folder / POLICY).values())
+    if commands is None:
+        commands = [f"av-td3 drive --agent {agent.name}", f"av-td3 evaluate {agent.name}"]
+    if film is None and (agent.folder / FILM).is_file():
+        film = FILM
+    command, commit = training.get("command"), training.get("commit")
     camera = config.env.camera
     lines = [
         "---",
@@ -306,12 +336,12 @@ def card(agent: ShippedAgent) -> str:
         "",
         figures["about"],
         "",
-        f"    av-td3 drive --agent {agent.name}",
-        f"    av-td3 evaluate {agent.name}",
+        *(f"    {line}" for line in commands),
         "",
+        *((f"A film of it: [{film}]({film}).", "") if film else ()),
         "## What it is",
         "",
-        f"- A TD3 policy: {weights:,} weights, {size / 1e6:.1f} MB. "
+        f"- A TD3 policy: {weights:,} weights, {4 * weights / 1e6:.1f} MB. "
         + ("The moving average of the policies of the run." if figures["averaged"] else "The last policy."),
         f"- In: {camera.frame_stack} grey pictures of {camera.size} x {camera.size} from a front camera, and "
         f"a vector of {agent.config.env.vector_size} numbers. Out: steer, and throttle or brake.",
@@ -325,6 +355,8 @@ def card(agent: ShippedAgent) -> str:
         + (f", preset `{training['preset']}`." if training["preset"] else "."),
         f"- The first {config.exploration.warmup_steps:,} steps were driven by: "
         f"{config.exploration.warmup_driver}.",
+        *([f"- The command: `{' '.join(command)}`"] if command else ()),
+        *([f"- The code: commit {commit}."] if commit else ()),
         f"- `{CONFIG}` has every setting. Train another: `av-td3 train --config {CONFIG}`.",
         "",
         "## How well it drives",
@@ -342,6 +374,22 @@ def card(agent: ShippedAgent) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _results(evaluations: list[Measured]) -> list[dict[str, Any]]:
+    """The evaluations as model hubs list them."""
+    return [
+        {
+            "task": {"type": "reinforcement-learning", "name": "driving"},
+            "dataset": {"type": "av_td3/Driving-v0", "name": _title(e["conditions"])},
+            "metrics": [
+                {"type": metric, "name": title, "value": float(f"{scale * interval['estimate']:.4g}")}
+                for metric, title, scale, _ in _ROWS
+                if (interval := e["summary"].get(metric)) is not None and interval["estimate"] is not None
+            ],
+        }
+        for e in evaluations
+    ]
 
 
 def _figures_table(evaluations: list[Measured]) -> list[str]:

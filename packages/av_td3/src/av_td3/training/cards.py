@@ -1,0 +1,121 @@
+"""What there is to say of a run's agent when it is passed on: how it came to be, and what was measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from av_td3.training import checkpoint, shipped
+from av_td3.training.run_directory import RunDirectory, write_atomically
+from av_td3.training.shipped import Figures, Measured, ShippedAgent, ShippedAgentError, Training
+from av_td3.training.sources import AgentSource
+
+CARD = "README.md"
+"""The model card in a run directory, where model hubs look for it."""
+
+
+def training_of(source: AgentSource, run: RunDirectory) -> Training:
+    """How the agent of a run came to be."""
+    state, provenance = checkpoint.describe(source.folder), _provenance(run)
+    command = [str(word) for word in provenance.get("command") or []]
+    preset: str | None = command[command.index("--preset") + 1] if "--preset" in command[:-1] else "quick"
+    if "--config" in command or command[1:2] != ["train"]:
+        preset = None
+    simulator = source.config.env.simulator
+    hardware: dict[str, Any] = dict(provenance.get("hardware") or {})
+    hardware.pop("platform", None)
+    minutes = run.status().get("minutes")
+    git = provenance.get("git") or {}
+    return {
+        "steps": state["step"],
+        "updates": state["updates"],
+        "minutes": None if minutes is None else float(minutes),
+        "preset": preset,
+        "seed": source.config.train.seed,
+        "map": Path(simulator.map).name,
+        "npc": simulator.npc,
+        "hardware": hardware,
+        "versions": dict(provenance.get("versions") or {}),
+        "code_sha256": run.code_sha256(),
+        "checkpoint": source.folder.name,
+        "checkpoint_sha256": source.sha256,
+        "command": [Path(word).name if i == 0 else word for i, word in enumerate(command)],
+        "commit": f"{git['commit']}{', changed' if git.get('dirty') else ''}" if git.get("commit") else None,
+    }
+
+
+def evaluations_of(run: RunDirectory, sha256: str) -> list[Measured]:
+    """Every evaluation below the run that drove the agent with this hash, the oldest first."""
+    found = []
+    for file in (run.evaluations / "final.json", *sorted(run.evaluations.glob("*/evaluation.json"))):
+        try:
+            document = json.loads(file.read_text())
+            figures = shipped.measured(document)
+        except (OSError, ValueError, ShippedAgentError):
+            continue  # not there, or of another version
+        conditions = figures["conditions"]
+        if conditions.get("agent_sha256") == sha256:
+            for key in ("run", "checkpoint"):  # paths of the machine it was made on
+                conditions.pop(key, None)
+            conditions["map"] = Path(str(conditions["map"])).name
+            found.append(figures)
+    return found
+
+
+def about(training: Training) -> str:
+    """One sentence: what the agent is."""
+    preset = f"the preset `{training['preset']}`" if training["preset"] else "its configuration"
+    return f"Drives a route in CARLA by a front camera; trained with {preset} of av-td3."
+
+
+def limits_of(source: AgentSource) -> list[str]:
+    """What the agent cannot do, as far as that follows from how it was trained."""
+    limits = []
+    fault = source.run.injected_fault() if source.run is not None else None
+    if fault is not None:
+        limits.append(f"It was trained with the fault {fault!r}, injected on purpose.")
+    simulator = source.config.env.simulator
+    if not simulator.npc:
+        limits.append("It was trained on an empty road, and has not learned to mind other vehicles.")
+    if simulator.address is None:
+        limits.append("It has seen minicarla's pictures only; on CARLA's pictures it was not measured.")
+    return limits
+
+
+def write_run_card(run: RunDirectory, source: AgentSource) -> Path:
+    """Write the model card of a run's agent into the run directory.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    agent = source.load()
+    training = training_of(source, run)
+    figures: Figures = {
+        "format": shipped.FORMAT,
+        "name": run.path.name,
+        "about": about(training),
+        "limits": limits_of(source),
+        "averaged": source.averaged,
+        "policy_sha256": source.sha256,
+        "training": training,
+        "evaluations": evaluations_of(run, source.sha256),
+    }
+    weights = sum(tensor.numel() for tensor in shipped.policy_tensors(agent, source.averaged).values())
+    film = run.videos / "final.mp4"
+    text = shipped.card(
+        ShippedAgent(run.path, source.config, figures),
+        weights=weights,
+        commands=[f"av-td3 evaluate {run.path}", f"av-td3 export {run.path} FOLDER"],
+        film=f"videos/{film.name}" if film.is_file() else None,
+    )
+    write_atomically(run.path / CARD, text)
+    return run.path / CARD
+
+
+def _provenance(run: RunDirectory) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads((run.path / "provenance.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return document
