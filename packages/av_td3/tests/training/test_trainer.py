@@ -18,7 +18,7 @@ from av_td3.health import metrics
 from av_td3.supervision.supervised import SupervisionError
 from av_td3.training import checkpoint, policies
 from av_td3.training.agents import make_agent
-from av_td3.training.logger import MAIN_CURVES, log_final_evaluation
+from av_td3.training.logger import CURVES, layout, log_final_evaluation
 from av_td3.training.loop import episode_seed
 from av_td3.training.run_directory import RunDirectory
 from av_td3.training.signals import StopRequest
@@ -368,8 +368,12 @@ def test_with_keep_best_the_last_policy_is_evaluated_as_well(tmp_path):
 def test_the_main_curves_are_of_tags_that_are_logged(tmp_path):
     t, _ = trainer(tmp_path / "run")
     t.train()
-    tags = [signal.tag for signals in MAIN_CURVES.values() for signal in signals]
-    assert len(MAIN_CURVES) == 10 and set(tags) <= set(scalars(tmp_path / "run"))
+    tags = {tag for page in layout().values() for _, shown in page.values() for tag in shown}
+    ends = {tag for tag in tags if tag.endswith(("_low", "_high"))}  # the fake evaluation has none
+    assert list(CURVES) == ["learning", "driving", "health", "system"] and len(ends) == 6
+    assert tags - ends <= set(scalars(tmp_path / "run"))
+    kinds = {kind: len(shown) for page in layout().values() for kind, shown in page.values()}
+    assert kinds["Margin"] == 3  # TensorBoard takes a value and its two ends
     events = EventAccumulator(str(tmp_path / "run" / "tb"))
     events.Reload()
     assert "custom_scalars__config__" in events.Tags()["tensors"]

@@ -25,7 +25,17 @@ from av_td3.health.metrics import Scalars
 from av_td3.training.agents import Action
 from av_td3.training.run_directory import RunDirectory, write_atomically
 from av_td3.training.state import TrainingState
-from rundoctor.signals import actor, critic, episodes, evaluation, gradients, machine, networks, replay
+from rundoctor.signals import (
+    Signal,
+    actor,
+    critic,
+    episodes,
+    evaluation,
+    gradients,
+    machine,
+    networks,
+    replay,
+)
 
 DETAIL_EVERY = 10
 """Of so many updates one is logged in full; gradient norms are logged for every update."""
@@ -57,19 +67,48 @@ class Display(Protocol):
     def status(self, text: str) -> None: ...
 
 
-MAIN_CURVES = {
-    "return of an episode": [episodes.RETURN],
-    "route completion (training)": [episodes.ROUTE_COMPLETION],
-    "route completion (held-out routes)": [evaluation.ROUTE_COMPLETION],
-    "success rate (held-out routes)": [evaluation.SUCCESS],
-    "length of an episode": [episodes.LENGTH],
-    "Q: of the data, of the policy, and the bound": [critic.Q1.mean, actor.Q.mean, critic.Q_BOUND],
-    "critic loss": [critic.LOSS],
-    "TD error / spread of the targets": [critic.TD_ERROR_RELATIVE],
-    "gradient norms before the clip": list(gradients.BEFORE.values()),
-    "share of saturated actions": [actor.SATURATION],
+def _interval(figure: str) -> list[Signal | str]:
+    """A figure of the evaluations with the two ends of its confidence interval, as TensorBoard draws them."""
+    own = {"success_rate": evaluation.SUCCESS, "route_completion": evaluation.ROUTE_COMPLETION}
+    middle = own.get(figure, evaluation.RETURN)
+    return [middle, evaluation.LOW.of(figure), evaluation.HIGH.of(figure)]
+
+
+CURVES: dict[str, dict[str, list[Signal | str]]] = {
+    "learning": {
+        "return of an episode": [episodes.RETURN],
+        "Q: of the data, of the policy, and the bound": [critic.Q1.mean, actor.Q.mean, critic.Q_BOUND],
+        "critic loss": [critic.LOSS],
+        "TD error / spread of the targets": [critic.TD_ERROR_RELATIVE],
+        "exploration noise": [actor.NOISE],
+    },
+    "driving": {
+        "route completion (held-out routes), 95 % interval": _interval("route_completion"),
+        "success rate (held-out routes), 95 % interval": _interval("success_rate"),
+        "return (held-out routes), 95 % interval": _interval("mean_reward"),
+        "route completion (training)": [episodes.ROUTE_COMPLETION],
+        "length of an episode": [episodes.LENGTH],
+        "collisions, lane markings touched, a training episode": [
+            episodes.COLLISIONS,
+            episodes.LANE_INVASIONS,
+        ],
+        "speed": [episodes.SPEED],
+    },
+    "health": {
+        "gradient norms before the clip": list(gradients.BEFORE.values()),
+        "share of saturated actions": [actor.SATURATION],
+        "|pre-tanh action|": [actor.PRE_TANH],
+        "gap of the twin critics": [critic.TWIN_GAP],
+        "gradient through the state input: 0 unless the code is wrong": [gradients.STATE_PATH],
+    },
+    "system": {
+        "steps and updates a second": [machine.STEPS_PER_S, machine.UPDATES_PER_S],
+        "memory, MB": [machine.RSS],
+        "restarts of the simulator": [machine.RESTARTS],
+        "transitions in the replay": [replay.SIZE],
+    },
 }
-"""What TensorBoard shows first, under its tab CUSTOM SCALARS: titles, and the signals of each diagram."""
+"""What TensorBoard shows under its tab CUSTOM SCALARS: pages, titles, and the signals (or tags) of each diagram."""
 
 
 class RunLogger:
@@ -284,6 +323,21 @@ def log_final_evaluation(run: RunDirectory, step: int, row: Scalars) -> None:
         RecordWriter(file).write(event.SerializeToString())
 
 
+def layout() -> dict[str, dict[str, list[Any]]]:
+    """:data:`CURVES` as TensorBoard's layout: a line each, or a line within its interval."""
+    return {
+        page: {
+            title: ["Margin" if "interval" in title else "Multiline", [_tag(signal) for signal in signals]]
+            for title, signals in diagrams.items()
+        }
+        for page, diagrams in CURVES.items()
+    }
+
+
+def _tag(signal: Signal | str) -> str:
+    return signal if isinstance(signal, str) else signal.tag
+
+
 class _EventFiles:
     """TensorBoard's event files of a run.  A full disk costs figures, not the training."""
 
@@ -323,8 +377,7 @@ class _EventFiles:
 
     def _open(self) -> SummaryWriter:
         writer = SummaryWriter(str(self._folder), purge_step=self._step + 1)
-        diagrams = {title: ["Multiline", [s.tag for s in signals]] for title, signals in MAIN_CURVES.items()}
-        writer.add_custom_scalars({"main curves": diagrams})
+        writer.add_custom_scalars(layout())
         return writer
 
     def _lose(self, error: OSError) -> None:
