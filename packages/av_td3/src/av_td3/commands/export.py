@@ -37,7 +37,8 @@ def export(name: str | Path, folder: Path, which: str | None = None, onnx: bool 
     Args:
         name: a run directory, or the name or folder of an agent that was made ready to be passed on.
         folder: one that does not exist yet, or is empty.
-        which: the checkpoint of a run: ``best``, a step or a path; None for the newest.
+        which: the checkpoint of a run: ``best``, a step or a path; None for
+            the one that its final evaluation drove.
         onnx: also write the policy as ONNX, which needs the extra ``av-td3[onnx]``.
 
     Returns:
@@ -56,7 +57,7 @@ def export(name: str | Path, folder: Path, which: str | None = None, onnx: bool 
             "av-td3[onnx]), or leave ONNX out with --no-onnx",
             BAD_INPUT,
         )
-    source = find_agent(name, which)
+    source = cards.final_agent(name, which)
     config = _on_the_processor(source.config)
     agent = source.load(config)
     console = Console()

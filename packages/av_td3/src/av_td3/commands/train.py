@@ -23,7 +23,6 @@ from av_td3.training.logger import log_final_evaluation
 from av_td3.training.memory import tune_allocator
 from av_td3.training.run_directory import RunDirectory, default_path
 from av_td3.training.signals import raise_if_received, terminable
-from av_td3.training.sources import find_agent
 from av_td3.training.trainer import Outcome
 
 
@@ -254,11 +253,7 @@ def _finish(run: RunDirectory, config: Config, outcome: Outcome, console: Consol
     if not faulty:
         comparison = final_evaluation(run, config, console)
         log_final_evaluation(run, outcome.step, metrics.scalars(comparison.evaluations["trained"]))
-        best = config.evaluation.keep_best and (run.policies / policies.BEST).is_file()
-        say(
-            console,
-            f"model card:  {cards.write_run_card(run, find_agent(run.path, 'best' if best else None))}",
-        )
+        say(console, f"model card:  {cards.write_run_card(run, cards.final_agent(run.path))}")
     say(console, f"results:     {run.path}")
     if (run.policies / policies.BEST).is_file():
         say(console, f"best agent:  {run.policies / policies.BEST}")

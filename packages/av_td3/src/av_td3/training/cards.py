@@ -6,13 +6,26 @@ import json
 from pathlib import Path
 from typing import Any
 
-from av_td3.training import checkpoint, shipped
+from av_td3.training import checkpoint, policies, shipped
 from av_td3.training.run_directory import RunDirectory, write_atomically
 from av_td3.training.shipped import Figures, Measured, ShippedAgent, ShippedAgentError, Training
-from av_td3.training.sources import AgentSource
+from av_td3.training.sources import AgentSource, find_agent
 
 CARD = "README.md"
 """The model card in a run directory, where model hubs look for it."""
+
+
+def final_agent(path: str | Path, which: str | None = None) -> AgentSource:
+    """The agent that ``which`` names; without it the one that the run's final evaluation drove.
+
+    Raises:
+        ShippedAgentError, RunError, CheckpointError: there is no such agent.
+    """
+    source = find_agent(path, which)
+    run = source.run
+    if which is not None or run is None or not source.config.evaluation.keep_best:
+        return source
+    return find_agent(path, "best") if (run.policies / policies.BEST).is_file() else source
 
 
 def training_of(source: AgentSource, run: RunDirectory) -> Training:

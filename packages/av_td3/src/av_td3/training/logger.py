@@ -108,7 +108,7 @@ CURVES: dict[str, dict[str, list[Signal | str]]] = {
         "transitions in the replay": [replay.SIZE],
     },
 }
-"""What TensorBoard shows under its tab CUSTOM SCALARS: pages, titles, and the signals (or tags) of each diagram."""
+"""What TensorBoard shows under its tab CUSTOM SCALARS: pages, titles, the signals or tags of each diagram."""
 
 
 class RunLogger:
