@@ -69,6 +69,10 @@ class Section(BaseModel):
     )
 
 
+Weather = Literal["fixed", "train", "held_out", "all"]
+"""Which weather and light an episode may have."""
+
+
 class SimulatorConfig(Section):
     """Which CARLA server, and how its failures are handled."""
 
@@ -277,6 +281,10 @@ class EnvConfig(Section):
     """The ends of an episode."""
     observation: ObservationConfig = ObservationConfig()
     """The vector observation."""
+    weather: Weather = "fixed"
+    """Weather and light, drawn for each episode with its seed.  fixed: the server's own, always the same.
+    train: ClearNoon, WetNoon, HardRainNoon, ClearSunset.  held_out: WetSunset, SoftRainSunset, which training
+    never sees.  all: every preset of CARLA, night and dust included."""
     vehicle: str = "vehicle.tesla.model3"
     """Blueprint id of the ego vehicle."""
     action_repeat: int = Field(default=1, ge=1, le=10)

@@ -37,7 +37,7 @@ def test_the_table_in_the_docs_is_the_one_that_the_code_gives():
 
 def test_every_key_of_every_step_is_documented_and_given(meter):
     assert set(meter.info(no_reward(), frame=0, npc=0)) == StepInfo.__required_keys__
-    assert StepInfo.__optional_keys__ == {"termination", "fault"}
+    assert StepInfo.__optional_keys__ == {"termination", "weather", "fault"}
     assert tuple(get_type_hints(RewardComponents)) == COMPONENTS == tuple(no_reward())
 
 

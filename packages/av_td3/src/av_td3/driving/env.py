@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from av_td3.config import STEP_SECONDS, EnvConfig, Split
-from av_td3.driving import chase_camera
+from av_td3.driving import chase_camera, weather
 from av_td3.driving import observation as obs
 from av_td3.driving.checks import check_config, check_options, check_render_mode, check_split
 from av_td3.driving.ego import EgoVehicle, Footprints
@@ -159,6 +159,7 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self._ego: EgoVehicle | None = None
         self._episode: _Episode | None = None
         self._running = False
+        self._weather: str | None = None
         self._closed = False
 
     # ------------------------------------------------------------------ Gymnasium's interface
@@ -218,7 +219,7 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         # The first episode's pictures may take long: a map's geometry is prepared, a GPU warms up.
         self._session.set_timeout(self.config.simulator.client_timeout_s)
         self._running = True
-        return self._episode.meter.info(no_reward(), frame=0, npc=len(self._traffic.ids))
+        return self._info(self._episode, no_reward())
 
     def drive(self, steer: float, pedal: float) -> StepOutcome:
         """``step`` without the observation, which :meth:`observe` writes.
@@ -240,9 +241,7 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             ended = termination(state, self.config.termination)
             ticks.append(reward_components(state, ended, self.config.reward, weight=1.0 / repeat))
         components = added(ticks)
-        info = episode.meter.info(
-            components, frame=self._session.frame - episode.first_frame, npc=len(self._traffic.ids)
-        )
+        info = self._info(episode, components)
         if ended is not None:
             info["termination"] = ended
             self._running = False
@@ -259,6 +258,13 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     def recorded_frame(self) -> NDArray[np.uint8] | None:
         """The picture that ``render`` returns; None when the episode is not recorded."""
         return None if self._ego is None else self._ego.video_frame
+
+    def _info(self, episode: _Episode, components: RewardComponents) -> StepInfo:
+        frame = self._session.frame - episode.first_frame
+        info = episode.meter.info(components, frame=frame, npc=len(self._traffic.ids))
+        if self._weather is not None:
+            info["weather"] = self._weather
+        return info
 
     def _new_observation(self) -> Observation:
         observation = obs.empty(self.config)
@@ -309,6 +315,10 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         # From here on the number of ticks is always the same: what follows depends on the seed alone.
         ego.park(start)
         self._traffic.reset(route.start, self.np_random)
+        # Drawn last: the same seed has the same route and traffic in any weather.
+        self._weather = weather.draw(self.config.weather, self.np_random)
+        if self._weather is not None:
+            self._session.set_weather(weather.parameters(self._weather))
         for _ in range(SETTLE_STEPS):
             self._session.tick()
         here = ego.position

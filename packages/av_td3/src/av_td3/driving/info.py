@@ -113,4 +113,5 @@ class StepInfo(_EveryStep, total=False):
             "`lane_invasion`, `red_light`, `stuck`, `time_limit` or `simulator_fault`",
         ),
     ]
+    weather: Annotated[str, Key("", "unless `env.weather` is fixed: name of CARLA's preset")]
     fault: Annotated[str, Key("", "only with `simulator_fault`: what failed")]

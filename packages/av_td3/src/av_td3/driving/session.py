@@ -81,6 +81,7 @@ class DrivingSession:
             self.world.apply_settings(settings)
             self.role = f"{_MARK}:{socket.gethostname()}:{os.getpid()}"
             """``role_name`` of what this process spawns.  It tells later who left an actor behind."""
+            self._weather: carla.WeatherParameters | None = None  # the server's own, once it was changed
             self.frame = 0
             """The simulator's present frame; 0 before the first tick."""
             self.tick()  # in synchronous mode the client knows of no actor before its first tick
@@ -116,6 +117,12 @@ class DrivingSession:
             )
         return frame
 
+    def set_weather(self, weather: carla.WeatherParameters) -> None:
+        """Change weather and light from the next tick on; :meth:`close` puts back what was there."""
+        if self._weather is None:
+            self._weather = self.world.get_weather()
+        self.world.set_weather(weather)
+
     def flush(self) -> None:
         """One tick, so that the server does what it was asked to; its frame is of no interest."""
         with contextlib.suppress(RuntimeError):
@@ -128,6 +135,8 @@ class DrivingSession:
     def close(self) -> None:
         """Put the server's settings back as they were found, and give the server free."""
         try:
+            if self._weather is not None:
+                self.world.set_weather(self._weather)
             self.world.apply_settings(self._original)
         finally:
             self._claim.release()
