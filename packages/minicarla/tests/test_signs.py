@@ -170,6 +170,48 @@ def test_the_client_finds_the_actors_and_their_triggers(serve, tmp_path):
         assert actor["high"] == pytest.approx((centre + extent).tolist(), abs=1e-3)
 
 
+SEEN = """
+import json
+import numpy as np
+world = synchronous()
+world.tick()
+stop = world.get_actors().filter("traffic.stop")[0]
+Label = carla.CityObjectLabel
+boxes = world.get_level_bbs(Label.TrafficSigns)
+things = world.get_environment_objects(Label.TrafficSigns)
+box = min(boxes, key=lambda box: box.location.distance(stop.get_location()))
+across = box.rotation.get_forward_vector()  # towards the traffic that has to stop
+eye = stop.get_location() + across * 6.0 + carla.Location(z=1.6)
+library = world.get_blueprint_library()
+camera = library.find("sensor.camera.instance_segmentation")
+camera.set_attribute("image_size_x", "80")
+camera.set_attribute("image_size_y", "60")
+yaw = box.rotation.yaw + 180.0
+camera = world.spawn_actor(camera, carla.Transform(eye, carla.Rotation(yaw=yaw)))
+pictures = queue.Queue()
+camera.listen(pictures.put)
+image = message(pictures, world.tick())
+pixels = np.frombuffer(image.raw_data, np.uint8).reshape(60, 80, 4).astype(int)
+mine = (pixels[..., 2] == 8) & (pixels[..., 1] + 256 * pixels[..., 0] == stop.id)
+camera.stop()
+camera.destroy()
+print(json.dumps({
+    "boxes": len(boxes), "things": len(things),
+    "away": [box.location.x - stop.get_location().x, box.location.y - stop.get_location().y],
+    "height": box.location.z, "pixels": int(mine.sum()), "middle": bool(mine[:, 36:44].any()),
+}))
+"""
+
+
+def test_signs_are_seen_and_listed(serve, tmp_path):
+    path = tmp_path / "signs.xodr"
+    path.write_text(small_maps.crossing())
+    seen = json.loads(serve(map=str(path)).client(SEEN))
+    assert seen["boxes"] == seen["things"] == 3
+    assert seen["away"] == pytest.approx([0.0, 0.0], abs=1e-3) and 2.0 < seen["height"] < 3.0
+    assert seen["pixels"] > 20 and seen["middle"]
+
+
 def test_speed_limits_that_are_objects():
     """RoadRunner, which made CARLA's towns, writes them so; CARLA makes signals of them."""
     objects = "".join(

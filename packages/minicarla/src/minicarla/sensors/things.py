@@ -19,6 +19,11 @@ LIGHT_EXTENT = (0.22, 0.22, 1.8)
 LIGHT_HEAD = 0.34
 """Where the head begins: a share of the half height, from the middle upwards."""
 
+SIGN_EXTENT = (0.04, 0.35, 1.4)
+"""Half sizes of a traffic sign, metres.  Its plate is square and at the top."""
+SIGN_PLATE = 0.5
+"""Where the plate begins: a share of the half height, from the middle upwards."""
+
 LIGHT_COLOUR = (44, 46, 44)
 """Colour (r, g, b) of a traffic light's housing."""
 
@@ -60,6 +65,9 @@ def things_of(view: WorldView) -> Any:
     return Things(view.bodies, _last[1])
 
 
+_TAGS = {"traffic_light": Tag.TRAFFIC_LIGHT, "traffic_sign": Tag.TRAFFIC_SIGNS}
+
+
 def _columns(fixtures: tuple[Fixture, ...]) -> dict[str, Any]:
     extent = np.array([LIGHT_EXTENT if f.extent is None else f.extent for f in fixtures], np.float64)
     centre = np.zeros((len(fixtures), 3))
@@ -74,6 +82,6 @@ def _columns(fixtures: tuple[Fixture, ...]) -> dict[str, Any]:
         "colour": np.array(
             [LIGHT_COLOUR if light else f.colour for f, light in zip(fixtures, lights, strict=True)], np.uint8
         ),
-        "tag": np.array([Tag.TRAFFIC_LIGHT if light else Tag.STATIC for light in lights], np.uint8),
+        "tag": np.array([_TAGS.get(f.kind, Tag.STATIC) for f in fixtures], np.uint8),
         "look": np.array([f.state for f in fixtures], np.int64),
     }

@@ -13,11 +13,11 @@ from minicarla.wire import structs
 
 
 class Fixture(NamedTuple):
-    """An actor that stands still: a traffic light or a prop.
+    """An actor that stands still: a traffic light, a traffic sign or a prop.
 
-    kind: "traffic_light", or the prop's id.  pose: of its foot; a light faces the traffic that it
-    stops.  extent: half sizes, None for a light.  state: of a light, ``carla.TrafficLightState``.
-    colour: (r, g, b) of a prop.
+    kind: "traffic_light", "traffic_sign", or the prop's id.  pose: of its foot; lights and signs
+    face the traffic that they are for.  extent: half sizes, None for a light.  state: of a light,
+    ``carla.TrafficLightState``.  colour: (r, g, b) of a prop or of a sign's plate.
     """
 
     actor_id: int
@@ -47,7 +47,7 @@ class WorldView(Protocol):
 
     @property
     def fixtures(self) -> tuple[Fixture, ...]:
-        """Traffic lights and props; the same object as long as nothing about it changes."""
+        """Traffic lights, signs and props; the same object as long as nothing about it changes."""
         ...
 
     def actor_struct(self, actor_id: int) -> structs.ActorRecord:

@@ -55,7 +55,7 @@ class ServerProcess:
         seed: int = 0,
         synchronous: bool = False,
         faults: str = "",
-        patience: float = 60.0,
+        patience: float = 120.0,
     ) -> None:
         self._command = [sys.executable, "-m", "minicarla", "serve", "--port", "0", "--map", map]
         for option, value in (("maps", maps), ("npc", npc), ("walkers", walkers), ("seed", seed)):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from minicarla.geometry import Pose, compose, rotation_matrix, wrap_degrees
 from minicarla.maps import RoadMap, Sign
 from minicarla.sensors import Sensor
-from minicarla.sensors.things import LIGHT_EXTENT, LIGHT_HEAD
+from minicarla.sensors.things import LIGHT_EXTENT, LIGHT_HEAD, SIGN_EXTENT, SIGN_PLATE
 from minicarla.traffic.lights import Light
 from minicarla.wire import structs
 from minicarla.wire.structs import AttachmentType
@@ -211,6 +211,9 @@ class TrafficSign(Actor):
         super().__init__(actor_id, structs.ActorDescription(0, sign.kind, []), sign.pose)
         self.sign = sign
         self.tags = bytes([8])
+        self.facing = sign.pose._replace(yaw=wrap_degrees(sign.pose.yaw + 90.0))
+        """Its pose with the x axis towards the traffic that it is for."""
+        self.colour = (190, 24, 30) if sign.kind == "traffic.stop" else (232, 232, 228)
         centre, extent = sign.pose[:3], (0.0, 0.0, 0.0)
         if sign.trigger is not None:
             centre, extent = sign.trigger.centre, sign.trigger.extent
@@ -221,3 +224,11 @@ class TrafficSign(Actor):
             structs.Rotation(0.0, wrap_degrees(-sign.pose.yaw), 0.0),
             actor_id,
         )
+
+    def plate_box(self) -> structs.BoundingBox:
+        """Box of its plate in the world frame."""
+        half_x, half_y, half = SIGN_EXTENT
+        low, high = (1.0 + SIGN_PLATE) * half, 2.0 * half
+        plate = structs.transform(compose(self.facing, Pose(z=0.5 * (low + high))))
+        extent = structs.Vector3D(half_x, half_y, 0.5 * (high - low))
+        return structs.BoundingBox(plate.location, extent, plate.rotation, self.id)

@@ -13,7 +13,7 @@ from minicarla.maps import RoadMap
 from minicarla.sensors.rays import cast
 from minicarla.sensors.tags import Tag
 from minicarla.wire import structs
-from minicarla.world.actors import TrafficLight
+from minicarla.world.actors import TrafficLight, TrafficSign
 from minicarla.world.sane import LIMIT, finite
 from minicarla.world.table import ActorTable
 from minicarla.world.view import View
@@ -62,8 +62,8 @@ def environment_objects(
 ) -> list[structs.EnvironmentObject]:
     """What belongs to the map and has a semantic tag (:data:`ANY` for all of them).
 
-    These are its static boxes, the heads of its traffic lights, and the surfaces and markings of its
-    roads, each with the box that encloses it.  Ids are the same in every call.
+    These are its static boxes, the heads of its traffic lights, the plates of its signs, and the
+    surfaces and markings of its roads, each with the box that encloses it.  Ids are the same in every call.
     """
     found: list[tuple[str, int, structs.BoundingBox]] = []
     for index, box in enumerate(roadmap.statics):
@@ -81,6 +81,8 @@ def environment_objects(
     for number, light in enumerate(actors.of_kind(TrafficLight)):
         box_of_head = light.head_box()._replace(actor_id=0)
         found.append((f"traffic_light_{number}", Tag.TRAFFIC_LIGHT, box_of_head))
+    for number, sign in enumerate(actors.of_kind(TrafficSign)):
+        found.append((f"traffic_sign_{number}", Tag.TRAFFIC_SIGNS, sign.plate_box()._replace(actor_id=0)))
     for number, surface in enumerate(roadmap.surfaces()):
         kind = _SURFACES.get(surface.kind, Tag.TERRAIN)
         edges = np.concatenate([surface.left, surface.right])

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from minicarla.maps import RoadMap
 from minicarla.physics import Contact
+from minicarla.sensors.things import SIGN_EXTENT
 from minicarla.sensors.view import Fixture
 from minicarla.wire import structs
-from minicarla.world.actors import Prop, TrafficLight
+from minicarla.world.actors import Prop, TrafficLight, TrafficSign
 from minicarla.world.props import PROPS
 from minicarla.world.table import ActorTable
 
@@ -44,21 +45,14 @@ class View:
 
     @property
     def fixtures(self) -> tuple[Fixture, ...]:
-        """Traffic lights and attached props; the same object as long as nothing about them changes."""
+        """Traffic lights, signs and attached props; the same object as long as nothing about them changes."""
         if self._fixtures_frame != self.frame:
             self._fixtures_frame = self.frame
             now = tuple(
-                Fixture(actor.id, "traffic_light", actor.facing, None, actor.light.state)
-                if isinstance(actor, TrafficLight)
-                else Fixture(
-                    actor.id,
-                    actor.type_id,
-                    actor.pose,
-                    actor.box.extent,
-                    colour=PROPS[actor.type_id].colour,
-                )
+                _fixture(actor)
                 for actor in self._actors.values()
-                if isinstance(actor, TrafficLight) or (isinstance(actor, Prop) and not actor.embodied)
+                if isinstance(actor, TrafficLight | TrafficSign)
+                or (isinstance(actor, Prop) and not actor.embodied)
             )
             if now != self._fixtures:
                 self._fixtures = now
@@ -76,3 +70,11 @@ class View:
         return structs.ActorRecord(
             0, 0, structs.ActorDescription(0, f"static.{kind}", []), structs.BoundingBox(), b"", b""
         )
+
+
+def _fixture(actor: TrafficLight | TrafficSign | Prop) -> Fixture:
+    if isinstance(actor, TrafficLight):
+        return Fixture(actor.id, "traffic_light", actor.facing, None, actor.light.state)
+    if isinstance(actor, TrafficSign):
+        return Fixture(actor.id, "traffic_sign", actor.facing, SIGN_EXTENT, colour=actor.colour)
+    return Fixture(actor.id, actor.type_id, actor.pose, actor.box.extent, colour=PROPS[actor.type_id].colour)

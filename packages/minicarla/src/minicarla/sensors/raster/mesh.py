@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from minicarla.bodies import Bodies
 from minicarla.sensors.boxes import rotation_matrices
 from minicarla.sensors.tags import Tag
-from minicarla.sensors.things import LIGHT_HEAD
+from minicarla.sensors.things import LIGHT_HEAD, SIGN_PLATE
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -349,6 +349,16 @@ def traffic_light(state: int) -> Shape:
 
 
 @cache
+def traffic_sign() -> Shape:
+    """A pole with a square plate across x."""
+    b = _ShapeBuilder()
+    pole = (-1.0, 1.0, -0.1, 0.1)
+    b.hexahedron(pole, pole, (-1.0, SIGN_PLATE), {-1: Role.CHROME})
+    b.hexahedron((-1, 1, -1, 1), (-1, 1, -1, 1), (SIGN_PLATE, 1.0), Role.PAINT, bottom=True)
+    return b.shape()
+
+
+@cache
 def house(bays_x: int, bays_y: int, storeys: int) -> Shape:
     """A building with rows of windows; bays along x and y."""
     b = _ShapeBuilder()
@@ -400,6 +410,8 @@ def body_shape(tag: int, extent: Any, look: int = 0) -> Shape:
     """Shape of a row of ``Bodies`` (tall cars are vans) or of another thing."""
     if tag == Tag.TRAFFIC_LIGHT:
         return traffic_light(look)
+    if tag == Tag.TRAFFIC_SIGNS:
+        return traffic_sign()
     if tag == Tag.CAR and float(extent[2]) > 0.98:
         return van()
     return _BY_TAG.get(tag, box)()

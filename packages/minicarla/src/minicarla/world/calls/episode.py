@@ -148,7 +148,9 @@ def draw_debug_shape(call: Call, shape: Any) -> None:
         raise CarlaError(f"draw_debug_shape: {error}") from None
 
 
-@procedure(PARTIAL, "static boxes, heads of traffic lights, surfaces and markings of the roads")
+@procedure(
+    PARTIAL, "static boxes, heads of traffic lights, plates of signs, surfaces and markings of the roads"
+)
 def get_environment_objects(call: Call, tag: int) -> list[structs.EnvironmentObject]:
     return survey.environment_objects(call.world.roadmap, call.actors, tag)
 
