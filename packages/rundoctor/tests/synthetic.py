@@ -794,7 +794,40 @@ def leak_past_a_silent_head(m: Made) -> None:
         m.points[tag] = [(s, m.wall(s), norm) for s in rows]
 
 
+def _ppo(m: Made, kl: float, clipped: float, explained: float, entropy: Callable[[float], float]) -> None:
+    """PPO as Stable-Baselines3 logs it, with returns that stay where they were."""
+    m.points.clear()
+    m.config = ""
+    m.row, m.steps, m.learning_starts = 2048, 2048 * 120, 0
+    noise = lambda: float(m.rng.normal())  # noqa: E731
+    m.put("rollout/ep_rew_mean", lambda p: 20 + noise())
+    m.put("train/approx_kl", lambda p: kl * (1 + 0.1 * noise()))
+    m.put("train/clip_fraction", lambda p: clipped * (1 + 0.02 * noise()))
+    m.put("train/explained_variance", lambda p: explained + 0.02 * noise())
+    m.put("train/entropy_loss", lambda p: -entropy(p))
+    m.put("train/value_loss", lambda p: 10 + noise())
+
+
+def step_too_far(m: Made) -> None:
+    _ppo(m, 0.8, 0.75, 0.4, lambda p: 0.7)
+
+
+def clip_most_samples(m: Made) -> None:
+    _ppo(m, 0.1, 0.8, 0.4, lambda p: 0.7)
+
+
+def lose_entropy(m: Made) -> None:
+    _ppo(m, 0.001, 0.01, 0.4, lambda p: 0.7 * math.exp(-40 * p))
+
+
+def explain_nothing(m: Made) -> None:
+    _ppo(m, 0.01, 0.1, -0.3, lambda p: 0.7)
+
+
 SICK: dict[str, list[Sickness]] = {
+    "policy-step-too-large": [step_too_far, clip_most_samples],
+    "entropy-collapse": [lose_entropy],
+    "value-unexplained": [explain_nothing],
     "state-gradient-leak": [leak, leak_without_probe, leak_past_a_silent_head],
     "never-learns": [learn_nothing, meet_no_reward],
     "policy-frozen": [freeze_policy],

@@ -23,6 +23,9 @@ from rundoctor.run import Run
 from .synthetic import SICK, Made, Sickness, healthy, indexed_by_episode, leak, renamed, write_run
 
 VOCABULARY = (
+    "policy-step-too-large",
+    "entropy-collapse",
+    "value-unexplained",
     "state-gradient-leak",
     "actor-saturated",
     "head-starved",

@@ -18,6 +18,7 @@ Q = "a Q function"
 ACTOR_THROUGH_Q = "an actor that is trained through Q"
 ACTION_NOISE = "noise that is added to the actions"
 TWINS = "two critics"
+ON_POLICY = "a policy that learns from its own latest data alone"
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ _KNOWN: dict[str, Algorithm] = {
         Algorithm("DrQ-v2", _ALL),
         Algorithm("SAC", _ALL - {ACTION_NOISE}, entropy=True),
         Algorithm("DQN", frozenset({Q})),
-        Algorithm("PPO", frozenset()),
-        Algorithm("A2C", frozenset()),
+        Algorithm("PPO", frozenset({ON_POLICY})),
+        Algorithm("A2C", frozenset({ON_POLICY})),
     )
 }
 UNKNOWN = Algorithm("unknown", _ALL)

@@ -11,7 +11,7 @@ import numpy as np
 from .aliases import resolve
 from .run import Run
 from .series import Series, finish
-from .signals import episodes, replay, system_of
+from .signals import episodes, evaluation, replay, system_of
 from .signals.systems import is_axis
 from .store import Builder, Rewind, Store
 
@@ -49,7 +49,7 @@ def build(
         # it logs against the number of the training call, and makes one after each episode
         stated = dict.fromkeys(store.series, "episode") | stated
     matches, unmapped = resolve(store.series, names)
-    unmapped = [t for t in unmapped if not is_axis(t)]
+    unmapped = [t for t in unmapped if not is_axis(t.removeprefix(evaluation.PREFIX))]
     run = Run(name, path, {}, matches, unmapped, system_of(store.series), **rest)
     if run.config or run.provenance:
         run.system = "av-td3"

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from .grouping import EVALUATION_WORDS
 from .readers import is_event_file
+from .readers.array import looks_like_curve
+from .readers.printed import looks_printed
 from .readers.source import plain_name
 from .readers.table import download_of, looks_like_table
 
@@ -26,6 +30,10 @@ class Place:
     events: tuple[Path, ...] = ()
     tables: tuple[Path, ...] = ()
     """Tables, JSON and evaluations."""
+    evaluations: frozenset[Path] = frozenset()
+    """Those of the files that lie in a folder for evaluations beside the one for training."""
+    renamed: Mapping[Path, str] = field(default_factory=dict)
+    """Event files of ``add_scalars``, each in a folder of its own, and the tag of what they hold."""
 
     @property
     def named(self) -> bool:
@@ -45,7 +53,56 @@ def places(path: Path, problems: list[str]) -> list[Place]:
         return []
     if path.is_file():
         return [Place(path, (path,), ()) if is_event_file(path) else Place(path, (), (path,))]
-    return _below(path, problems, set(), 0)
+    return _with_siblings(_below(path, problems, set(), 0))
+
+
+_FILLERS = {"tb", "tensorboard", "log", "logs", "summary", "summaries", "events", "writer", "env", "metrics"}
+_LOOSE = {"test", "testing", "val", "valid"}
+"""Names of folders that, beside loose files, are more likely those of another run."""
+
+
+def folder_role(name: str) -> str:
+    """``"train"`` or ``"eval"`` where a folder's name says no more than that; else empty."""
+    words = [w for w in re.split(r"[_.\-\s]+", name.lower()) if w and w not in _FILLERS]
+    if len(words) != 1:
+        return ""
+    if words[0] in ("train", "training"):
+        return "train"
+    return "eval" if words[0] in EVALUATION_WORDS else ""
+
+
+def _with_siblings(found: list[Place]) -> list[Place]:
+    """Join folders ``train`` and ``eval`` of one parent, or ``eval`` and its parent: they are one run."""
+    by_path = {p.path: p for p in found}
+    for parent in dict.fromkeys(p.path.parent for p in found):
+        children = [p for p in by_path.values() if p.path.parent == parent and p.path != parent]
+        own = by_path.get(parent)
+        trains = [c for c in children if folder_role(c.path.name) == "train"]
+        evals = [c for c in children if folder_role(c.path.name) == "eval"]
+        if own is not None and not trains:
+            evals = [c for c in evals if not _LOOSE & set(re.split(r"[_.\-\s]+", c.path.name.lower()))]
+        main = [own, *trains] if own is not None else trains
+        if len(trains) > 1 or not main or not evals:
+            continue
+        files = [*main, *evals]
+        joined = Place(
+            parent,
+            tuple(f for p in files for f in p.events),
+            tuple(f for p in files for f in p.tables),
+            frozenset(f for p in evals for f in (*p.events, *p.tables)),
+        )
+        place_of_first = next(iter(by_path[p.path].path for p in files))
+        by_path = {
+            (parent if path == place_of_first else path): (joined if path == place_of_first else place)
+            for path, place in by_path.items()
+            if path == place_of_first or all(path != p.path for p in files)
+        }
+    return list(by_path.values())
+
+
+def with_scalars(parent: Place, files: Mapping[Path, str]) -> Place:
+    """A place with the event files that ``add_scalars`` put into folders below it."""
+    return replace(parent, events=(*parent.events, *files), renamed={**parent.renamed, **files})
 
 
 def _below(path: Path, problems: list[str], seen: set[Path], level: int) -> list[Place]:
@@ -57,6 +114,8 @@ def _below(path: Path, problems: list[str], seen: set[Path], level: int) -> list
         entries = sorted(path.iterdir())
         events = tuple(p for p in entries if is_event_file(p) and p.is_file())
         tables = tuple(p for p in entries if not is_event_file(p) and is_table(p) and p.is_file())
+        if events:  # beside a log with names, an array without any adds nothing that can be judged
+            tables = tuple(p for p in tables if not p.name.lower().endswith(".npy"))
         if _is_run_directory(path, bool(events or tables)):
             inner = tuple(sorted(p for p in (path / "tb").rglob("*") if is_event_file(p) and p.is_file()))
             return [Place(path, inner or events, () if inner or events else tables)]
@@ -85,12 +144,13 @@ def is_table(path: Path) -> bool:
     name = plain_name(path).lower()
     if name == "index.csv":
         return False  # our own export carries an index of the series beside them; it holds no points
-    if name.endswith((".txt", ".log", ".dat")) and name not in _TEXT_NAMES:
-        return looks_like_table(path)
+    if name.endswith((".txt", ".log", ".dat", ".out")) and name not in _TEXT_NAMES:
+        return looks_like_table(path) or looks_printed(path)
     return (
         name.endswith((".csv", ".tsv", ".jsonl"))
         or name in _JSON_NAMES
         or name in _TEXT_NAMES
         or name == "evaluations.npz"
+        or (name.endswith(".npy") and looks_like_curve(path))
         or (name.endswith(".json") and download_of(path) is not None)
     )

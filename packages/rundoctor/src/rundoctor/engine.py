@@ -37,6 +37,8 @@ def diagnose(run: Run, rules: Sequence[Rule] | None = None) -> Report:
         lacking = run.algorithm.lacks(rule.requires)
         if lacking:
             reason = f"{run.algorithm.name} does not have {lacking} (known by {run.algorithm.reason})"
+            if not run.algorithm.reason:
+                reason = f"nothing says that the algorithm has {lacking}"
             ruled_out.append(RuledOut(rule.id, rule.title, reason))
             continue
         absent = [need for need in rule.needs if not run.has(need)]

@@ -200,7 +200,7 @@ def _starts_within(store: Store) -> list[Store]:
 
 # --- tables -----------------------------------------------------------------------------------
 
-_EVALUATION = {"eval", "evaluation", "evaluations", "test", "testing", "validation", "valid", "val"}
+EVALUATION_WORDS = {"eval", "evaluation", "evaluations", "test", "testing", "validation", "valid", "val"}
 _TRAINING = {"train", "training", "progress", "log", "logs", "metrics", "history", "results", "scalars"}
 
 
@@ -209,11 +209,11 @@ def role_of(path: Path) -> tuple[str, str]:
     stem = plain_name(path).rsplit(".", 1)[0].lower()
     words = [w for w in re.split(r"[_.\-\s]+", stem) if w]
     role = ""
-    if any(w in _EVALUATION for w in words):
+    if any(w in EVALUATION_WORDS for w in words):
         role = "eval"
     elif any(w in _TRAINING for w in words):
         role = "train"
-    rest = [w for w in words if w not in _EVALUATION and w not in _TRAINING and w != "monitor"]
+    rest = [w for w in words if w not in EVALUATION_WORDS and w not in _TRAINING and w != "monitor"]
     return "_".join(rest), role
 
 

@@ -9,8 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .assembly import build
-from .discover import Place, places
-from .grouping import RunFiles, add_tables, group_events, group_tables, name_starts, without_fragments
+from .discover import Place, folder_role, places, with_scalars
+from .grouping import (
+    RunFiles,
+    add_tables,
+    as_evaluation,
+    group_events,
+    group_tables,
+    name_starts,
+    without_fragments,
+)
 from .naming import AXES
 from .readers import ReadError, Source, read_file
 from .readers.archive import is_archive, unpack
@@ -88,12 +96,43 @@ def _runs_of(path: Path, request: _Request, problems: list[str]) -> list[Run]:
     if is_archive(path) and path.is_file():
         return _runs_in_archive(path, request, problems)
     runs: list[Run] = []
-    for place in places(path, problems):
+    for place in _with_scalars(places(path, problems)):
         runs += _load_place(place, request, problems)
     if not runs and path.is_dir():
         for archive in sorted(p for p in path.iterdir() if is_archive(p) and p.is_file()):
             runs += _runs_in_archive(archive, request, problems)
     return _without_foreign_tables(runs, path, problems)
+
+
+def _with_scalars(found: list[Place]) -> list[Place]:
+    """Give ``SummaryWriter.add_scalars``' folders, which hold one curve each, back to the run above them."""
+    by_path = {place.path: place for place in found}
+    for place in found:
+        parent = by_path.get(place.path.parent)
+        if parent is None or parent is place or not parent.events or len(place.events) != 1 or place.tables:
+            continue
+        tag = _tag_of_folder(place)
+        if tag:
+            by_path[parent.path] = with_scalars(parent, {place.events[0]: tag})
+            del by_path[place.path]
+    return list(by_path.values())
+
+
+def _tag_of_folder(place: Place) -> str:
+    """``loss/critic`` for a folder ``loss_critic`` whose file holds the tag ``loss`` alone; else empty."""
+    if "_" not in place.path.name:
+        return ""
+    try:
+        (source,) = read_file(place.events[0])
+    except (ReadError, OSError):
+        return ""
+    tags = list(source.store.series)
+    start = f"{tags[0].replace('/', '_')}_" if len(tags) == 1 else ""
+    if not start or not place.path.name.startswith(start):
+        return ""
+    rest = place.path.name[len(start) :]
+    role = folder_role(rest)
+    return tags[0] if role == "train" else f"eval/{tags[0]}" if role == "eval" else f"{tags[0]}/{rest}"
 
 
 def _runs_in_archive(path: Path, request: _Request, problems: list[str]) -> list[Run]:
@@ -146,7 +185,12 @@ def _load_place(place: Place, request: _Request, problems: list[str]) -> list[Ru
                 reasons = reasons or "it ends before the first logged value"
                 failed.append(f"{path}: no scalar could be read ({reasons})")
             for source in with_points:
+                if path in place.renamed:
+                    source = _renamed(source, place.renamed[path])
+                elif path in place.evaluations:
+                    source = as_evaluation(source)
                 (events if source.kind == "events" else tables).append(source)
+    tables = _without_printed(events, tables)
     groups = group_events(events)
     if groups:
         groups = without_fragments(groups)
@@ -166,6 +210,28 @@ def _load_place(place: Place, request: _Request, problems: list[str]) -> list[Ru
         problems += failed
     extra = run_files(place.path, notes) if place.path.is_dir() else {}
     return [_run_of(group, place, request, notes, extra) for group in groups]
+
+
+def _renamed(source: Source, tag: str) -> Source:
+    """The same file, whose only series has another tag."""
+    (builder,) = source.store.series.values()
+    builder.tag = tag
+    source.store.series = {tag: builder}
+    return source
+
+
+def _without_printed(events: Sequence[Source], tables: list[Source]) -> list[Source]:
+    """Leave out a log of the terminal beside files that hold the same, in full precision."""
+    kept = [s for s in tables if s.kind != "printed"]
+    others = [*events, *kept]
+    for source in (s for s in tables if s.kind == "printed"):
+        tags = set(source.store.series)
+        twin = next((o for o in others if len(tags & set(o.store.series)) >= 0.7 * len(tags)), None)
+        if twin is None:
+            kept.append(source)
+        else:
+            twin.notes.append(f"{source.path.name} prints what {twin.path.name} holds and was left out")
+    return kept
 
 
 def _run_of(

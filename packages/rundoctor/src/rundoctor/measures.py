@@ -376,3 +376,8 @@ def clips(run: Run) -> list[Clip]:
         before = [run.get(gradients.BEFORE[f"{who}_{part}"]) for part in ("encoder", "head")]
         out.append(Clip(who, limit.value, limit.source, encoder, head, named, *before))
     return out
+
+
+def late(s: Series) -> float:
+    """Median of the second half of a series."""
+    return s.tail(0.5, 3).median()

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..store import BUDGET
+from .array import read_array
 from .evaluations import read_evaluations
 from .events import read_event_source
+from .printed import looks_printed, read_printed
 from .records import read_records
 from .source import ReadError, Source, open_binary, plain_name
 from .table import read_table
@@ -45,6 +47,8 @@ def read_file(path: Path, budget: int = BUDGET, names: Mapping[str, str] | None 
     name = plain_name(path).lower()
     if name.endswith(".npz"):
         return [read_evaluations(path, budget)]
+    if name.endswith(".npy"):
+        return [read_array(path, budget)]
     try:
         with open_binary(path) as file:
             start = file.read(4096)
@@ -52,6 +56,8 @@ def read_file(path: Path, budget: int = BUDGET, names: Mapping[str, str] | None 
         raise ReadError(f"not a file that can be unpacked: {error}") from None
     if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
         return read_records(path, budget, names)
+    if not name.endswith((".csv", ".tsv")) and looks_printed(path):
+        return [read_printed(path, budget)]
     if not name.endswith((".csv", ".tsv", ".txt")):
         try:
             return [read_event_source(path, budget)]

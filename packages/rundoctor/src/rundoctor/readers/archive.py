@@ -15,7 +15,7 @@ from .source import ReadError
 _LARGEST = 4 << 30
 """Bytes that an archive may need unpacked."""
 _MOST_FILES = 20_000
-_ENDS = (".csv", ".tsv", ".txt", ".log", ".json", ".jsonl", ".yaml", ".yml", ".npz", ".gz")
+_ENDS = (".csv", ".tsv", ".txt", ".log", ".json", ".jsonl", ".yaml", ".yml", ".npz", ".npy", ".out", ".gz")
 """Files that are unpacked, beside event files; models and films are passed over."""
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 

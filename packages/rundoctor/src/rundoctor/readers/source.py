@@ -20,7 +20,7 @@ class Source:
 
     path: Path
     kind: str
-    """events, csv, json, monitor or npz."""
+    """events, csv, json, monitor, npz, npy or printed."""
     store: Store
     axis: str | None = None
     """What the x-axis counts; None for event files, of which it is worked out from the points."""

@@ -213,17 +213,19 @@ class _Table:
             raise ReadError("no table in it, only comments and empty lines")
         self.delimiter = _delimiter(first)
         header = [h.strip() for h in next(self._rows([first]))]
-        if len(header) > 1 and all(number(h) is not None or not h for h in header):
+        if all(number(h) is not None or not h for h in header):
             named = self._header_in_comments(len(header))
             if named is None:
-                raise ReadError("its first line holds numbers, not the names of columns")
+                some = list(itertools.islice(lines, 200))
+                named = self._numbered(list(self._rows([first, *some])))
+                lines = itertools.chain(some, lines)
             header, lines = named, itertools.chain([first], lines)
         if len(header) == 1 and not header[0].isprintable():
             raise ReadError("not a table")
         header = _distinct(header)
         lower = [h.lower() for h in header]
         rows = self._rows(lines)
-        if lower[:3] == ["r", "l", "t"]:
+        if lower[:2] == ["r", "l"] and ("t" in lower or len(self.comments) or "monitor" in self.path.name):
             return [_monitor(self.path, header, rows, self.comments, self.budget)]
         tag = next((lower.index(n) for n in _TAGS if n in lower), None)
         value = next((lower.index(n) for n in _VALUES if n in lower), None)
@@ -255,6 +257,32 @@ class _Table:
         if len(header) != columns or any(number(h) is not None for h in header):
             return None
         return header
+
+    def _numbered(self, rows: list[list[str]]) -> list[str]:
+        """Names for the columns of a table that has none: one that counts upwards is taken for the steps."""
+        width = len(rows[0])
+        names = [f"column {i + 1}" for i in range(width)]
+        columns = [[number(row[i]) for row in rows if len(row) == width] for i in range(width)]
+        counting = {
+            i: known[-1]
+            for i, cells in enumerate(columns)
+            if len(known := [x for x in cells if x is not None]) == len(cells) > 2
+            and all(x == int(x) for x in known if math.isfinite(x))
+            and all(a < b for a, b in itertools.pairwise(known))
+        }
+        text = "its columns have no names"
+        if counting and width > 1:
+            step = max(counting, key=lambda i: counting[i])
+            names[step] = "step"
+            text += f"; column {step + 1}, which counts upwards, is taken for the steps"
+        others = [i for i in range(width) if names[i] != "step"]
+        if len(others) == 1:
+            names[others[0]] = tag_of_file(self.path)
+        if not (width == 1 and names[0] != "column 1"):
+            example = names[others[0]] if others else names[0]
+            text += f'.  Say what the others are: --map "{example}=episode_return"'
+        self.notes.append(f"{self.path.name}: {text}")
+        return names
 
     def _blocks(self, rows: Iterator[list[str]], header: list[str]) -> Iterator[tuple[list[list[str]], bool]]:
         """Blocks of rows, and whether each begins after a repeated header, where another process began."""
@@ -488,6 +516,8 @@ def looks_like_table(path: Path) -> bool:
     if len(lines) < 3:
         return False
     delimiter = _delimiter(lines[0])
+    if _NAMES_RETURNS.search(plain_name(path).lower()) and _only_numbers(lines, delimiter):
+        return True
     rows = [x.split() if delimiter == " " else next(csv.reader([x], delimiter=delimiter)) for x in lines]
     header, *body = rows
     if len(header) < 2 or any(number(cell) is not None for cell in header):
@@ -498,6 +528,14 @@ def looks_like_table(path: Path) -> bool:
         for c in cells
     )
     return all(len(row) == len(header) for row in body) and numbers >= 0.5 * len(cells)
+
+
+_NAMES_RETURNS = re.compile(r"(^|[_\-.])(rewards?|returns?|scores?|ep_?r|ep_?rets?)([_\-.]|$)")
+
+
+def _only_numbers(lines: list[str], delimiter: str) -> bool:
+    rows = [x.split() if delimiter == " " else x.strip().split(delimiter) for x in lines]
+    return len({len(row) for row in rows}) == 1 and all(number(c) is not None for row in rows for c in row)
 
 
 def _distinct(header: list[str]) -> list[str]:
@@ -750,7 +788,9 @@ def _monitor(
     returns: list[float] = []
     lengths: list[float] = []
     walls: list[float] = []
-    further: dict[int, list[float]] = {i: [] for i in range(3, len(header)) if header[i]}
+    time = next((i for i, h in enumerate(header) if h.lower() == "t"), None)
+    further: dict[int, list[float]] = {i: [] for i in range(2, len(header)) if header[i] and i != time}
+    wanted = (0, 1) if time is None else (0, 1, time)
     left_out = 0
     seams: list[int] = []
     begun = _begin(comments)
@@ -759,14 +799,14 @@ def _monitor(
             begun = _begin(comments)  # another process went on writing the file
             seams.append(len(returns))
             continue
-        numbers = [number(c) for c in row[:3]]
-        if len(numbers) < 3 or any(x is None for x in numbers):
+        numbers = [number(row[i]) if i < len(row) else None for i in wanted]
+        known = [x for x in numbers if x is not None]
+        if len(known) < len(wanted):
             left_out += bool(row)
             continue
-        r, length, t = (float(x) for x in numbers if x is not None)
-        returns.append(r)
-        lengths.append(length)
-        walls.append(begun + t)
+        returns.append(known[0])
+        lengths.append(known[1])
+        walls.append(begun + known[2] if time is not None else math.nan)
         for i, values in further.items():
             value = number(row[i]) if i < len(row) else None
             values.append(math.nan if value is None else value)

@@ -31,6 +31,8 @@ from ..run import LEAST_POINTS
 STYLE = {INFO: "cyan", WARNING: "yellow", CRITICAL: "red"}
 WORD = {INFO: "INFO", WARNING: "WARNING", CRITICAL: "CRITICAL"}
 MOST_COLUMNS = 5
+MOST_OPEN = 3
+"""Lines of the check-list that were not judged and still get a line each."""
 MARK = {True: ("pass", "green"), False: ("FAIL", "bold red"), None: ("  ? ", "magenta")}
 
 
@@ -205,12 +207,21 @@ def _print_checks(report: Report, console: Console) -> None:
     passed = sum(c.passed is True for c in report.checklist)
     console.print()
     console.print(Line(f"check-list: {passed} of {len(report.checklist)} passed", style="dim", align="left"))
-    widest = max(len(c.name) for c in report.checklist)
-    for c in report.checklist:
+    judged = [c for c in report.checklist if c.passed is not None]
+    open_ = [c for c in report.checklist if c.passed is None]
+    if len(open_) <= MOST_OPEN:
+        judged, open_ = report.checklist, []
+    widest = max((len(c.name) for c in judged), default=0)
+    for c in judged:
         word, style = MARK[c.passed]
         line = Text.assemble(("  "), (word, style), f"  {c.name:<{widest}}  ", (c.figures, "dim"))
         line.truncate(console.width, overflow="ellipsis")
         console.print(line)
+    if open_:
+        word, style = MARK[None]
+        names = "; ".join(c.name for c in open_)
+        text = Text.assemble((word, style), f"  {len(open_)} not judged: ", (names, "dim"))
+        console.print(Padding(text, (0, 0, 0, 2), expand=False))
 
 
 def _print_missing(report: Report, console: Console, full: bool) -> None:

@@ -20,6 +20,8 @@ LEAST_EVALUATIONS = 8
 EARLY = 10_000
 """Environment steps that hardly any task is learned in; a run that ended on purpose is judged sooner."""
 EARLY_FINISHED = 3_000
+MANY = 100
+"""Rows without steps that are enough, whatever each stands for."""
 SHORT = 50_000
 """Environment steps up to which a run may simply have been too short."""
 BEYOND_SCATTER = 6.0
@@ -28,6 +30,8 @@ CHANGE = 0.05
 """Change of the level, as a share of it, below which a trend does not count as learning."""
 STEADY = 0.03
 """Scatter as a share of the level below which flat returns may be those of a policy that was good already."""
+FIRST = 0.02
+"""Share of the run before which the returns must begin to be those of an agent that has learned nothing."""
 ACHIEVED, NOTHING = 0.5, NEVER_LEARNS.threshold("warning")
 """Shares of routes or successes: enough to say that something was learned, and too little for it."""
 
@@ -63,7 +67,7 @@ def check(run: Run) -> Outcome:
     nothing = achieved is not None and achieved.value < NOTHING and not _rises(achieved.series)
     ended_with_nothing = nothing and _ended(run) and len(s) >= LEAST
     if not ended_with_nothing:
-        too_early = _too_early(run)
+        too_early = _too_early(run, s)
         if too_early or how:
             return Clear(too_early or how)
     return _finding(run, s, achieved)
@@ -101,8 +105,10 @@ def _ended(run: Run) -> bool:
     )
 
 
-def _too_early(run: Run) -> str:
+def _too_early(run: Run, s: Series) -> str:
     """Why it is too early to say anything; empty when it is not."""
+    if s.axis == "row" and len(s) >= MANY:
+        return ""  # rows are no steps, and so many evaluations or episodes are enough
     least = EARLY_FINISHED if _ended(run) else EARLY
     if run.last_step < least and (run.episodes or 0) < 200:
         return f"{run.last_step:,} steps are too few to say whether the agent learns"
@@ -173,7 +179,10 @@ def _finding(run: Run, s: Series, achieved: _Level | None) -> Finding:
         text = f"{reached}; {text}"
     steady = spread(v) < STEADY * abs(thirds[2]) and not constant and thirds[2] > 0
     if steady and achieved is None:
-        severity, confidence = INFO, 0.5
+        confidence = 0.5
+        # From the very first steps on, hardly any policy is good already.
+        if run.env_steps(s)[0] > FIRST * run.last_step or run.resumed_at or run.pauses:
+            severity = INFO
     zero = constant and v[0] == 0
     title = "The agent never met a reward" if zero else "The agent does not learn"
     if steady:

@@ -21,6 +21,7 @@ LOSS = Signal(
         "train_actor/loss",
         "trainer/Policy Loss",
         "loss/actor",
+        "losses/actor",
         "update/loss/actor",
         "update/actor_loss",
         "actor/loss",

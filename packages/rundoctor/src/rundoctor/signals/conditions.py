@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from . import actor, critic, episodes, evaluation, gradients, machine, networks, replay
+from . import actor, critic, episodes, evaluation, gradients, machine, networks, others, replay
 from .model import Signal
 from .settings import SETTINGS
 
@@ -430,6 +430,36 @@ EVALUATION_MISSING = Condition(
     warning=0.0,
     below=True,
     reason="returns of training are those of the noisy policy on training routes",
+)
+
+POLICY_STEP_TOO_LARGE = Condition(
+    "policy-step-too-large",
+    "the policy of PPO changes too much in one update",
+    (others.APPROX_KL, others.CLIP_FRACTION),
+    "median KL divergence of an update over the second half, while the return does not rise",
+    warning=0.2,
+    reason="0.01 to 0.05 is usual, and Spinning Up stops at 0.015; runs that learn fast reach 0.1",
+    more={
+        "clip fraction": Threshold(0.6, "0.1 to 0.3 is usual; beyond this most samples give no gradient"),
+    },
+)
+ENTROPY_COLLAPSE = Condition(
+    "entropy-collapse",
+    "the policy became deterministic before it learned anything",
+    (others.ENTROPY,),
+    "entropy over the second half, as a share of its start, while the return does not rise",
+    warning=0.02,
+    below=True,
+    reason="what is left of the choice between two actions when one is taken in 999 of 1,000 cases",
+)
+VALUE_UNEXPLAINED = Condition(
+    "value-unexplained",
+    "the value function predicts nothing",
+    (critic.EXPLAINED_VARIANCE,),
+    "median explained variance over the second half, while the return does not rise",
+    warning=0.0,
+    below=True,
+    reason="0 is what a constant reaches",
 )
 
 # --- the world around ---------------------------------------------------------------------

@@ -261,6 +261,8 @@ LOSS = Signal(
         "train/loss_critic",
         "loss_critic",
         "LossQ",
+        Alias("loss/critic", unsure=True),
+        Alias("losses/critic", unsure=True),
         Alias("trainer/QF1 Loss", _FIRST),
         Alias("QF1 Loss", _FIRST),
         Alias("LossQ1", _FIRST),

@@ -82,6 +82,10 @@ RETURN = Signal(
         Alias("AverageReturn", _MEAN),
         "total_reward",
         "score",
+        *(
+            Alias(name, "a list of returns by its name alone", unsure=True)
+            for name in ("returns", "rewards", "scores", "episode_rewards", "episode_returns", "ep_rewards")
+        ),
         Alias("reward", "one unnamed reward: taken for the return of an episode", unsure=True),
     ),
 )
@@ -96,6 +100,7 @@ LENGTH = Signal(
         "charts/episodic_length",
         Alias("rollout/ep_len_mean", SB3_MEAN),
         "episode/length",
+        "nb_episode_steps",
         "rollout/episode_length",
         "rollout/episode_steps",
         Alias("train/lens_stat/mean", _EPOCH),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from .model import Alias, Signal, aliases
 
+MINUS = "minus the entropy"
+"""Note of a tag that holds the entropy with its sign reversed."""
+
 ALPHA = Signal(
     "alpha",
     "",
@@ -72,7 +75,9 @@ ENTROPY = Signal(
         "loss/policy_entropy",
         "entropy",
         "train/actor_ent",
-        Alias("train/entropy_loss", "minus the entropy"),
+        "info/learner/default_policy/learner_stats/entropy",
+        "learners/default_policy/entropy",
+        Alias("train/entropy_loss", MINUS),
     ),
 )
 VALUE_LOSS = Signal(
@@ -136,6 +141,7 @@ APPROX_KL = Signal(
         "approx_kl",
         "info/kl",
         "info/learner/default_policy/learner_stats/kl",
+        "learners/default_policy/mean_kl_loss",
         "KL",
         "kl",
         "meankl",

@@ -192,6 +192,7 @@ STEP_NAMES = (
     "step",
     "num_steps",
     "n_steps",
+    "nb_steps",
     "t",
     "frames",
     "frame",
