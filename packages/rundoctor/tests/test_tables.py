@@ -238,7 +238,6 @@ def test_evaluations_are_read_and_nothing_in_them_is_executed(tmp_path: Path) ->
         ("a.json", b"[" * 100_000),
         ("a.json", b"{}"),
         ("a.csv", b"step,critic_loss\n"),
-        ("a.csv", b"1,2,3\n4,5,6\n"),
         ("a.npz", b"PK\x03\x04garbage"),
         ("a.csv.gz", b"no gzip at all"),
     ],

@@ -24,6 +24,7 @@ from .readers import ReadError, Source, read_file
 from .readers.archive import is_archive, unpack
 from .run import Known, Run
 from .sidefiles import from_texts, hyper_parameters, run_files
+from .signals import evaluation
 from .store import BUDGET
 
 
@@ -132,7 +133,9 @@ def _tag_of_folder(place: Place) -> str:
         return ""
     rest = place.path.name[len(start) :]
     role = folder_role(rest)
-    return tags[0] if role == "train" else f"eval/{tags[0]}" if role == "eval" else f"{tags[0]}/{rest}"
+    return (
+        tags[0] if role == "train" else evaluation.PREFIX + tags[0] if role == "eval" else f"{tags[0]}/{rest}"
+    )
 
 
 def _runs_in_archive(path: Path, request: _Request, problems: list[str]) -> list[Run]:

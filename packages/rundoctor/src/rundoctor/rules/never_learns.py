@@ -30,8 +30,6 @@ CHANGE = 0.05
 """Change of the level, as a share of it, below which a trend does not count as learning."""
 STEADY = 0.03
 """Scatter as a share of the level below which flat returns may be those of a policy that was good already."""
-FIRST = 0.02
-"""Share of the run before which the returns must begin to be those of an agent that has learned nothing."""
 ACHIEVED, NOTHING = 0.5, NEVER_LEARNS.threshold("warning")
 """Shares of routes or successes: enough to say that something was learned, and too little for it."""
 
@@ -179,10 +177,7 @@ def _finding(run: Run, s: Series, achieved: _Level | None) -> Finding:
         text = f"{reached}; {text}"
     steady = spread(v) < STEADY * abs(thirds[2]) and not constant and thirds[2] > 0
     if steady and achieved is None:
-        confidence = 0.5
-        # From the very first steps on, hardly any policy is good already.
-        if run.env_steps(s)[0] > FIRST * run.last_step or run.resumed_at or run.pauses:
-            severity = INFO
+        severity, confidence = INFO, 0.5
     zero = constant and v[0] == 0
     title = "The agent never met a reward" if zero else "The agent does not learn"
     if steady:
