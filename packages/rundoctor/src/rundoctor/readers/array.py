@@ -63,19 +63,21 @@ def read_array(path: Path, budget: int = BUDGET) -> Source:
     name = tag_of_file(path)
     rows = len(array)
     steps, kind, notes = np.arange(rows), "row", []
-    columns = {name: array} if array.ndim == 1 else dict(enumerate(array.T, 1))
+    columns = {name: array}
     if array.ndim == 2:
-        counting = next((k for k, c in columns.items() if rows > 2 and _counts(c)), None)
+        parts = list(array.T)
+        counting = next((k for k, c in enumerate(parts) if rows > 2 and _counts(c)), None)
         if counting is not None:
-            steps, kind = columns.pop(counting).astype(np.int64), "step"
-        columns = {name if len(columns) == 1 else f"column {k}": c for k, c in columns.items()}
+            steps, kind = parts[counting].astype(np.int64), "step"
+        rest = [k for k in range(len(parts)) if k != counting]
+        columns = {name if len(rest) == 1 else f"column {k + 1}": parts[k] for k in rest}
     elif _EVALUATIONS.fullmatch(name):
         columns = {"eval/mean_reward": array}
         notes.append(f"{path.name}: taken for evaluations, as the code of TD3's authors saves them")
     if kind == "row":
         notes.append(f"{path.name}: an array without steps; values are placed by their number")
     for tag, values in columns.items():
-        store.append(str(tag), steps, np.full(rows, np.nan), values)
+        store.append(tag, steps, np.full(rows, np.nan), values)
     return Source(path, "npy", store, kind, notes=notes)
 
 

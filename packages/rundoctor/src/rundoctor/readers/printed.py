@@ -73,9 +73,9 @@ def read_printed(path: Path, budget: int = BUDGET) -> Source:
             if not value:
                 section = name if name.endswith("/") else ""
                 continue
-            figure = number(value)
-            if figure is not None:
-                block[section + name if indent > 1 else name] = figure
+            parsed = number(value)
+            if parsed is not None:
+                block[section + name if indent > 1 else name] = parsed
     if block:
         blocks.append(block)
     if not blocks:
@@ -91,9 +91,9 @@ def read_printed(path: Path, budget: int = BUDGET) -> Source:
     for row, b in enumerate(blocks):
         step = b.get(column, step) if column is not None else float(row)
         seconds = b.get(time, seconds) if time is not None else seconds
-        for name, value in b.items():
+        for name, figure in b.items():
             if name not in (column, time):
-                store.append(name, np.array([int(step)]), np.array([seconds]), np.array([value]))
+                store.append(name, np.array([int(step)]), np.array([seconds]), np.array([figure]))
     if evaluations and "eval/mean_reward" not in store.series:
         steps, values = np.array(evaluations).T
         store.append("eval/mean_reward", steps.astype(np.int64), np.full(len(steps), np.nan), values)
