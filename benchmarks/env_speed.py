@@ -1,4 +1,4 @@
-"""Speed of the environment: python -m benchmarks.env_speed [--npc N] [--seconds S] [--profile]
+"""Speed of the environment: python -m benchmarks.env_speed [--npc N] [--seconds S] [--profile] [--json FILE]
 
 Steps a second of ``SupervisedEnv`` on a minicarla of its own, with a driver that stays in its
 lane, and what the supervision costs on top.  ``--profile`` runs the worker's side in this
@@ -7,7 +7,6 @@ process instead and says where its time goes.
 
 from __future__ import annotations
 
-import argparse
 import cProfile
 import os
 import pstats
@@ -21,6 +20,7 @@ import numpy as np
 
 from av_td3.config import EnvConfig
 from av_td3.driving.observation import read_vector
+from benchmarks import common
 
 
 def steer(config: EnvConfig, observation: dict[str, Any]) -> np.ndarray:
@@ -48,11 +48,12 @@ def measure(env: Any, config: EnvConfig, seconds: float) -> tuple[float, np.ndar
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = common.options(__doc__)
     parser.add_argument("--npc", type=int, nargs="*", default=[0, 20])
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
+    rows = []
     for npc in options.npc:
         config = EnvConfig.model_validate({"simulator": {"npc": npc}})
         if options.profile:
@@ -63,10 +64,12 @@ def main() -> None:
         with SupervisedEnv(config) as env:
             speed, times, reset = measure(env, config, options.seconds)
         p50, p99 = np.percentile(times, [50, 99])
+        rows.append({"npc": npc, "steps_per_s": speed, "p50_ms": p50, "p99_ms": p99, "reset_ms": 1e3 * reset})
         print(
             f"{npc:3d} NPC: {speed:6.0f} steps/s, step {p50:.2f} ms (median) {p99:.2f} ms (99 %), "
             f"reset {1e3 * reset:.0f} ms"
         )
+    common.write_json(options.json, {"rows": rows})
 
 
 def profile(config: EnvConfig, seconds: float) -> None:

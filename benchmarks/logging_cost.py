@@ -1,6 +1,6 @@
 """What logging costs: the share of training time spent on metrics, alerts, guards and logs.
 
-    python -m benchmarks.logging_cost [--preset quick] [--steps 3000]
+    python -m benchmarks.logging_cost [--preset quick] [--steps 3000] [--json FILE]
 
 Trains for real and times every call into the logging, from the first update on.  What the
 update itself measures for the logs - norms per group on both sides of the clip - is timed
@@ -9,7 +9,6 @@ against torch's own ``clip_grad_norm_`` on the same gradients and counted too.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from collections import defaultdict
@@ -31,6 +30,7 @@ from av_td3.training.memory import tune_allocator
 from av_td3.training.run_directory import RunDirectory
 from av_td3.training.trainer import Trainer
 from av_td3.training.watch import Watch
+from benchmarks import common
 
 
 class Stopwatch:
@@ -66,7 +66,7 @@ class Silent:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = common.options(__doc__)
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--steps", type=int, default=3000)
     arguments = parser.parse_args()
@@ -142,6 +142,11 @@ def main() -> None:
         if seconds > 1e-4 * wall:
             print(f"  {name:28} {seconds:7.2f} s  {100 * seconds / wall:5.2f} %")
     print(f"  {'in all':28} {total:7.2f} s  {100 * total / wall:5.2f} % of training time")
+    shares = {name: seconds / wall for name, seconds in {**watch.seconds, "norms": norms}.items()}
+    common.write_json(
+        arguments.json,
+        {"updates": trainer.state.agent.updates, "seconds": wall, "share": total / wall, "shares": shares},
+    )
 
 
 if __name__ == "__main__":

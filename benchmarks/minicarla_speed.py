@@ -1,6 +1,6 @@
 """How fast minicarla is with the real client.  A step applies a control, ticks, and waits for the picture.
 
-    python -m benchmarks.minicarla_speed [--seconds 10] [--map town] [--profile] [CASE...]
+    python -m benchmarks.minicarla_speed [--seconds 10] [--map town] [--profile] [--json FILE] [CASE...]
 
 Each case runs a server and a client in processes of their own.  It prints steps per second, the time of a
 step (median and 99th percentile), and the processor time that server and client spend on a step.  On a busy
@@ -10,7 +10,6 @@ case without a client under cProfile, and prints where the time of a tick goes.
 
 from __future__ import annotations
 
-import argparse
 import cProfile
 import io
 import os
@@ -19,6 +18,8 @@ import subprocess
 import sys
 import time
 from typing import Any, NamedTuple
+
+from benchmarks import common
 
 
 class Case(NamedTuple):
@@ -102,8 +103,11 @@ os._exit(0)
 """
 
 
-def measure(case: Case, map_name: str, seconds: float) -> str:
-    """Run a case; its line of the table."""
+COLUMNS = ("steps_per_s", "p50_ms", "p99_ms", "server_ms", "client_ms")
+
+
+def measure(case: Case, map_name: str, seconds: float) -> dict[str, float] | str:
+    """Run a case; its figures by name of column, or what went wrong."""
     command = [sys.executable, "-m", "minicarla", "serve", "--port", "0", "--map", map_name, "--synchronous"]
     command += ["--npc", str(case.server_npc), "--seed", "1", "--parent-pid", str(os.getpid())]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -115,14 +119,10 @@ def measure(case: Case, map_name: str, seconds: float) -> str:
         try:
             done = subprocess.run(client, capture_output=True, text=True, timeout=seconds + 60)
         except subprocess.TimeoutExpired:
-            return f"{case.name:12} the client hung"
+            return "the client hung"
         if done.returncode:
-            return f"{case.name:12} failed: {done.stderr.strip()[-300:]}"
-        rate, median, late, server_ms, client_ms = map(float, done.stdout.split())
-        return (
-            f"{case.name:12} {rate:9.0f} {case.bar or '':>6} {median:8.2f} {late:8.2f} "
-            f"{server_ms:10.3f} {client_ms:10.3f}"
-        )
+            return f"failed: {done.stderr.strip()[-300:]}"
+        return dict(zip(COLUMNS, map(float, done.stdout.split()), strict=True))
     finally:
         server.terminate()
         server.wait()
@@ -188,9 +188,7 @@ def profile(case: Case, map_name: str, ticks: int = 400) -> str:
 
 def main() -> None:
     """Run the cases that the command line names."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = common.options(__doc__)
     parser.add_argument("cases", nargs="*", default=[case.name for case in CASES])
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--map", default="town")
@@ -199,8 +197,20 @@ def main() -> None:
     chosen = [case for case in CASES if case.name in options.cases]
     head = ("steps/s", "bar", "p50 ms", "p99 ms", "server ms", "client ms")
     print(f"{'case':12} {head[0]:>9} {head[1]:>6} {head[2]:>8} {head[3]:>8} {head[4]:>10} {head[5]:>10}")
+    rows: list[dict[str, Any]] = []
     for case in chosen:
-        print(measure(case, options.map, options.seconds), flush=True)
+        figures = measure(case, options.map, options.seconds)
+        if isinstance(figures, str):
+            print(f"{case.name:12} {figures}", flush=True)
+            continue
+        rows.append({"case": case.name, **figures})
+        rate, median, late, server_ms, client_ms = figures.values()
+        print(
+            f"{case.name:12} {rate:9.0f} {case.bar or '':>6} {median:8.2f} {late:8.2f} "
+            f"{server_ms:10.3f} {client_ms:10.3f}",
+            flush=True,
+        )
+    common.write_json(options.json, {"map": options.map, "rows": rows})
     if options.profile:
         for case in chosen:
             print(profile(case, options.map), flush=True)

@@ -1,16 +1,16 @@
 """Milliseconds a measurement takes, by sensor and size, in the bundled town; CPU time of this thread.
 
-python benchmarks/render.py [--map town] [--cars 20]
+python -m benchmarks.render [--map town] [--cars 20] [--json FILE]
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Sequence
 
 import numpy as np
 
+from benchmarks import common
 from minicarla import maps
 from minicarla.bodies import Bodies
 from minicarla.geometry import Pose, compose
@@ -50,7 +50,7 @@ class View:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = common.options(__doc__)
     parser.add_argument("--map", default="town")
     parser.add_argument("--cars", type=int, default=20)
     options = parser.parse_args()
@@ -68,6 +68,7 @@ def main() -> None:
         ("sensor.other.obstacle", {"distance": "50"}),
     ]
     print(f"map {options.map}, {options.cars} cars\n{'p10':>8} {'median':>8}  ms")
+    rows = []
     for name, attributes in cases:
         device = REGISTRY[name](attributes, 0)
         spent = []
@@ -81,7 +82,10 @@ def main() -> None:
                 device.measure_all(view, pose, 0)
                 spent.append(time.thread_time() - begin)
         low, median = np.percentile(spent, [10, 50]) * 1e3
-        print(f"{low:8.3f} {median:8.3f}  {name} {attributes.get('image_size_x', '')}")
+        size = attributes.get("image_size_x", "")
+        rows.append({"sensor": name, "width": size, "p10_ms": low, "median_ms": median})
+        print(f"{low:8.3f} {median:8.3f}  {name} {size}")
+    common.write_json(options.json, {"map": options.map, "cars": options.cars, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -1,62 +1,78 @@
-"""Updates per second of this TD3 and of Stable-Baselines3's on the same networks, interleaved.
+"""Updates per second of this TD3 and of Stable-Baselines3's, which take turns on the same machine.
 
-    python -m benchmarks.update_speed [--batch 64] [--seconds 5] [--rounds 3]
+    python -m benchmarks.update_speed [--batch 64] [--seconds 3] [--rounds 5] [--count] [--json FILE]
 
-Nature CNN 4x84x84 -> 512, vector 53, heads 256-256, policy delay 2.
+Each works in a process of its own, started as its users start it: Stable-Baselines3 as it is, this one with
+the settings of its command.  Both let waiting threads sleep, which on a busy machine helps both.
+
+  Stable-Baselines3  TD3 with MultiInputPolicy: Nature CNN 4x84x84 -> 512 for actor and critic each,
+                     a vector of 53 numbers, heads 256-256, policy delay 2
+  same networks      this TD3 with exactly these networks
+  quick              this TD3 with networks, settings and threads of the preset quick
+
+A second row of each where the processor computes in bfloat16.  --count prints the multiply-adds of an update
+by part and layer, with the speed that each operation reaches alone and the update reaches as a whole.
+As on a processor without AVX-512:
+
+    ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 python -m benchmarks...
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import gymnasium as gym
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded, as the command does
+
 import numpy as np
 import torch
 
 from av_td3.agent.td3 import TD3, Batch
-from av_td3.config import AgentConfig
+from av_td3.config import Config, load_config
+from av_td3.training import agents, arithmetic
 from av_td3.training.memory import tune_allocator
+from benchmarks import common, multiply_adds
 
-VECTOR = 53
-
-
-def ours(batch: int, **settings: Any) -> Callable[[], None]:
-    agent = TD3(AgentConfig(batch_size=batch, critic_warmup=0, **settings), (4, 84, 84), VECTOR, 2)
-
-    def image() -> torch.Tensor:
-        return torch.randint(0, 255, (batch, 4, 84, 84), dtype=torch.uint8)
-
-    def normal(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape)
-
-    b = Batch(
-        image(),
-        normal(batch, VECTOR),
-        torch.rand(batch, 2),
-        normal(batch),
-        torch.full((batch,), 0.99),
-        image(),
-        normal(batch, VECTOR),
-        torch.zeros(batch, dtype=torch.bool),
-    )
-
-    def two_updates() -> None:
-        for _ in range(2):
-            agent.update(b)
-
-    return two_updates
+SB3, SAME, QUICK = "Stable-Baselines3", "same networks", "quick"
+BFLOAT16 = ", bfloat16"
+NAMES = (SB3, SAME, QUICK, SAME + BFLOAT16, QUICK + BFLOAT16)
+"""Names of the rows; the last two where the processor computes in bfloat16."""
+_SAME = ["agent.encoder=separate", "agent.feature_norm=none", "train.device=cpu"]
 
 
-def stable_baselines(batch: int) -> Callable[[], None]:
-    from stable_baselines3 import TD3 as SB3
+def configuration(name: str, batch: int, changes: Sequence[str] = ()) -> Config:
+    """The configuration of a contender of ours."""
+    preset = QUICK if name.startswith(QUICK) else None
+    settings = [f"agent.batch_size={batch}", "agent.critic_warmup=0", "train.device=cpu"]
+    settings += [] if preset else _SAME
+    settings += ["agent.precision=bfloat16"] if name.endswith(BFLOAT16) else []
+    return load_config(preset, None, [*settings, *changes])
+
+
+def updates(agent: TD3, batch: Batch) -> Callable[[], int]:
+    """Makes as many updates as lie between two steps of the actor."""
+
+    def work() -> int:
+        for _ in range(agent.config.policy_delay):
+            agent.update(batch)
+        return agent.config.policy_delay
+
+    return work
+
+
+def stable_baselines(batch: int) -> Callable[[], int]:
+    """Two updates of Stable-Baselines3's TD3, its replay included."""
+    import gymnasium as gym
+    from stable_baselines3 import TD3 as SB3TD3
+
+    vector = Config().env.vector_size
 
     class Fake(gym.Env):
         observation_space = gym.spaces.Dict(
             image=gym.spaces.Box(0, 255, (4, 84, 84), np.uint8),
-            vector=gym.spaces.Box(-np.inf, np.inf, (VECTOR,), np.float32),
+            vector=gym.spaces.Box(-np.inf, np.inf, (vector,), np.float32),
         )
         action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
 
@@ -66,7 +82,7 @@ def stable_baselines(batch: int) -> Callable[[], None]:
         def step(self, _: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
             return self.observation_space.sample(), 0.0, False, False, {}
 
-    model = SB3(
+    model = SB3TD3(
         "MultiInputPolicy",
         Fake(),
         buffer_size=2 * batch + 300,
@@ -76,49 +92,93 @@ def stable_baselines(batch: int) -> Callable[[], None]:
         device="cpu",
     )
     model._setup_learn(10)
+    assert model.replay_buffer is not None
     for _ in range(batch + 200):
         obs = model.observation_space.sample()
         stacked: Any = {k: v[None] for k, v in obs.items()}  # SB3 declares arrays, and takes these
-        assert model.replay_buffer is not None
-        model.replay_buffer.add(
-            stacked,
-            stacked,
-            model.action_space.sample()[None],
-            np.zeros(1),
-            np.zeros(1),
-            [{}],
-        )
-    return lambda: model.train(gradient_steps=2, batch_size=batch)
+        action = model.action_space.sample()[None]
+        model.replay_buffer.add(stacked, stacked, action, np.zeros(1), np.zeros(1), [{}])
+
+    def work() -> int:
+        model.train(gradient_steps=2, batch_size=batch)
+        return 2
+
+    return work
+
+
+def contend(name: str, batch: int, threads: int | None, changes: Sequence[str]) -> None:
+    """Be one of the contenders."""
+    if name == SB3:
+        if threads:
+            torch.set_num_threads(threads)
+        common.serve_turns(stable_baselines(batch))
+        return
+    config = arithmetic.measured(configuration(name, batch, changes), lambda text: None)
+    set_threads(config, threads)
+    tune_allocator()
+    common.serve_turns(updates(agents.make_agent(config), arithmetic.random_batch(config)))
+
+
+def set_threads(config: Config, threads: int | None) -> None:
+    """The threads that were asked for, else those of the configuration, else torch's own choice."""
+    chosen = threads or config.train.threads
+    if chosen:
+        torch.set_num_threads(chosen)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Run the benchmark."""
+    parser = common.options(__doc__)
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--rounds", type=int, default=3)
-    arguments = parser.parse_args()
-    tune_allocator()
-    contenders = {
-        "Stable-Baselines3 (separate)": stable_baselines(arguments.batch),
-        "separate float32": ours(arguments.batch, encoder="separate"),
-        "separate bfloat16": ours(arguments.batch, encoder="separate", precision="bfloat16"),
-        "shared float32": ours(arguments.batch, encoder="shared"),
-        "shared bfloat16": ours(arguments.batch, encoder="shared", precision="bfloat16"),
-    }
-    rates: dict[str, list[float]] = {name: [] for name in contenders}
-    for update in contenders.values():
-        update()
-    for _ in range(arguments.rounds):  # interleaved: the machine's mood is shared by all
-        for name, update in contenders.items():
-            start, done = time.perf_counter(), 0
-            while time.perf_counter() - start < arguments.seconds:
-                update()
-                done += 2
-            rates[name].append(done / (time.perf_counter() - start))
-    reference = np.median(rates["Stable-Baselines3 (separate)"])
-    print(f"batch {arguments.batch}, {torch.get_num_threads()} threads")
-    for name, values in rates.items():
-        print(f"{name:30s} {np.median(values):6.1f} updates/s  x{np.median(values) / reference:.2f}")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of one turn")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, help="of every contender; default: as its users have it")
+    parser.add_argument("--count", action="store_true", help="multiply-adds and GFLOP/s by layer")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="changes ours")
+    parser.add_argument("--only", action="append", help="leave out the others, but for the first")
+    parser.add_argument("--contend", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.contend:
+        contend(options.contend, options.batch, options.threads, options.set)
+        return
+
+    names = [*NAMES] if arithmetic.has_bfloat16() else [*NAMES[:3]]
+    if options.only:
+        names = [SB3, *(name for name in names if name in options.only and name != SB3)]
+    arguments = ["-m", "benchmarks.update_speed", "--batch", str(options.batch)]
+    arguments += ["--threads", str(options.threads)] if options.threads else []
+    arguments += [part for change in options.set for part in ("--set", change)]
+    with common.contenders({name: [*arguments, "--contend", name] for name in names}) as runners:
+        common.take_turns(runners, options.seconds, options.rounds)
+    rows: list[dict[str, Any]] = []
+    print(f"batch {options.batch}; torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}")
+    print(f"{'':28} {'updates/s':>10} {'ratio':>7} {'a processor second':>19} {'ratio':>7}")
+    for runner in runners:
+        ratio = runner.median("per_s") / runners[0].median("per_s")
+        per_cpu = runner.median("per_cpu_s")
+        cpu_ratio = per_cpu / runners[0].median("per_cpu_s")
+        rows.append(
+            {
+                "name": runner.name,
+                "updates_per_s": runner.median("per_s"),
+                "ratio": ratio,
+                "updates_per_cpu_s": per_cpu,
+                "cpu_ratio": cpu_ratio,
+            }
+        )
+        print(
+            f"{runner.name:28} {rows[-1]['updates_per_s']:10.1f} {'x':>2}{ratio:5.2f} {per_cpu:19.1f} "
+            f"{'x':>2}{cpu_ratio:5.2f}"
+        )
+    if options.count:
+        for row in rows[1:]:
+            config = configuration(row["name"], options.batch, options.set)
+            set_threads(config, options.threads)
+            agent, batch = agents.make_agent(config), arithmetic.random_batch(config)
+            row["count"] = multiply_adds.report(
+                row["name"], multiply_adds.count(agent, batch), row["updates_per_cpu_s"]
+            )
+    common.write_json(options.json, {"batch": options.batch, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -427,8 +427,9 @@ class AgentConfig(Section):
     """LayerNorm after each hidden layer of the critics (Ball et al. 2023)."""
     twin_min_weight: float = Field(default=1.0, ge=0.5, le=1)
     """w in the target w * min(Q1, Q2) + (1 - w) * max(Q1, Q2); 1 is TD3."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Arithmetic of the convolutions.  Heads, losses and optimisers are float32 in any case."""
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    """Arithmetic of the convolutions.  Heads, losses and optimisers are float32 in any case.  auto: bfloat16
+    where the processor has it in hardware, a trial at the start shows it faster, and the gradients agree."""
 
 
 class ExplorationConfig(Section):
@@ -495,8 +496,15 @@ class TrainConfig(Section):
     """End training when an alert reaches this level.  The checkpoint from before the alert is kept."""
     device: str = "auto"
     """Where torch computes: auto (a GPU if there is one), cpu, cuda, cuda:1, ..."""
-    threads: int | None = Field(default=None, ge=1)
-    """Threads of one torch operation.  null: one a core.  On a machine that others use, take one fewer."""
+    threads: int | None = Field(default=None, ge=0)
+    """Threads of one torch operation.  null: one a core.  On a machine that others use, take one fewer.
+    auto (or 0): measured at the start; each simulator keeps a core to itself."""
+
+    @field_validator("threads", mode="before")
+    @classmethod
+    def _threads_by_name(cls, threads: object) -> object:
+        return 0 if threads == "auto" else threads
+
     debug: bool = False
     """Show tracebacks instead of errors of one line."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from av_td3.config import Config
 from av_td3.driving.errors import DrivingError
 from av_td3.errors import UserError
 from av_td3.evaluation import metrics
-from av_td3.training import cards, checkpoint, gates, policies, provenance
+from av_td3.training import arithmetic, cards, checkpoint, gates, policies, provenance
 from av_td3.training.display import TerminalDisplay
 from av_td3.training.fault_catalogue import FAULTS, InjectedFault, injected
 from av_td3.training.logger import log_final_evaluation
@@ -40,6 +41,7 @@ def start(config: Config, preset: str, path: Path | None, fault: InjectedFault |
             run = RunDirectory(path)
             with run.lock():
                 return _go_on_as_told(run, config, fault)
+        config = arithmetic.measured(config, partial(say, Console()))
         with common.new_run(path, config, fault) as run:
             return _train(run, config, fault)
 
@@ -72,6 +74,9 @@ def _go_on_as_told(run: RunDirectory, wanted: Config, fault: InjectedFault | Non
     if extended or stored.train.max_minutes is None:  # a longer run has no time limit, and keeps none
         wanted = wanted.model_copy(update={"train": wanted.train.model_copy(update={"max_minutes": None})})
     injected_then, injected_now = run.injected_fault() or "none", fault.id if fault else "none"
+    if wanted.agent.precision == "auto":  # what was chosen then stays
+        precision = {"precision": stored.agent.precision}
+        wanted = wanted.model_copy(update={"agent": wanted.agent.model_copy(update=precision)})
     differing = differences(stored, wanted, "train.max_minutes" if extended else "", *MAY_DIFFER)
     if extended:
         differing.pop("train.steps")

@@ -1,0 +1,130 @@
+"""What the benchmarks share: the option ``--json``, and contenders that take turns."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS")
+"""Environment variables that keep torch's libraries from using newer instructions."""
+
+
+def options(doc: str | None) -> argparse.ArgumentParser:
+    """A parser that shows ``doc`` as it stands and knows ``--json FILE``."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
+    return parser
+
+
+def write_json(path: Path | None, document: dict[str, Any]) -> None:
+    """Write the figures and what they were measured on; nothing without a path."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({**document, "machine": machine()}, indent=1) + "\n")
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores and limits of this machine, and the command that ran."""
+    processor = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line
+        ]
+        processor = names[0] if names else processor
+    return {
+        "command": " ".join(["python", "-m", *sys.orig_argv[2:]]),
+        "processor": processor,
+        "cores": os.cpu_count(),
+        "limits": {name: os.environ[name] for name in ISA_LIMITS if name in os.environ},
+        "python": platform.python_version(),
+    }
+
+
+class Contender:
+    """A process that does one kind of work for a while each time it is told to.
+
+    Contenders in processes of their own cannot share settings of torch, of the memory allocator or of the
+    processor's caches by accident.
+    """
+
+    def __init__(self, name: str, arguments: Sequence[str]) -> None:
+        """``arguments``: of a Python that runs :func:`serve_turns`."""
+        self.name = name
+        self._process = subprocess.Popen(
+            [sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.turns: list[dict[str, float]] = []
+
+    def turn(self, seconds: float) -> None:
+        """Let it work for so long; 0: until it is ready to begin."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            self._process.stdin.write(f"{seconds}\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # its own message is on stderr; the empty answer below ends the benchmark
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"{self.name} ended with status {self._process.wait()}")
+        if seconds > 0:
+            self.turns.append(json.loads(answer))
+
+    def median(self, key: str) -> float:
+        """Median of one figure over the turns."""
+        return float(np.median([turn[key] for turn in self.turns]))
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def serve_turns(work: Callable[[], int]) -> None:
+    """Be a contender: for each line of stdin work for so many seconds, and answer with a line of JSON.
+
+    ``work`` does a little and returns how many units of work that was.
+    """
+    work()
+    for line in sys.stdin:
+        seconds, done = float(line), 0
+        start, processor = time.perf_counter(), time.process_time()
+        while time.perf_counter() - start < seconds:
+            done += work()
+        wall, spent = time.perf_counter() - start, time.process_time() - processor
+        turn = {"per_s": done / wall, "per_cpu_s": done / max(spent, 1e-9)} if done else {}
+        print(json.dumps(turn), flush=True)
+
+
+@contextmanager
+def contenders(commands: dict[str, Sequence[str]]) -> Iterator[list[Contender]]:
+    """Start a contender for each name and its arguments, one after the other."""
+    started: list[Contender] = []
+    try:
+        for name, arguments in commands.items():
+            started.append(Contender(name, arguments))
+            started[-1].turn(0)
+        yield started
+    finally:
+        for contender in started:
+            contender.close()
+
+
+def take_turns(runners: Sequence[Contender], seconds: float, rounds: int) -> None:
+    """``rounds`` times a turn of each: what else the machine does meets all of them alike."""
+    for number in range(rounds):
+        # Each round begins with another, so that no contender always follows the same one.
+        for shift in range(len(runners)):
+            runners[(number + shift) % len(runners)].turn(seconds)

@@ -1,0 +1,106 @@
+"""Choices that are measured when a run starts."""
+
+from __future__ import annotations
+
+import pytest
+
+from av_td3.config import Config, ConfigError, load_config
+from av_td3.training import arithmetic
+
+SMALL = [
+    "agent.encoder=asymmetric",
+    "agent.encoder_net=small",
+    "agent.feature_size=8",
+    "agent.hidden=[16]",
+    "agent.batch_size=4",
+    "train.device=cpu",
+    "env.camera.size=36",
+]
+
+
+def config(*changes: str) -> Config:
+    return load_config(None, None, [*SMALL, *changes])
+
+
+def told(
+    monkeypatch, hardware: bool, comparison: tuple[float, float], *changes: str
+) -> tuple[Config, list[str]]:
+    lines: list[str] = []
+    monkeypatch.setattr(arithmetic, "has_bfloat16", lambda: hardware)
+    monkeypatch.setattr(arithmetic, "compare_precisions", lambda _: arithmetic.Comparison(*comparison))
+    return arithmetic.measured(config(*changes), lines.append), lines
+
+
+@pytest.mark.parametrize(
+    ("hardware", "comparison", "expected"),
+    [
+        (True, (1.8, 0.999), "bfloat16"),
+        (True, (1.05, 0.999), "float32"),  # hardly faster
+        (True, (1.8, 0.9), "float32"),  # faster, and wrong
+        (False, (1.8, 0.999), "float32"),
+    ],
+)
+def test_bfloat16_is_taken_where_it_is_in_hardware_faster_and_right(
+    monkeypatch, hardware, comparison, expected
+):
+    chosen, lines = told(monkeypatch, hardware, comparison, "agent.precision=auto")
+    assert chosen.agent.precision == expected
+    assert lines[0].startswith(f"precision: {expected}: ")
+
+
+def test_bfloat16_that_is_emulated_is_allowed_with_a_warning_that_says_the_factor(monkeypatch):
+    chosen, lines = told(monkeypatch, False, (0.25, 1.0), "agent.precision=bfloat16")
+    assert chosen.agent.precision == "bfloat16"
+    assert "warning" in lines[0] and "4.0 times" in lines[0]
+    assert told(monkeypatch, True, (0.25, 1.0), "agent.precision=bfloat16")[1] == []
+
+
+def test_what_is_not_auto_is_left_alone(monkeypatch):
+    given = config()
+    assert arithmetic.measured(given, lambda _: pytest.fail("nothing to tell")) == given
+
+
+def test_gradients_in_both_arithmetics_agree_and_a_wrong_kernel_is_seen(monkeypatch):
+    monkeypatch.setattr(arithmetic, "SECONDS", 0.0)
+    monkeypatch.setattr(arithmetic, "quickest", lambda works: [1.0] * len(works))
+    assert arithmetic.compare_precisions(config()).cosine > 0.9
+    first = arithmetic._gradients
+    seen: list[object] = []
+
+    def broken(agent):
+        seen.append(agent)
+        return [g if len(seen) == 1 else -g for g in first(agent)]
+
+    monkeypatch.setattr(arithmetic, "_gradients", broken)
+    assert arithmetic.compare_precisions(config()).cosine < -0.9
+
+
+@pytest.mark.parametrize(
+    ("cores", "envs", "seconds", "expected"),
+    [
+        (2, 1, {}, 1),  # one core is the simulator's
+        (4, 1, {1: 1.0, 2: 0.6, 3: 0.58}, 2),  # the third gains too little
+        (5, 1, {1: 1.0, 2: 1.5, 4: 3.0}, 1),
+        (4, 3, {}, 1),
+    ],
+)
+def test_threads_are_those_that_pay_on_the_cores_that_simulators_leave(
+    monkeypatch, cores, envs, seconds, expected
+):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
+    monkeypatch.setattr(arithmetic, "quickest", lambda works: list(seconds.values()))
+    lines: list[str] = []
+    chosen = arithmetic.measured(config("train.threads=auto", f"train.envs={envs}"), lines.append)
+    assert chosen.train.threads == expected
+    assert lines[0].startswith(f"threads: {expected}: ")
+
+
+def test_the_quickest_call_of_each_counts():
+    calls: list[int] = []
+    times = arithmetic.quickest([lambda: calls.append(0), lambda: calls.append(1)], budget=0.0)
+    assert calls == [0, 1, 0, 1] and len(times) == 2 and all(t >= 0 for t in times)
+
+
+def test_threads_below_zero_are_refused():
+    with pytest.raises(ConfigError, match="threads"):
+        config("train.threads=-1")
