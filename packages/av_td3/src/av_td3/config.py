@@ -425,6 +425,9 @@ class AgentConfig(Section):
     """The actor's Q is clamped to +- this.  null: not at all.  Beyond it the policy gets no gradient."""
     critic_layer_norm: bool = False
     """LayerNorm after each hidden layer of the critics (Ball et al. 2023)."""
+    target_q: Literal["min", "q1"] = "min"
+    """Which value the Bellman target takes.  min: the smaller of the two, TD3.  q1: the first alone; with
+    policy_delay=1 and policy_noise=0 this is DDPG (Lillicrap et al. 2016)."""
     twin_min_weight: float = Field(default=1.0, ge=0.5, le=1)
     """w in the target w * min(Q1, Q2) + (1 - w) * max(Q1, Q2); 1 is TD3."""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"

@@ -495,3 +495,13 @@ def test_the_layers_of_a_head_keep_their_names_in_checkpoints():
     assert [n for n, _ in networks.mlp(3, (4, 4), 1).named_children()] == ["0", "2", "4"]
     normed = networks.mlp(3, (4, 4), 1, layer_norm=True)
     assert [n for n, _ in normed.named_children()] == ["0", "1", "2", "3", "4", "5", "6"]
+
+
+def test_with_the_first_critic_alone_the_target_is_that_of_ddpg():
+    agent = make(target_q="q1", policy_noise=0.0)
+    b = batch()
+    action, _ = agent.target_actor(agent.target_actor_encoder(b.next_image), b.next_vector)
+    features = agent.target_critic_encoder(b.next_image)
+    q1, q2 = agent.target_critic(features, b.next_vector, action)
+    torch.testing.assert_close(agent.bellman_target(b), b.reward + b.discount * q1)
+    assert not torch.allclose(q1, torch.min(q1, q2)), "the two critics must differ for this to mean anything"
