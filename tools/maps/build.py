@@ -381,6 +381,45 @@ def grid() -> ET.Element:
     return root
 
 
+def village() -> ET.Element:
+    """Narrow, winding lanes, slanted junctions and two lights, on about 330 by 280 m.
+
+    No training run ever uses it: agents are tested here on streets that they have not seen.
+    """
+    centres = [
+        (0, 130),  # 0 west
+        (95, 20),  # 1 south
+        (230, 0),  # 2
+        (330, 95),  # 3 east
+        (300, 230),  # 4
+        (165, 280),  # 5 north
+        (40, 235),  # 6
+        (110, 130),  # 7 inner, with lights
+        (220, 140),  # 8 inner, with lights
+    ]
+    nodes = [Node((float(x), float(y)), signals=k >= 7) for k, (x, y) in enumerate(centres)]
+    streets = [
+        Street(0, 1, via=((30, 60),), radius=30),
+        Street(1, 2, via=((140, -15), (185, 25)), radius=22),
+        Street(2, 3, via=((310, 15),), radius=28),
+        Street(3, 4, via=((345, 165),), radius=40),
+        Street(4, 5, via=((265, 290), (215, 255)), radius=16),
+        Street(5, 6, via=((100, 295),), radius=45),
+        Street(6, 0, via=((-15, 190),), radius=35),
+        Street(0, 7, via=((45, 145), (75, 115)), radius=24),
+        Street(7, 8, via=((150, 115), (185, 155)), radius=26),
+        Street(8, 3, via=((265, 105),), radius=32),
+        Street(1, 7, via=((85, 75),), radius=38),
+        Street(8, 2, via=((245, 70),), radius=50),
+        Street(7, 6, via=((60, 185),), radius=20),
+        Street(8, 5, via=((165, 215),), radius=34),
+    ]
+    network = Network("village", reach=14.0, profile=Profile(lane=3.3, shoulder=0.4, sidewalk=2.0))
+    root = network.build(nodes, streets)
+    _add_controllers(root, network.signals)
+    return root
+
+
 def _add_controllers(root: ET.Element, signals: dict[int, list[tuple[int, str]]]) -> None:
     """Which lights switch together; the writer knows no controllers."""
     junctions = {j.get("id"): j for j in root.findall("junction")}
@@ -397,7 +436,7 @@ def _add_controllers(root: ET.Element, signals: dict[int, list[tuple[int, str]]]
             ET.SubElement(junctions[str(junction)], "controller", id=name, type="0", sequence="0")
 
 
-MAPS = {"loop": loop, "town": town, "grid": grid}
+MAPS = {"loop": loop, "town": town, "grid": grid, "village": village}
 
 
 def text(name: str) -> str:
