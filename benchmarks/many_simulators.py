@@ -53,7 +53,11 @@ class Contender:
     def __init__(self, config: Config, envs: int, updates: bool, warm_up: int, folder: Path) -> None:
         self.envs, self.updates = envs, updates
         self.rates: list[float] = []
-        train = {"envs": envs, "learning_starts": warm_up // 2 if updates else 10**9, "steps": 10**9}
+        train: dict[str, int | None] = {
+            "envs": envs,
+            "learning_starts": warm_up // 2 if updates else 10**9,
+            "steps": 10**9,
+        }
         train |= {"checkpoint_interval": 10**9, "max_minutes": None}
         self.config = config.model_copy(
             update={
@@ -82,7 +86,7 @@ class Contender:
             row(*arguments)
             stop.requested = stop.requested or self.state.step >= until
 
-        self.log.environment_step = counted  # type: ignore[method-assign]
+        self.log.environment_step = counted  # type: ignore[method-assign, assignment]
         first = self.state.step
         loop.drive(self.config, self.state, self.fleet, self.log, stop)
         self.log.environment_step = row  # type: ignore[method-assign]

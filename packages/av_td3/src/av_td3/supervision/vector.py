@@ -68,7 +68,7 @@ class DrivingVectorEnv(VectorEnv[Observations, ArrayLike, NDArray[Any]]):
         if num_envs > 1 and self.config.simulator.address is not None:
             raise ConfigError(
                 f"the CARLA server at {self.config.simulator.address} serves one environment at a time: "
-                f"{num_envs} need a minicarla each, so give no address"
+                f"{num_envs} need a server each, which is started for them when no address is given"
             )
         check_memory(self.config, num_envs)
         self.envs = [
