@@ -580,8 +580,8 @@ class Config(Section):
         if envs > 1 and address is not None:
             raise ValueError(
                 f"train.envs ({envs}) is more than the CARLA server at {address} can serve: a server has one "
-                "clock, and so one environment at a time.  Train with one, or without an address (minicarla, or "
-                "env.simulator.command, starts a server for each)"
+                "clock, and so one environment at a time.  Train with one, or give no address: minicarla or "
+                "env.simulator.command then starts a server for each"
             )
         if self.replay.capacity < 100 * envs:
             raise ValueError(
