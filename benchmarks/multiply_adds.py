@@ -19,10 +19,21 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from av_td3.agent.networks import HAS_ONEDNN
 from av_td3.agent.td3 import TD3, Batch
 
 PASSES = {"_bellman": "target", "_update_critic": "critic", "_update_actor": "actor"}
 """Methods of :class:`TD3` whose work is counted apart."""
+
+
+def _linear_flop(x: Tensor, weight: Tensor, *_: Any, **__: Any) -> int:
+    return 2 * x.shape[0] * weight.numel()
+
+
+FORMULAS = dict(flop_registry)
+"""Operator -> floating-point operations of a call: torch's table, and oneDNN's product."""
+if HAS_ONEDNN:
+    FORMULAS[torch.ops.mkldnn._linear_pointwise] = _linear_flop
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,7 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         named = kwargs or {}
         out = func(*args, **named)
-        formula = flop_registry.get(func._overloadpacket)
+        formula = FORMULAS.get(func._overloadpacket)
         if formula is not None:
             # Tells whether autograd is running backward here.
             backward = torch._C._current_graph_task_id() != -1

@@ -13,11 +13,11 @@ from av_td3.config import AgentConfig
 from benchmarks import multiply_adds, update_speed
 
 
-def test_multiply_adds_of_an_update_equal_those_counted_by_hand() -> None:
-    """One hidden layer of 8, no encoder, 5 numbers in, 2 out, batch 6, the actor every second time."""
+@pytest.mark.parametrize("b", [6, 32])
+def test_multiply_adds_of_an_update_equal_those_counted_by_hand(b: int) -> None:
+    """One hidden layer of 8, no encoder, 5 numbers in, 2 out, the actor every second time."""
     config = AgentConfig(encoder="none", hidden=(8,), critic_warmup=0, policy_delay=2)
     agent = TD3(config, (4, 36, 36), 5, 2)
-    b = 6
     image, vector = torch.zeros(b, 4, 36, 36, dtype=torch.uint8), torch.randn(b, 5)
     flags = torch.zeros(b, dtype=torch.bool)
     batch = Batch(image, vector, torch.rand(b, 2), vector[:, 0], vector[:, 1], image, vector, flags)

@@ -20,6 +20,8 @@ so the policy that it trains still drives by what it can see.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -197,7 +199,8 @@ class TD3:
         actor_features = self.actor_features(batch)
         action, pre_tanh = self.actor(actor_features, batch.vector)
         critic_features = self.critic_state(batch, actor_features)
-        q = self.policy_value(critic_features, batch.vector, action)
+        with _constant(self.critic):
+            q = self.policy_value(critic_features, batch.vector, action)
         loss = -q.mean() + self.config.pre_tanh_penalty * pre_tanh.square().mean()
         scale = q.detach().abs().mean() if self.config.penalty_scale == "q" else 1.0
         if self.config.action_change_penalty and next_action is not None:
@@ -208,7 +211,6 @@ class TD3:
         if self.state_head is not None:
             loss = loss + scale * self.config.state_loss * self.state_loss(batch, actor_features)
 
-        # The critic's parameters take part in the graph but must not collect gradients.
         parameters = [p for group in self.actor_groups.values() for p in group]
         for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
             parameter.grad = gradient
@@ -315,6 +317,16 @@ class TD3:
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {"critic": self.critic_optimizer, "actor": self.actor_optimizer}
+
+
+@contextmanager
+def _constant(network: nn.Module) -> Iterator[None]:
+    """What is computed inside has no gradient for the network's parameters, and none is computed for them."""
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.requires_grad_(True)
 
 
 def _groups(**networks: list[nn.Module]) -> dict[str, list[nn.Parameter]]:
