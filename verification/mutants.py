@@ -57,8 +57,8 @@ MUTANTS = [
     (
         "td3",
         "encoder not in actor groups",
-        '                "actor_encoder": list(self.actor_encoder.parameters()),\n',
-        "",
+        "seeing: list[nn.Module] = [] if self.shared else [self.actor_encoder]",
+        "seeing: list[nn.Module] = []",
     ),
     ("td3", "wrong tau", "self.config.tau)", "2 * self.config.tau)"),
     ("td3", "no discount", "batch.reward + batch.discount * q", "batch.reward + 0.99 * q"),
@@ -85,8 +85,8 @@ MUTANTS = [
     (
         "replay",
         "truncated does not",
-        "self.terminated[slot] = terminated\n        age",
-        "self.terminated[slot] = terminated or truncated\n        age",
+        "self.terminated[slot] = terminated\n",
+        "self.terminated[slot] = terminated or truncated\n",
     ),
     (
         "replay",
@@ -112,8 +112,20 @@ MUTANTS = [
     (
         "td3",
         "calm by moving away",
-        "self.config.action_change_penalty * (action - next_action)",
-        "-self.config.action_change_penalty * (action - next_action)",
+        "loss = loss + scale * self.config.action_change_penalty * change",
+        "loss = loss - scale * self.config.action_change_penalty * change",
+    ),
+    (
+        "networks",
+        "the actor sees the simulator's state",
+        "vector[:, : self.visible]",
+        "vector[:, -self.visible :]",
+    ),
+    (
+        "td3",
+        "the auxiliary task reads what is not shown",
+        "shown = batch.vector[:, self.visible_size : self.visible_size + self.picture_size]",
+        "shown = batch.vector[:, self.visible_size + 1 : self.visible_size + self.picture_size + 1]",
     ),
     ("td3", "averaged is not", "        if averaged:", "        if not averaged:"),
 ]

@@ -410,7 +410,7 @@ def test_help_and_presets():
     assert invoke("presets").stdout.split() == ["base", "debug", "paper", "quick", "sight"]
     assert invoke("--version").stdout.startswith("av-td3 0.")
     shown = invoke("presets", "show", "quick").stdout
-    assert yaml.safe_load(shown)["agent"]["encoder"] == "shared" and shown.startswith("#")
+    assert yaml.safe_load(shown)["agent"]["encoder"] == "asymmetric" and shown.startswith("#")
     assert "did you mean 'quick'" in one_line_error(invoke("presets", "show", "quikc"), 2)
 
 
