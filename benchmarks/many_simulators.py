@@ -75,7 +75,7 @@ class Contender:
                 for number in range(envs)
             ]
         )
-        self.log = RunLogger(self.config, self.run, Silent(), 0)
+        self.log = RunLogger(self.config, self.run, Silent(), 0, self.state.interval)
 
     def drive(self, steps: int) -> float:
         """Make so many steps; how many a second."""

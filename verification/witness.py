@@ -25,6 +25,8 @@ from minicarla.wire import sensor_data
 
 TICK = np.dtype([("frame", "<i8"), ("steer", "<f8"), ("throttle", "<f8"), ("brake", "<f8"), ("speed", "<f8")])
 BITS = 16
+PICTURES = 20
+"""Pictures in a row that a lie about pictures lasts: nobody looks at those of the ticks of a reset."""
 LIES = ("wrong-size", "garbled-picture", "short-picture", "nan-pose", "frame-back")
 
 
@@ -50,7 +52,7 @@ class Witness:
         self._life = os.getpid() & 0xFFFF
         self._ticks = (folder / f"ticks-{self._life}.bin").open("ab", buffering=0)
         self._frame = 0
-        self._next_picture = ""
+        self._picture_lie, self._lies_left = "", 0
         self._advance = self._world.advance
         self._world.advance = self.advance  # type: ignore[method-assign]
         measure = camera_rgb.RgbCamera.measure
@@ -69,8 +71,8 @@ class Witness:
             self._world.frame -= 5
         elif lie == "nan-pose":
             self._world.bodies.position[:] = np.nan
-        else:
-            self._next_picture = lie
+        elif lie:
+            self._picture_lie, self._lies_left = lie, PICTURES
         frame = self._advance()
         bodies = self._world.bodies
         row = np.zeros(1, TICK)
@@ -83,7 +85,8 @@ class Witness:
 
     def image(self, pixels: NDArray[np.uint8], fov: float) -> bytes:
         """Message of a stamped picture, or of a lie."""
-        lie, self._next_picture = self._next_picture, ""
+        lie = self._picture_lie if self._lies_left > 0 else ""
+        self._lies_left -= 1
         if lie == "wrong-size":
             return sensor_data.image(np.zeros((10, 12, 4), np.uint8), fov)
         stamped = pixels.copy()

@@ -181,7 +181,9 @@ def test_the_command_trains_both_agents_and_writes_the_curves(tmp_path, monkeypa
     )
     assert result.exit_code == 0, result.output
     assert "maximum [95 %]" in result.output
-    shown = [line for line in result.output.splitlines() if not line.startswith("wrote ")]  # that one has a path
+    shown = [
+        line for line in result.output.splitlines() if not line.startswith("wrote ")
+    ]  # that one has a path
     assert max(map(len, shown)) <= 80
     tree = json.loads(file.read_text())
     assert set(tree["agents"]) == {"av-td3", "Stable-Baselines3"}

@@ -31,7 +31,20 @@ class Interval:
     """Means of all values that were added since the last row of scalars."""
 
     def __init__(self) -> None:
+        self.probed_at = 0
+        """Step of the last update whose size was measured."""
         self._begin()
+
+    def state(self) -> dict[str, Any]:
+        """What :meth:`restore` takes; plain JSON."""
+        return {"sums": dict(self._sums), "counts": dict(self._counts), "probed_at": self.probed_at}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on with an interval that a checkpoint fell into; its rates count from now on."""
+        self._begin()
+        self._sums.update(state["sums"])
+        self._counts.update(state["counts"])
+        self.probed_at = state["probed_at"]
 
     def _begin(self) -> None:
         self._sums: defaultdict[str, float] = defaultdict(float)

@@ -114,17 +114,21 @@ CURVES: dict[str, dict[str, list[Signal | str]]] = {
 class RunLogger:
     """Collects what happens between two rows of scalars, and writes the rows."""
 
-    def __init__(self, config: Config, run: RunDirectory, display: Display, step: int) -> None:
-        """``step`` is where the run stands: TensorBoard drops what an earlier process logged beyond it."""
+    def __init__(
+        self, config: Config, run: RunDirectory, display: Display, step: int, interval: metrics.Interval
+    ) -> None:
+        """``step`` is where the run stands: TensorBoard drops what an earlier process logged beyond it.
+
+        ``interval``: what was collected since the last row.
+        """
         self.config, self.run, self.display = config, run, display
         self._events = _EventFiles(run.tensorboard, step, self.message)
-        self._interval = metrics.Interval()
+        self._interval = interval
         self._progress = Progress()
         self._returns = [0.0] * config.train.envs  # of the episodes that are being driven
         self._lengths = [0] * config.train.envs
         self._batch: Batch | None = None  # the last one, which a row's probes are measured on
         self._weights: metrics.UpdateToWeight | None = None
-        self._probed_at = 0  # step of the last update-to-weight measurement
 
     def close(self) -> None:
         """Complete the event file."""
@@ -153,7 +157,7 @@ class RunLogger:
         """Once per row, on an update that moves both networks, remember the weights that it starts from."""
         update, agent = state.agent.updates + 1, self.config.agent
         both_move = update % agent.policy_delay == 0 and update > agent.critic_warmup
-        due = both_move and state.step - self._probed_at >= self.config.train.log_interval
+        due = both_move and state.step - self._interval.probed_at >= self.config.train.log_interval
         self._weights = metrics.UpdateToWeight(state.agent) if due else None
 
     def after_update(
@@ -169,7 +173,7 @@ class RunLogger:
         row: Scalars = {}
         if self._weights is not None and actor_step is not None:
             row |= self._weights.scalars()
-            self._probed_at = state.step
+            self._interval.probed_at = state.step
         row |= metrics.gradient_scalars("critic", critic_step)
         if actor_step is not None:
             row |= metrics.gradient_scalars("actor", actor_step)

@@ -11,7 +11,7 @@ from av_td3.agent.exploration import Explorer
 from av_td3.agent.replay import Replay
 from av_td3.config import Config
 from av_td3.health.alerts import Bounds
-from av_td3.health.metrics import Scalars
+from av_td3.health.metrics import Interval, Scalars
 from av_td3.training import checkpoint, policies
 from av_td3.training.agents import ACTION_SIZE, image_shape, make_agent
 from av_td3.training.watch import Watch
@@ -48,6 +48,8 @@ class TrainingState:
         """One for each environment: its noise goes on from step to step."""
         self.watch = Watch(Bounds.of(config), alert_log, config.train.stop_on)
 
+        self.interval = Interval()
+        """What was collected since the last row of scalars."""
         self.step = 0
         """Environment steps so far."""
         self.episodes = [0] * config.train.envs
@@ -160,6 +162,7 @@ class TrainingState:
                 "torch": checkpoint.torch_rng_state(),
             },
             "watch": self.watch.state(),
+            "interval": self.interval.state(),
             "alerts_logged": lines_of(self._alert_log),
         }
         replay = self.replay if self.config.train.checkpoint_replay else None
@@ -239,6 +242,8 @@ class TrainingState:
             checkpoint.restore_generator(explorer.rng, rng)
         checkpoint.restore_generator(self.replay_rng, state["rng"]["replay"])
         checkpoint.restore_torch_rng(state["rng"]["torch"])
+        if "interval" in state:  # checkpoints of earlier versions have none
+            self.interval.restore(state["interval"])
         if "watch" in state:  # checkpoints of earlier versions have none
             self.watch.restore(state["watch"])
         self.checkpoint, self.last_checkpoint = path, self.step

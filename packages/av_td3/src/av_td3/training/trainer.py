@@ -98,7 +98,9 @@ class Trainer:
             with (
                 contextlib.closing(state),
                 contextlib.closing(Fleet([self.make_env() for _ in range(self.config.train.envs)])) as fleet,
-                contextlib.closing(RunLogger(self.config, self.run, self.display, state.step)) as log,
+                contextlib.closing(
+                    RunLogger(self.config, self.run, self.display, state.step, state.interval)
+                ) as log,
             ):
                 try:
                     ending, reason = self._loop(fleet, log)
