@@ -240,6 +240,8 @@ def test_a_simulator_that_fails_in_every_life_does_not_end_a_training_loop(tmp_p
                 ended = terminated or truncated
                 failed = info.get("termination") == "simulator_fault"
                 faults, steps = faults + failed, steps + (not failed)
-        assert env.incidents[0].during == "step" and env.incidents[0].consecutive == 1
-        assert len(env.incidents) - env.restarts in (0, 1)  # the last may await its reset
+        # Another program may have the Traffic Manager's usual port: that is no failure.
+        failures = [incident for incident in env.incidents if incident.kind != "port-taken"]
+        assert failures[0].during == "step" and failures[0].consecutive == 1
+        assert len(failures) - env.restarts in (0, 1)  # the last may await its reset
     assert gone(pids)
