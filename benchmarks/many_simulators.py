@@ -4,8 +4,8 @@
 
 This is the training loop itself (``av_td3.training.loop.drive``) with the networks of a preset.  The
 rounds are interleaved: each goes through all numbers of environments, without updates and with the preset's.
-Resets are part of the time.  Memory is the proportional set size: what processes share is divided among
-them.
+Each environment begins with a reset, which is part of the time.  Memory is the proportional set size: what
+processes share is divided among them.
 """
 
 from __future__ import annotations
@@ -116,7 +116,9 @@ def _pss(pid: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--envs", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--steps", type=int, default=300, help="steps of each measurement")
+    parser.add_argument(
+        "--steps", type=int, default=300, help="steps of each environment in each measurement"
+    )
     parser.add_argument("--warm-up", type=int, default=200, help="steps before the clock starts")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--preset", default="quick")
@@ -137,7 +139,7 @@ def main() -> None:
             contender.drive(options.warm_up)
         for _ in range(options.rounds):
             for contender in contenders:
-                contender.rates.append(contender.drive(options.steps))
+                contender.rates.append(contender.drive(options.steps * contender.envs))
         rows = [describe(contender) for contender in contenders]
     off, on = (next(r["steps_per_s"] for r in rows if r["updates"] is u) for u in (False, True))
     print(f"map {config.env.simulator.map}, {os.cpu_count()} cores, preset {options.preset}, load {load()}")
