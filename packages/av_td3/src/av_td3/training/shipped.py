@@ -344,7 +344,7 @@ def card(
         f"- A TD3 policy: {weights:,} weights, {4 * weights / 1e6:.1f} MB. "
         + ("The moving average of the policies of the run." if figures["averaged"] else "The last policy."),
         f"- In: {camera.frame_stack} grey pictures of {camera.size} x {camera.size} from a front camera, and "
-        f"a vector of {agent.config.env.vector_size} numbers. Out: steer, and throttle or brake.",
+        f"a vector of {agent.config.env.visible_size} numbers. Out: steer, and throttle or brake.",
         f"- Encoder: {config.agent.encoder}, {config.agent.encoder_net}, "
         f"{config.agent.feature_size} features.",
         "",
