@@ -247,7 +247,7 @@ def test_a_signal_writes_a_checkpoint_and_says_interrupted(tmp_path, number):
 
 
 def test_a_signal_does_not_wait_for_an_update_of_minutes(tmp_path, monkeypatch):
-    monkeypatch.setattr(StopRequest, "GRACE_S", 0.05)
+    monkeypatch.setattr(StopRequest, "GRACE_S", 0.5)
     t, _ = trainer(tmp_path / "run")
     update, parts = t.state.agent.update, []
 
