@@ -15,13 +15,11 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from av_td3.training import checkpoint, policies, shipped
+from av_td3.training import cards, shipped
 from av_td3.training.checkpoint import CheckpointError
-from av_td3.training.run_directory import RunDirectory, RunError
-from av_td3.training.shipped import Measured, ShippedAgent, ShippedAgentError, Training
-from av_td3.training.sources import AgentSource, find_agent
+from av_td3.training.run_directory import RunError
+from av_td3.training.shipped import Measured, ShippedAgent, ShippedAgentError
 
 LARGEST = 4_000_000
 """Bytes: the package brings several agents along."""
@@ -77,12 +75,10 @@ def ship(
         ShippedAgentError: the agent is too large, or an evaluation is of another agent.
         CheckpointError, RunError: the run has no such agent.
     """
-    source = find_agent(run, which)
+    source = cards.final_agent(run, which)
     home = source.run
     if home is None:
         raise ShippedAgentError(f"{run} is no run directory")
-    if which is None and source.config.evaluation.keep_best and (home.policies / policies.BEST).is_file():
-        source = find_agent(run, "best")  # as its final evaluation
     if home.injected_fault() is not None:
         raise ShippedAgentError(f"{run} was trained with an injected fault: such an agent is not shipped")
     files = list(evaluations) or [home.evaluations / "final.json"]
@@ -94,14 +90,13 @@ def ship(
             f"the policy of {run} has {size / 1e6:.1f} MB; at most {LARGEST / 1e6:.0f} MB are shipped: "
             "train it with a smaller agent.feature_size or agent.encoder_net=small"
         )
-    training = _training(source, home)
-    preset = f"the preset `{training['preset']}`" if training["preset"] else "its configuration"
+    training = cards.training_of(source, home)
     return shipped.write(
         folder,
         agent,
         source.config,
         training,
-        about=about or f"Drives a route in CARLA by a front camera; trained with {preset} of av-td3.",
+        about=about or cards.about(training),
         limits=list(limits),
         evaluations=figures,
     )
@@ -130,45 +125,7 @@ def _evaluation(file: Path, hashes: set[str]) -> Measured:
     figures = shipped.measured(document)
     if figures["conditions"].get("agent_sha256") not in hashes:
         raise ShippedAgentError(f"{file} is the evaluation of another agent or checkpoint")
-    conditions = figures["conditions"]
-    for key in ("run", "checkpoint"):  # paths of the machine it was made on
-        conditions.pop(key, None)
-    conditions["map"] = Path(str(conditions["map"])).name
     return figures
-
-
-def _training(source: AgentSource, run: RunDirectory) -> Training:
-    state, provenance = checkpoint.describe(source.folder), _provenance(run)
-    command = provenance.get("command") or []
-    preset = command[command.index("--preset") + 1] if "--preset" in command[:-1] else "quick"
-    if not command or "--config" in command or command[1:2] != ["train"]:
-        preset = None
-    simulator = source.config.env.simulator
-    hardware: dict[str, Any] = dict(provenance.get("hardware") or {})
-    hardware.pop("platform", None)
-    minutes = run.status().get("minutes")
-    return {
-        "steps": state["step"],
-        "updates": state["updates"],
-        "minutes": None if minutes is None else float(minutes),
-        "preset": preset,
-        "seed": source.config.train.seed,
-        "map": Path(simulator.map).name,
-        "npc": simulator.npc,
-        "hardware": hardware,
-        "versions": dict(provenance.get("versions") or {}),
-        "code_sha256": run.code_sha256(),
-        "checkpoint": source.folder.name,
-        "checkpoint_sha256": source.sha256,
-    }
-
-
-def _provenance(run: RunDirectory) -> dict[str, Any]:
-    try:
-        document: dict[str, Any] = json.loads((run.path / "provenance.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return document
 
 
 if __name__ == "__main__":

@@ -67,11 +67,7 @@ def evaluations_of(run: RunDirectory, sha256: str) -> list[Measured]:
             figures = shipped.measured(document)
         except (OSError, ValueError, ShippedAgentError):
             continue  # not there, or of another version
-        conditions = figures["conditions"]
-        if conditions.get("agent_sha256") == sha256:
-            for key in ("run", "checkpoint"):  # paths of the machine it was made on
-                conditions.pop(key, None)
-            conditions["map"] = Path(str(conditions["map"])).name
+        if figures["conditions"].get("agent_sha256") == sha256:
             found.append(figures)
     return found
 

@@ -240,20 +240,22 @@ def write_figures(agent: ShippedAgent) -> None:
 
 
 def measured(document: Mapping[str, Any], agent: str = "trained") -> Measured:
-    """One agent of an evaluation's JSON file, without its single episodes.
+    """One agent of an evaluation's JSON file, without its single episodes and the paths of its machine.
 
     Raises:
         ShippedAgentError: the document is no evaluation, or has no agent of that name.
     """
     try:
         one = document["agents"][agent]
+        conditions = {k: v for k, v in document["conditions"].items() if k not in ("run", "checkpoint")}
+        conditions["map"] = Path(str(conditions["map"])).name
         return {
-            "conditions": dict(document["conditions"]),
+            "conditions": conditions,
             "confidence": float(document["confidence"]),
             "summary": dict(one["summary"]),
             "terminations": dict(one["terminations"]),
         }
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ShippedAgentError(f"this is no evaluation of a {agent} agent: {error} is missing") from None
 
 
