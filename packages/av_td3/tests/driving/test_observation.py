@@ -1,6 +1,5 @@
 """The observation: scaling, sign and shape."""
 
-import dataclasses
 import math
 
 import numpy as np
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 
 from av_td3.config import EnvConfig
 from av_td3.driving import observation as obs
+from av_td3.driving.state import StepState
 
 CONFIG = EnvConfig()
 
@@ -17,7 +17,7 @@ CONFIG = EnvConfig()
 def vector(speed=5.0, lateral=0.0, heading=0.0, position=(0.0, 0.0), yaw=0.0, waypoints=None):
     if waypoints is None:
         waypoints = np.stack([2.0 * np.arange(1, 26), np.zeros(25)], axis=1)
-    return obs.vector(CONFIG, obs.Scene(speed, lateral, heading, position, yaw, waypoints))
+    return obs.vector(CONFIG, obs.Scene(StepState(speed, lateral, heading), position, yaw, waypoints))
 
 
 def test_the_entries_are_what_the_table_says():
@@ -111,7 +111,7 @@ def configured(**observation) -> EnvConfig:
 def scene(**changes) -> obs.Scene:
     straight = np.stack([2.0 * np.arange(1, 26), np.zeros(25)], axis=1)
     path = np.stack([np.arange(1.0, 51.0), np.zeros(50)], axis=1)
-    values = {"speed": 3.0, "lateral": 0.5, "heading_error": 0.1, "position": (0.0, 0.0), "yaw": 0.0}
+    values = {"state": StepState(3.0, 0.5, 0.1), "position": (0.0, 0.0), "yaw": 0.0}
     return obs.Scene(**{**values, "waypoints": straight, "path": path, **changes})
 
 
@@ -125,8 +125,7 @@ def test_by_sight_the_vector_tells_nothing_of_the_lane():
             command="left",
             junction_distance=15.0,
             previous_action=(0.3, -0.2),
-            lateral=-1.0,
-            heading_error=0.5,
+            state=StepState(3.0, -1.0, 0.5),
             waypoints=np.ones((25, 2)),
         ),
     )
@@ -157,8 +156,8 @@ def test_the_lead_is_the_next_vehicle_on_the_route_and_neighbours_are_sorted_by_
             [300.0, 0.0, 0.0, 0.0],  # out of sight
         ]
     )
-    seen = scene(others=others, velocity=(3.0, 0.0), obstacle_distance=10.0, obstacle_speed=4.5)
-    seen = dataclasses.replace(seen, light_distance=25.0, light="red")
+    around = {"obstacle_distance": 10.0, "obstacle_speed": 4.5, "light_distance": 25.0, "light": "red"}
+    seen = scene(others=others, velocity=(3.0, 0.0), state=StepState(3.0, 0.5, 0.1, **around))
     values = obs.vector(config, seen)
     place, entries = config.visible_size, {}
     for name, count in config.privileged_entries.items():

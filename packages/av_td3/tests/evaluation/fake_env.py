@@ -10,6 +10,7 @@ import numpy as np
 
 from av_td3.config import STEP_SECONDS, EnvConfig
 from av_td3.driving.observation import Scene, action_space, check_action, observation_space, vector
+from av_td3.driving.state import StepState
 from av_td3.evaluation.rollout import SIMULATOR_FAULT
 
 
@@ -109,7 +110,8 @@ class FakeDrivingEnv(gymnasium.Env):
         ahead = np.stack([np.interp(place, index, self.path[:, k]) for k in (0, 1)], 1)
         error = self.yaw - float(np.interp(self.s, index, self.heading))
         values = vector(
-            self.config, Scene(self.speed, self.lateral, error, (self.x, self.y), self.yaw, ahead)
+            self.config,
+            Scene(StepState(self.speed, self.lateral, error), (self.x, self.y), self.yaw, ahead),
         )
         size = self.config.camera.size
         image = np.full((self.config.camera.frame_stack, size, size), self.steps % 256, np.uint8)

@@ -19,7 +19,6 @@ from av_td3.driving.comfort import comfortable
 from av_td3.driving.hazards import SIGHT, Hazard, hazard
 from av_td3.driving.info import RewardComponents, StepInfo
 from av_td3.driving.light_tracker import LightTracker
-from av_td3.driving.reward import wanted_speed
 from av_td3.driving.route import SPACING, Route, RouteTracker, wrap
 from av_td3.driving.state import Colour, StepState
 from av_td3.driving.termination import STUCK_SPEED, is_off_road
@@ -141,12 +140,10 @@ class EpisodeMeter:
 
     def vector(self) -> NDArray[np.float32]:
         """(n,) float32: the vector observation of the latest reading."""
-        route, reading, state, s = self._config.route, self._reading, self.state, self._tracker.s
+        route, reading, s = self._config.route, self._reading, self._tracker.s
         command, junction_distance = self.route.next_turn(s)
         scene = obs.Scene(
-            state.speed,
-            state.lateral,
-            state.heading_error,
+            self.state,
             (reading.x, reading.y),
             reading.yaw,
             self.route.ahead(s, route.waypoints, route.waypoint_spacing_m),
@@ -156,18 +153,8 @@ class EpisodeMeter:
             junction_distance=junction_distance,
         )
         if "lead" in self._config.described:
-            scene = replace(
-                scene,
-                wanted_speed=wanted_speed(state, self._config.reward),
-                acceleration=state.acceleration,
-                slow_seconds=state.slow_seconds,
-                obstacle_distance=state.obstacle_distance,
-                obstacle_speed=state.obstacle_speed,
-                light_distance=state.light_distance,
-                light=state.light,
-                others=_moving(reading.others),
-                path=self.route.ahead(s, int(obs.RANGE / SPACING), SPACING),
-            )
+            path = self.route.ahead(s, int(obs.RANGE / SPACING), SPACING)
+            scene = replace(scene, others=_moving(reading.others), path=path)
         return obs.vector(self._config, scene)
 
     def path_ahead(self, metres: float) -> NDArray[np.float64]:
@@ -175,10 +162,7 @@ class EpisodeMeter:
         reading, s = self._reading, self._tracker.s
         count = int(max(0.0, min(metres, self.route.length - s)) / SPACING)
         offset = self.route.ahead(s, count, SPACING) - (reading.x, reading.y)
-        cos, sin = math.cos(reading.yaw), math.sin(reading.yaw)
-        return np.stack(
-            [cos * offset[:, 0] + sin * offset[:, 1], cos * offset[:, 1] - sin * offset[:, 0]], axis=1
-        )
+        return obs.in_car_frame(offset, reading.yaw)
 
     def info(self, components: RewardComponents, *, frame: int, npc: int) -> StepInfo:
         """``info`` of the latest step.

@@ -46,8 +46,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from av_td3.config import NEIGHBOURS, EnvConfig
 from av_td3.driving.errors import InvalidActionError
+from av_td3.driving.reward import wanted_speed
 from av_td3.driving.route import COMMANDS, Command
-from av_td3.driving.state import Colour
+from av_td3.driving.state import StepState
 
 SPEED_SCALE = 15.0
 """m/s that read 1.0 in the vector."""
@@ -147,10 +148,7 @@ class FrameStack:
 class Scene:
     """What the vector describes.  Map frame, SI units, radians."""
 
-    speed: float
-    lateral: float
-    """Metres, right positive."""
-    heading_error: float
+    state: StepState
     position: tuple[float, float]
     yaw: float
     waypoints: NDArray[np.float64]
@@ -161,13 +159,6 @@ class Scene:
     """What to do at the next junction, when it is within ``COMMAND_RANGE``."""
     junction_distance: float = math.inf
     """Metres to it; 0 inside."""
-    wanted_speed: float = 0.0
-    acceleration: float = 0.0
-    slow_seconds: float = 0.0
-    obstacle_distance: float = math.inf
-    obstacle_speed: float = 0.0
-    light_distance: float = math.inf
-    light: Colour | None = None
     others: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 4)))
     """(n, 4) x, y and velocity (x, y) of the other vehicles."""
     path: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
@@ -187,26 +178,26 @@ def vector(config: EnvConfig, scene: Scene) -> NDArray[np.float32]:
     return np.clip(out, -LIMIT, LIMIT)
 
 
-def _in_car_frame(scene: Scene, offset: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, 2) map-frame differences as metres ahead and right of the car."""
-    cos, sin = math.cos(scene.yaw), math.sin(scene.yaw)
+def in_car_frame(offset: NDArray[np.float64], yaw: float) -> NDArray[np.float64]:
+    """(n, 2) map-frame differences as (ahead, right) of a car with this yaw, radians."""
+    cos, sin = math.cos(yaw), math.sin(yaw)
     return np.stack([cos * offset[:, 0] + sin * offset[:, 1], cos * offset[:, 1] - sin * offset[:, 0]], 1)
 
 
 def _speed(_: EnvConfig, scene: Scene) -> list[float]:
-    return [scene.speed / SPEED_SCALE]
+    return [scene.state.speed / SPEED_SCALE]
 
 
 def _lateral(config: EnvConfig, scene: Scene) -> list[float]:
-    return [scene.lateral / config.termination.off_road_m]
+    return [scene.state.lateral / config.termination.off_road_m]
 
 
 def _heading(_: EnvConfig, scene: Scene) -> list[float]:
-    return [scene.heading_error / math.pi]
+    return [scene.state.heading_error / math.pi]
 
 
 def _route(config: EnvConfig, scene: Scene) -> NDArray[np.float64]:
-    points = _in_car_frame(scene, scene.waypoints - np.asarray(scene.position))
+    points = in_car_frame(scene.waypoints - np.asarray(scene.position), scene.yaw)
     distance = config.route.waypoint_spacing_m * np.arange(1, len(points) + 1)
     return (points / distance[:, None]).reshape(-1)
 
@@ -223,16 +214,17 @@ def _previous_action(_: EnvConfig, scene: Scene) -> tuple[float, float]:
 
 
 def _motion(config: EnvConfig, scene: Scene) -> list[float]:
-    standing = scene.slow_seconds / config.termination.stuck_s
-    return [scene.wanted_speed / SPEED_SCALE, scene.acceleration / 10.0, standing]
+    state = scene.state
+    standing = state.slow_seconds / config.termination.stuck_s
+    return [wanted_speed(state, config.reward) / SPEED_SCALE, state.acceleration / 10.0, standing]
 
 
 def _obstacle(_: EnvConfig, scene: Scene) -> list[float]:
-    return [min(LIMIT, scene.obstacle_distance / RANGE), scene.obstacle_speed / SPEED_SCALE]
+    return [min(LIMIT, scene.state.obstacle_distance / RANGE), scene.state.obstacle_speed / SPEED_SCALE]
 
 
 def _light(_: EnvConfig, scene: Scene) -> list[float]:
-    return [min(LIMIT, scene.light_distance / RANGE), float(scene.light in ("red", "yellow"))]
+    return [min(LIMIT, scene.state.light_distance / RANGE), float(scene.state.light in ("red", "yellow"))]
 
 
 def _lead(_: EnvConfig, scene: Scene) -> list[float]:
@@ -253,11 +245,11 @@ def _lead(_: EnvConfig, scene: Scene) -> list[float]:
 def _neighbours(_: EnvConfig, scene: Scene) -> NDArray[np.float64]:
     out = np.tile([LIMIT, 0.0, 0.0, 0.0], (NEIGHBOURS, 1))
     if len(scene.others):
-        place = _in_car_frame(scene, scene.others[:, :2] - np.asarray(scene.position))
+        place = in_car_frame(scene.others[:, :2] - np.asarray(scene.position), scene.yaw)
         distance = np.hypot(*place.T)
         chosen = np.argsort(distance, kind="stable")[:NEIGHBOURS]
         chosen = chosen[distance[chosen] < RANGE]
-        moving = _in_car_frame(scene, scene.others[chosen, 2:] - np.asarray(scene.velocity))
+        moving = in_car_frame(scene.others[chosen, 2:] - np.asarray(scene.velocity), scene.yaw)
         out[: len(chosen)] = np.concatenate([place[chosen] / RANGE, moving / SPEED_SCALE], 1)
     return out.reshape(-1)
 
