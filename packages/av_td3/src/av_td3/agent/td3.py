@@ -189,10 +189,11 @@ class TD3:
         action = (next_action + noise).clamp(-1.0, 1.0)
 
         q1, q2 = self.target_critic(critic_features, batch.next_vector, action)
-        weight = self.config.twin_min_weight  # 1: the plain minimum of the paper
-        q = weight * torch.min(q1, q2) + (1.0 - weight) * torch.max(q1, q2)
         if self.config.target_q == "q1":
             q = q1
+        else:
+            weight = self.config.twin_min_weight  # 1: the plain minimum of the paper
+            q = weight * torch.min(q1, q2) + (1.0 - weight) * torch.max(q1, q2)
         return batch.reward + batch.discount * q, next_action
 
     def _update_actor(self, batch: Batch, next_action: Tensor | None = None) -> ActorStep:
