@@ -425,6 +425,12 @@ class AgentConfig(Section):
     """The actor's Q is clamped to +- this.  null: not at all.  Beyond it the policy gets no gradient."""
     critic_layer_norm: bool = False
     """LayerNorm after each hidden layer of the critics (Ball et al. 2023)."""
+    critic_batch_norm: bool = False
+    """BatchNorm there instead.  The critic learns with the statistics of the batch; it judges the policy's
+    action, and its target copies judge, with running ones."""
+    random_shift: int = Field(default=0, ge=0, le=16)
+    """Each stack of pictures in a batch is shifted at random by up to so many pixels along both axes.  4 in
+    DrQ-v2 (Yarats et al. 2021).  0: not."""
     target_q: Literal["min", "q1"] = "min"
     """Which value the Bellman target takes.  min: the smaller of the two, TD3.  q1: the first alone; with
     policy_delay=1 and policy_noise=0 this is DDPG (Lillicrap et al. 2016)."""
@@ -433,6 +439,14 @@ class AgentConfig(Section):
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     """Arithmetic of the convolutions.  Heads, losses and optimisers are float32 in any case.  auto: bfloat16
     where the processor has it in hardware, a trial at the start shows it faster, and the gradients agree."""
+
+    @model_validator(mode="after")
+    def _one_normalisation(self) -> AgentConfig:
+        if self.critic_batch_norm and self.critic_layer_norm:
+            raise ValueError("give critic_layer_norm or critic_batch_norm, not both")
+        if self.critic_batch_norm and self.batch_size < 2:
+            raise ValueError("critic_batch_norm needs a batch_size of 2 or more")
+        return self
 
 
 class ExplorationConfig(Section):

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from av_td3.agent import networks
 from av_td3.agent.gradients import ClipDidNotHoldError, clip_gradients, l2_norm
-from av_td3.agent.td3 import TD3, Batch
+from av_td3.agent.td3 import TD3, Batch, random_shift
 from av_td3.config import AgentConfig
 
 V, A, B = 5, 2, 6
@@ -271,6 +271,99 @@ def test_actor_q_clamp_kills_the_gradient_when_crossed():
     assert report.total_before == 0.0
 
 
+def test_each_group_learns_at_its_own_rate():
+    """A rate of almost nothing stops its own group and no other."""
+    for group in ("actor", "critic", "actor_encoder", "critic_encoder"):
+        agent = make(**{f"{group}_lr": 1e-60})  # nothing, in float32
+        before = snapshot(agent)
+        agent.update(batch())
+        stopped = {"actor", "critic", "actor_encoder", "critic_encoder"} - moved(agent, before)
+        assert stopped == {group}
+
+
+@pytest.mark.parametrize("setting", ["critic_layer_norm", "critic_batch_norm"])
+def test_a_normalised_critic_gives_the_same_q_whatever_the_scale_of_its_first_layer(setting):
+    agent, b = make(**{setting: True}), batch()
+
+    def q() -> torch.Tensor:
+        with torch.no_grad():
+            agent.critic.train()
+            return agent.critic(agent.critic_encoder(b.image), b.vector, b.action)[0]
+
+    before = q()
+    with torch.no_grad():
+        for p in agent.critic.net1[0].parameters():
+            p *= 100.0
+    torch.testing.assert_close(q(), before, rtol=1e-2, atol=1e-3)
+
+
+def test_batch_norm_learns_its_statistics_from_the_data_alone():
+    """The policy's actions must not enter them; the target's follow by tau."""
+    agent, b = make(critic_batch_norm=True, tau=0.25), batch()
+    statistics = agent.critic.net1[1].running_mean
+    target = agent.target_critic.net1[1].running_mean
+    start = statistics.clone()
+    agent._update_critic(b)
+    learned = statistics.clone()
+    assert not torch.equal(learned, start)
+    agent._update_actor(b)
+    agent.bellman_target(b)
+    assert torch.equal(statistics, learned)
+    assert torch.equal(target, start)
+    agent._update_targets()
+    torch.testing.assert_close(target, start + 0.25 * (learned - start))
+
+
+def test_batch_norm_judges_an_action_by_itself():
+    """With batch statistics Q of one action would depend on the others of its batch."""
+    agent, b = make(critic_batch_norm=True), batch()
+    agent.update(b)
+    features = agent.critic_encoder(b.image)
+    for judge in (agent.policy_value, agent.target_critic.q1):
+        together = judge(features, b.vector, b.action)
+        torch.testing.assert_close(judge(features[:1], b.vector[:1], b.action[:1]), together[:1])
+
+
+def test_a_random_shift_moves_whole_stacks_and_repeats_the_edge():
+    torch.manual_seed(0)
+    image = torch.arange(36 * 36, dtype=torch.int64).remainder(251).to(torch.uint8).view(1, 1, 36, 36)
+    image = image.expand(64, 4, 36, 36)
+    moved_ = random_shift(image, 3)
+    padded = F.pad(image[:1].float(), [3] * 4, mode="replicate").to(torch.uint8)[0, 0]
+    shifts = set()
+    for stack in moved_:
+        found = [
+            (y, x)
+            for y in range(7)
+            for x in range(7)
+            if torch.equal(stack[0], padded[y : y + 36, x : x + 36])
+        ]
+        assert len(found) == 1
+        shifts.update(found)
+        assert all(torch.equal(frame, stack[0]) for frame in stack)
+    assert {y for y, _ in shifts} == {x for _, x in shifts} == set(range(7))
+
+
+def test_the_update_sees_shifted_pictures_and_the_shift_can_be_switched_off(monkeypatch):
+    seen: list[Batch] = []
+    for pixels in (0, 4):
+        agent, b = make(random_shift=pixels), batch()
+        learn = agent._update_critic
+        monkeypatch.setattr(agent, "_update_critic", lambda b, learn=learn: seen.append(b) or learn(b))
+        agent.update(b)
+    off, on = seen
+    assert off.image is not on.image and torch.equal(off.image, batch().image)
+    assert not torch.equal(on.image, off.image) and not torch.equal(on.next_image, off.next_image)
+    assert torch.equal(on.vector, off.vector)
+
+
+def test_one_normalisation_at_most():
+    with pytest.raises(ValueError, match="not both"):
+        AgentConfig(critic_layer_norm=True, critic_batch_norm=True)
+    with pytest.raises(ValueError, match="batch_size of 2"):
+        AgentConfig(critic_batch_norm=True, batch_size=1)
+
+
 def test_dividing_the_first_layers_weights_equals_dividing_the_pixels():
     agent, b = make(feature_norm="none"), batch()
     e = agent.critic_encoder
@@ -493,7 +586,7 @@ def test_a_dense_layer_is_torchs_own_linear_layer(relu, monkeypatch):
 
 def test_the_layers_of_a_head_keep_their_names_in_checkpoints():
     assert [n for n, _ in networks.mlp(3, (4, 4), 1).named_children()] == ["0", "2", "4"]
-    normed = networks.mlp(3, (4, 4), 1, layer_norm=True)
+    normed = networks.mlp(3, (4, 4), 1, torch.nn.LayerNorm)
     assert [n for n, _ in normed.named_children()] == ["0", "1", "2", "3", "4", "5", "6"]
 
 

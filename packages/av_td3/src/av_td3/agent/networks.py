@@ -127,16 +127,20 @@ class _OneDnnLinear(torch.autograd.Function):
 _linear: Callable[[Tensor, Tensor, Tensor, bool], Tensor] = _OneDnnLinear.apply
 
 
-def mlp(inputs: int, hidden: Sequence[int], outputs: int, layer_norm: bool = False) -> nn.Sequential:
-    """Linear layers with ReLU between, optionally LayerNorm before each ReLU (Ball et al. 2023)."""
+Norm = Callable[[int], nn.Module]
+"""Makes a normalisation layer of this width."""
+
+
+def mlp(inputs: int, hidden: Sequence[int], outputs: int, norm: Norm | None = None) -> nn.Sequential:
+    """Linear layers with ReLU between, optionally a normalisation before each ReLU."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     place = 0  # A ReLU that is part of its layer still counts as one: checkpoints have these names.
     for width in hidden:
-        layers[str(place)] = Dense(inputs, width, relu=not layer_norm)
-        if layer_norm:
-            layers[str(place + 1)] = nn.LayerNorm(width)
+        layers[str(place)] = Dense(inputs, width, relu=norm is None)
+        if norm is not None:
+            layers[str(place + 1)] = norm(width)
             layers[str(place + 2)] = nn.ReLU()
-        place += 3 if layer_norm else 2
+        place += 2 if norm is None else 3
         inputs = width
     layers[str(place)] = nn.Linear(inputs, outputs)
     return nn.Sequential(layers)
@@ -169,11 +173,11 @@ class TwinCriticHead(nn.Module):
     """Q1 and Q2: (B, F) features, (B, V) vector, (B, A) action -> two (B,) values."""
 
     def __init__(
-        self, features: int, vector: int, actions: int, hidden: Sequence[int], layer_norm: bool
+        self, features: int, vector: int, actions: int, hidden: Sequence[int], norm: Norm | None = None
     ) -> None:
         super().__init__()
-        self.net1 = mlp(features + vector + actions, hidden, 1, layer_norm)
-        self.net2 = mlp(features + vector + actions, hidden, 1, layer_norm)
+        self.net1 = mlp(features + vector + actions, hidden, 1, norm)
+        self.net2 = mlp(features + vector + actions, hidden, 1, norm)
 
     def forward(self, features: Tensor, vector: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         x = torch.cat([features, vector, action], 1)

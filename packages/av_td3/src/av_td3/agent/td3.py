@@ -22,7 +22,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -70,6 +70,29 @@ class ActorStep:
     gradients: GradientReport
 
 
+def shifted(batch: Batch, pixels: int) -> Batch:
+    """The batch with each stack of pictures shifted at random, by itself."""
+    image, next_image = (random_shift(stacks, pixels) for stacks in (batch.image, batch.next_image))
+    return replace(batch, image=image, next_image=next_image)
+
+
+def random_shift(image: Tensor, pixels: int) -> Tensor:
+    """(B, C, H, W), each stack moved by up to ``pixels`` along each axis; the edge is repeated.
+
+    The augmentation of DrQ (Kostrikov et al. 2020) and DrQ-v2 (Yarats et al. 2021, 4 pixels of 84).
+    """
+    batch, channels, height, width = image.shape
+
+    def places(size: int) -> Tensor:
+        """(B, size): where each row or column is taken from."""
+        shift = torch.randint(-pixels, pixels + 1, (batch, 1), device=image.device)
+        return (torch.arange(size, device=image.device) + shift).clamp_(0, size - 1)
+
+    rows, columns = places(height), places(width)
+    image = image.gather(2, rows[:, None, :, None].expand(batch, channels, height, width))
+    return image.gather(3, columns[:, None, None, :].expand(batch, channels, height, width))
+
+
 class TD3:
     """The networks, their target copies, their optimisers, and the update."""
 
@@ -113,9 +136,15 @@ class TD3:
         self.actor = ActorHead(
             actor_features, self.visible_size, action_size, config.hidden, config.actor_final_init
         ).to(self.device)
+        norm = nn.LayerNorm if config.critic_layer_norm else None
         self.critic = TwinCriticHead(
-            critic_features, vector_size, action_size, config.hidden, config.critic_layer_norm
+            critic_features,
+            vector_size,
+            action_size,
+            config.hidden,
+            nn.BatchNorm1d if config.critic_batch_norm else norm,
         ).to(self.device)
+        self.critic.eval()  # but for its own step: BatchNorm then judges by its running statistics
         self.state_head = None
         if config.state_loss and not self.shared and actor_features and self.picture_size:
             self.state_head = nn.Linear(actor_features, self.picture_size).to(self.device)
@@ -152,6 +181,8 @@ class TD3:
     def update(self, batch: Batch) -> tuple[CriticStep, ActorStep | None]:
         """One update: the critic's step, and every ``policy_delay``-th the actor's and the targets'."""
         self.updates += 1
+        if self.config.random_shift:
+            batch = shifted(batch, self.config.random_shift)
         critic_step = self._update_critic(batch)
         actor_step = None
         if self.updates % self.config.policy_delay == 0:
@@ -163,7 +194,9 @@ class TD3:
     def _update_critic(self, batch: Batch) -> CriticStep:
         target, next_action = self._bellman(batch)
         features = self.critic_encoder(batch.image)
+        self.critic.train()
         q1, q2 = self.critic(features, batch.vector, batch.action)
+        self.critic.eval()
         loss = F.mse_loss(q1, target) + F.mse_loss(q2, target)
 
         self.critic_optimizer.zero_grad()
@@ -273,7 +306,7 @@ class TD3:
     def _update_targets(self) -> None:
         """theta' <- tau * theta + (1 - tau) * theta', for every network that has a target copy."""
         for network, target in self.target_pairs():
-            torch._foreach_lerp_(list(target.parameters()), list(network.parameters()), self.config.tau)
+            torch._foreach_lerp_(_averaged(target), _averaged(network), self.config.tau)
 
     # ------------------------------------------------------------------ using it
 
@@ -328,6 +361,11 @@ def _constant(network: nn.Module) -> Iterator[None]:
         yield
     finally:
         network.requires_grad_(True)
+
+
+def _averaged(network: nn.Module) -> list[Tensor]:
+    """What a target copy follows: parameters, and the running statistics of a BatchNorm."""
+    return [*network.parameters(), *(b for b in network.buffers() if b.is_floating_point())]
 
 
 def _groups(**networks: list[nn.Module]) -> dict[str, list[nn.Parameter]]:
