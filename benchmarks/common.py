@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from av_td3.training.logger import Progress
+
 ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS")
 """Environment variables that keep torch's libraries from using newer instructions."""
 
@@ -50,6 +52,19 @@ def machine() -> dict[str, Any]:
         "limits": {name: os.environ[name] for name in ISA_LIMITS if name in os.environ},
         "python": platform.python_version(),
     }
+
+
+class Silent:
+    """A display that shows nothing."""
+
+    def update(self, progress: Progress) -> None:
+        """Show nothing."""
+
+    def message(self, text: str) -> None:
+        """Show nothing."""
+
+    def status(self, text: str) -> None:
+        """Show nothing."""
 
 
 class Contender:

@@ -27,24 +27,12 @@ from av_td3.config import Config, load_config
 from av_td3.supervision.fleet import Fleet, environment
 from av_td3.supervision.supervised import SupervisedEnv
 from av_td3.training import loop
-from av_td3.training.logger import Progress, RunLogger
+from av_td3.training.logger import RunLogger
 from av_td3.training.memory import tune_allocator
 from av_td3.training.run_directory import RunDirectory
 from av_td3.training.signals import StopRequest
 from av_td3.training.state import TrainingState
-
-
-class Silent:
-    """A display that shows nothing."""
-
-    def update(self, progress: Progress) -> None:
-        """Show nothing."""
-
-    def message(self, text: str) -> None:
-        """Show nothing."""
-
-    def status(self, text: str) -> None:
-        """Show nothing."""
+from benchmarks import common
 
 
 class Contender:
@@ -75,7 +63,7 @@ class Contender:
                 for number in range(envs)
             ]
         )
-        self.log = RunLogger(self.config, self.run, Silent(), 0, self.state.interval)
+        self.log = RunLogger(self.config, self.run, common.Silent(), 0, self.state.interval)
 
     def drive(self, steps: int) -> float:
         """Make so many steps; how many a second."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from av_td3.agent.td3 import TD3, Batch
-from av_td3.config import AgentConfig
-from benchmarks import multiply_adds, update_speed
+from av_td3.commands import compare
+from av_td3.config import AgentConfig, load_config
+from benchmarks import multiply_adds, sb3_baseline, update_speed
 
 
 @pytest.mark.parametrize("b", [6, 32])
@@ -50,3 +53,81 @@ def test_the_table_of_updates_has_the_rows_that_readers_expect(
     first, quick = (row["updates_per_s"] for row in rows)
     assert first > 0 and rows[0]["ratio"] == 1.0
     assert rows[1]["ratio"] == pytest.approx(quick / first)
+
+
+# ---------------------------------------------------------------- time to 90 % beside Stable-Baselines3
+
+
+def contest(name: str, *points: tuple[float, float], trained: float) -> sb3_baseline.Contest:
+    made = sb3_baseline.Contest(name, load_config("debug"), 1)
+    made.curve = [{"minutes": m, "step": 1, "route_completion": c} for m, c in points]
+    made.trained = trained
+    return made
+
+
+@pytest.mark.parametrize(
+    ("theirs", "line"),
+    [
+        (((10.0, 0.3), (40.0, 0.9)), "ratio: 0.100"),
+        (((10.0, 0.3), (40.0, 0.8)), "ratio: below 0.080, for SB3 TD3 was not there yet"),
+    ],
+)
+def test_times_to_the_goal_and_their_ratio(theirs: tuple[tuple[float, float], ...], line: str) -> None:
+    both = [
+        contest(sb3_baseline.OURS, (2.0, 0.5), (4.0, 0.95), (6.0, 0.4), trained=8.0),
+        contest("SB3 TD3", *theirs, trained=50.0),
+    ]
+    times = {c.name: c.minutes_to_goal for c in both}
+    assert times[sb3_baseline.OURS] == 4.0  # the first time, whatever came after
+    assert sb3_baseline.verdict(times, {c.name: c for c in both})[-1] == line
+    none = {**times, sb3_baseline.OURS: None}
+    assert not any("ratio" in text for text in sb3_baseline.verdict(none, {c.name: c for c in both}))
+
+
+def test_the_clock_stands_still_during_an_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = contest("SB3 TD3", trained=0.0)
+    monkeypatch.setattr(sb3_baseline, "drive", lambda *_: time.sleep(0.3))
+    monkeypatch.setattr(sb3_baseline, "scalars", lambda _: {"eval/route_completion": 0.5})
+    made.start()
+    begin = time.monotonic()
+    made.evaluate(lambda _: np.zeros(2, np.float32), 10)
+    assert made.minutes * 60 <= time.monotonic() - begin - 0.3
+    assert made.curve[0]["route_completion"] == 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_both_learn_and_are_evaluated_and_compare_shows_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "sb3.json"
+    small = ["env.termination.max_steps=30", "train.learning_starts=40", "exploration.warmup_steps=40"]
+    small += ["env.camera.size=40", "agent.batch_size=8"]
+    words = [
+        "--preset",
+        "debug",
+        "--networks",
+        "preset",
+        "--minutes",
+        "2",
+        "--steps",
+        "90",
+        "--interval",
+        "45",
+    ]
+    words += ["--episodes", "1", "--final-episodes", "2", "--json", str(file)]
+    sb3_baseline.main([*words, *(part for key in small for part in ("--set", key))])
+    document = json.loads(file.read_text())
+    assert set(document["agents"]) == {"av-td3", "SB3 TD3"} == set(document["curves"])
+    for name, agent in document["agents"].items():
+        assert 0 <= agent["summary"]["route_completion"]["estimate"] <= 1
+        assert document["curves"][name] and document["minutes_trained"][name] > 0
+    compare.compare([f"SB3={file}:SB3 TD3", f"ours={file}:av-td3"])
+    assert "ours" in capsys.readouterr().out
+
+
+def test_a_budget_of_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        sb3_baseline.main(["--minutes", "0"])
+    assert caught.value.code == 2
+    assert "0 is not above 0" in capsys.readouterr().err

@@ -92,6 +92,10 @@ class TrainingState:
         """Training begins now: what came before is not counted as time trained."""
         self._started = time.monotonic()
 
+    def leave_out(self, seconds: float) -> None:
+        """So much of the time since then was not training: a benchmark measured something."""
+        self._started += seconds
+
     @property
     def finished(self) -> bool:
         """Whether the configured number of steps or minutes has been reached."""
