@@ -420,6 +420,48 @@ def village() -> ET.Element:
     return root
 
 
+def suburb() -> ET.Element:
+    """Lanes of 3.5 m, long bends, slanted junctions, four of them with lights, on about 420 by 310 m."""
+    centres = [
+        (0, 60),  # 0 west
+        (140, 10),  # 1 south
+        (285, 35),  # 2
+        (405, 130),  # 3 east
+        (330, 265),  # 4 north-east
+        (185, 305),  # 5 north
+        (45, 240),  # 6 north-west
+        (120, 110),  # 7 inner, with lights
+        (255, 125),  # 8 inner, with lights
+        (225, 215),  # 9 inner, with lights
+        (95, 195),  # 10 inner, with lights
+    ]
+    nodes = [Node((float(x), float(y)), signals=k >= 7) for k, (x, y) in enumerate(centres)]
+    streets = [
+        Street(0, 1, via=((45, -15),), radius=26),
+        Street(1, 2, via=((215, -25),), radius=60),
+        Street(2, 3, via=((390, 40),), radius=34),
+        Street(3, 4, via=((415, 225),), radius=24),
+        Street(4, 5, via=((280, 320), (235, 280)), radius=18),
+        Street(5, 6, via=((95, 325),), radius=38),
+        Street(6, 0, via=((-25, 150),), radius=70),
+        Street(0, 7),
+        Street(1, 7, via=((155, 70),), radius=20),
+        Street(7, 8, via=((170, 135), (215, 100)), radius=30),
+        Street(8, 2, via=((285, 85),), radius=22),
+        Street(8, 3, via=((330, 155),), radius=45),
+        Street(8, 9, via=((270, 175),), radius=28),
+        Street(9, 4, via=((280, 205),), radius=32),
+        Street(9, 5),
+        Street(9, 10, via=((190, 175), (140, 215)), radius=25),
+        Street(10, 7, via=((80, 150),), radius=24),
+        Street(10, 6),
+    ]
+    network = Network("suburb", reach=13.0, profile=Profile(lane=3.5, shoulder=0.5, sidewalk=2.0))
+    root = network.build(nodes, streets)
+    _add_controllers(root, network.signals)
+    return root
+
+
 def _add_controllers(root: ET.Element, signals: dict[int, list[tuple[int, str]]]) -> None:
     """Which lights switch together; the writer knows no controllers."""
     junctions = {j.get("id"): j for j in root.findall("junction")}
@@ -436,11 +478,13 @@ def _add_controllers(root: ET.Element, signals: dict[int, list[tuple[int, str]]]
             ET.SubElement(junctions[str(junction)], "controller", id=name, type="0", sequence="0")
 
 
-MAPS = {"loop": loop, "town": town, "grid": grid, "village": village}
+MAPS = {"loop": loop, "town": town, "grid": grid, "suburb": suburb, "village": village}
 
 
 def text(name: str) -> str:
     """The OpenDRIVE text of a bundled map; the same bytes on every call."""
+    # The writer allows an id of a signal once in a process; it has to be unique within its map only.
+    xodr.Signal._usedIDs.clear()
     root = MAPS[name]()
     header = root.find("header")
     assert header is not None

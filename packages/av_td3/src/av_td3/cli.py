@@ -177,7 +177,13 @@ def _configuration(
     preset: str, config: Path | None, set_: list[str] | None, flags: dict[str, object]
 ) -> tuple[Config, list[str]]:
     """The configuration of a new run, and the ``section.key=value`` that the options stand for."""
-    overrides = [*(set_ or []), *(f"{key}={value}" for key, value in flags.items() if value is not None)]
+    implied = []
+    if flags["env.simulator.map"] is not None or flags["env.simulator.address"] is not None:
+        implied.append("train.maps=[]")  # one map was asked for, not the several of the preset
+    if flags["env.simulator.address"] is not None:
+        implied.append("train.envs=1")
+    given = [f"{key}={value}" for key, value in flags.items() if value is not None]
+    overrides = [*implied, *(set_ or []), *given]
     return load_config(preset, config, overrides), overrides
 
 

@@ -495,6 +495,9 @@ class TrainConfig(Section):
     """Seed of everything random: networks, exploration, replay, episodes."""
     envs: int = Field(default=1, ge=1, le=256)
     """Environments that are driven at once, each with a simulator of its own."""
+    maps: list[str] = []
+    """Maps of these environments, in turn: environment k drives on map k modulo their number.  Empty: all
+    drive on ``env.simulator.map``, where evaluations drive in any case."""
     updates_per_step: float = Field(default=1.0, gt=0, le=20)
     """Updates of the critic for each environment step; the steps of all environments count."""
     learning_starts: int = Field(default=1_000, ge=1)
@@ -596,6 +599,11 @@ class Config(Section):
                 f"train.envs ({envs}) is more than the CARLA server at {address} can serve: a server has one "
                 "clock, and so one environment at a time.  Train with one, or give no address: minicarla or "
                 "env.simulator.command then starts a server for each"
+            )
+        if len(self.train.maps) > envs:
+            raise ValueError(
+                f"train.maps names {len(self.train.maps)} maps for {envs} environment(s), each of which keeps "
+                f"its map: set train.envs={len(self.train.maps)} or more, or name fewer"
             )
         if self.replay.capacity < 100 * envs:
             raise ValueError(

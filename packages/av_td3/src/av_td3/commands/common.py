@@ -45,6 +45,8 @@ def check_before_start(config: Config) -> None:
     """
     resolve_device(config.train.device)
     check_map(config.env.simulator)
+    for number in range(len(config.train.maps)):
+        check_map(fleet.environment(config.env, number, config.train.maps).simulator)
     replay = config.replay.capacity * slot_bytes(image_shape(config), config.env.vector_size, ACTION_SIZE)
     check_memory(config.env, config.train.envs, evaluation=True, replay_bytes=replay)
 
@@ -113,10 +115,11 @@ def make_trainer(run: RunDirectory, config: Config, display: Display) -> Trainer
     def make_env() -> SupervisedEnv:
         """The next environment of ``train.envs``."""
         number = next(made)
-        if config.train.envs == 1:
-            return SupervisedEnv(config.env, "train", log_dir=run.logs)
         return SupervisedEnv(
-            fleet.environment(config.env, number), "train", log_dir=run.logs, name=f"train-{number}"
+            fleet.environment(config.env, number, config.train.maps),
+            "train",
+            log_dir=run.logs,
+            name=f"train-{number}" if config.train.envs > 1 else "train",
         )
 
     def evaluate(policy: Policy, step: int) -> dict[str, float]:

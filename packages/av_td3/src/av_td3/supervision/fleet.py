@@ -37,13 +37,19 @@ Observation: TypeAlias = Mapping[str, NDArray[Any]]
 Action: TypeAlias = NDArray[np.float32]
 
 
-def environment(config: EnvConfig, number: int) -> EnvConfig:
+def environment(config: EnvConfig, number: int, maps: Sequence[str] = ()) -> EnvConfig:
     """The configuration of one environment of several: each has a Traffic Manager, and so a port, of its own.
 
     The port after the first is left to evaluation.
+
+    Args:
+        config: what they have in common.
+        number: of the environment, from 0.
+        maps: of the environments, in turn; empty: the configuration's map.
     """
     port = config.simulator.traffic_manager_port + number + (number > 0)
-    simulator = config.simulator.model_copy(update={"traffic_manager_port": port})
+    map_name = maps[number % len(maps)] if maps else config.simulator.map
+    simulator = config.simulator.model_copy(update={"traffic_manager_port": port, "map": map_name})
     return config.model_copy(update={"simulator": simulator})
 
 

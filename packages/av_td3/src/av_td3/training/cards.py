@@ -36,6 +36,7 @@ def training_of(source: AgentSource, run: RunDirectory) -> Training:
     if "--config" in command or command[1:2] != ["train"]:
         preset = None
     simulator = source.config.env.simulator
+    maps = source.config.train.maps or [simulator.map]
     hardware: dict[str, Any] = dict(provenance.get("hardware") or {})
     hardware.pop("platform", None)
     minutes = run.status().get("minutes")
@@ -46,7 +47,7 @@ def training_of(source: AgentSource, run: RunDirectory) -> Training:
         "minutes": None if minutes is None else float(minutes),
         "preset": preset,
         "seed": source.config.train.seed,
-        "map": Path(simulator.map).name,
+        "map": ", ".join(Path(name).name for name in maps),
         "npc": simulator.npc,
         "hardware": hardware,
         "versions": dict(provenance.get("versions") or {}),
