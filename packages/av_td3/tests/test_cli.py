@@ -414,6 +414,20 @@ def test_help_and_presets():
     assert "did you mean 'quick'" in one_line_error(invoke("presets", "show", "quikc"), 2)
 
 
+def test_one_map_or_one_server_takes_the_place_of_several_maps(tmp_path):
+    several = tmp_path / "several.yaml"
+    several.write_text("train: {envs: 2, maps: [loop, grid]}")
+
+    def train(*options: str) -> list[object]:
+        done = invoke("train", "--config", str(several), "--print-config", *options)
+        train = yaml.safe_load(done.stdout)["train"]
+        return [train["envs"], train["maps"]]
+
+    assert train() == [2, ["loop", "grid"]]
+    assert train("--map", "town") == [2, []]
+    assert train("--carla", "127.0.0.1:2000") == [1, []]
+
+
 def test_print_config_prints_what_would_run(tmp_path):
     target = str(tmp_path / "run")
     done = invoke("train", "--preset", "debug", "--npc", "3", "--print-config", "--run-dir", target)

@@ -16,5 +16,9 @@ def test_the_bundled_files_are_what_the_script_makes(name: str) -> None:
     assert path.read_text() == build.text(name), "run: python -m tools.maps.build"
 
 
+def test_a_map_does_not_depend_on_what_was_made_before() -> None:
+    assert build.text("grid") == build.text("grid")
+
+
 def test_every_bundled_map_has_its_source() -> None:
     assert sorted(build.MAPS) == maps.available()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from av_td3.commands import common
 from av_td3.config import ConfigError, config_from_dict
 from av_td3.supervision import fleet, memory
 from av_td3.supervision.supervised import SupervisionError
@@ -201,6 +202,38 @@ def test_training_goes_on_without_an_environment_that_cannot_be_started(tmp_path
         both.train()
 
 
+def test_each_environment_keeps_its_map(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(common, "SupervisedEnv", lambda config, *_, name, **__: made.append((name, config)))
+    config = small_config(envs=3, maps=["loop", "grid"])
+    run = RunDirectory.create(tmp_path / "run", config, {})
+    trainer = common.make_trainer(run, config, SilentDisplay())
+    for _ in range(3):
+        trainer.make_env()
+    assert [(name, env.simulator.map) for name, env in made] == [
+        ("train-0", "loop"),
+        ("train-1", "grid"),
+        ("train-2", "loop"),
+    ]
+
+
+def test_a_map_that_is_not_there_is_refused_before_anything_starts():
+    config = small_config(envs=2, maps=["loop", "gird"])
+    with pytest.raises(ConfigError, match="did you mean 'grid'"):
+        common.check_before_start(config)
+
+
+def test_the_noise_of_demonstrations_takes_its_turns_in_each_environment(tmp_path):
+    """As many environments as there are levels: none is left with one level for ever."""
+    t, _ = trainer(tmp_path / "run", 3)
+    state = t.state
+    seen = []
+    for _ in range(3):
+        seen.append([state.demonstration_number(env) % 3 for env in range(3)])
+        state.episodes = [episodes + 1 for episodes in state.episodes]
+    assert all(sorted(turns) == [0, 1, 2] for turns in (*seen, *zip(*seen, strict=True)))
+
+
 def test_a_run_has_the_environments_that_it_began_with(tmp_path):
     t, _ = trainer(tmp_path / "run", 2, steps=40)
     t.train()
@@ -218,6 +251,7 @@ def test_a_run_has_the_environments_that_it_began_with(tmp_path):
             {"train": {"envs": 4}, "replay": {"capacity": 300}, "agent": {"batch_size": 8}},
             "below 100 for each of 4",
         ),
+        ({"train": {"maps": ["loop", "grid"]}}, "names 2 maps for 1 environment"),
     ],
 )
 def test_what_cannot_be_is_refused(tree, says):

@@ -220,7 +220,7 @@ class RunLogger:
 
     def _situation(self, state: TrainingState) -> Scalars:
         return {
-            actor.NOISE.tag: state.explorers[0].current_noise(state.step, state.episode_number(0)),
+            actor.NOISE.tag: state.explorers[0].current_noise(state.step, state.demonstration_number(0)),
             replay.SIZE.tag: float(len(state.replay)),
             episodes.STEPS.tag: float(self._progress.episode_length),
             replay.UTILIZATION.tag: len(state.replay) / self.config.replay.capacity,

@@ -160,7 +160,7 @@ def choose_actions(config: Config, state: TrainingState, episodes: dict[int, Epi
         elif episode.demonstrator is not None:
             episode.demonstrator.watch(episode.info)
             driven = episode.demonstrator(episode.observation)
-            action = explorer.demonstrate(driven, state.episode_number(env))
+            action = explorer.demonstrate(driven, state.demonstration_number(env))
             episode.demonstrated = True
         else:
             action = explorer.random_action()

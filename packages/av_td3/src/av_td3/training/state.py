@@ -83,6 +83,13 @@ class TrainingState:
         """
         return self.episodes[env] * len(self.episodes) + env
 
+    def demonstration_number(self, env: int) -> int:
+        """Which of the levels of ``exploration.demonstration_noise`` it is the present episode's turn for.
+
+        Every environment takes them in turn, whatever their number, and the environments take others.
+        """
+        return self.episodes[env] + env
+
     @property
     def minutes(self) -> float:
         """Minutes of training so far, those before a resume included."""
