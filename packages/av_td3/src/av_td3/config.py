@@ -538,6 +538,11 @@ class EvaluationConfig(Section):
     """Held-out episodes of one evaluation while training."""
     final_episodes: int = Field(default=20, ge=2)
     """Held-out episodes of the evaluation at the end, and of ``av-td3 evaluate``."""
+    baselines: bool = True
+    """Whether the evaluation at the end also drives the untrained agent, random actions and the classical
+    driver.  In a sweep they would be the same in every run."""
+    video: bool = True
+    """Whether the evaluation at the end films the agent."""
     seed: int = Field(default=1_000_000, ge=0)
     """Evaluation episode i has the seed ``seed + i``.  Seeds of training episodes stay below."""
     averaged: bool = False

@@ -91,6 +91,20 @@ def test_runs_that_differ_in_their_seed_are_one_method(tmp_path, console):
     assert max(map(len, text.splitlines())) <= 80 or "One run" in max(text.splitlines(), key=len)
 
 
+def test_the_figures_of_several_runs_have_intervals_over_runs(tmp_path, console):
+    """Three runs with a lane offset each: the interval is that of three values, not of 36 drives."""
+    for seed, offset in enumerate((0.1, 0.2, 0.6)):
+        write(tmp_path / f"a-s{seed}.json", FAIR, mean_abs_lateral_deviation_m=offset)
+    files = [f"a={tmp_path}/a-s{seed}.json" for seed in range(3)]
+    offset = compare.compare(files, console=console).figures("a")["lateral_deviation_m"]
+    assert (offset.estimate, offset.low, offset.high) == pytest.approx((0.3, 0.1, 0.6))
+    single = compare.compare(files[:1], console=console).figures("a")["success_rate"]
+    assert single.method == "wilson"
+    # No collision in any drive: no spread to resample, but an upper bound from the kilometres.
+    collisions = compare.compare(files, console=console).figures("a")["collisions_per_km"]
+    assert collisions.method == "poisson" and collisions.high > 0
+
+
 def test_names_files_agents_and_baselines(tmp_path, console):
     run = run_of(tmp_path / "mine", FAIR)
     black = write(tmp_path / "black.json", POOR, picture="black", npc=5)

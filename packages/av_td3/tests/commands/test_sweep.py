@@ -33,10 +33,10 @@ def test_the_plan(tmp_path):
     options = {"config": "base.yaml", "set": {"agent.tau": 0.1, "agent.hidden": [8]}, "seeds": [3, 5]}
     trials = {"plain": None, "other": {"agent.tau": 0.2}}
     found = sweep.plan(sweep_file(tmp_path, trials=trials, **options), tmp_path / "into", ungated=True)
-    assert [t.name for t in found] == ["plain-s3", "plain-s5", "other-s3", "other-s5"]
-    assert [t.config.agent.tau for t in found] == [0.1, 0.1, 0.2, 0.2]
+    assert [t.name for t in found] == ["plain-s3", "other-s3", "plain-s5", "other-s5"]
+    assert [t.config.agent.tau for t in found] == [0.1, 0.2, 0.1, 0.2]
     assert {(t.config.train.steps, t.config.agent.hidden) for t in found} == {(77, (8,))}
-    assert [t.config.train.seed for t in found] == [3, 5, 3, 5]
+    assert [t.config.train.seed for t in found] == [3, 3, 5, 5]
     command = found[3].command()
     assert command[3:6] == ["train", "--preset", "debug"] and "--ungated" in command
     assert command[-2:] == ["--run-dir", str(tmp_path / "into" / "other-s5")]
@@ -236,7 +236,10 @@ def test_a_run_that_somebody_else_trains_is_left_alone(tmp_path, fake_train, cap
 def test_a_sweep_trains_and_compares(tmp_path, capsys):
     """The real thing."""
     options = dict(TOY) | {"agent.hidden": [8], "train.steps": 40, "env.termination.max_steps": 10}
+    options |= {"evaluation.baselines": False, "evaluation.video": False}
     assert sweep.sweep(sweep_file(tmp_path, set=options), into=tmp_path / "into") == common.OK
     run = RunDirectory.open(tmp_path / "into" / "debug-s0")
     assert run.status()["step"] == 40 and (tmp_path / "into" / "compare.json").exists()
     assert "2 held-out routes" in capsys.readouterr().out
+    assert list(json.loads((run.evaluations / "final.json").read_text())["agents"]) == ["trained"]
+    assert not list(run.videos.glob("*"))

@@ -13,6 +13,7 @@ from av_td3.evaluation.aggregate import (
     interquartile_mean,
     probability_of_improvement,
     profile_of,
+    ratio_interval,
 )
 
 RNG = np.random.default_rng(0)
@@ -71,6 +72,19 @@ def test_one_run_is_judged_by_its_routes():
     found = aggregate({"a": x}).methods["a"].mean
     error = x.std() / np.sqrt(50)
     assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.1)
+
+
+def test_a_ratio_is_of_sums_and_its_interval_knows_the_runs():
+    kilometres = RNG.uniform(0.1, 0.2, (4, 30))
+    events = kilometres * np.array([[1.0], [2.0], [3.0], [4.0]])
+    found = ratio_interval(events, kilometres)
+    assert found.estimate == pytest.approx(events.sum() / kilometres.sum())
+    # Four runs of 1, 2, 3 and 4 a kilometre: the mean of four draws of them.
+    assert found.low == pytest.approx(1.5, abs=0.2) and found.high == pytest.approx(3.5, abs=0.2)
+    narrow = ratio_interval(events, kilometres, resampling="stratified")
+    assert narrow.high - narrow.low < (found.high - found.low) / 3
+    assert ratio_interval(np.ones((2, 3)), np.ones((2, 3))).low is None  # no spread was seen
+    assert ratio_interval(np.zeros((2, 3)), np.zeros((2, 3))).estimate is None
 
 
 def test_routes_that_are_hard_for_both_do_not_blur_a_comparison():

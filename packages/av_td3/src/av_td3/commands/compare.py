@@ -19,21 +19,23 @@ from rich.text import Text
 from av_td3.commands.common import BAD_INPUT, FAILED, say
 from av_td3.errors import UserError
 from av_td3.evaluation import aggregate as statistics
+from av_td3.evaluation import report
 from av_td3.evaluation.aggregate import THRESHOLDS, Aggregate, Estimate, Resampling
-from av_td3.evaluation.metrics import BY_NAME, summary
+from av_td3.evaluation.metrics import BY_NAME, METRICS, Metric, summary
 from av_td3.evaluation.rollout import EpisodeRecord, Evaluation, EvaluationError
+from av_td3.evaluation.statistics import ConfidenceInterval
 from av_td3.training import shipped
 from av_td3.training.run_directory import RunDirectory, write_atomically
 
 SCORES = ("route_completion", "driving_score", "driving_score_2_1", "success_rate", "clean_success_rate")
 """Figures of one episode in [0, 1], more is better: what ``--metric`` takes."""
 _SEED = re.compile(r"-s\d+(-\d{8}-\d{6}(-\d+)?)?$")
-_COLUMNS = (
-    ("success_rate", 100, 0),
-    ("collisions_per_km", 1, 2),
-    ("lateral_deviation_m", 1, 2),
-    ("jerk", 1, 1),
-)
+_COLUMNS = {
+    "success_rate": "success\n%",
+    "collisions_per_km": "colli-\nsion/km",
+    "lateral_deviation_m": "off lane\ncentre m",
+    "jerk": "jerk\nm/s³",
+}
 _CONDITIONS = ("map", "seed", "picture")
 
 
@@ -50,6 +52,8 @@ class Entry:
     conditions: dict[str, Any]
     settings: dict[str, Any] | None
     """``config.yaml`` of the run without the seed; None where only figures are known."""
+    run: Path | None = None
+    """The run directory; None where only figures are known."""
     baseline: bool = False
     """Taken from the input of a trained agent."""
 
@@ -72,7 +76,30 @@ class Compared:
 
     def _common(self, entry: Entry) -> list[EpisodeRecord]:
         wanted = set(self.seeds)
-        return [e for e in entry.evaluation.episodes if e.seed in wanted]
+        return sorted((e for e in entry.evaluation.episodes if e.seed in wanted), key=lambda e: e.seed)
+
+    def figures(self, label: str) -> dict[str, ConfidenceInterval]:
+        """Every figure of a method.
+
+        With several runs the intervals are from resampled runs and routes.  Where that finds no spread, and
+        with one run, they are those of ``av-td3 evaluate``, over all episodes.
+        """
+        found = summary(self.pooled(label))
+        runs = [self._common(entry) for entry in self.methods[label]]
+        if len(runs) > 1:
+            for metric in METRICS:
+                interval = self._interval(metric, runs)
+                if interval.low is not None:
+                    found[metric.name] = interval
+        return found
+
+    def _interval(self, metric: Metric, runs: list[list[EpisodeRecord]]) -> ConfidenceInterval:
+        per = metric.per or (lambda _: 1.0)
+        of_event = metric.kind == "share of episodes"
+        values = [[float(metric.value(e) > 0 if of_event else metric.value(e)) for e in run] for run in runs]
+        return statistics.ratio_interval(
+            values, [[float(per(e)) for e in run] for run in runs], resampling=self.statistics.resampling
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, ``schema`` 1."""
@@ -83,7 +110,7 @@ class Compared:
             "methods": {
                 label: {
                     "evaluations": [{"source": e.source, "conditions": e.conditions} for e in entries],
-                    "summary": {k: i.to_dict() for k, i in summary(self.pooled(label)).items()},
+                    "summary": {k: i.to_dict() for k, i in self.figures(label).items()},
                 }
                 for label, entries in self.methods.items()
             },
@@ -167,11 +194,15 @@ def read(text: str, baselines: bool = False) -> list[Entry]:
             raise UserError(f"{file} has no agent {agent!r}; it has {', '.join(agents)}", BAD_INPUT)
         base = _SEED.sub("", path.name if path.is_dir() else path.stem)
         label = name or (base if agent == "trained" else agent)
-        found = [Entry(text, label, bool(name), Evaluation.from_dict(agents[agent]), conditions, settings)]
+        run_directory = path if path.is_dir() and agent == "trained" else None
+        evaluation = Evaluation.from_dict(agents[agent])
+        found = [Entry(text, label, bool(name), evaluation, conditions, settings, run_directory)]
         for other in agents if baselines else ():
             if other != agent:
                 evaluation = Evaluation.from_dict(agents[other])
-                found.append(Entry(f"{path}:{other}", other, True, evaluation, conditions, None, True))
+                found.append(
+                    Entry(f"{path}:{other}", other, True, evaluation, conditions, None, baseline=True)
+                )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EvaluationError) as error:
         raise UserError(f"{file} is not the JSON file of an evaluation: {error}", BAD_INPUT) from None
     return found
@@ -288,18 +319,16 @@ def table(compared: Compared) -> Table:
         pad_edge=False,
     )
     score = BY_NAME[compared.metric].title
-    heads = ("\nruns", f"{_wrapped(score)}\nIQM %", "\nmean %", "worst..\nbest run", "success\n%")
     shown.add_column("\nmethod", overflow="fold", max_width=16)
-    for head in (*heads, "colli-\nsion/km", "off lane\ncentre m", "jerk\nm/s³"):
+    heads = ("\nruns", f"{_wrapped(score)}\nIQM %", "\nmean %", "worst..\nbest run")
+    for head in (*heads, *_COLUMNS.values()):
         shown.add_column(head, justify="right", no_wrap=True)
     for label, method in compared.statistics.methods.items():
-        figures = summary(compared.pooled(label))
+        figures = compared.figures(label)
         low, high = method.spread
-        row = [str(len(method.scores)), _cell(method.iqm), _cell(method.mean)]
+        row: list[str | Text] = [str(len(method.scores)), _cell(method.iqm), _cell(method.mean)]
         row.append(f"{100 * low:.0f}..{100 * high:.0f}" if len(method.scores) > 1 else "-")
-        for name, scale, digits in _COLUMNS:
-            x = figures[name].estimate
-            row.append("-" if x is None else f"{scale * x:.{digits}f}")
+        row += [report.cell(name, figures[name]) for name in _COLUMNS]
         shown.add_row(Text(label), *row)
     return shown
 

@@ -133,8 +133,8 @@ def final_evaluation(run: RunDirectory, config: Config, console: Console) -> Com
         ),
         episodes=config.evaluation.final_episodes,
         seed=config.evaluation.seed,
-        baselines=True,
-        video=True,
+        baselines=config.evaluation.baselines,
+        video=config.evaluation.video,
         picture="camera",
     )
     return comparison

@@ -190,7 +190,9 @@ def sweep(
 
 
 def plan(file: Path, folder: Path, ungated: bool = False) -> list[Trial]:
-    """Every trial of a sweep's file, each checked: seeds of one trial follow each other.
+    """Every run of a sweep's file, each checked: all trials with the first seed, then with the next.
+
+    A sweep that is ended early has then as many seeds of each trial.
 
     Raises:
         UserError: the file cannot be read, or says what cannot be.
@@ -205,8 +207,8 @@ def plan(file: Path, folder: Path, ungated: bool = False) -> list[Trial]:
         raise UserError(f"{file}: {_explained(error)}", BAD_INPUT) from None
     base = None if asked.config is None else file.parent / asked.config
     trials = []
-    for method, settings in asked.settings().items():
-        for seed in asked.seeds:
+    for seed in asked.seeds:
+        for method, settings in asked.settings().items():
             name = f"{method}-s{seed}"
             changes = {**asked.set, **settings, "train.seed": seed}
             overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from av_td3.evaluation.statistics import CONFIDENCE
+from av_td3.evaluation.statistics import CONFIDENCE, ConfidenceInterval
 
 Array = NDArray[np.float64]
 Resampling = Literal["crossed", "stratified"]
@@ -184,6 +184,36 @@ def aggregate(
     return Aggregate(methods, improvement, confidence, resampling)
 
 
+def ratio_interval(
+    values: ArrayLike,
+    per: ArrayLike,
+    *,
+    resampling: Resampling = "crossed",
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> ConfidenceInterval:
+    """Interval of sum(values) / sum(per), each (runs, routes): of events per kilometre, say.
+
+    It has no ends where the resamples show no spread, or where too many have nothing to divide by.
+    """
+    x, y = scores_of(values), scores_of(per)
+    rng = np.random.default_rng([seed, 0])
+    draws = []
+    for chosen in _routes(x.shape[1], resampling, rng):
+        runs = _runs(len(x), chosen, resampling, rng)
+        above, below = (a[runs, chosen[:, None, :]].sum((1, 2)) for a in (x, y))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            draws.append(above / below)
+    ratios = np.concatenate(draws)
+    ratios = ratios[np.isfinite(ratios)]
+    total = float(y.sum())
+    estimate = float(x.sum()) / total if total else None
+    if len(ratios) < 0.95 * RESAMPLES or np.ptp(ratios) == 0:
+        return ConfidenceInterval(estimate, None, None, x.size, "none")
+    low, high = np.quantile(ratios, _tails(confidence))
+    return ConfidenceInterval(estimate, float(low), float(high), x.size, resampling)
+
+
 _BLOCK = 250
 
 
@@ -200,9 +230,15 @@ def _resampled(
     x: Array, routes: NDArray[np.int64], resampling: Resampling, rng: np.random.Generator
 ) -> Array:
     """(block, R, T) scores of resampled runs on these routes."""
-    runs, block = len(x), len(routes)
-    shape = (block, runs, routes.shape[1]) if resampling == "stratified" else (block, runs, 1)
-    return x[rng.integers(0, runs, shape), routes[:, None, :]]
+    return x[_runs(len(x), routes, resampling, rng), routes[:, None, :]]
+
+
+def _runs(
+    count: int, routes: NDArray[np.int64], resampling: Resampling, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """(block, R, T) or (block, R, 1): runs drawn for each of these routes, or for all of them."""
+    block, tasks = routes.shape
+    return rng.integers(0, count, (block, count, tasks if resampling == "stratified" else 1))
 
 
 def _method(x: Array, draws: list[Array], confidence: float) -> Method:

@@ -111,14 +111,7 @@ def markdown_header() -> str:
 
 def markdown_row(name: str, summary: Mapping[str, ConfidenceInterval]) -> str:
     """One agent: ``| name | 62 [48, 75] | ... |``."""
-    cells = []
-    for metric, _ in _HEADLINE:
-        i = summary[metric]
-        cell = _number(metric, i.estimate)
-        ends = _ends(metric, i)
-        if ends:
-            cell += f" [{ends[0]}, {ends[1]}]"
-        cells.append(cell)
+    cells = [in_line(metric, summary[metric]) for metric, _ in _HEADLINE]
     return f"| {name} | {' | '.join(cells)} |"
 
 
@@ -144,7 +137,7 @@ def _title(comparison: Comparison) -> str:
 
 def _table(comparison: Comparison, columns: tuple[tuple[str, str], ...], title: str | None) -> Table:
     rows = [
-        (Text(name), [_cell(metric, summary[metric]) for metric, _ in columns])
+        (Text(name), [cell(metric, summary[metric]) for metric, _ in columns])
         for name, summary in comparison.summaries.items()
     ]
     widths = [
@@ -173,12 +166,19 @@ def _table(comparison: Comparison, columns: tuple[tuple[str, str], ...], title: 
     return table
 
 
-def _cell(metric: str, interval: ConfidenceInterval) -> Text:
-    cell = Text(_number(metric, interval.estimate))
+def cell(metric: str, interval: ConfidenceInterval) -> Text:
+    """A figure, and its interval on a second line."""
+    text = Text(_number(metric, interval.estimate))
     ends = _ends(metric, interval)
     if ends:
-        cell.append(f"\n{ends[0]}..{ends[1]}", style="dim")
-    return cell
+        text.append(f"\n{ends[0]}..{ends[1]}", style="dim")
+    return text
+
+
+def in_line(metric: str, interval: ConfidenceInterval) -> str:
+    """A figure and its interval: ``62 [48, 75]``."""
+    ends = _ends(metric, interval)
+    return _number(metric, interval.estimate) + (f" [{ends[0]}, {ends[1]}]" if ends else "")
 
 
 def _ends(metric: str, interval: ConfidenceInterval) -> tuple[str, str] | None:

@@ -38,7 +38,7 @@ class ConfidenceInterval:
     n: int
     """Number of episodes."""
     method: str
-    """bca | percentile | wilson | poisson | bounded | none"""
+    """bca | percentile | wilson | poisson | bounded | crossed | stratified | none"""
 
     def __str__(self) -> str:
         def text(x: float | None) -> str:
