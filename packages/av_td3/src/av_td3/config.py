@@ -607,8 +607,8 @@ class Config(Section):
             )
         if len(self.train.maps) > envs:
             raise ValueError(
-                f"train.maps names {len(self.train.maps)} maps for {envs} environment(s), each of which keeps "
-                f"its map: set train.envs={len(self.train.maps)} or more, or name fewer"
+                f"train.maps names {len(self.train.maps)} maps for {envs} environment(s), each of which "
+                f"keeps its map: set train.envs={len(self.train.maps)} or more, or name fewer"
             )
         if self.replay.capacity < 100 * envs:
             raise ValueError(
