@@ -32,7 +32,7 @@ def episodes(completion: float) -> Evaluation:
             distance_km=0.1,
             min_time_to_collision_s=None,
             termination="success",
-            **numbers,  # type: ignore[arg-type]
+            **numbers,
             **means,  # type: ignore[arg-type]
         )
         for k in range(8)
