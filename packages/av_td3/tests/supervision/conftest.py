@@ -27,9 +27,18 @@ FOREIGN_CLIENT = """
                     world.tick()
                     time.sleep(0.05)
             threading.Thread(target=keep_ticking, daemon=True).start()
+        elif command[0] == "go-on-when-ticked":
+            ticked = threading.Event()
+            world.on_tick(lambda snapshot: ticked.set())
+            def go_on():
+                ticked.wait()
+                while True:
+                    time.sleep(0.2)
+                    world.tick()
+            threading.Thread(target=go_on, daemon=True).start()
         elif command[0] == "spawn":
             blueprint = world.get_blueprint_library().find("vehicle.audi.tt")
-            blueprint.set_attribute("role_name", "hero")
+            blueprint.set_attribute("role_name", command[1] if len(command) > 1 else "hero")
             car = world.spawn_actor(blueprint, world.get_map().get_spawn_points()[0])
         elif command[0] == "destroy":
             car.destroy()

@@ -96,6 +96,62 @@ def test_a_server_that_a_foreign_client_ticks_is_refused_by_name(server, foreign
     foreign("synchronous off")
 
 
+@pytest.mark.parametrize("map_name", ["loop", "town"])
+def test_a_training_of_another_machine_that_is_busy_between_two_steps_is_refused_by_name(
+    server, foreign, map_name
+):
+    """It does not tick while it is looked for, only after this environment has ticked once."""
+    foreign("synchronous on")
+    foreign("spawn av_td3:elsewhere:7")
+    foreign("tick")
+    foreign("go-on-when-ticked")
+    try:
+        with (
+            SupervisedEnv(config(server, map=map_name)) as env,
+            pytest.raises(ServerTakenError, match="is in use by process 7 of the machine elsewhere"),
+        ):
+            env.reset(seed=0)
+        assert env.incidents == [] and foreign("map").endswith("loop") and foreign("vehicles") == "1"
+    finally:
+        foreign("destroy")
+        foreign("synchronous off")
+
+
+@pytest.mark.parametrize("map_name", ["loop", "town"])
+def test_what_a_process_of_another_machine_has_left_is_removed(server, foreign, map_name):
+    """Nobody ticks: it is gone."""
+    program = """
+        import os, sys
+        from av_td3.driving import session
+        session.REMOTE_PROBE_SECONDS = 1.0
+        driving = session.DrivingSession(sys.argv[1], sys.argv[2], 5.0, 30.0)
+        print(driving.frame > 0, len(driving.world.get_actors().filter("vehicle.*")), flush=True)
+        driving.close()
+        print(driving.world.get_settings().synchronous_mode, flush=True)
+        driving.client.load_world("loop")
+        os._exit(0)
+    """
+    foreign("synchronous on")
+    foreign("spawn av_td3:elsewhere:7")
+    foreign("tick")
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), server, map_name],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == ["True", "0", "False"], done.stderr
+
+
+def test_an_incident_names_a_second_client_of_another_machine(server, foreign):
+    with driving(server) as env:
+        foreign("spawn av_td3:elsewhere:7")
+        foreign("tick")
+        assert "process 7 of the machine elsewhere" in env.step(ACTION)[4]["fault"]
+        foreign("destroy")
+        env.reset(seed=1)  # removes what the worker that failed has left
+
+
 def test_a_world_with_foreign_vehicles_is_not_replaced_by_another_map(server, foreign):
     foreign("spawn")
     try:

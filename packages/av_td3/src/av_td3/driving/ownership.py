@@ -9,6 +9,8 @@ neither is told.  So each environment takes a server for itself.
 * There are two such names for each server.  A driving session holds one while it drives.  A program
   holds the other as long as it has an environment on the server, so nobody can come in between while
   its training and its evaluation take turns.
+* What this software spawns carries its process and its machine in ``role_name`` (:class:`Mark`).
+  So another machine sees the claim as well, once it has seen the world.
 * Any other client is noticed by its ticks (:class:`av_td3.driving.session.DrivingSession`).
 """
 
@@ -19,11 +21,17 @@ import os
 import socket
 import struct
 import weakref
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import psutil
 
 from av_td3.driving.errors import ServerTakenError
+
+
+ONE_AT_A_TIME = (
+    "One server serves one environment at a time: end the other program, or start a second server on another "
+    "port"
+)
 
 
 class ServerClaim:
@@ -50,8 +58,7 @@ class ServerClaim:
         except OSError:
             self._socket.close()
             raise ServerTakenError(
-                f"the CARLA server at {host}:{port} is in use by {_owner(name)}. One server serves one "
-                "environment at a time: end the other program, or start a second server on another port"
+                f"the CARLA server at {host}:{port} is in use by {_owner(name)}. {ONE_AT_A_TIME}"
             ) from None
         weakref.finalize(self, self._socket.close)
         _HELD.add(self)
@@ -89,6 +96,48 @@ def _forget_claims() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_claims)
+
+
+class Mark(NamedTuple):
+    """What a ``role_name`` says about the process that spawned the actor: ``av_td3:HOST:PID``."""
+
+    host: str
+    pid: int
+
+    @classmethod
+    def own(cls) -> Mark:
+        """That of this process."""
+        return cls(socket.gethostname(), os.getpid())
+
+    @classmethod
+    def of(cls, role_name: str) -> Mark | None:
+        """None for an actor that another software has spawned."""
+        software, _, process = role_name.partition(":")
+        host, _, pid = process.rpartition(":")
+        return cls(host, int(pid)) if software == _MARK and pid.isdigit() else None
+
+    def __str__(self) -> str:
+        return f"{_MARK}:{self.host}:{self.pid}"
+
+    @property
+    def is_of_this_machine(self) -> bool:
+        """Whether one can see from here whether the process runs."""
+        return self.host == socket.gethostname()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process runs on this machine."""
+        return self.is_of_this_machine and is_alive(self.pid)
+
+    @property
+    def owner(self) -> str:
+        """The process, for messages."""
+        if self.is_of_this_machine:
+            return describe_process(self.pid)
+        return f"process {self.pid} of the machine {self.host}"
+
+
+_MARK = "av_td3"
 
 
 def other_clients(port: int) -> str:

@@ -12,13 +12,11 @@ What CARLA's client gets wrong, and what is done about it here:
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
-import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import carla
 import numpy as np
@@ -32,14 +30,15 @@ from av_td3.driving.errors import (
     SimulatorUnreachableError,
     SimulatorVersionError,
 )
-from av_td3.driving.ownership import ServerClaim, describe_process, is_alive, other_clients
+from av_td3.driving.ownership import ONE_AT_A_TIME, Mark, ServerClaim, other_clients
 
 CARLA_VERSION = "0.9.16"
 PROBE_SECONDS = 1.0
 """How long a synchronous server is watched for ticks of other clients before it is used."""
+REMOTE_PROBE_SECONDS = 20.0
+"""The same when actors of a process on another machine are found: it may be busy between two steps."""
 AUTOPILOT_ROLE = "minicarla:autopilot"
 """Vehicles whose ``role_name`` begins with this are driven by minicarla's own traffic."""
-_MARK = "av_td3"
 
 
 class DrivingSession:
@@ -66,6 +65,8 @@ class DrivingSession:
         host, self._port = parse_address(address)
         self.address = f"{host}:{self._port}"
         self._claim = ServerClaim(host, self._port)
+        self.frame = 0
+        """The simulator's present frame; 0 before the first tick."""
         try:
             self.client = self._connect(host, timeout_s)
             self.set_timeout(setup_timeout_s)
@@ -79,16 +80,12 @@ class DrivingSession:
             settings.synchronous_mode = True
             settings.fixed_delta_seconds = STEP_SECONDS
             self.world.apply_settings(settings)
-            self.role = f"{_MARK}:{socket.gethostname()}:{os.getpid()}"
+            self.role = str(Mark.own())
             """``role_name`` of what this process spawns.  It tells later who left an actor behind."""
             self._weather: carla.WeatherParameters | None = None  # the server's own, once it was changed
-            self.frame = 0
-            """The simulator's present frame; 0 before the first tick."""
+            self.frame = 0  # a new world may count from another number
             self.tick()  # in synchronous mode the client knows of no actor before its first tick
             if self._remove_stale_actors():
-                # A process that died cannot have put the settings back: they were its own.
-                self._original.synchronous_mode = False
-                self._original.fixed_delta_seconds = None
                 self.tick()
         except BaseException:
             self._claim.release()
@@ -112,7 +109,7 @@ class DrivingSession:
         before, self.frame = self.frame, frame
         if before and frame != before + 1:
             raise SimulatorFaultError(
-                f"one tick led from frame {before} to frame {frame}: {other_clients(self._port)} advances "
+                f"one tick led from frame {before} to frame {frame}: {self._who_else()} advances "
                 f"the server at {self.address} as well. One server serves one environment at a time"
             )
         return frame
@@ -167,18 +164,33 @@ class DrivingSession:
         return client
 
     def _refuse_a_ticking_world(self) -> None:
+        if self._is_ticked_by_others(PROBE_SECONDS):
+            raise ServerTakenError(
+                f"the CARLA server at {self.address} is in synchronous mode and is ticked by "
+                f"{self._who_else()}. {ONE_AT_A_TIME}"
+            )
+
+    def _is_ticked_by_others(self, seconds: float) -> bool:
         """In synchronous mode the world moves only when a client ticks it.  If it moves, one does."""
         if not self._original.synchronous_mode:
-            return
+            return False
+        if self.frame and self.world.get_snapshot().frame != self.frame:
+            return True  # since our own last tick
         try:
-            self.world.wait_for_tick(PROBE_SECONDS)
+            self.world.wait_for_tick(seconds)
         except RuntimeError:
-            return  # nobody ticked
-        raise ServerTakenError(
-            f"the CARLA server at {self.address} is in synchronous mode and is ticked by "
-            f"{other_clients(self._port)}. One server serves one environment at a time: end the other "
-            "program, or start a second server on another port"
-        )
+            return False
+        return True
+
+    def _who_else(self) -> str:
+        """Who else uses the server, as far as one can tell; for messages."""
+        clients = other_clients(self._port)
+        with contextlib.suppress(RuntimeError):
+            marks = {mark for actor in self.world.get_actors() if (mark := _mark(actor)) is not None}
+            remote = sorted({mark.owner for mark in marks if not mark.is_of_this_machine})
+            if remote:
+                clients += f" (in the world are actors of {', '.join(remote)})"
+        return clients
 
     def _select_map(self, wanted: str) -> carla.Map:
         current = self.world.get_map()
@@ -212,12 +224,12 @@ class DrivingSession:
         """Loading another map would destroy whatever other clients have spawned."""
         with contextlib.suppress(RuntimeError):  # a client knows of no actor before its first snapshot
             if self._original.synchronous_mode:
-                self.world.tick(self.timeout_s)
+                self.frame = int(self.world.tick(self.timeout_s))
             else:
                 self.world.wait_for_tick(self.timeout_s)
-        strangers = [
-            actor for actor in self.world.get_actors().filter("vehicle.*") if not _Mark.of(actor).is_remains
-        ]
+        if self._remains():
+            self._disown_settings()
+        strangers = [a for a in self.world.get_actors().filter("vehicle.*") if _mark(a) is None]
         if strangers:
             role = strangers[0].attributes.get("role_name", "")
             raise ServerTakenError(
@@ -227,52 +239,45 @@ class DrivingSession:
             )
 
     def _remove_stale_actors(self) -> bool:
-        """Destroy what processes that are gone have left in the world; whether there was anything.
-
-        Raises:
-            ServerTakenError: a process that is still there has spawned actors of this software.
-        """
-        stale = []
-        for actor in self.world.get_actors():
-            mark = _Mark.of(actor)
-            if mark.is_remains:
-                stale.append(actor)
-            elif mark.is_ours:
-                raise ServerTakenError(
-                    f"the CARLA server at {self.address} is in use by {describe_process(mark.pid)}. One "
-                    "server serves one environment at a time"
-                )
+        """Destroy what processes that are gone have left in the world; whether there was anything."""
+        stale = self._remains()
+        if stale:
+            self._disown_settings()
         stale.sort(key=lambda actor: not actor.type_id.startswith("sensor."))  # sensors before their cars
         self.destroy([actor.id for actor in stale])
         return bool(stale)
 
+    def _disown_settings(self) -> None:
+        """Not to be put back: a process that died has left its own settings behind."""
+        self._original.synchronous_mode = False
+        self._original.fixed_delta_seconds = None
 
-class _Mark(NamedTuple):
-    """What an actor's ``role_name`` says about the process that spawned it."""
+    def _remains(self) -> list[carla.Actor]:
+        """The actors that this software spawned, in processes that are gone.
 
-    host: str = ""
-    pid: int = 0
+        Whether a process of another machine is gone cannot be seen from here.  It is taken to be gone when
+        nobody ticks the server: an interrupted container leaves such actors.
 
-    @classmethod
-    def of(cls, actor: carla.Actor) -> _Mark:
-        role = actor.attributes.get("role_name", "").removeprefix(AUTOPILOT_ROLE + ":")
-        mark, _, owner = role.partition(":")
-        host, _, pid = owner.rpartition(":")
-        return cls(host, int(pid)) if mark == _MARK and pid.isdigit() else cls()
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether this software spawned it, in whichever process."""
-        return self.pid > 0
-
-    @property
-    def is_remains(self) -> bool:
-        """Whether the process that spawned it is gone.
-
-        A process of another machine cannot be seen from here.  But nobody ticks this server, so it
-        is taken to be gone as well: an interrupted container leaves such actors.
+        Raises:
+            ServerTakenError: a process that is still there has spawned some of them.
         """
-        return self.is_ours and (self.host != socket.gethostname() or not is_alive(self.pid))
+        marked = [(actor, mark) for actor in self.world.get_actors() if (mark := _mark(actor)) is not None]
+        marks = {mark for _, mark in marked}
+        owners = [mark.owner for mark in marks if mark.is_alive]
+        remote = [mark.owner for mark in marks if not mark.is_of_this_machine]
+        if not owners and remote and self._is_ticked_by_others(REMOTE_PROBE_SECONDS):
+            owners = remote
+        if owners:
+            found = ", ".join(sorted(owners))
+            raise ServerTakenError(
+                f"the CARLA server at {self.address} is in use by {found}. {ONE_AT_A_TIME}"
+            )
+        return [actor for actor, _ in marked]
+
+
+def _mark(actor: carla.Actor) -> Mark | None:
+    """Which process of this software has spawned the actor; None if none has."""
+    return Mark.of(actor.attributes.get("role_name", "").removeprefix(AUTOPILOT_ROLE + ":"))
 
 
 class CameraStream:
