@@ -13,6 +13,7 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
+from av_td3 import config as config_module
 from av_td3.agent import replay as replay_module
 from av_td3.training import checkpoint, policies, tensor_files
 from av_td3.training.agents import make_agent
@@ -269,6 +270,29 @@ def test_a_policy_that_is_damaged_or_of_another_shape_is_refused(tmp_path):
     file.write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match="not a readable policy"):
         policies.describe(file)
+
+
+@pytest.mark.parametrize("encoder", ["separate", "shared", "asymmetric"])
+def test_a_run_can_be_driven_by_a_version_whose_critic_sees_more(tmp_path, monkeypatch, encoder):
+    config = small_config()
+    agent = config.agent.model_copy(update={"encoder": encoder})
+    observation = config.env.observation.model_copy(update={"privileged": True})
+    env = config.env.model_copy(update={"observation": observation})
+    config = config.model_copy(update={"agent": agent, "env": env})
+    then = TrainingState(config)
+    then.save(tmp_path)
+    monkeypatch.setattr(config_module, "NEIGHBOURS", config_module.NEIGHBOURS + 2)
+    now, path = make_agent(config), checkpoint.newest_good(tmp_path)[0]
+    critic = {k: v.clone() for k, v in now.critic.state_dict().items()}
+    for parameter in (*now.actor.parameters(), *now.actor_encoder.parameters()):
+        parameter.data.fill_(0.5)
+    checkpoint.load_policy(path, now)
+    for averaged in (False, True):
+        saved = policies.freeze(then.agent, averaged)
+        assert tensor_files.digest(policies.freeze(now, averaged)) == tensor_files.digest(saved)
+    assert all(torch.equal(now.critic.state_dict()[k], v) for k, v in critic.items())
+    with pytest.raises(CheckpointError, match="another architecture"):
+        checkpoint.load_agent(path, now)
 
 
 @pytest.mark.slow

@@ -27,7 +27,6 @@ import psutil
 
 from av_td3.driving.errors import ServerTakenError
 
-
 ONE_AT_A_TIME = (
     "One server serves one environment at a time: end the other program, or start a second server on another "
     "port"

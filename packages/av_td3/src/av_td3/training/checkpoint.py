@@ -41,6 +41,7 @@ from av_td3.training.tensor_files import Frozen
 FORMAT = 2
 _PREFIX = "step_"
 _REPLAY = "replay"
+_AGENT, _OPTIMIZERS = "agent.safetensors", "optimizers.safetensors"
 COPY_AT_MOST = 1 << 30
 """Bytes of the replay that are copied at once.  More is written while the training waits: after a
 disk was full for long, or when a run goes on whose checkpoints are of an earlier version."""
@@ -88,8 +89,8 @@ class CheckpointWriter:
         """
         assert self._pending is None, "outcome(wait=True) comes first"
         files = {
-            "agent.safetensors": tensor_files.freeze(agent_tensors(agent)),
-            "optimizers.safetensors": tensor_files.freeze(_optimizer_tensors(agent)),
+            _AGENT: tensor_files.freeze(agent_tensors(agent)),
+            _OPTIMIZERS: tensor_files.freeze(_optimizer_tensors(agent)),
         }
         document = {"format": FORMAT, "step": step, "updates": agent.updates, **state}
         text = json.dumps(document, allow_nan=False)  # here: what it holds goes on changing
@@ -332,36 +333,48 @@ def find(folder: Path, which: str | None) -> tuple[Path, dict[str, Any], list[st
     raise CheckpointError(f"there is no checkpoint {which!r}; {there}")
 
 
-def load_agent(path: Path, agent: TD3, optimizers: bool = True) -> None:
-    """Fill an agent of the same configuration from a verified checkpoint, or its actor from a policy's file.
+def load_agent(path: Path, agent: TD3) -> None:
+    """Fill an agent of the same configuration from a verified checkpoint, to train it further.
 
     Raises:
         CheckpointError: the weights are of another architecture.
     """
+    tensors = safetensors.torch.load_file(path / _AGENT, device=str(agent.device))
+    tensor_files.fill(agent_tensors(agent), tensors, path)
+    saved = safetensors.torch.load_file(path / _OPTIMIZERS, device=str(agent.device))
+    for which, optimizer in agent.optimizers().items():
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        optimizer.state.clear()
+        for name, tensor in saved.items():
+            owner, index, key = name.split("/")
+            if owner != which:
+                continue
+            parameter = parameters[int(index)]
+            if tensor.shape == parameter.shape:  # moments lie in memory as their parameter does
+                tensor = torch.empty_like(parameter.detach()).copy_(tensor)
+            optimizer.state[parameter][key] = tensor
+    agent.updates = int(_read_state(path)["updates"])
+
+
+def load_policy(path: Path, agent: TD3) -> None:
+    """Fill what an agent drives with, from a verified checkpoint or a policy's file; the critic stays as it is.
+
+    So a run can be driven by a version in which its critic would see another vector.
+
+    Raises:
+        CheckpointError: the policy is of another architecture.
+    """
     if path.is_file():
         policies.load(path, agent)
         return
-    tensors = safetensors.torch.load_file(path / "agent.safetensors", device=str(agent.device))
-    expected = agent_tensors(agent)
-    if {k: v.shape for k, v in tensors.items()} != {k: v.shape for k, v in expected.items()}:
-        raise CheckpointError(f"{path} holds another architecture than this configuration describes")
-    with torch.no_grad():
-        for name, tensor in expected.items():
-            tensor.copy_(tensors[name])
-    if optimizers:
-        saved = safetensors.torch.load_file(path / "optimizers.safetensors", device=str(agent.device))
-        for which, optimizer in agent.optimizers().items():
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            optimizer.state.clear()
-            for name, tensor in saved.items():
-                owner, index, key = name.split("/")
-                if owner != which:
-                    continue
-                parameter = parameters[int(index)]
-                if tensor.shape == parameter.shape:  # moments lie in memory as their parameter does
-                    tensor = torch.empty_like(parameter.detach()).copy_(tensor)
-                optimizer.state[parameter][key] = tensor
-        agent.updates = int(json.loads((path / "state.json").read_text())["updates"])
+    driving = (agent.actor, agent.actor_encoder, agent.target_actor, agent.target_actor_encoder)
+    names = {name for name, network in agent.networks().items() if any(network is part for part in driving)}
+
+    def of_policy(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {name: tensor for name, tensor in tensors.items() if name.partition("/")[0] in names}
+
+    saved = safetensors.torch.load_file(path / _AGENT, device=str(agent.device))
+    tensor_files.fill(of_policy(agent_tensors(agent)), of_policy(saved), path)
 
 
 def load_replay(path: Path, replay: Replay) -> bool:

@@ -132,12 +132,7 @@ def load(path: Path, agent: TD3) -> None:
     with safetensors.safe_open(path, framework="pt", device=str(agent.device)) as file:
         saved = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     for averaged in (False, True):
-        expected = _tensors(agent, averaged)
-        if {k: v.shape for k, v in saved.items()} != {k: v.shape for k, v in expected.items()}:
-            raise CheckpointError(f"{path} holds another architecture than this configuration describes")
-        with torch.no_grad():
-            for name, tensor in expected.items():
-                tensor.copy_(saved[name])
+        tensor_files.fill(_tensors(agent, averaged), saved, path)
 
 
 def drop_later(folder: Path, step: int, best: int | None) -> None:

@@ -38,8 +38,9 @@ from torch import Tensor
 
 from av_td3.agent.td3 import TD3
 from av_td3.config import Config, ConfigError, config_from_dict
-from av_td3.training.checkpoint import CheckpointError
+from av_td3.training import tensor_files
 from av_td3.training.run_directory import write_atomically
+from av_td3.training.tensor_files import CheckpointError
 
 FORMAT = 1
 POLICY, CONFIG, FIGURES, CARD = "policy.safetensors", "config.yaml", "figures.json", "README.md"
@@ -121,14 +122,10 @@ class ShippedAgent:
             tensors = safetensors.torch.load_file(self.folder / POLICY, device=str(agent.device))
         except (OSError, safetensors.SafetensorError) as error:
             raise ShippedAgentError(f"cannot read {self.folder / POLICY}: {error}") from None
-        expected = policy_tensors(agent)
-        if {k: v.shape for k, v in tensors.items()} != {k: v.shape for k, v in expected.items()}:
-            raise ShippedAgentError(
-                f"{self.folder / POLICY} holds another architecture than its {CONFIG} describes"
-            )
-        with torch.no_grad():
-            for name, tensor in expected.items():
-                tensor.copy_(tensors[name])
+        try:
+            tensor_files.fill(policy_tensors(agent), tensors, self.folder / POLICY)
+        except CheckpointError as error:
+            raise ShippedAgentError(str(error)) from None
 
 
 def names() -> list[str]:

@@ -37,7 +37,13 @@ class AgentSource:
     _fill: Callable[[TD3], None]
 
     def load(self, config: Config | None = None) -> TD3:
-        """The agent with its weights, on the device that the configuration names."""
+        """An agent with the weights of the policy, on the device that the configuration names.
+
+        Its critic is a fresh one.
+
+        Raises:
+            CheckpointError, ShippedAgentError: the weights are of another architecture.
+        """
         agent = make_agent(config or self.config)
         self._fill(agent)
         return agent
@@ -96,7 +102,7 @@ def _of_run(run: RunDirectory, which: str | None) -> AgentSource:
     found, state, problems = checkpoint.find(run.checkpoints, which)
 
     def fill(agent: TD3) -> None:
-        checkpoint.load_agent(found, agent, optimizers=False)
+        checkpoint.load_policy(found, agent)
 
     return AgentSource(
         found.stem,

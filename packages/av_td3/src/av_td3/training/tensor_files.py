@@ -102,6 +102,19 @@ def write(path: Path, arrays: Mapping[str, Frozen], metadata: Mapping[str, str] 
     return found.hexdigest()
 
 
+def fill(tensors: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Copy what was read from a file into an agent's tensors, all or none.
+
+    Raises:
+        CheckpointError: other names or shapes were read than the agent has.
+    """
+    if {name: t.shape for name, t in saved.items()} != {name: t.shape for name, t in tensors.items()}:
+        raise CheckpointError(f"{path} holds another architecture than this configuration describes")
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            tensor.copy_(saved[name])
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file.
 
