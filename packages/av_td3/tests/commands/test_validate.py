@@ -95,6 +95,12 @@ def test_validation_goes_on_where_it_stopped(tmp_path, fake_trainers):
     assert status["step"] == 120 and status["updates"] == 100  # the third stage began at 80, not anew
 
 
+def test_a_validation_that_ends_before_anything_is_logged_is_refused(tmp_path, fake_trainers):
+    with pytest.raises(ConfigError, match=r"--until 9: .* before step 10"):
+        validate.start(small_config(), "debug", tmp_path / "run", 9, None)
+    assert fake_trainers == [] and not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 def test_a_failed_gate_stops_and_writes_its_diagnosis(tmp_path, fake_trainers, capfd):
     file, run = tmp_path / "gates.yaml", tmp_path / "run"

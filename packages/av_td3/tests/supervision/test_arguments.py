@@ -35,6 +35,7 @@ WRONG = {
     "no such map": ({"map": "Towm"}, ConfigError, "no map 'Towm'.*town"),
     "a map that is no file": ({"map": "/nowhere/a.xodr"}, ConfigError, "no file /nowhere/a.xodr"),
     "a port too high": ({"address": "127.0.0.1:99999"}, ConfigError, "port 1 to 65533, such as"),
+    "a folder that cannot be": ({"log_dir": "/dev/null/x"}, ValueError, "log_dir: cannot make .*Not a dir"),
     "no host": ({"address": ":2000"}, ConfigError, "give host:port"),
     "no port": ({"address": "host:"}, ConfigError, "give host:port"),
     "too many vehicles": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, SupportsIndex, cast, get_args
 
 from pydantic import ValidationError
@@ -52,6 +53,16 @@ def check_render_mode(render_mode: str | None) -> None:
         raise ValueError(
             f"render_mode {render_mode!r} does not exist; there are: None, {', '.join(RENDER_MODES)}"
         )
+
+
+def check_log_dir(log_dir: Path | str) -> Path:
+    """The folder for logs, which is made where it is missing.  Raises ValueError when it cannot be made."""
+    try:
+        folder = Path(log_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"log_dir: cannot make the folder {log_dir}: {error.strerror}") from None
+    return folder
 
 
 def check_options(

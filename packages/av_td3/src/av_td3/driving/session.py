@@ -154,8 +154,7 @@ class DrivingSession:
             version = client.get_server_version()
         except RuntimeError as error:
             raise SimulatorUnreachableError(
-                f"no CARLA server answers at {self.address} within {timeout_s:g} s ({error}). Start it, or "
-                "correct env.simulator.address; without an address a minicarla is started for you"
+                f"no CARLA server answers at {self.address} within {timeout_s:g} s ({error})"
             ) from None
         if version.split("-")[0] != CARLA_VERSION:
             raise SimulatorVersionError(

@@ -25,6 +25,7 @@ from av_td3.config import STEP_SECONDS, EnvConfig, Split, parse_address
 from av_td3.driving import observation as obs
 from av_td3.driving.checks import (
     RENDER_MODES,
+    check_log_dir,
     check_options,
     check_render_mode,
     check_split,
@@ -143,10 +144,10 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """How often the server was replaced in good order (``renew_after_episodes`` and the like)."""
         self.downtime_s = 0.0
         """Seconds between failures and the first observation after them, all together."""
-        temporary = Path(tempfile.mkdtemp(prefix="av_td3_")) if log_dir is None else None
-        self.log_dir = temporary or Path(cast("Path | str", log_dir))
+        temporary = log_dir is None
+        self.log_dir = Path(tempfile.mkdtemp(prefix="av_td3_")) if log_dir is None else check_log_dir(log_dir)
         self._name = name or split
-        self._mine = _Belongings(temporary)
+        self._mine = _Belongings(self.log_dir if temporary else None)
         self._state: Literal["needs reset", "ready", "stepping"] = "needs reset"
         self._deadline = 0.0
         self._budget = RestartBudget(self.config.simulator)
@@ -345,7 +346,10 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             crew = Crew(config, self.split, self.render_mode, self.log_dir, self._name, server)
         except SimulatorUnreachableError as error:
             if self._routes is None:
-                raise
+                raise SimulatorUnreachableError(
+                    f"{error}. Start it, or correct env.simulator.address; without an address a minicarla is "
+                    "started for you"
+                ) from None
             raise CrewFailure("error", str(error)) from None  # it was there: somebody may restart it
         if fresh:
             self._patience.took("start", crew.start_took_s)

@@ -357,7 +357,7 @@ def load_agent(path: Path, agent: TD3) -> None:
 
 
 def load_policy(path: Path, agent: TD3) -> None:
-    """Fill what an agent drives with, from a verified checkpoint or a policy's file; the critic stays as it is.
+    """Fill what an agent drives with, from a verified checkpoint or a policy's file; its critic stays.
 
     So a run can be driven by a version in which its critic would see another vector.
 

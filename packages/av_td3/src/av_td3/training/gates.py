@@ -192,8 +192,13 @@ def check_judgeable(gates: Gates, config: Config, until: int) -> None:
     """Gates can be passed only by a run that learns before the first of them that asks for it.
 
     Raises:
-        ConfigError: learning starts too late; the message says how to start it earlier.
+        ConfigError: nothing is logged so early, or learning starts too late; the message says what to change.
     """
+    if until < config.train.log_interval:
+        raise ConfigError(
+            f"--until {until}: there is nothing to judge before step {config.train.log_interval}, the first "
+            "that is logged (train.log_interval)"
+        )
     asking = [steps for steps in (*gates.stages, until) if MAY_BE_MISSING < steps <= until]
     train = config.train
     learns = train.learning_starts + config.agent.critic_warmup / train.updates_per_step + train.log_interval
@@ -262,7 +267,7 @@ def earned(run: RunDirectory, config: Config) -> str | None:
         passed = {stage["steps"] for stage in stages if stage["passed"]}
         failed = {stage["steps"] for stage in stages if not stage["passed"]}
     except (OSError, ValueError, KeyError, TypeError):
-        return f"{run.path} has no gates.json: run av-td3 validate first"
+        return f"{run.path} has no gates.json, so it is no finished validation"
     if failed or not any(steps >= REQUIRED_FOR_LONG_RUNS for steps in passed):
         return f"{run.path} did not pass the gate at {REQUIRED_FOR_LONG_RUNS:,} steps"
     theirs, ours = _settings(run.config()), _settings(config)
