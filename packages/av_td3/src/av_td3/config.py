@@ -200,6 +200,10 @@ class ObservationConfig(Section):
     and how far it is); where the lane lies must be seen in the picture."""
     previous_action: bool = False
     """Whether the vector also holds the steer and the pedal that are applied."""
+    traffic_light: bool = False
+    """Whether the vector also holds the route's next traffic light, as ``Vehicle.get_traffic_light_state`` tells
+    it: how far its stop line is, and whether it shows green.  In a grey picture of 84 pixels its colour cannot
+    be seen, and from the stop line the light itself is out of view."""
     privileged: bool = False
     """Whether the vector ends with the simulator's state: lane, route, vehicles around, traffic light.  The
     agent's critic sees these entries, its actor never does; they take about 150 bytes a step more."""
@@ -301,14 +305,18 @@ class EnvConfig(Section):
     @property
     def visible_entries(self) -> dict[str, int]:
         """Name -> number of the vector's entries that the actor sees; they come first, in this order."""
-        vector, previous_action = self.observation.vector, {"previous_action": 2}
-        if vector == "state":
+        observation = self.observation
+        if observation.vector == "state":
             return self._state_entries
-        if vector == "sight":
+        if observation.vector == "sight":
             entries = {"speed": 1, "command": 5}
         else:
             entries = {"speed": 1, "lateral": 1, "heading": 1, "route": 2 * self.route.waypoints}
-        return entries | (previous_action if self.observation.previous_action else {})
+        if observation.previous_action:
+            entries["previous_action"] = 2
+        if observation.traffic_light:
+            entries["light"] = 2
+        return entries
 
     @property
     def _state_entries(self) -> dict[str, int]:
