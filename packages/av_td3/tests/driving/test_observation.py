@@ -173,11 +173,26 @@ def test_the_lead_is_the_next_vehicle_on_the_route_and_neighbours_are_sorted_by_
     assert empty.shape == values.shape
 
 
+@pytest.mark.parametrize("mode", ["route", "sight"])
+def test_the_actor_may_be_told_the_next_traffic_light(mode):
+    config = configured(vector=mode, traffic_light=True, privileged=True)
+    red = scene(state=StepState(3.0, 0.5, 0.1, light_distance=25.0, light="red"))
+    visible = obs.vector(config, red)[: config.visible_size]
+    assert visible[-2:] == pytest.approx([25.0 / obs.RANGE, 1.0])
+    green = scene(state=StepState(3.0, 0.5, 0.1, light_distance=25.0, light="green"))
+    assert obs.vector(config, green)[config.visible_size - 1] == 0.0
+    assert "light" not in config.privileged_entries, "the critic is told once"
+    assert "light" in configured(vector=mode, privileged=True).privileged_entries
+
+
 @pytest.mark.parametrize("mode", ["route", "sight", "state"])
 @pytest.mark.parametrize("previous_action", [False, True])
+@pytest.mark.parametrize("traffic_light", [False, True])
 @pytest.mark.parametrize("privileged", [False, True])
 def test_every_form_of_the_vector_has_the_size_that_the_configuration_gives(
-    mode, previous_action, privileged
+    mode, previous_action, traffic_light, privileged
 ):
-    config = configured(vector=mode, previous_action=previous_action, privileged=privileged)
+    config = configured(
+        vector=mode, previous_action=previous_action, traffic_light=traffic_light, privileged=privileged
+    )
     assert obs.vector(config, scene(others=np.ones((2, 4)))).shape == (config.vector_size,)
