@@ -201,9 +201,9 @@ class ObservationConfig(Section):
     previous_action: bool = False
     """Whether the vector also holds the steer and the pedal that are applied."""
     traffic_light: bool = False
-    """Whether the vector also holds the route's next traffic light, as ``Vehicle.get_traffic_light_state`` tells
-    it: how far its stop line is, and whether it shows green.  In a grey picture of 84 pixels its colour cannot
-    be seen, and from the stop line the light itself is out of view."""
+    """Whether the vector also holds the route's next traffic light: how far its stop line is, and whether it
+    shows green.  In a grey picture of 84 pixels its colour cannot be seen, and from the stop line the light
+    itself is out of view."""
     privileged: bool = False
     """Whether the vector ends with the simulator's state: lane, route, vehicles around, traffic light.  The
     agent's critic sees these entries, its actor never does; they take about 150 bytes a step more."""
