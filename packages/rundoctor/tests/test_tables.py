@@ -12,7 +12,7 @@ import pytest
 
 from rundoctor.engine import diagnose
 from rundoctor.load import load
-from rundoctor.readers.table import number
+from rundoctor.readers.cells import number
 from rundoctor.run import Run
 
 N = 100

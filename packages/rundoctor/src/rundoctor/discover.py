@@ -10,9 +10,10 @@ from pathlib import Path
 from .grouping import EVALUATION_WORDS
 from .readers import is_event_file
 from .readers.array import looks_like_curve
+from .readers.filenames import download_of
 from .readers.printed import looks_printed
 from .readers.source import plain_name
-from .readers.table import download_of, looks_like_table
+from .readers.text import looks_like_table
 
 _HPARAMS = re.compile(r"\d{9,11}\.\d+")
 _RUN_FILES = ("config.yaml", "provenance.json", "status.json")

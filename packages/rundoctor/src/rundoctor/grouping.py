@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from .aliases import resolve
+from .readers.filenames import download_of, tag_of_file
+from .readers.monitor import merge_monitors
 from .readers.source import Source, plain_name
-from .readers.table import download_of, merge_monitors, tag_of_file
 from .run import Pause
 from .signals import evaluation
 from .store import Builder, Store

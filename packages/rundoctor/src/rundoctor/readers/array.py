@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ..store import BUDGET, Store
+from .filenames import tag_of_file
 from .source import ReadError, Source
-from .table import tag_of_file
 
 _LARGEST = 1 << 28
 _MOST_COLUMNS = 64

@@ -18,8 +18,8 @@ import numpy as np
 
 from ..signals.systems import clock, x_axis
 from ..store import BUDGET, Store
+from .cells import number
 from .source import ReadError, Source, open_binary
-from .table import number
 
 _LINE = re.compile(r"^\s*\|(\s*)([^|]*?[^|\s])\s*\|\s*([^|]*?)\s*\|\s*$")
 _RULE = re.compile(r"^\s*[-=+]{5,}\s*$")

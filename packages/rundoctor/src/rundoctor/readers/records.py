@@ -14,8 +14,8 @@ import numpy as np
 
 from ..signals.systems import clock, x_axis
 from ..store import BUDGET, Store
+from .filenames import tag_of_file
 from .source import ReadError, Source, open_binary
-from .table import tag_of_file
 
 _LARGEST_STEP = float(2**53)
 _BLOCK = 5_000

@@ -1,0 +1,178 @@
+"""Where the rows of a table stand: their steps and their times."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+
+from ..signals.systems import clock, x_axis
+from .cells import Column, Floats
+
+LARGEST_STEP = float(2**53)
+"""Larger counts are not exact in a float64, and no run makes so many steps."""
+_MOST_STARTS = 8
+"""A table whose steps restart more often than this counts steps within episodes."""
+
+
+@dataclass
+class RowAxis:
+    """Where rows stand: columns by index, and what the x-axis counts."""
+
+    column: int | None
+    kind: str
+    wall: int | None
+    elapsed: int | None
+    taken: set[int] = field(default_factory=set)
+    unordered: bool = False
+    """Whether the rows are out of order, so that a step that falls back says nothing."""
+
+
+def axis_of(header: list[str], names: Mapping[str, str]) -> RowAxis:
+    """The columns for the x-axis: those that ``--map`` states, else those that their names say."""
+    stated = {tag: name for tag, name in names.items() if tag in header}
+    step = next((header.index(t) for t, name in stated.items() if name == "step"), None)
+    found = x_axis([("" if h in stated else h) for h in header])
+    wall, elapsed = clock([("" if h in stated else h) for h in header])
+    time = next((header.index(t) for t, name in stated.items() if name == "time"), None)
+    if time is not None:
+        wall, elapsed = time, None
+    if step is not None:
+        axis = RowAxis(step, "step", wall, elapsed)
+    elif found is not None:
+        axis = RowAxis(found.index, found.axis, wall, elapsed)
+    else:
+        axis = RowAxis(None, "row", wall, elapsed)
+    axis.taken = {i for i in (axis.column, axis.wall, axis.elapsed) if i is not None}
+    return axis
+
+
+def checked_axis(
+    header: list[str],
+    axis: RowAxis,
+    rows: list[list[str]],
+    columns: dict[int, Column],
+    stated: Container[str],
+    file: str,
+    notes: list[str],
+) -> RowAxis:
+    """The same axis if its column counts upwards, otherwise by the next column that does.
+
+    Args:
+        rows: the first rows of the table.
+        stated: columns that the user named; they are believed.
+        file: the file's name, for the notes.
+        notes: what was found is added here.
+    """
+    if axis.column is None or header[axis.column] in stated:
+        return axis
+    seen = steps_of(rows, axis.column, columns[axis.column])
+    steps = seen[np.isfinite(seen)]
+    back = np.flatnonzero(np.diff(steps) < 0)
+    sound = len(steps) >= 0.02 * len(rows) and len(steps) > 0
+    if len(steps) > 2 and steps.min() == steps.max():
+        sound, back = True, np.arange(len(steps))  # one value on every row counts nothing
+    if sound and len(back) <= max(_MOST_STARTS, 0.01 * len(steps)):
+        return axis
+    name = header[axis.column]
+    if sound and steps.min() < steps.max() and _only_unordered(steps, back, header, axis, rows, columns):
+        notes.append(f"{file}: the rows are not in the order of {name!r} and were sorted by it")
+        axis.unordered = True
+        return axis
+    what = "is no running count" if sound else "holds no usable numbers"
+    hidden = [("" if i == axis.column else h) for i, h in enumerate(header)]
+    found = x_axis(hidden)
+    following = RowAxis(
+        found.index if found is not None else None,
+        found.axis if found is not None else "row",
+        axis.wall,
+        axis.elapsed,
+    )
+    following.taken = {i for i in (following.column, axis.wall, axis.elapsed) if i is not None}
+    by = f"{header[found.index]!r}" if found is not None else "the number of the row"
+    notes.append(f"{file}: the column {name!r} {what}; rows are placed by {by} instead")
+    if found is None:
+        return following
+    return checked_axis(header, following, rows, columns, stated, file, notes)
+
+
+def _only_unordered(
+    steps: Floats,
+    back: npt.NDArray[np.int64],
+    header: list[str],
+    axis: RowAxis,
+    rows: list[list[str]],
+    columns: dict[int, Column],
+) -> bool:
+    """Steps that jump back to anywhere are out of order; such that jump back to the start count anew.
+
+    So does a column that is no count at all, beside one that counts episodes upwards.
+    """
+    span = steps.max() - steps.min()
+    if float(np.mean(steps[back + 1] <= steps.min() + 0.1 * span)) > 0.8 and len(back) < len(steps) / 2:
+        return False
+    if (np.diff(steps) <= 0).all():
+        return True
+    other = x_axis([("" if i == axis.column else h) for i, h in enumerate(header)])
+    if other is None:
+        return True
+    counted = steps_of(rows, other.index, columns[other.index])
+    counted = counted[np.isfinite(counted)]
+    return not (len(counted) > 1 and (np.diff(counted) >= 0).all() and counted[-1] > counted[0])
+
+
+def steps_of(rows: Sequence[list[str]], index: int, column: Column) -> Floats:
+    """The steps in one column; NaN where a cell holds none that is plausible."""
+    cells = [row[index] if index < len(row) else "" for row in rows]
+    where, values = Column(column.name, column.semicolons).convert(cells)
+    out = np.full(len(rows), np.nan)
+    if where is None:
+        out = values
+    else:
+        out[where] = values
+    with np.errstate(invalid="ignore"):
+        out[~(np.abs(out) <= LARGEST_STEP)] = np.nan
+    return out
+
+
+def filled(steps: Floats, before: float = math.nan) -> Floats:
+    """Give rows without a step the step of the row before; the first ones that of the row after."""
+    known = np.isfinite(steps)
+    if known.all():
+        return steps
+    if not known.any():
+        return np.full(len(steps), before if math.isfinite(before) else 0.0)
+    at = np.maximum.accumulate(np.where(known, np.arange(len(steps)), -1))
+    first = before if math.isfinite(before) else steps[known][0]
+    return np.where(at >= 0, steps[np.maximum(at, 0)], first)
+
+
+def walls_of(rows: Sequence[list[str]], axis: RowAxis, columns: Mapping[int, Column]) -> Floats:
+    """Seconds since the epoch, else since the start; NaN where there is no time."""
+    for index in (axis.wall, axis.elapsed):
+        if index is None:
+            continue
+        cells = [row[index] if index < len(row) else "" for row in rows]
+        where, values = Column(columns[index].name, columns[index].semicolons).convert(cells)
+        if where is not None and not len(values):
+            dates = {cell: _date(cell) for cell in set(cells)}
+            values, where = np.array([dates[c] for c in cells]), None
+        out = np.full(len(rows), np.nan)
+        if where is None:
+            out = values
+        else:
+            out[where] = values
+        if np.isfinite(out).any():
+            return out
+    return np.full(len(rows), np.nan)
+
+
+def _date(cell: str) -> float:
+    try:
+        return datetime.fromisoformat(cell.strip()).timestamp()
+    except ValueError:
+        return math.nan
