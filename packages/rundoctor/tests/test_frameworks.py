@@ -13,6 +13,7 @@ from rundoctor.load import load
 from rundoctor.model import INFO, WARNING, Report
 
 from .frameworks import HEALTHY, SICK_RUNS, Made
+from .further_systems import ILL, MUTE, WELL
 
 
 def judged(folder: Path, made: Made, seed: int = 0) -> Report:
@@ -28,7 +29,7 @@ def above_info(report: Report) -> list[str]:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("made", HEALTHY, ids=lambda m: m.name)
+@pytest.mark.parametrize("made", (*HEALTHY, *WELL), ids=lambda m: m.name)
 def test_a_healthy_run_raises_no_alarm(tmp_path: Path, made: Made, seed: int) -> None:
     report = judged(tmp_path, made, seed)
     assert above_info(report) == []
@@ -36,18 +37,42 @@ def test_a_healthy_run_raises_no_alarm(tmp_path: Path, made: Made, seed: int) ->
     assert not [c.name for c in report.checklist if c.passed is False]
 
 
-@pytest.mark.parametrize("made", SICK_RUNS, ids=lambda m: m.name)
+@pytest.mark.parametrize("made", (*SICK_RUNS, *ILL), ids=lambda m: m.name)
 def test_a_sick_run_is_named(tmp_path: Path, made: Made) -> None:
     report = judged(tmp_path, made)
     assert report.findings[0].id in made.wanted, [f.id for f in everything(report.findings)]
     assert report.severity >= WARNING
 
 
-@pytest.mark.parametrize("made", (*HEALTHY, *SICK_RUNS), ids=lambda m: m.name)
+@pytest.mark.parametrize("made", (*HEALTHY, *SICK_RUNS, *WELL, *ILL), ids=lambda m: m.name)
 def test_the_algorithm_is_recognised(tmp_path: Path, made: Made) -> None:
     report = judged(tmp_path, made)
     assert report.run.algorithm.name == made.algorithm
     assert not [m for m in report.missing if "the rule failed" in m.reason]
+
+
+@pytest.mark.parametrize("made", MUTE, ids=lambda m: m.name)
+def test_nothing_is_said_of_logs_that_hold_no_signal_of_learning(tmp_path: Path, made: Made) -> None:
+    assert judged(tmp_path, made).word == "CANNOT JUDGE"
+
+
+def test_iterations_are_not_called_steps(tmp_path: Path) -> None:
+    report = judged(tmp_path, next(m for m in WELL if m.name == "rsl-rl"))
+    assert report.run.extent == "1,500 epochs (no steps are logged)"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("sb3-td3-alive-without-learning", "the critic was untrained"),
+        ("sb3-dqn-even", "nearly all actions were random"),
+        ("sb3-ppo-trained-before", "an earlier run began it"),
+    ],
+)
+def test_flat_returns_are_judged_by_how_the_run_began(tmp_path: Path, name: str, said: str) -> None:
+    report = judged(tmp_path, next(m for m in (*WELL, *ILL) if m.name == name))
+    finding = next(f for f in report.findings if f.id == "never-learns")
+    assert any(said in e.text for e in finding.evidence)
 
 
 def test_ppo_is_not_asked_for_q(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ _KNOWN: dict[str, Algorithm] = {
         Algorithm("DQN", frozenset({Q})),
         Algorithm("PPO", frozenset({ON_POLICY})),
         Algorithm("A2C", frozenset({ON_POLICY})),
+        Algorithm("DreamerV3", frozenset()),
     )
 }
 UNKNOWN = Algorithm("unknown", _ALL)
@@ -67,6 +68,7 @@ _WORDS: dict[str, str] = {
     **dict.fromkeys(("dqn", "ddqn", "rainbow", "c51"), "DQN"),
     **dict.fromkeys(("ppo", "ppo2", "appo", "trpo"), "PPO"),
     **dict.fromkeys(("a2c", "a3c", "impala"), "A2C"),
+    **dict.fromkeys(("dreamer", "dreamerv2", "dreamerv3"), "DreamerV3"),
 }
 _CONFIG_KEYS = ("algorithm", "algo", "algo_name", "agent", "alg", "exp_name", "_target_")
 

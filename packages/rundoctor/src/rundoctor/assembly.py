@@ -12,7 +12,7 @@ from .aliases import resolve
 from .run import Run
 from .series import Series, finish
 from .signals import episodes, evaluation, replay, system_of
-from .signals.systems import is_axis
+from .signals.systems import COUNTED, is_axis
 from .store import Builder, Rewind, Store
 
 _EPISODIC = tuple(
@@ -45,13 +45,13 @@ def build(
         rest: further fields of :class:`Run`.
     """
     stated = dict(axes or {})
-    if system_of(store.series) == "DRL-robot-navigation":
-        # it logs against the number of the training call, and makes one after each episode
-        stated = dict.fromkeys(store.series, "episode") | stated
+    counted = COUNTED.get(system_of(store.series))
+    if counted is not None:
+        stated = dict.fromkeys(store.series, counted) | stated
     matches, unmapped = resolve(store.series, names)
     unmapped = [t for t in unmapped if not is_axis(t.removeprefix(evaluation.PREFIX))]
     run = Run(name, path, {}, matches, unmapped, system_of(store.series), **rest)
-    if run.config or run.provenance:
+    if run.provenance or run.status or _is_own(run.config):
         run.system = "av-td3"
     restarting = {t for t, b in store.series.items() if t not in stated and _restarts(b)}
     again = _continuations(store, restarting)
@@ -74,6 +74,11 @@ def build(
             "first, last and extreme points are exact"
         )
     return run
+
+
+def _is_own(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration has the sections of av-td3's: other systems keep a config.yaml, too."""
+    return {"agent", "env", "train"} <= {key.split(".", 1)[0] for key in config}
 
 
 def _main_axis(run: Run) -> str:

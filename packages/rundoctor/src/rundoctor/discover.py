@@ -12,12 +12,18 @@ from .readers import is_event_file
 from .readers.array import looks_like_curve
 from .readers.filenames import download_of
 from .readers.printed import looks_printed
+from .readers.records import looks_like_records
 from .readers.source import plain_name
-from .readers.text import looks_like_table
+from .readers.text import looks_like_mlflow, looks_like_table
 
 _HPARAMS = re.compile(r"\d{9,11}\.\d+")
 _RUN_FILES = ("config.yaml", "provenance.json", "status.json")
 _JSON_NAMES = {"result.json", "progress.json", "metrics.json", "log.json", "train.json", "eval.json"}
+_LOG_WORDS = {
+    *("log", "logs", "metrics", "progress", "result", "results", "history", "scores", "rewards", "returns"),
+    *("train", "training", "eval", "evaluation", "test", "stats", "losses", "episodes"),
+}
+"""Words in the names of JSON files that may hold series, and are looked into."""
 _TEXT_NAMES = {"progress.txt", "log.tsv", "progress.tsv"}
 MOST_LEVELS = 12
 """Folders within folders that are looked into."""
@@ -63,12 +69,17 @@ _LOOSE = {"test", "testing", "val", "valid"}
 
 
 def folder_role(name: str) -> str:
-    """``"train"`` or ``"eval"`` where a folder's name says no more than that; else empty."""
+    """``train``, ``eval``, ``actor`` or ``learner`` where a folder's name says no more than that; else empty.
+
+    Acme's actor logs the episodes of training, its learner the losses.
+    """
     words = [w for w in re.split(r"[_.\-\s]+", name.lower()) if w and w not in _FILLERS]
     if len(words) != 1:
         return ""
     if words[0] in ("train", "training"):
         return "train"
+    if words[0] in ("actor", "learner"):
+        return words[0]
     return "eval" if words[0] in EVALUATION_WORDS else ""
 
 
@@ -78,14 +89,15 @@ def _with_siblings(found: list[Place]) -> list[Place]:
     for parent in dict.fromkeys(p.path.parent for p in found):
         children = [p for p in by_path.values() if p.path.parent == parent and p.path != parent]
         own = by_path.get(parent)
-        trains = [c for c in children if folder_role(c.path.name) == "train"]
+        trains = [c for c in children if folder_role(c.path.name) in ("train", "actor")]
         evals = [c for c in children if folder_role(c.path.name) == "eval"]
+        learners = [c for c in children if folder_role(c.path.name) == "learner"] if trains else []
         if own is not None and not trains:
             evals = [c for c in evals if not _LOOSE & set(re.split(r"[_.\-\s]+", c.path.name.lower()))]
         main = [own, *trains] if own is not None else trains
-        if len(trains) > 1 or not main or not evals:
+        if len(trains) > 1 or len(learners) > 1 or not main or not (evals or learners):
             continue
-        files = [*main, *evals]
+        files = [*main, *learners, *evals]
         joined = Place(
             parent,
             tuple(f for p in files for f in p.events),
@@ -125,7 +137,8 @@ def _below(path: Path, problems: list[str], seen: set[Path], level: int) -> list
         return []
     out = [Place(path, events, tables)] if events or tables else []
     for child in entries:
-        if child.name.startswith(".") or not child.is_dir():
+        hidden = child.name.startswith(".") and child.name != ".summary"  # Sample-Factory's event files
+        if hidden or not child.is_dir():
             continue
         if events and _HPARAMS.fullmatch(child.name):
             continue  # add_hparams puts a folder named after the time beside the run's own file
@@ -154,4 +167,10 @@ def is_table(path: Path) -> bool:
         or name == "evaluations.npz"
         or (name.endswith(".npy") and looks_like_curve(path))
         or (name.endswith(".json") and download_of(path) is not None)
+        or (
+            name.endswith(".json")
+            and _LOG_WORDS & set(re.split(r"[_.\-\s]+", name))
+            and looks_like_records(path)
+        )
+        or (path.parent.name == "metrics" and not path.suffix and looks_like_mlflow(path))
     )

@@ -201,7 +201,17 @@ def _starts_within(store: Store) -> list[Store]:
 
 # --- tables -----------------------------------------------------------------------------------
 
-EVALUATION_WORDS = {"eval", "evaluation", "evaluations", "test", "testing", "validation", "valid", "val"}
+EVALUATION_WORDS = {
+    "eval",
+    "evaluation",
+    "evaluations",
+    "evaluator",
+    "test",
+    "testing",
+    "validation",
+    "valid",
+    "val",
+}
 _TRAINING = {"train", "training", "progress", "log", "logs", "metrics", "history", "results", "scalars"}
 
 
@@ -218,8 +228,15 @@ def role_of(path: Path) -> tuple[str, str]:
     return "_".join(rest), role
 
 
-def group_tables(sources: Sequence[Source]) -> list[RunFiles]:
-    """Put the tables of one folder into runs: each is one, unless files complete each other."""
+def group_tables(sources: Sequence[Source], joined: bool = False) -> list[RunFiles]:
+    """Put the tables of one folder into runs: each is one, unless files complete each other.
+
+    Args:
+        joined: whether they come from the folders of one run (``train`` and ``eval``), so that files of the
+            same name belong together.
+    """
+    if joined and _one_of_each(sources):
+        return [_joined(sources)]
     singles: dict[str, list[Source]] = {}
     monitors: list[Source] = []
     evaluations: list[Source] = []
@@ -246,6 +263,12 @@ def group_tables(sources: Sequence[Source]) -> list[RunFiles]:
     return groups
 
 
+def _one_of_each(sources: Sequence[Source]) -> bool:
+    """Whether each folder holds one table of one run."""
+    folders = [s.path.parent for s in sources]
+    return len(set(folders)) == len(folders) > 1 and not any(s.label for s in sources)
+
+
 def _is_single(source: Source) -> bool:
     return list(source.store.series) == [tag_of_file(source.path)]
 
@@ -263,15 +286,30 @@ def _stem(source: Source) -> str:
 
 
 def _without_repeats(sources: Sequence[Source], groups: Sequence[RunFiles]) -> list[Source]:
-    """RLlib and baselines write the same rows as CSV and as JSON: the first is kept, the other noted."""
+    """Leave out a file whose rows stand in another, and name it in the other's notes.
+
+    RLlib and baselines write the same rows as CSV and as JSON, DreamerV3 its scores in a file of their own.
+    """
     kept: list[Source] = []
-    for source in sorted(sources, key=lambda s: s.kind != "csv"):
-        twin = next((k for k in kept if k.kind != source.kind and repeats(source.store, k.store)), None)
+    for source in sorted(sources, key=lambda s: (s.kind != "csv", -len(s.store.series))):
+        twin = next((k for k in kept if _says_it_all(k, source)), None)
         if twin is None:
             kept.append(source)
         else:
             twin.notes.append(f"{source.path.name} repeats {twin.path.name} and was left out")
     return kept
+
+
+def _says_it_all(a: Source, b: Source) -> bool:
+    """Whether the file ``b`` holds nothing that ``a`` does not."""
+    if a.kind != b.kind:
+        return repeats(b.store, a.store)
+    if a.label or b.label or not b.store.series.keys() <= a.store.series.keys():
+        return False
+    return all(
+        np.array_equal(mine.rows()[:, (0, 2)], a.store.series[tag].rows()[:, (0, 2)], equal_nan=True)
+        for tag, mine in b.store.series.items()
+    )
 
 
 def repeats(a: Store, b: Store) -> bool:

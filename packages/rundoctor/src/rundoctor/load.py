@@ -200,7 +200,7 @@ def _load_place(place: Place, request: _Request, problems: list[str]) -> list[Ru
         name_starts(groups)
         groups = add_tables(groups, tables)
     elif tables:
-        groups = without_fragments(group_tables(tables))
+        groups = without_fragments(group_tables(tables, joined=len({p.parent for p in place.tables}) > 1))
         if len(groups) == 1 and not place.named:
             groups[0].name = ""
     if not groups:

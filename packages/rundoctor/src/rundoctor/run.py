@@ -177,7 +177,11 @@ class Run:
         return self.blind and any(self._shows(self.core[part], 1) for part in self.unseen)
 
     def _shows(self, signals: tuple[Signal, ...], points: int) -> bool:
-        return any((s := self.get(signal)) is not None and len(s) >= points for signal in signals)
+        """Whether one of them has so many points; a loss without a name may be that of anything."""
+        return any(
+            (s := self.get(signal)) is not None and len(s) >= points and self.note_of(s) != critic.UNNAMED
+            for signal in signals
+        )
 
     @cached_property
     def guesses(self) -> dict[str, list[str]]:

@@ -15,6 +15,8 @@ from .cells import Column, Floats
 
 LARGEST_STEP = float(2**53)
 """Larger counts are not exact in a float64, and no run makes so many steps."""
+_FIRST_SECOND, _LAST_SECOND = 1e9, 4e9
+"""Times since 1970, in seconds, of the years 2001 and 2096: no log was written outside."""
 _MOST_STARTS = 8
 """A table whose steps restart more often than this counts steps within episodes."""
 
@@ -59,6 +61,7 @@ def checked_axis(
     stated: Container[str],
     file: str,
     notes: list[str],
+    tried: frozenset[int] = frozenset(),
 ) -> RowAxis:
     """The same axis if its column counts upwards, otherwise by the next column that does.
 
@@ -67,6 +70,7 @@ def checked_axis(
         stated: columns that the user named; they are believed.
         file: the file's name, for the notes.
         notes: what was found is added here.
+        tried: columns that were found not to count upwards.
     """
     if axis.column is None or header[axis.column] in stated:
         return axis
@@ -84,7 +88,8 @@ def checked_axis(
         axis.unordered = True
         return axis
     what = "is no running count" if sound else "holds no usable numbers"
-    hidden = [("" if i == axis.column else h) for i, h in enumerate(header)]
+    tried |= {axis.column}
+    hidden = [("" if i in tried else h) for i, h in enumerate(header)]
     found = x_axis(hidden)
     following = RowAxis(
         found.index if found is not None else None,
@@ -97,7 +102,7 @@ def checked_axis(
     notes.append(f"{file}: the column {name!r} {what}; rows are placed by {by} instead")
     if found is None:
         return following
-    return checked_axis(header, following, rows, columns, stated, file, notes)
+    return checked_axis(header, following, rows, columns, stated, file, notes, tried)
 
 
 def _only_unordered(
@@ -167,8 +172,22 @@ def walls_of(rows: Sequence[list[str]], axis: RowAxis, columns: Mapping[int, Col
         else:
             out[where] = values
         if np.isfinite(out).any():
-            return out
+            return in_seconds(out) if index == axis.wall else out
     return np.full(len(rows), np.nan)
+
+
+def is_time(value: float) -> bool:
+    """Whether a number may be a time since 1970, in seconds or a smaller unit, and is no count of steps."""
+    return any(_FIRST_SECOND * scale < value < _LAST_SECOND * scale for scale in (1.0, 1e3, 1e6, 1e9))
+
+
+def in_seconds(times: Floats) -> Floats:
+    """Times since 1970 in seconds, where they are logged in milli-, micro- or nanoseconds."""
+    size = float(np.nanmedian(times))
+    for scale in (1e9, 1e6, 1e3):
+        if _FIRST_SECOND * scale < size < _LAST_SECOND * scale:
+            return times / scale
+    return times
 
 
 def _date(cell: str) -> float:

@@ -4,9 +4,12 @@ objects of lists, and the lists of ``[wall time, step, value]`` that TensorBoard
 
 from __future__ import annotations
 
+import contextlib
 import io
+import itertools
 import json
 import math
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +24,7 @@ _LARGEST_STEP = float(2**53)
 _BLOCK = 5_000
 _LARGEST_DOCUMENT = 1 << 28
 """Bytes of a document that is no series of lines, and has to be held as a whole."""
+_SACRED = {"steps", "values"}
 _SKIPPED = frozenset({"config", "hist_stats", "info_config"})
 """Parts of RLlib's results that repeat the configuration or hold raw samples in every line."""
 
@@ -67,7 +71,8 @@ def _records(path: Path) -> Iterator[dict[str, float] | list[object] | None]:
             first = file.readline(_LARGEST_DOCUMENT)
         whole = _parsed(first)
         following = file.readline(_LARGEST_DOCUMENT)
-        if whole is None or (isinstance(whole, list) and not following.strip()) or _has_lists(whole):
+        alone = isinstance(whole, list) and not following.strip()
+        if whole is None or alone or _has_lists(whole) or _is_sacreds(whole):
             yield from _document(first + following + file.read(_LARGEST_DOCUMENT))
             return
         yield _flat(whole)
@@ -94,6 +99,37 @@ def _has_lists(value: object) -> bool:
     )
 
 
+def _is_sacreds(value: object) -> bool:
+    """Whether it is Sacred's ``metrics.json``: ``{"loss": {"steps": [...], "values": [...]}}``."""
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(v, dict) and v.keys() >= _SACRED for v in value.values())
+    )
+
+
+def _sacreds(value: dict[str, dict[str, list[object]]]) -> Iterator[dict[str, float]]:
+    """The points of Sacred's metrics, in the order of their steps."""
+    rows: dict[object, dict[str, object]] = {}
+    for tag, series in value.items():
+        for step, figure in zip(series["steps"], series["values"], strict=False):
+            rows.setdefault(step, {"step": step})[tag] = figure
+    numbered = ((step, row) for step, row in rows.items() if isinstance(step, int | float))
+    for _, row in sorted(numbered, key=lambda item: item[0]):
+        yield _flat(row)
+
+
+def looks_like_records(path: Path) -> bool:
+    """Whether a JSON file holds series: objects with numbers, or lists of numbers."""
+    if path.stat().st_size > _LARGEST_DOCUMENT:
+        return False
+    try:
+        first = list(itertools.islice(_records(path), 3))
+    except (ReadError, OSError, EOFError, zlib.error):
+        return False
+    return len(first) == 3 and all(first)
+
+
 def _document(text: str) -> Iterator[dict[str, float] | list[object] | None]:
     value = _parsed(text)
     if value is None:
@@ -106,6 +142,8 @@ def _document(text: str) -> Iterator[dict[str, float] | list[object] | None]:
             yield value
         else:
             yield from (_flat(x) if isinstance(x, dict) else None for x in value)
+    elif isinstance(value, dict) and _is_sacreds(value):
+        yield from _sacreds(value)
     elif isinstance(value, dict) and _has_lists(value):
         length = max(len(v) for v in value.values())
         for i in range(length):
@@ -127,8 +165,8 @@ def _flat(value: object, prefix: str = "", level: int = 0) -> dict[str, float]:
             except OverflowError:
                 out[name] = math.inf
         elif isinstance(item, str):
-            if item in ("NaN", "nan", "Infinity", "inf", "-inf", "-Infinity"):
-                out[name] = float(item)
+            with contextlib.suppress(ValueError):
+                out[name] = float(item)  # "NaN" and "Infinity", and loggers that write numbers as texts
         elif isinstance(item, dict) and not (level == 0 and key in _SKIPPED):
             out |= _flat(item, f"{name}/", level + 1)
     return out

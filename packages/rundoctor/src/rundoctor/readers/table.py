@@ -15,6 +15,7 @@ import gzip
 import io
 import itertools
 import math
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -26,7 +27,7 @@ from ..store import BUDGET, Store
 from .cells import Column, number
 from .filenames import tag_of_file
 from .monitor import read_monitor
-from .placement import axis_of, checked_axis, filled, steps_of, walls_of
+from .placement import axis_of, checked_axis, filled, is_time, steps_of, walls_of
 from .rows import TableWriter
 from .several import columns_of_runs, grouping_columns, rows_by_run, runs_side_by_side
 from .source import ReadError, Source
@@ -72,13 +73,18 @@ class _Table:
         self.notes: list[str] = []
         self.comments: list[str] = []
         self.delimiter = ","
+        self.left_out: set[int] = set()
+        """Columns that only number the rows of a table without names."""
 
     def read(self) -> list[Source]:
         lines = self._lines()
         first = next((line for line in lines if line.strip()), None)
         if first is None:
             raise ReadError("no table in it, only comments and empty lines")
-        self.delimiter = delimiter_of(first)
+        stated = re.fullmatch(r"sep=(.)", first.strip().strip('"'))
+        if stated is not None:  # Excel's way to name the delimiter
+            first = next((line for line in lines if line.strip()), "")
+        self.delimiter = stated[1] if stated is not None else delimiter_of(first)
         header = [h.strip() for h in next(self._rows([first]))]
         if all(number(h) is not None or not h for h in header):
             named = self._header_in_comments(len(header))
@@ -138,11 +144,17 @@ class _Table:
             and all(a < b for a, b in itertools.pairwise(known))
         }
         text = "its columns have no names"
+        times = {i for i, last in counting.items() if is_time(last)}
+        for i in times if len(counting) > 1 else ():
+            names[i] = "wall_time"
+            del counting[i]
         if counting and width > 1:
             step = max(counting, key=lambda i: counting[i])
             names[step] = "step"
+            # d3rlpy writes epoch, step and value
+            self.left_out = {i for i in counting if i != step and i < step and width > 2}
             text += f"; column {step + 1}, which counts upwards, is taken for the steps"
-        others = [i for i in range(width) if names[i] != "step"]
+        others = [i for i in range(width) if names[i].startswith("column") and i not in self.left_out]
         if len(others) == 1:
             names[others[0]] = tag_of_file(self.path)
         if not (width == 1 and names[0] != "column 1"):
@@ -205,7 +217,7 @@ class _Table:
     def _wide(self, header: list[str], rows: Iterator[list[str]]) -> list[Source]:
         axis = axis_of(header, self.names)
         grouping = grouping_columns(header, (axis.column,))
-        series = [i for i in range(len(header)) if i not in axis.taken]
+        series = [i for i in range(len(header)) if i not in axis.taken | self.left_out]
         single = len(series) == 1 and header[series[0]].lower() in _VALUES
         tags = {i: header[i] or f"column {i + 1}" for i in series}
         if single:
@@ -215,7 +227,7 @@ class _Table:
         head = list(itertools.islice(blocks, max(1, 4_000_000 // (_BLOCK * max(1, len(header))))))
         rows_of_head = [row for block, _ in head for row in block]
         axis = checked_axis(header, axis, rows_of_head, columns, self.names, self.path.name, self.notes)
-        series = [i for i in range(len(header)) if i not in axis.taken]
+        series = [i for i in range(len(header)) if i not in axis.taken | self.left_out]
         tags = {i: tags.get(i, header[i] or f"column {i + 1}") for i in series}
         writer = TableWriter(self.budget, axis, tags, columns, self.delimiter)
         varying = self._several(header, grouping, [block for block, _ in head])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from .cells import ABSENT, DECIMAL_COMMA, number
+from .placement import is_time
 from .source import ReadError, open_binary, plain_name
 
 _LONGEST_LINE = 1 << 20
@@ -70,6 +71,19 @@ def looks_like_table(path: Path) -> bool:
         number(c) is not None or c.lower() in ABSENT or DECIMAL_COMMA.fullmatch(c) is not None for c in cells
     )
     return all(len(row) == len(header) for row in body) and numbers >= 0.5 * len(cells)
+
+
+def looks_like_mlflow(path: Path) -> bool:
+    """Whether a file is one of MLflow's: rows of time, value and step without names, a file for each tag."""
+    try:
+        with open_text(path) as file:
+            rows = [line.split() for line in itertools.islice(file, 6)]
+    except (ReadError, OSError):
+        return False
+    numbers = [[number(cell) for cell in row] for row in rows]
+    return len(rows) >= 3 and all(
+        len(row) == 3 and None not in row and row[0] is not None and is_time(row[0]) for row in numbers
+    )
 
 
 _NAMES_RETURNS = re.compile(r"(^|[_\-.])(rewards?|returns?|scores?|ep_?r|ep_?rets?)([_\-.]|$)")

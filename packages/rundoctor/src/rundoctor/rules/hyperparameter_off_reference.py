@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..algorithm import ACTOR_THROUGH_Q
 from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped
 from ..reference import references
 from ..run import Run
@@ -24,7 +25,7 @@ def check(run: Run) -> Outcome:
     shown = far + odd
     return Finding(
         "hyperparameter-off-reference",
-        WARNING if far else INFO,
+        WARNING if far and run.algorithm.reason else INFO,
         f"{', '.join(f'{r.name} {r.value:g}' for r in (far or odd))}: far from the references"
         if far
         else f"{', '.join(f'{r.name} {r.value:g}' for r in odd)}: other than in the references",
@@ -53,5 +54,6 @@ RULE = Rule(
         "other. Values far from them are seldom right."
     ),
     check=check,
+    requires=(ACTOR_THROUGH_Q,),
     order=44,
 )

@@ -29,9 +29,12 @@ from ..stats import Floats, trend
 _MEMORY = re.compile(
     r"(^|[/_])(rss|vms|uss|ram|mem|memory|vram)\d*([/_]|$)(?!size|len|capacity|utili[sz]ation$)"
 )
-_NOT_MEMORY = re.compile(r"replay|buffer|memory_(size|len|capacity|count)|(mem|memory)_?entries")
+# Weights & Biases: system.gpu.0.memory is the share of time in which the memory is read or written.
+_NOT_MEMORY = re.compile(
+    r"gpu_\d+_memory$|replay|buffer|memory_(size|len|capacity|count)|(mem|memory)_?entries"
+)
 _UNITS: tuple[tuple[str, float], ...] = (
-    (r"percent|pct|%|util", math.nan),
+    (r"percent|pct|%|util|^system\.memory$|\.memoryallocated$", math.nan),
     (r"(^|[/_. (])(gb|gib)([/_. )]|$)|_gb|_gib", 1.0),
     (r"(^|[/_. (])(kb|kib)([/_. )]|$)|_kb|_kib", 2.0**-20),
     (r"(^|[/_. (])(mb|mib)([/_. )]|$)|_mb|_mib", 2.0**-10),

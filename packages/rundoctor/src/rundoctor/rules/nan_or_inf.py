@@ -10,11 +10,12 @@ import numpy as np
 from ..model import CRITICAL, INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, number
 from ..run import Run
 from ..series import Series
-from ..signals import alerts, critic, episodes, gradients, machine
+from ..signals import SIGNALS, actor, alerts, critic, episodes, evaluation, gradients, machine, others, replay
 
 # Statistics of finished episodes and evaluations are NaN before there are any: padding.
 _EPISODE = episodes.LENGTH.tag.removesuffix("_length")
 _PADDED = ("rollout/", "eval", "charts/episodic", _EPISODE, "episode", "time/", "test")
+_OF_EPISODES = {signal.name for signal in SIGNALS if signal.logged in ("episode", "evaluation")}
 # Ratios that can be 0 / 0, and figures of the machine: nothing is computed with them.
 _RATIOS = {
     signal.name
@@ -24,6 +25,23 @@ _RATIOS = {
         *(*gradients.ENCODER_SHARE.values(), *gradients.CLIP_RATIO.values()),
     )
 }
+_LOSSES = (
+    critic.LOSS,
+    critic.TD_ERROR,
+    actor.LOSS,
+    others.VALUE_LOSS,
+    others.SURROGATE_LOSS,
+    others.TOTAL_LOSS,
+)
+_COMPUTED = {
+    signal.name
+    for signal in (
+        *_LOSSES,
+        *(critic.LOSS_2, critic.TD_ERROR_2, *critic.Q1, *critic.Q2, *critic.TARGET, *actor.Q, *replay.REWARD),
+        *(episodes.RETURN, evaluation.RETURN, *actor.ACTION_MEAN.values(), *actor.ACTION_STD.values()),
+    )
+}
+"""Names of what training computes with in every update, whatever the algorithm."""
 # Quantities that hold NaN once weights, targets or observations do.
 _TRAINED = re.compile(
     r"loss|grad|(^|[/_ ])(q|qf|td|value|reward|return|action|weight|param|target|log_?p(i|is|rob)?)\d?"
@@ -33,7 +51,7 @@ _TRAINED = re.compile(
 
 
 def check(run: Run) -> Outcome:
-    sick = [s for s in run.series.values() if s.nonfinite and not _padding(s)]
+    sick = [s for s in run.series.values() if s.nonfinite and not _padding(run, s)]
     stopped = _stopped(run)
     if not sick and stopped:
         return _finding_of_guard(run, stopped)
@@ -44,7 +62,8 @@ def check(run: Run) -> Outcome:
         return Clear(f"all {total:,} values are finite{note}")
     # What broke first is where to look.
     sick.sort(key=_first_bad)
-    core = [s for s in sick if _is_core(run, s)]
+    unused = _unused(run, sick)
+    core = [s for s in sick if _is_core(run, s) and s not in unused]
     if not core and _rest_is_sound(run, sick):
         return _finding_of_diagnostics(sick)
     recovered = all(math.isfinite(s.last.value) for s in sick)
@@ -88,10 +107,28 @@ def _evidence(sick: list[Series]) -> list[Evidence]:
 
 def _is_core(run: Run, s: Series) -> bool:
     """Whether it is a quantity that training computes with, rather than a figure beside it."""
-    names = {name for name, found in run.matches.items() for m in found if m.tag == s.tag and not m.guessed}
+    names = _names(run, s)
     if names & _RATIOS:
         return False
     return bool(names) or bool(_TRAINED.search(s.tag))
+
+
+def _names(run: Run, s: Series) -> set[str]:
+    """Canonical names of the signals that a series is known to be."""
+    return {name for name, found in run.matches.items() for m in found if m.tag == s.tag and not m.guessed}
+
+
+def _unused(run: Run, sick: list[Series]) -> list[Series]:
+    """Those that were never a number, beside losses that always were.
+
+    A column that is empty for this algorithm (an entropy, a gradient norm) is filled with NaN by pandas.  A
+    loss that is computed of a NaN is not finite itself.
+    """
+    sound = any(
+        (s := run.get(signal)) is not None and run.series[s.tag].nonfinite == 0 and len(s) >= 3
+        for signal in _LOSSES
+    )
+    return [s for s in sick if sound and not len(s.finite) and not _names(run, s) & _COMPUTED]
 
 
 def _rest_is_sound(run: Run, sick: list[Series]) -> bool:
@@ -149,13 +186,16 @@ def _first_bad(s: Series) -> tuple[int, float]:
     return (bad.step, bad.wall) if bad is not None else (1 << 62, 0.0)
 
 
-def _padding(s: Series) -> bool:
-    """NaN only before the first number, in a statistic that needs finished episodes."""
-    if not s.tag.startswith(_PADDED):
+def _padding(run: Run, s: Series) -> bool:
+    """NaN only before the first number: no episode has ended, or learning has not begun.
+
+    A NaN of a weight stays.  Statistics of episodes may hold no number at all.
+    """
+    if not np.isnan(s.value[~np.isfinite(s.value)]).all():
         return False
     finite = s.finite
     if not len(finite) or s.first_nonfinite is None:
-        return True
+        return s.tag.startswith(_PADDED) or bool(_names(run, s) & _OF_EPISODES)
     bad = s.step[~np.isfinite(s.value)]
     return len(bad) == 0 or float(bad.max()) <= float(finite.step[0])
 

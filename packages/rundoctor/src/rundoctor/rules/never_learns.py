@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Severity, Skipped, number, percent
+from ..beginning import Beginning, beginning
+from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, percent
 from ..run import Run
 from ..series import Series
 from ..signals import episodes, evaluation
 from ..signals.conditions import NEVER_LEARNS
 from ..stats import median, parts, separation, spread, trend
-from .policy_frozen import repeat_at_end, unnamed_reward
+from .policy_frozen import full_reward, repeat_at_end, unnamed_reward
 
 LEAST = 20
 """Returns below which a trend cannot be told from chance."""
@@ -29,9 +30,28 @@ BEYOND_SCATTER = 6.0
 CHANGE = 0.05
 """Change of the level, as a share of it, below which a trend does not count as learning."""
 STEADY = 0.03
-"""Scatter as a share of the level below which flat returns may be those of a policy that was good already."""
+"""Scatter as a share of the level below which flat returns may be those of a policy that was good already.
+
+They are not where the log shows that the agent was untrained at first (``beginning``)."""
 ACHIEVED, NOTHING = 0.5, NEVER_LEARNS.threshold("warning")
 """Shares of routes or successes: enough to say that something was learned, and too little for it."""
+
+
+_NO_REWARD = (
+    "Every return is 0: random exploration never reached the reward, so there is nothing to learn from. Or "
+    "the reward is computed wrongly and is always 0."
+)
+_NO_EFFECT = (
+    "Nothing that the updates do shows in the return. The usual reasons: the reward does not depend on what "
+    "the policy can change, or is too rare to be met; exploration is too small; the actor is saturated or "
+    "gets no gradient; the observation lacks what the task needs; the rates are too low, or far too high."
+)
+_SIMPLIFY = (
+    "Check first that the task can be solved: a scripted policy must get a clearly better return than random "
+    "actions. Then train on a simpler version (shorter route, denser reward, no other traffic) until the "
+    "return rises, and go back one step at a time."
+)
+_COMPARE = "Compare the return with that of random actions and with the best that the task allows."
 
 
 @dataclass(frozen=True)
@@ -105,8 +125,10 @@ def _ended(run: Run) -> bool:
 
 def _too_early(run: Run, s: Series) -> str:
     """Why it is too early to say anything; empty when it is not."""
-    if s.axis == "row" and len(s) >= MANY:
-        return ""  # rows are no steps, and so many evaluations or episodes are enough
+    if run.axis not in ("step", "episode") and len(s) >= MANY:
+        return ""  # rows and epochs are no steps, and so many evaluations or episodes are enough
+    if run.axis not in ("step", "episode"):
+        return f"{len(s)} values are too few to say whether the agent learns"
     least = EARLY_FINISHED if _ended(run) else EARLY
     if run.last_step < least and (run.episodes or 0) < 200:
         return f"{run.last_step:,} steps are too few to say whether the agent learns"
@@ -154,16 +176,13 @@ def learned(s: Series) -> str:
 def _finding(run: Run, s: Series, achieved: _Level | None) -> Finding:
     v = s.value
     thirds = [median(p) for p in parts(v, 3)]
-    unit = "episode" if s.axis == "episode" else "step"
+    unit = s.axis if s.axis in ("episode", "epoch", "update", "row") else "step"
     constant = repeat_at_end(s).from_the_start
-    severity: Severity = WARNING
-    confidence = 0.85
     if constant:
         text = (
             f"{s.tag} is {number(float(v[0]))} on all {len(v)} rows, {unit} {int(s.step[0]):,} to "
             f"{int(s.step[-1]):,}"
         )
-        confidence = 0.95
     else:
         text = (
             f"{s.tag}: medians of the thirds {', '.join(number(x) for x in thirds)} over {len(v)} values up "
@@ -175,42 +194,61 @@ def _finding(run: Run, s: Series, achieved: _Level | None) -> Finding:
         reached = f"{achieved.series.tag} ends at {achieved.value:.1%}"
         evidence.append(Evidence(achieved.series.tag, last.step, last.value, reached))
         text = f"{reached}; {text}"
-    steady = spread(v) < STEADY * abs(thirds[2]) and not constant and thirds[2] > 0
-    if steady and achieved is None:
-        severity, confidence = INFO, 0.5
     zero = constant and v[0] == 0
-    title = "The agent never met a reward" if zero else "The agent does not learn"
-    if steady:
-        title = "The return is the same from start to end"
-        cause = (
-            "Returns as even as these come from a policy that was good already when the log begins, or from "
-            "one that never changes. The log does not tell which."
-        )
+    began = beginning(run)
+    random = _no_better_than_random(run, s)
+    if random is not None:
+        evidence.append(random)
+    elif began is not None and not zero:
+        evidence.append(began.evidence)
+    excuse = ""
+    if achieved is None and not zero:
+        excuse = full_reward(run, s)
+        steady = not constant and thirds[2] > 0 and spread(v) < STEADY * thirds[2]
+        if not excuse and random is None:
+            excuse = _excuse(began, steady)
+    if excuse:
+        title, cause, fix = "The return is the same from start to end", excuse, _COMPARE
     elif zero:
-        cause = (
-            "Every return is 0: random exploration never reached the reward, so there is nothing to learn "
-            "from. Or the reward is computed wrongly and is always 0."
-        )
+        title, cause, fix = "The agent never met a reward", _NO_REWARD, _SIMPLIFY
     else:
-        cause = (
-            "Nothing that the updates do shows in the return. The usual reasons: the reward does not depend "
-            "on what the policy can change, or is too rare to be met; exploration is too small; the actor "
-            "is saturated or gets no gradient; the observation lacks what the task needs; the rates are too "
-            "low, or far too high."
-        )
+        title, cause, fix = "The agent does not learn", _NO_EFFECT, _SIMPLIFY
     return Finding(
         "never-learns",
-        severity,
+        INFO if excuse else WARNING,
         title,
         evidence,
         cause,
-        "Check first that the task can be solved: a scripted policy must get a clearly better return than "
-        "random actions. Then train on a simpler version (shorter route, denser reward, no other traffic) "
-        "until the return rises, and go back one step at a time.",
-        confidence,
+        fix,
+        0.5 if excuse else 0.95 if constant else 0.85,
         headline=f"{title}: {text}",
         plots=((s.tag,),),
     )
+
+
+def _excuse(began: Beginning | None, steady: bool) -> str:
+    """Why returns that stay the same may be right: what the log says of the agent at its beginning."""
+    if began is not None and began.trained:
+        return "An earlier run trained this agent, and it keeps the level that it came with."
+    if began is None and steady:
+        return (
+            "Returns as even as these come from a policy that was good already when the log begins, or from "
+            "one that never changes. The log does not say which."
+        )
+    return ""
+
+
+def _no_better_than_random(run: Run, s: Series) -> Evidence | None:
+    """The returns since learning began are no better than those of random actions before it."""
+    split = run.split_at_policy(s)
+    if split is None:
+        return None
+    before, after = median(split[0]), median(split[1])
+    text = (
+        f"{s.tag}: median {number(before)} over the {len(split[0])} episodes of random actions, "
+        f"{number(after)} over the {len(split[1])} since"
+    )
+    return Evidence(s.tag, int(run.env_steps(s)[len(split[0])]), after, text)
 
 
 RULE = Rule(

@@ -17,6 +17,8 @@ EVALUATIONS = 5
 """Identical evaluations that are no coincidence: each is a sum over hundreds of steps."""
 RETURNS = 10
 """Identical training returns that are no coincidence: exploration noise makes every episode another."""
+NEARLY_ALL = 0.9
+"""Share of one reward a step from which a return may be all that there is to earn."""
 SHARE = 0.3
 """Share of a series, counted from its end, that must repeat when its beginning does not."""
 SAME = 1e-6
@@ -93,12 +95,33 @@ def _excuse(run: Run, signal: Signal, repeat: Repeat) -> str:
     success = run.get(evaluation.SUCCESS, episodes.SUCCESS)
     if success is not None and success.tail(0.25, 1).median() in (1.0, 100.0):
         return f"{s.tag} repeats {number(value)}, and every episode succeeds"
+    return full_reward(run, s) or _one_a_step(run, signal, s, -1.0)
+
+
+def full_reward(run: Run, s: Series) -> str:
+    """Why the returns of the last quarter may be all that there is to earn; empty where nothing says so.
+
+    Many tasks give rewards of at most 1 a step, up to a time limit.
+    """
+    signal = evaluation.RETURN if s.tag.startswith(evaluation.PREFIX) else episodes.RETURN
+    return _one_a_step(run, signal, s, 1.0)
+
+
+def _one_a_step(run: Run, signal: Signal, s: Series, reward: float) -> str:
     lengths = run.get(evaluation.LENGTH if signal is evaluation.RETURN else episodes.LENGTH)
-    if lengths is not None:
-        long = lengths.tail(0.25, 1).median()
-        if long > 0 and abs(abs(value) / long - 1) < SAME:
-            return f"{s.tag} repeats {number(value)}: a reward of one a step for {number(long)} steps"
-    return ""
+    if lengths is None:
+        return ""
+    late = lengths.tail(0.25, 1)
+    long, value = late.median(), s.tail(0.25, 1).median()
+    if long <= 0 or float(np.ptp(late.value)) > 0:
+        return ""
+    share = value / long * reward
+    if not (1 - SAME <= share <= 1 + SAME if reward < 0 else NEARLY_ALL <= share <= 1 + SAME):
+        return ""
+    much = "" if share > 1 - SAME else "nearly "
+    return (
+        f"{s.tag} stays at {number(value)}: {much}{reward:+.0f} in each of an episode's {number(long)} steps"
+    )
 
 
 def _finding(run: Run, signal: Signal, repeat: Repeat) -> Finding:

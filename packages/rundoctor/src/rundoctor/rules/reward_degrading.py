@@ -8,7 +8,7 @@ from ..algorithm import Q
 from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
 from ..run import Run
 from ..series import Series
-from ..signals import episodes
+from ..signals import episodes, evaluation
 from ..signals.conditions import REWARD_DEGRADING
 from ..stats import median, parts, separation, spread, trend
 
@@ -18,7 +18,10 @@ DROP = REWARD_DEGRADING.threshold("warning")
 
 
 def check(run: Run) -> Outcome:
-    returns = run.get(episodes.RETURN)
+    trained = run.get(episodes.RETURN)
+    returns = trained
+    if trained is None or len(trained) < LEAST:
+        returns = run.get(evaluation.RETURN) or trained
     assert returns is not None
     if len(returns) < LEAST:
         return Skipped(
@@ -165,7 +168,7 @@ RULE = Rule(
         "(Theil-Sen, Mann-Kendall), the loss is a good part of their level, and they do not recover."
     ),
     check=check,
-    needs=(episodes.RETURN,),
+    needs=((episodes.RETURN, evaluation.RETURN),),
     how="Log the return of every finished episode.",
     explains=("never-learns",),
     order=24,

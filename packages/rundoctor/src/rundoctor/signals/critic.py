@@ -8,7 +8,8 @@ _BATCH = "mean over the replay batch"
 _EITHER = "of one critic, or of both: the name does not say"
 _ON_ROLLOUT = "OpenAI baselines: Q of the actions that were taken, not of a replay batch"
 _FIRST = "the loss of the first critic alone"
-_SUM = "a loss without a name: taken for the critic's"
+UNNAMED = "a loss without a name: taken for the critic's"
+"""Note of a tag such as ``train/loss``, which says nothing of learning by itself."""
 
 Q1 = Moments(
     Signal(
@@ -32,6 +33,8 @@ Q1 = Moments(
             "Q1 Predictions Mean",
             "AverageQ1Vals",
             "AverageQVals",
+            "Q-network / Q1 (mean)",
+            "average_q1",
             "Q1Vals",
             "QVals",
             "rollout/Q_mean",
@@ -65,6 +68,7 @@ Q1 = Moments(
             "trainer/Q1 Predictions Min",
             "Q1 Predictions Min",
             "MinQ1Vals",
+            "Q-network / Q1 (min)",
             "MinQVals",
             "Q/Min",
             "min_q",
@@ -83,6 +87,7 @@ Q1 = Moments(
             "trainer/Q1 Predictions Max",
             "Q1 Predictions Max",
             "MaxQ1Vals",
+            "Q-network / Q1 (max)",
             "MaxQVals",
             "Max. Q",
             "train/max_Q",
@@ -125,6 +130,8 @@ Q2 = Moments(
             "trainer/Q2 Predictions Mean",
             "Q2 Predictions Mean",
             "AverageQ2Vals",
+            "Q-network / Q2 (mean)",
+            "average_q2",
             "Q2Vals",
         ),
     ),
@@ -167,6 +174,7 @@ TARGET = Moments(
             "trainer/Q Targets Mean",
             "Q Targets Mean",
             "TD targets/Mean",
+            "Target / Target (mean)",
             "losses/next_state_value",
         ),
     ),
@@ -266,6 +274,8 @@ LOSS = Signal(
         Alias("trainer/QF1 Loss", _FIRST),
         Alias("QF1 Loss", _FIRST),
         Alias("LossQ1", _FIRST),
+        Alias("average_q_func1_loss", _FIRST),
+        Alias("loss/qf1_loss", _FIRST),
         Alias("loss/critic1", _FIRST),
         Alias("update/loss/critic1", _FIRST),
         Alias("update/critic1_loss", _FIRST),
@@ -284,12 +294,13 @@ LOSS = Signal(
         "critic/loss",
         "Critic/Loss",
         "Losses/Critic Loss",
+        "Loss / Critic loss",
         "losses/td_loss",
         "td_loss",
-        Alias("Loss/Mean", _SUM, on_policy=False),
-        Alias("train/loss", _SUM, on_policy=False),
-        Alias("losses/loss", _SUM, on_policy=False),
-        Alias("loss", _SUM, on_policy=False),
+        Alias("Loss/Mean", UNNAMED, on_policy=False),
+        Alias("train/loss", UNNAMED, on_policy=False),
+        Alias("losses/loss", UNNAMED, on_policy=False),
+        Alias("loss", UNNAMED, on_policy=False),
     ),
 )
 LOSS_2 = Signal(
@@ -302,6 +313,8 @@ LOSS_2 = Signal(
         "trainer/QF2 Loss",
         "QF2 Loss",
         "LossQ2",
+        "average_q_func2_loss",
+        "loss/qf2_loss",
         "loss/critic2",
         "update/loss/critic2",
         "update/critic2_loss",

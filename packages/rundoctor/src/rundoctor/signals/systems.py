@@ -7,7 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-TELLTALES: dict[str, tuple[str, ...]] = {
+Axis = Literal["step", "update", "episode", "epoch", "unknown"]
+"""What an x-axis counts."""
+
+Telltale = str | tuple[str, ...]
+"""A tag, or several that must all be there."""
+
+TELLTALES: dict[str, tuple[Telltale, ...]] = {
     "av-td3": (
         "gradients/actor_encoder_norm_before_clip",
         "gradients/actor_state_path_norm",
@@ -53,6 +59,20 @@ TELLTALES: dict[str, tuple[str, ...]] = {
     ),
     "PEBBLE": ("train/true_episode_reward", "true_episode_reward", "eval/true_episode_reward"),
     "DRL-robot-navigation": ("Av. Q", "Max. Q", "train/avg_Q"),
+    "SheepRL": ("Rewards/rew_avg", "Game/ep_len_avg"),
+    "PFRL": (("mean", "median", "stdev"), "average_q1_func1_loss", "average_q_func1_loss"),
+    "rsl_rl": ("Train/mean_reward", "Train/mean_episode_length", "Policy/mean_noise_std"),
+    "SKRL": ("Reward / Total reward (mean)", "Q-network / Q1 (mean)", "Loss / Critic loss"),
+    "garage": ("Evaluation/AverageDiscountedReturn", "Evaluation/Iteration", "TotalEnvSteps"),
+    "DreamerV3": ("train/loss/dyn", "train/dyn_loss", "loss/dyn", "train/rand/action", "fps/policy"),
+    "Dopamine": ("Train/AverageReturns", "Eval/AverageReturns"),
+    "Acme": ("actor_episodes", "evaluator_episodes", "learner_walltime"),
+    "Stable-Baselines 2": (
+        "ep_reward_mean",
+        "loss/qf1_loss",
+        "loss/value_function_loss",
+        "input_info/rewards",
+    ),
     "Stable-Baselines3": (
         "rollout/ep_rew_mean",
         "rollout/ep_len_mean",
@@ -77,27 +97,36 @@ TELLTALES: dict[str, tuple[str, ...]] = {
 }
 """System -> tags (or columns) of which it logs at least one and no other system here does."""
 
+COUNTED: dict[str, Axis] = {
+    "DRL-robot-navigation": "episode",  # the number of the training call, of which each episode makes one
+    "rsl_rl": "epoch",
+    "Dopamine": "epoch",
+}
+"""System -> what the step of its event files counts, where it is no environment step."""
+
 
 def system_of(tags: Iterable[str]) -> str:
     """Which system wrote these tags, by its telltale names; "unknown" when none is there."""
     present = set(tags)
     for name, telltales in TELLTALES.items():
-        if any(t in present for t in telltales):
+        if any(t in present if isinstance(t, str) else present.issuperset(t) for t in telltales):
             return name
     return "unknown"
 
 
-Algorithm = Literal["PPO", "A2C", "SAC", "TD3", "DDPG", "TD3 or DDPG", "DQN", ""]
+AlgorithmName = Literal["PPO", "A2C", "SAC", "TD3", "DDPG", "TD3 or DDPG", "DQN", "DreamerV3", ""]
 ON_POLICY = ("PPO", "A2C")
 
-_ALGORITHMS: tuple[tuple[Algorithm, str], ...] = (
+_ALGORITHMS: tuple[tuple[AlgorithmName, str], ...] = (
     # Each pattern is searched for in the normalised tags (see normalised), one at a time.
     (
         "PPO",
         r"(^|/)(approx_?kl|clip_?frac(tion)?|clip_range"
-        r"|a_loss|cur_kl_coeff|loss/clip|learner_stats/kl|mean_kl_loss|policy/epsilon)$",
+        r"|a_loss|cur_kl_coeff|loss/clip|learner_stats/kl|mean_kl_loss|policy/epsilon|loss/surrogate"
+        r"|approximate_kullback_leibler|loss/clip_factor)$",
     ),
-    ("A2C", r"(^|/)(policy_gradient_loss|vf_loss|c_loss|value_loss|loss_?v|valuelosses)$"),
+    ("DreamerV3", r"(^|/)((loss/)?(dyn|rep)|(dyn|rep)_loss|rand/action)$"),
+    ("A2C", r"(^|/)(policy_gradient_loss|vf_loss|c_loss|value_loss|v_loss|loss_?v|valuelosses)$"),
     (
         "SAC",
         r"(^|/)(ent_coef(_loss)?|alpha(_loss|_value)?|train_alpha/(value|loss)|log_pis?(_mean)?"
@@ -119,7 +148,7 @@ _CONTINUOUS = re.compile(r"(^|[/_])(steer(ing)?|throttle|accel(eration)?|brake)(
 """Components of an action that DQN, which picks one of a few actions, does not have."""
 
 
-def algorithm_of(tags: Iterable[str]) -> Algorithm:
+def algorithm_of(tags: Iterable[str]) -> AlgorithmName:
     """Which algorithm's tags these are; empty when they do not say.
 
     The tags say by which rules a run can be judged, not what its authors called it: SAC that logs no
@@ -128,7 +157,7 @@ def algorithm_of(tags: Iterable[str]) -> Algorithm:
     present = {normalised(t) for t in tags}
     found = {name for name, pattern in _ALGORITHMS if any(re.search(pattern, t) for t in present)}
     actor = any(_HAS_ACTOR.search(t) for t in present)
-    for name in ("PPO", "SAC"):
+    for name in ("PPO", "DreamerV3", "SAC"):
         if name in found:
             return name
     if "A2C" in found and not found & {"TD3", "DDPG"}:
@@ -145,12 +174,11 @@ def algorithm_of(tags: Iterable[str]) -> Algorithm:
 def normalised(tag: str) -> str:
     """A tag in lower case, words joined by _: ``"Q1 Predictions Mean"`` becomes ``q1_predictions_mean``."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", tag)
-    return re.sub(r"_+", "_", re.sub(r"[\s.\-#%()\[\]]+", "_", spaced.lower())).strip("_")
+    words = re.sub(r"_+", "_", re.sub(r"[\s.\-#%()\[\]]+", "_", spaced.lower()))
+    return re.sub(r"_*/_*", "/", words).strip("_")
 
 
 # --- the x-axis -------------------------------------------------------------------------
-
-Axis = Literal["step", "update", "episode", "epoch", "unknown"]
 
 STEP_NAMES = (
     "env_step",
