@@ -244,3 +244,21 @@ def test_it_knows_whose_actions_it_holds_and_still_does_after_saving():
     restore(other, [replay.segment(0)], replay.cursor)
     assert other.at(np.arange(3)).demonstrated.tolist() == [True, False, True]
     assert replay.transitions == 3
+
+
+@pytest.mark.parametrize("stack", [1, 2, 4, 6])
+def test_a_stack_is_a_frame_after_the_other_and_lies_in_memory_pixel_by_pixel(stack):
+    rng = np.random.default_rng(0)
+    replay = Replay(40, (stack, 5, 7), 3, 2, 0.9)
+    frames = rng.integers(0, 256, (20, 5, 7), dtype=np.uint8)
+    for t, frame in enumerate(frames):
+        seen = {"image": frame[None], "vector": np.zeros(3, np.float32)}
+        if t == 0:
+            replay.begin(seen)
+        else:
+            replay.add(np.zeros(2, np.float32), 0.0, False, False, seen)
+    sample = replay.at(np.array([0, 7, 18]))
+    for row, newest in enumerate([0, 7, 18]):
+        expected = [frames[max(0, newest - k)] for k in reversed(range(stack))]
+        assert np.array_equal(sample.image[row], expected)
+    assert sample.image.transpose(0, 2, 3, 1).flags.c_contiguous

@@ -129,14 +129,15 @@ def test_one_update_equals_one_written_out_by_hand(encoder, feature_norm):
         a2 = tpi(tae(b.next_image), b.next_vector)[0]
         a2 = (a2 + (torch.randn_like(a2) * 0.2).clamp(-0.5, 0.5)).clamp(-1, 1)
         y = b.reward + 0.99 * torch.min(*tca(tce(b.next_image), b.next_vector, a2))
-    q1, q2 = ca(ce(b.image), b.vector, b.action)
+    f = ce(b.image)
+    q1, q2 = ca(f, b.vector, b.action)
     critic_parameters = [*ce.parameters(), *ca.parameters()]
     critic_adam = torch.optim.Adam(critic_parameters, lr=3e-4)
     (F.mse_loss(q1, y) + F.mse_loss(q2, y)).backward()
     torch.nn.utils.clip_grad_norm_(critic_parameters, 0.5)
     critic_adam.step()
 
-    f = ce(b.image).detach()
+    f = f.detach()  # the actor's step goes on with the features of the critic's, as in DrQ-v2
     action, pre = pi(f if ae is ce else ae(b.image), b.vector)
     actor_parameters = [*pi.parameters()] + ([] if ae is ce else [*ae.parameters()])
     loss = -ca.net1(torch.cat([f, b.vector, action], 1)).mean() + 0.01 * pre.pow(2).mean()
@@ -152,6 +153,25 @@ def test_one_update_equals_one_written_out_by_hand(encoder, feature_norm):
     for name, network in agent.networks().items():
         for mine, theirs in zip(network.parameters(), nets[name].parameters(), strict=True):
             torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=2e-6, msg=name)
+
+
+@pytest.mark.parametrize(("encoder", "passes"), [("shared", 2), ("separate", 4), ("asymmetric", 2)])
+def test_no_encoder_looks_at_the_same_pictures_twice(encoder, passes, monkeypatch):
+    agent, b = make(encoder=encoder), batch()
+    looks = []
+    forward = networks.Encoder.forward
+    monkeypatch.setattr(networks.Encoder, "forward", lambda e, x: looks.append(e) or forward(e, x))
+    _, actor_step = agent.update(b)
+    assert actor_step is not None
+    assert len(looks) == passes == len(set(map(id, looks)))
+
+
+def test_the_order_of_a_picture_in_memory_changes_nothing():
+    agent, b = make(), batch()
+    last = b.image.contiguous(memory_format=torch.channels_last)
+    assert last.stride() != b.image.stride()
+    torch.testing.assert_close(agent.act(last, b.vector), agent.act(b.image, b.vector))
+    assert torch.equal(agent.critic_encoder.pixels(last), last.float())
 
 
 def test_target_uses_target_copies_of_every_network():

@@ -13,7 +13,7 @@ from ..agent.test_td3 import batch, make
 def test_state_path_is_zero_and_finds_the_leak():
     agent, b = make(), batch()
     assert metrics.probe_scalars(agent, b)["gradients/actor_state_path_norm"] == 0.0
-    agent.critic_state = lambda batch, features: features  # the actor's features, with their gradient
+    agent.critic_state = lambda batch, features, *_: features  # the actor's features, with their gradient
     assert metrics.probe_scalars(agent, b)["gradients/actor_state_path_norm"] > 0.0
 
 

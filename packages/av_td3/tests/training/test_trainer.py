@@ -440,7 +440,7 @@ def test_stop_on_critical_keeps_the_checkpoint_from_before_the_trouble(tmp_path)
     t, _ = trainer(tmp_path / "run", stop_on="critical", steps=400)
     leak_from = 90
     original = t.state.agent.critic_state
-    t.state.agent.critic_state = lambda batch, features: (
+    t.state.agent.critic_state = lambda batch, features, *_: (
         features if t.state.step >= leak_from else original(batch, features)
     )
     outcome = t.train()
@@ -454,7 +454,7 @@ def test_stop_on_critical_keeps_the_checkpoint_from_before_the_trouble(tmp_path)
 def test_there_is_a_way_back_from_the_first_update_on(tmp_path):
     """A leak that is there from the first update is noticed long before a checkpoint is due."""
     t, _ = trainer(tmp_path / "run", stop_on="critical", checkpoint_interval=10_000)
-    t.state.agent.critic_state = lambda batch, features: features
+    t.state.agent.critic_state = lambda batch, features, *_: features
     outcome = t.train()
     assert outcome.state == "stopped" and outcome.step < 40
     state = checkpoint.newest_good(t.run.checkpoints)[1]

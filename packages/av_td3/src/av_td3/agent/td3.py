@@ -55,6 +55,7 @@ class CriticStep:
     q2: Tensor  # (B,)
     target: Tensor  # (B,)
     next_action: Tensor  # (B, A) the target policy's action at the next observation, without noise
+    features: Tensor  # (B, F) of the critic's encoder on the batch, before its step
     loss: Tensor
     gradients: GradientReport
 
@@ -187,7 +188,7 @@ class TD3:
         actor_step = None
         if self.updates % self.config.policy_delay == 0:
             if self.updates > self.config.critic_warmup:
-                actor_step = self._update_actor(batch, critic_step.next_action)
+                actor_step = self._update_actor(batch, critic_step.next_action, critic_step.features)
             self._update_targets()
         return critic_step, actor_step
 
@@ -203,7 +204,9 @@ class TD3:
         loss.backward()
         gradients = clip_gradients(self.critic_groups, self.config.critic_clip_norm)
         self.critic_optimizer.step()
-        return CriticStep(q1.detach(), q2.detach(), target, next_action, loss.detach(), gradients)
+        return CriticStep(
+            q1.detach(), q2.detach(), target, next_action, features.detach(), loss.detach(), gradients
+        )
 
     def bellman_target(self, batch: Batch) -> Tensor:
         """(B,): r + discount * min(Q1', Q2')(s', pi'(s') + clipped noise)."""
@@ -229,10 +232,14 @@ class TD3:
             q = weight * torch.min(q1, q2) + (1.0 - weight) * torch.max(q1, q2)
         return batch.reward + batch.discount * q, next_action
 
-    def _update_actor(self, batch: Batch, next_action: Tensor | None = None) -> ActorStep:
-        actor_features = self.actor_features(batch)
+    def _update_actor(
+        self, batch: Batch, next_action: Tensor | None = None, seen: Tensor | None = None
+    ) -> ActorStep:
+        """``seen``: the features of the critic's step, which are not computed again (as in DrQ-v2)."""
+        reused = seen if self.shared else None
+        actor_features = self.actor_features(batch) if reused is None else reused
         action, pre_tanh = self.actor(actor_features, batch.vector)
-        critic_features = self.critic_state(batch, actor_features)
+        critic_features = self.critic_state(batch, actor_features, seen)
         with _constant(self.critic):
             q = self.policy_value(critic_features, batch.vector, action)
         loss = -q.mean() + self.config.pre_tanh_penalty * pre_tanh.square().mean()
@@ -257,13 +264,17 @@ class TD3:
         with torch.set_grad_enabled(not self.shared):
             return self.actor_encoder(batch.image)
 
-    def critic_state(self, batch: Batch, actor_features: Tensor) -> Tensor:
+    def critic_state(self, batch: Batch, actor_features: Tensor, seen: Tensor | None = None) -> Tensor:
         """(B, F): what the critic judges the policy's action on: its own features, held constant.
+
+        ``seen``: these features, where the critic's step has computed them.
 
         No gradient leaves here, so the policy gradient has no path through the state.
         """
         if self.shared:
             return actor_features  # the same encoder, and constant already
+        if seen is not None:
+            return seen
         with torch.no_grad():
             return self.critic_encoder(batch.image)
 

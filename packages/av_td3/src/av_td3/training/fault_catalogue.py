@@ -62,7 +62,7 @@ def _replace(stack: ExitStack, owner: object, name: str, value: object) -> None:
 
 def _leak(trainer: Trainer, stack: ExitStack) -> None:
     """The actor's own features, with their gradient, as the critic's state input."""
-    _replace(stack, trainer.state.agent, "critic_state", lambda batch, actor_features: actor_features)
+    _replace(stack, trainer.state.agent, "critic_state", lambda batch, actor_features, *_: actor_features)
 
 
 def _no_target_encoders(trainer: Trainer, stack: ExitStack) -> None:
