@@ -23,8 +23,8 @@ CONVOLUTIONS = {
 class Encoder(nn.Module):
     """Three convolutions and a projection, as in Mnih et al. (2015), "Human-level control through deep RL".
 
-    (B, C, H, W) uint8 -> (B, feature_size) float32.  The picture is converted to ``conv_dtype`` here unless it
-    has been (:meth:`pixels`), which is ten times as fast where it lies in memory with channels last.  ``net`` is a key of :data:`CONVOLUTIONS`.
+    (B, C, H, W) uint8 -> (B, feature_size) float32.  ``net`` is a key of :data:`CONVOLUTIONS`.  What
+    :meth:`pixels` has converted is taken as well; converting is quick with channels last in memory.
     ``norm="layernorm_tanh"`` bounds every feature to (-1, 1), as the trunk of DrQ-v2 does (Yarats et al.
     2021); ``"none"`` is a plain ReLU.
     """
