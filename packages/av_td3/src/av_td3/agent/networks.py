@@ -46,7 +46,7 @@ class Encoder(nn.Module):
         self.conv3 = nn.Conv2d(second[0], *third)
         with torch.no_grad():
             flat = self._convolve(torch.zeros(1, channels, size, size, dtype=torch.uint8)).shape[1]
-        self.project = nn.Linear(flat, feature_size)
+        self.project = Dense(flat, feature_size)
         self.norm: nn.Module | None = nn.LayerNorm(feature_size) if norm == "layernorm_tanh" else None
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
