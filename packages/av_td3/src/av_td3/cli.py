@@ -138,6 +138,24 @@ Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random
 Device = Annotated[str | None, typer.Option(help="What torch computes on: auto, cpu, cuda or cuda:N.")]
 
 
+class WeatherKind(str, enum.Enum):  # noqa: UP042 - Python 3.10 has no StrEnum
+    """The values of ``--weather``: those of ``env.weather``."""
+
+    FIXED = "fixed"
+    TRAIN = "train"
+    HELD_OUT = "held_out"
+    ALL = "all"
+
+
+Weather = Annotated[
+    WeatherKind | None,
+    typer.Option(
+        help="Weather and light of each episode: fixed, the server's own; train, one of four; held_out, one "
+        "of two that training never sees; all, any preset of CARLA.  Without it, as in training."
+    ),
+]
+
+
 class PictureKind(str, enum.Enum):  # noqa: UP042 - Python 3.10 has no StrEnum
     """The values of ``--picture``; ``av_td3.evaluation.pictures`` says what each is."""
 
@@ -396,6 +414,7 @@ def evaluate(
     map_: Map = None,
     carla: Carla = None,
     device: Device = None,
+    weather: Weather = None,
     baselines: Annotated[
         bool,
         typer.Option(help="Also drive the untrained agent, random actions and a classical controller."),
@@ -430,6 +449,7 @@ def evaluate(
                 map_=map_,
                 address=carla,
                 device=device,
+                weather=weather.value if weather is not None else None,
                 baselines=baselines,
                 video=video,
                 picture=picture.value,
@@ -456,6 +476,7 @@ def drive(
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the first route.")] = None,
     device: Device = None,
+    weather: Weather = None,
 ) -> None:
     """Watch a trained agent drive routes that it was not trained on.  Without options: the agent `base`."""
     with _errors():
@@ -469,6 +490,7 @@ def drive(
                 map_=map_,
                 address=carla,
                 device=device,
+                weather=weather.value if weather is not None else None,
                 video=video,
                 live=live,
                 episodes=episodes,

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from av_td3.cli import app
 from av_td3.commands import evaluate
+from av_td3.config import config_from_dict
 from av_td3.training import shipped
 from tools import ship_agent
 
@@ -62,6 +63,7 @@ def test_a_shipped_agent_by_its_name(agents, tmp_path):
     assert document["agents"]["trained"]["summary"]["route_completion"]["n"] == 2
     conditions = document["conditions"]
     assert conditions["agent"] == "tiny" and conditions["run"] is None and conditions["picture"] == "camera"
+    assert conditions["weather"] == "fixed"
     assert conditions["map"] == "grid" and conditions["traffic"]["wanted"] == 4 and conditions["seed"] == 5
     assert conditions["agent_sha256"] == shipped.find("tiny").figures["policy_sha256"]
     assert TenSteps.made[0].seeds == [5, 6] * 4
@@ -78,6 +80,21 @@ def test_other_pictures(agents, tmp_path):
     assert list(document["agents"]) == ["trained"] and len(document["agents"]["trained"]["episodes"]) == 2
     assert document["conditions"]["picture"] == "other"
     assert "the agent saw the pictures of another episode" in (folder / "evaluation.md").read_text()
+
+
+def test_other_weather_and_one_environment_whatever_the_run_had(agents, tmp_path):
+    done = invoke(agents.path, "--episodes", 2, "--no-video", "--no-baselines", "--weather", "held_out")
+    assert done.exit_code == 0, done.output
+    assert TenSteps.made[0].config.weather == "held_out"
+    (folder,) = (p for p in agents.evaluations.iterdir() if p.is_dir())
+    assert json.loads((folder / "evaluation.json").read_text())["conditions"]["weather"] == "held_out"
+    assert "weather held_out" in (folder / "evaluation.md").read_text()
+    tree = agents.config().model_dump()
+    tree["env"]["simulator"]["address"] = None
+    tree["train"] |= {"envs": 3, "maps": ["loop", "grid", "town"]}
+    given = {"npc": None, "map_": None, "device": None, "weather": None}
+    one = evaluate.changed(config_from_dict(tree), address="127.0.0.1:2000", **given)
+    assert (one.train.envs, one.train.maps) == (1, [])
 
 
 def test_who_drives_by_sight_has_no_driver_beside_it_that_needs_the_route(agents, tmp_path):

@@ -36,7 +36,8 @@ _COLUMNS = {
     "lateral_deviation_m": "off lane\ncentre m",
     "jerk": "jerk\nm/s³",
 }
-_CONDITIONS = ("map", "seed", "picture")
+_CONDITIONS = {"map": "?", "seed": "?", "picture": "camera", "weather": "fixed"}
+"""What evaluations should have in common, and what it was where a file does not say so."""
 
 
 @dataclass(frozen=True)
@@ -293,8 +294,8 @@ def notes(compared: Compared) -> list[str]:
     """What is to be known before the figures are read."""
     entries = [e for same in compared.methods.values() for e in same]
     lines = []
-    for key in _CONDITIONS:
-        values = sorted({str(e.conditions.get(key, "camera" if key == "picture" else "?")) for e in entries})
+    for key, unless_said in _CONDITIONS.items():
+        values = sorted({str(e.conditions.get(key, unless_said)) for e in entries})
         if len(values) > 1:
             lines.append(f"note: different {key}: {', '.join(values)}")
     wanted = sorted({int((e.conditions.get("traffic") or {}).get("wanted", 0)) for e in entries})

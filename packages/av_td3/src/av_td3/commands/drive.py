@@ -18,7 +18,7 @@ from rich.console import Console
 
 from av_td3.commands.common import BAD_INPUT, INTERRUPTED, OK, check_before_start, say
 from av_td3.commands.evaluate import changed, introduce
-from av_td3.config import Config, parse_address
+from av_td3.config import Config, Weather, parse_address
 from av_td3.errors import UserError
 from av_td3.evaluation import rollout
 from av_td3.evaluation.rollout import Action, DrivenEnv, EpisodeRecord, Observation
@@ -43,6 +43,7 @@ def drive(
     map_: str | None = None,
     address: str | None = None,
     device: str | None = None,
+    weather: Weather | None = None,
     video: Path | None = None,
     live: bool = False,
     episodes: int | None = None,
@@ -52,7 +53,7 @@ def drive(
 
     Args:
         name: a shipped agent or a run directory.
-        npc, map_, address, device: settings that replace those of the agent.
+        npc, map_, address, device, weather: settings that replace those of the agent.
         video: film of the whole drive.
         live: show it on a web page while it happens, in real time.
         episodes: routes; None for five, or with ``live`` until Ctrl-C.
@@ -69,7 +70,7 @@ def drive(
                 f"--video {video}: give the name of an .mp4 file in a folder that exists", BAD_INPUT
             )
         source = find_agent(name)
-        config = changed(source.config, npc=npc, map_=map_, address=address, device=device)
+        config = changed(source.config, npc=npc, map_=map_, address=address, device=device, weather=weather)
         check_before_start(config)
         console = Console()
         introduce(source, console)

@@ -13,7 +13,7 @@ from rich.console import Console
 
 import av_td3
 from av_td3.commands.common import BAD_INPUT, ObservedPolicy, check_before_start, say
-from av_td3.config import Config, config_from_dict
+from av_td3.config import Config, Weather, config_from_dict
 from av_td3.errors import UserError
 from av_td3.evaluation import report, rollout
 from av_td3.evaluation.baselines import ClassicalDriver, RandomPolicy
@@ -54,6 +54,7 @@ def evaluate(
     map_: str | None = None,
     address: str | None = None,
     device: str | None = None,
+    weather: Weather | None = None,
     baselines: bool = True,
     video: bool = True,
     picture: Pictures = "camera",
@@ -69,7 +70,7 @@ def evaluate(
         which: the checkpoint of a run: ``best``, a step or a path; None for the newest.
         episodes: held-out episodes per agent; None for the agent's ``evaluation.final_episodes``.
         seed: of the first episode, the next ones count on from it; None for ``evaluation.seed``.
-        npc, map_, address, device: settings that replace those of the run.
+        npc, map_, address, device, weather: settings that replace those of the run.
         baselines: also drive the untrained agent, random actions and the classical driver.
         video: film the trained agent.
         picture: what the agent gets to see in place of its camera's pictures.
@@ -88,7 +89,7 @@ def evaluate(
         if json_file is not None and not json_file.parent.is_dir():
             raise UserError(f"--json: there is no folder {json_file.parent}", BAD_INPUT)
         source = find_agent(path, which)
-        config = changed(source.config, npc=npc, map_=map_, address=address, device=device)
+        config = changed(source.config, npc=npc, map_=map_, address=address, device=device, weather=weather)
         check_before_start(config)
         console = Console()
         introduce(source, console)
@@ -202,6 +203,7 @@ def _compare_agents(
         "simulator": simulator.address or f"minicarla {versions()['minicarla']}",
         "traffic": {"wanted": simulator.npc, "there": sorted(npc), "driven_by": simulator.traffic},
         "picture": picture,
+        "weather": config.env.weather,
         "device": str(agent.device),
         "episodes": episodes,
         "seed": seed,
@@ -232,8 +234,9 @@ def _in_words(conditions: dict[str, Any]) -> str:
     if there and there[0] < wanted:
         count = f"{there[0]} to {there[-1]}" if there[0] < there[-1] else str(there[0])
         traffic = f"{count} other vehicles ({wanted} were asked for: the map has no room for more)"
+    weather = "" if conditions["weather"] == "fixed" else f"weather {conditions['weather']}, "
     return (
-        f"Map {conditions['map']}, {traffic}, {_SEEN[conditions['picture']]}"
+        f"Map {conditions['map']}, {traffic}, {weather}{_SEEN[conditions['picture']]}"
         f"agent of step {conditions['step']:,}, "
         f"seeds from {conditions['seed']:,}, av-td3 {av_td3.__version__}, {conditions['simulator']}."
     )
@@ -253,9 +256,15 @@ def _progress(console: Console, name: str) -> Iterator[Callable[[str], None]]:
 
 
 def changed(
-    config: Config, *, npc: int | None, map_: str | None, address: str | None, device: str | None
+    config: Config,
+    *,
+    npc: int | None,
+    map_: str | None,
+    address: str | None,
+    device: str | None,
+    weather: Weather | None,
 ) -> Config:
-    """The run's configuration with what the call changes, validated.
+    """The run's configuration with what the call changes, validated; one environment, whatever the run had.
 
     Raises:
         ConfigError: a value is out of its range.
@@ -265,6 +274,9 @@ def changed(
     tree["env"]["simulator"] |= {key: value for key, value in simulator.items() if value is not None}
     # Faults of the simulator that a training run was given are no part of an evaluation.
     tree["env"]["simulator"]["faults"] = None
+    tree["train"] |= {"envs": 1, "maps": []}
+    if weather is not None:
+        tree["env"]["weather"] = weather
     if device is not None:
         tree["train"]["device"] = device
     return config_from_dict(tree)

@@ -414,8 +414,10 @@ def _title(conditions: Mapping[str, Any]) -> str:
     """Map and traffic of an evaluation."""
     name = Path(str(conditions["map"])).stem
     wanted = conditions["traffic"]["wanted"]
-    picture = conditions.get("picture", "camera")
-    return f"{name}, {wanted} vehicles" + ("" if picture == "camera" else f", picture {picture}")
+    picture, weather = conditions.get("picture", "camera"), conditions.get("weather", "fixed")
+    title = f"{name}, {wanted} vehicles"
+    title += "" if picture == "camera" else f", picture {picture}"
+    return title + ("" if weather == "fixed" else f", weather {weather.replace('_', '-')}")
 
 
 def _cell(interval: Mapping[str, Any] | None, scale: float) -> str:
