@@ -61,6 +61,7 @@ class StandInMap:
 
     name = "standin"
     opendrive = ""
+    whole = None
 
     def __init__(self, statics: list[Static] | None = None, town: bool = True) -> None:
         self.line = centre_line()

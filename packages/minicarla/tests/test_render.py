@@ -405,6 +405,10 @@ def test_brake_lamps_light_up():
     bodies.brake[row] = 1.0
     on = picture.render(world, bodies, CLEAR, EGO).astype(int)
     assert (on - off)[..., 2].max() > 60
+    bodies.brake[row], bodies.lamps[row] = 0.0, 8  # carla.VehicleLightState.Brake
+    assert (picture.render(world, bodies, CLEAR, EGO) == on).all()
+    bodies.lamps[row] = 1 | 16
+    assert (picture.render(world, bodies, CLEAR, EGO) == off).all()
 
 
 class Hill(StandInMap):

@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 
 from minicarla import maps
+from minicarla.geometry import Pose
 from minicarla.maps import traffic_signs
+from minicarla.world import blueprints
+from minicarla.world.blueprints import AUTOPILOT_ROLE
+from minicarla.world.world import World
 
 from . import small_maps
 from .small_maps import LIMIT, ONE_LANE, STOP, YIELD, document, geometry, road, section, signal
@@ -238,3 +242,84 @@ def test_speed_limits_that_are_objects():
 
 def test_maps_without_signs_have_none():
     assert traffic_signs(maps.load("grid")) == []
+
+
+def limits_street(*signals: str) -> str:
+    """A straight road of 200 m with a lane of 3.5 m each way; the map's own limit is 50 km/h."""
+    return document(road(1, 200.0, section(ONE_LANE, ONE_LANE), signals="".join(signals)))
+
+
+PASSES = """
+import json
+world = synchronous(dt={dt})
+library = world.get_blueprint_library()
+def drive(x, y, yaw, speed, ticks, kind="vehicle.tesla.model3"):
+    place = carla.Transform(carla.Location(x, y, 0.5), carla.Rotation(yaw=yaw))
+    car = world.spawn_actor(library.find(kind), place)
+    for _ in range(4):  # a lane's limit is looked up every fourth tick
+        world.tick()
+    car.enable_constant_velocity(carla.Vector3D(x=speed))
+    seen = []
+    for _ in range(ticks):
+        world.tick()
+        seen.append([round(car.get_location().x, 2), round(car.get_speed_limit(), 3)])
+    car.destroy()
+    world.tick()
+    return seen
+print(json.dumps({{
+    "there": drive(20.0, 1.75, 0.0, {speed}, {ticks}),
+    "back": drive(180.0, -1.75, 180.0, {speed}, {ticks}),
+    "bicycle": drive(20.0, 1.75, 0.0, {speed}, {ticks}, "vehicle.bh.crossbike"),
+}}))
+"""
+
+
+@pytest.mark.parametrize(("dt", "speed", "ticks"), [(0.05, 20.0, 150), (0.5, 36.0, 8)])
+def test_a_vehicle_that_passes_a_speed_limit_gets_it(serve, tmp_path, dt, speed, ticks):
+    """It keeps it until the next sign, as in CARLA; signs of the other lane do not concern it."""
+    path = tmp_path / "limits.xodr"
+    path.write_text(
+        limits_street(
+            signal(1, LIMIT, 60.0, -4.0, subtype="30", lanes=(-1, -1)),
+            signal(2, LIMIT, 120.0, -4.0, subtype="90", lanes=(-1, -1)),
+            signal(3, LIMIT, 100.0, 4.0, subtype="70", lanes=(1, 1), orientation="-"),
+        )
+    )
+    script = PASSES.format(dt=dt, speed=speed, ticks=ticks)
+    seen = json.loads(serve(map=str(path)).client(script).splitlines()[-1])
+    step = dt * speed
+    for who, length in (("there", 4.8), ("bicycle", 1.6)):
+        for x, limit in seen[who]:
+            at, front = x - 0.5 * length, x + 0.5 * length
+            if 30.0 < front < 60.0 - 2.5:
+                assert limit == 50.0, (who, x)
+            elif front > 61.0 + step and front < 117.0:
+                assert limit == 30.0, (who, x)
+            elif at > 121.0 + step:
+                assert limit == 90.0, (who, x)
+    assert {limit for x, limit in seen["there"] if x > 62.0 + step} == {30.0, 90.0}
+    for x, limit in seen["back"]:
+        if x < 96.0 - step:
+            assert limit == 70.0, x
+    assert {limit for x, limit in seen["back"] if 106.0 < x < 170.0} == {50.0}
+
+
+def test_the_servers_own_drivers_obey_a_speed_limit(tmp_path):
+    path = tmp_path / "limits.xodr"
+    path.write_text(limits_street(signal(1, LIMIT, 60.0, -4.0, subtype="20", lanes=(-1, -1))))
+    world = World(str(path), synchronous=True)
+    start = world.roadmap.lanes[next(lane.id for lane in world.roadmap.driving if lane.lane_id == -1)].at(5.0)
+    pose = Pose(*start[0].tolist(), yaw=start[1])._replace(z=0.5)
+    car = world.spawn(blueprints.describe("vehicle.tesla.model3", role_name=AUTOPILOT_ROLE), pose)
+    fastest = {True: 0.0, False: 0.0}
+    for _ in range(400):
+        world.tick()
+        row = world.bodies.row(car.id)
+        x, speed = (
+            float(world.bodies.position[row, 0]),
+            3.6 * float(np.hypot(*world.bodies.velocity[row, :2])),
+        )
+        if x < 57.0 or 85.0 < x < 180.0:
+            fastest[x < 57.0] = max(fastest[x < 57.0], speed)
+    assert fastest[True] > 25.0
+    assert 12.0 < fastest[False] < 21.0

@@ -60,8 +60,10 @@ _COLUMNS: tuple[tuple[str, Any, tuple[int, ...], Any], ...] = (
         (),
         30.0,
     ),  # km/h, as the client is told; CARLA's value before the first limit
+    ("sign_limit", np.float64, (), 0.0),  # km/h of the last speed limit sign that was passed, 0: none yet
     ("light_id", np.int64, (), 0),  # actor id of the traffic light ahead, 0: none
     ("light_state", np.uint8, (), 2),  # of that light (wire.structs.TrafficLightState); green without a light
+    ("lamps", np.uint32, (), 0),  # bits of carla.VehicleLightState that are lit
     ("colour", np.uint8, (3,), 128),  # r, g, b
     ("tag", np.uint8, (), 14),  # CARLA semantic tag
 )
@@ -100,8 +102,10 @@ class Bodies:
     walk_speed: NDArray[np.float64]
     jump: NDArray[np.bool_]
     speed_limit: NDArray[np.float64]
+    sign_limit: NDArray[np.float64]
     light_id: NDArray[np.int64]
     light_state: NDArray[np.uint8]
+    lamps: NDArray[np.uint32]
     colour: NDArray[np.uint8]
     tag: NDArray[np.uint8]
 

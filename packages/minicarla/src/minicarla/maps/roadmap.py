@@ -6,6 +6,7 @@ degrees, and a lane's points run in the direction of travel.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Iterator
@@ -138,6 +139,8 @@ class RoadMap:
         self.opendrive = text
         self.data = data
         self.statics: list[StaticBox] = []
+        self.whole: RoadMap | None = None
+        """The map that this one is an altered copy of, if both have the same ground."""
         self._surfaces: list[Surface] = []
         self._markings: list[Marking] = []
         self.lanes: list[Lane] = []
@@ -154,6 +157,24 @@ class RoadMap:
         self._settle_limits()
         if not any(lane.kind == "driving" for lane in self.lanes):
             raise od.OpenDriveError("the map has no lane of type 'driving'")
+
+    def altered(
+        self, statics: list[StaticBox], ground: tuple[list[Surface], list[Marking]] | None = None
+    ) -> RoadMap:
+        """A copy with other things beside the roads; the roads themselves are shared.
+
+        ground: other surfaces and markings.  Without them the copy has the same ground.
+        """
+        whole = self.whole or self
+        whole.bounds  # noqa: B018  computed once, so that the ground stays where it is
+        other = copy.copy(self)
+        other.statics = statics
+        if ground is None:
+            other.whole = whole
+        else:
+            other.whole = None
+            other._surfaces, other._markings = ground
+        return other
 
     # ------------------------------------------------------------------ what others read
 

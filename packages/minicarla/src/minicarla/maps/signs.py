@@ -34,11 +34,19 @@ _SMALLEST = 0.01  # metres
 
 @dataclass(frozen=True)
 class TriggerBox:
-    """An upright box that stands square to the axes of the map; metres, in CARLA's frame."""
+    """An upright box; metres and degrees, in CARLA's frame."""
 
     centre: tuple[float, float, float]
     extent: tuple[float, float, float]
     """Half sizes."""
+    yaw: float = 0.0
+
+    def corners(self) -> Array:
+        """(8, 3) its corners."""
+        cos, sin = math.cos(math.radians(self.yaw)), math.sin(math.radians(self.yaw))
+        turn = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
+        signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
+        return np.asarray(self.centre + (signs * self.extent) @ turn.T)
 
 
 @dataclass(frozen=True)
@@ -51,8 +59,21 @@ class Sign:
     """CARLA's type id: ``traffic.stop``, ``traffic.yield`` or ``traffic.speed_limit.<km/h>``."""
     pose: Pose
     """Of its foot.  As in CARLA, the x axis points 90 degrees to the right of the signal's own direction."""
-    trigger: TriggerBox | None
-    """Where it takes effect: what encloses the boxes on its lanes.  None: on no driving lane."""
+    boxes: tuple[TriggerBox, ...]
+    """Where it takes effect: a box on each of its lanes."""
+    limit: int = 0
+    """km/h of a speed limit sign, 0 of the others."""
+
+    @property
+    def trigger(self) -> TriggerBox | None:
+        """What encloses the boxes, square to the axes of the map.  None: it is for no driving lane."""
+        if not self.boxes:
+            return None
+        corners = np.concatenate([box.corners() for box in self.boxes])
+        low, high = corners.min(0), corners.max(0)
+        x, y, z = (0.5 * (low + high)).tolist()
+        dx, dy, dz = (0.5 * (high - low)).tolist()
+        return TriggerBox((x, y, z), (dx, dy, dz))
 
 
 def traffic_signs(roadmap: RoadMap) -> list[Sign]:
@@ -67,15 +88,16 @@ def traffic_signs(roadmap: RoadMap) -> list[Sign]:
             kind = _kind(signal)
             if kind is None or signal.id in signs:
                 continue
-            boxes = [
-                _corners(roadmap, lane, record.s, signal.kind)
+            boxes = tuple(
+                _box(roadmap, lane, record.s, signal.kind)
                 for other, record in places[signal.id]
                 for lane in roadmap.lanes_for(other, record)
-            ]
+            )
             x, y, z, heading = roadmap.beside(road, signal.s, signal.t)
             yaw = wrap_degrees(90.0 - math.degrees(heading + signal.heading_offset))
             pose = Pose(x, y, z + signal.z, 0.0, yaw, 0.0)
-            signs[signal.id] = Sign(signal.id, kind, pose, _enclosing(boxes))
+            limit = _speed_limit(signal) if signal.kind == SPEED_LIMIT else None
+            signs[signal.id] = Sign(signal.id, kind, pose, boxes, limit or 0)
     return list(signs.values())
 
 
@@ -101,12 +123,12 @@ def _speed_limit(signal: od.SignalRecord) -> int | None:
     return limit if 0 < limit < 1000 else None
 
 
-def _corners(roadmap: RoadMap, lane: Lane, road_s: float, kind: str) -> Array:
-    """Corners (8, 3) of a sign's box on one lane; the sign stands at ``road_s`` of the lane's road."""
+def _box(roadmap: RoadMap, lane: Lane, road_s: float, kind: str) -> TriggerBox:
+    """A sign's box on one lane; the sign stands at ``road_s`` of the lane's road."""
     s = lane.along(road_s)
     if kind == SPEED_LIMIT:
         half = max(_SMALLEST, _LIMIT_BOX * lane.width)
-        extent = np.array([half, half, half])
+        extent = (half, half, half)
         s -= half
     else:
         if lane.junction != -1 and len(lane.predecessors) == 1:
@@ -114,20 +136,7 @@ def _corners(roadmap: RoadMap, lane: Lane, road_s: float, kind: str) -> Array:
             before = roadmap.lanes[lane.predecessors[0]]
             if before.junction == -1:
                 lane, s = before, before.length
-        extent = np.array([_STOP_BOX[0], max(_SMALLEST, _STOP_BOX[1] * lane.width), _STOP_BOX[2]])
+        extent = (_STOP_BOX[0], max(_SMALLEST, _STOP_BOX[1] * lane.width), _STOP_BOX[2])
         s -= _STOP_DISTANCE
-    centre, yaw = lane.at(max(0.0, s))
-    cos, sin = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))
-    turn = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
-    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
-    return np.asarray(centre + (corners * extent) @ turn.T)
-
-
-def _enclosing(boxes: list[Array]) -> TriggerBox | None:
-    if not boxes:
-        return None
-    corners = np.concatenate(boxes)
-    low, high = corners.min(0), corners.max(0)
-    x, y, z = (0.5 * (low + high)).tolist()
-    dx, dy, dz = (0.5 * (high - low)).tolist()
-    return TriggerBox((x, y, z), (dx, dy, dz))
+    (x, y, z), yaw = lane.at(max(0.0, s))
+    return TriggerBox((float(x), float(y), float(z)), extent, yaw)

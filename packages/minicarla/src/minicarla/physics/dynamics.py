@@ -27,12 +27,13 @@ published turning circle, where CARLA's inner wheel reaches 70 degrees.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.bodies import Bodies
-from minicarla.maps import RoadMap
+from minicarla.maps import RoadMap, StaticBox
 from minicarla.physics import kernels
 from minicarla.physics.contacts import Contact, Solids, Solver
 from minicarla.physics.ground import Ground
@@ -53,8 +54,12 @@ class Physics:
     """
 
     def __init__(self, roadmap: RoadMap) -> None:
-        self._solids = Solids(roadmap.statics)
         self._ground = Ground(roadmap)
+        self.take(roadmap.statics)
+
+    def take(self, statics: Sequence[StaticBox]) -> None:
+        """From now on these are the boxes of the map."""
+        self._solids = Solids(statics)
         self._motion = kernels.Motion(Bodies(), self._solids)
 
     def step(self, bodies: Bodies, dt: float) -> list[Contact]:

@@ -28,3 +28,14 @@ def per_map(compute: Callable[[RoadMap], T]) -> Callable[[RoadMap], T]:
         return known[key]
 
     return remembered
+
+
+def per_ground(compute: Callable[[RoadMap], T]) -> Callable[[RoadMap], T]:
+    """Like :func:`per_map`, for what depends on the ground alone: altered copies of a map share it."""
+    known = per_map(compute)
+
+    @functools.wraps(compute)
+    def remembered(roadmap: RoadMap) -> T:
+        return known(roadmap.whole or roadmap)
+
+    return remembered

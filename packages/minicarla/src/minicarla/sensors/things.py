@@ -45,6 +45,7 @@ class Things:
             setattr(self, name, np.concatenate([getattr(bodies, name), fixed[name]]))
         self.velocity = np.concatenate([bodies.velocity, np.zeros((more, 3))])
         self.brake = np.concatenate([bodies.brake, np.zeros(more)])
+        self.lamps = np.concatenate([bodies.lamps, np.zeros(more, np.uint32)])
         self.look = np.concatenate([np.zeros(count, np.int64), fixed["look"]])
 
     def __len__(self) -> int:

@@ -18,6 +18,7 @@ from minicarla.server.connections import ClientConnection, Listener, SocketConne
 from minicarla.server.loop import EventLoop
 from minicarla.server.pacing import ManagerPacing
 from minicarla.server.streams import StreamConnection, Streams
+from minicarla.server.untold import UntoldErrors
 from minicarla.wire import rpc
 from minicarla.world.calls import Call, answer, failure
 from minicarla.world.calls.traffic import forget_session
@@ -69,6 +70,7 @@ class CarlaServer:
         self.faults = faults if isinstance(faults, FaultInjector) else FaultInjector(faults)
         self.connections: set[SocketConnection] = set()
         self.streams = Streams(self.faults, self._sensor_type)
+        self._untold = UntoldErrors()
         self._loop = EventLoop()
         self._pacing = ManagerPacing(self._loop, self._count_managers, self._carry_out)
         self._listeners: list[Listener] = []
@@ -221,7 +223,9 @@ class CarlaServer:
     def _answer(self, client: ClientConnection, request: rpc.Request) -> Any:
         """The result of a request in CARLA's wrapping, whatever happens."""
         try:
-            return answer(Call(self.world, client), request.name, request.arguments)
+            result = answer(Call(self.world, client), request.name, request.arguments)
+            self._untold.check(client, request, result)
+            return result
         except Exception:
             log.exception("%s failed", request.name)
             return failure(request.name, f"internal error of minicarla in {request.name}")

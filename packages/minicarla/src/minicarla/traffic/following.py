@@ -32,7 +32,7 @@ def acceleration(table: DriverTable, situation: Situation) -> Floats:
     v = np.maximum(situation.speed, 0.0)
     at = np.maximum(table.at, 0)
     lead = np.minimum(at + 1 + (PEDAL_LAG * v).astype(np.int64), np.maximum(table.count - 1, 0))
-    wanted = table.allowed[np.arange(situation.n), lead]
+    wanted = np.minimum(table.allowed[np.arange(situation.n), lead], situation.limit)
     limit = np.minimum(np.minimum(table.entry - STOP_LINE, table.stop), situation.halt)
     room = limit - situation.s - situation.half
     wanted = np.minimum(wanted, np.sqrt(2.0 * BRAKING * np.maximum(room - REACTION * v, 0.0)))

@@ -163,6 +163,9 @@ class Situation:
         """m/s forwards."""
         self.half = bodies.extent[rows, 0]
         """Half the length of each vehicle, metres."""
+        passed = bodies.sign_limit[rows]
+        self.limit = np.where(passed > 0.0, passed / 3.6, np.inf)
+        """m/s of the speed limit sign that each vehicle passed last; inf before the first."""
         self.halt = np.full(self.n, np.inf)
         """Metres along the path that may not be passed in this tick."""
         self.away = self.s = np.zeros(self.n)

@@ -115,3 +115,11 @@ VOID: object = ((False,),)
 def void_error(message: str) -> object:
     """The wrapped failure of a call without a value; a client that waits for it raises ``RuntimeError``."""
     return ((True, (message,)),)
+
+
+def refusal(result: object) -> str | None:
+    """The message of a wrapped failure; None for the result of a call that was carried out."""
+    match result:
+        case ((kind, (str(message),)),) if kind is True or (kind == 0 and kind is not False):
+            return message
+    return None

@@ -126,8 +126,6 @@ class Vehicle(Actor):
         attachment: AttachmentType = AttachmentType.RIGID,
     ) -> None:
         super().__init__(actor_id, description, pose, parent, attachment)
-        self.lights = 0
-        """Bits of ``carla.VehicleLightState``."""
         self.physics_control: structs.VehiclePhysicsControl | None = None
         """What a client set last; None: the blueprint's own."""
         self.ackermann: AckermannController | None = None
@@ -156,8 +154,7 @@ class TrafficLight(Actor):
     """A traffic light; ``light`` holds its phase.
 
     As in CARLA, the actor's x axis runs across the lanes and its y axis against the traffic that it
-    stops.  Its box is the trigger volume, in its own frame.  ``facing`` is its pose with the x axis
-    in the direction in which its lamps shine.
+    stops.  Its box is the trigger volume, in its own frame.
     """
 
     REACH = 12.0  # metres before the stop lines that the volume covers
@@ -172,7 +169,6 @@ class TrafficLight(Actor):
         pose = light.pose._replace(yaw=wrap_degrees(travel + 90.0))
         super().__init__(actor_id, structs.ActorDescription(0, "traffic.traffic_light", []), pose)
         self.light = light
-        self.facing = pose._replace(yaw=wrap_degrees(pose.yaw + 90.0))
         self.tags = bytes([7])
         if lines:
             inward = rotation_matrix(*pose[3:]).T
@@ -190,6 +186,11 @@ class TrafficLight(Actor):
             self.box = structs.BoundingBox(
                 structs.Vector3D(*centre.tolist()), structs.Vector3D(*extent.tolist()), actor_id=actor_id
             )
+
+    @property
+    def facing(self) -> Pose:
+        """Its pose with the x axis in the direction in which its lamps shine."""
+        return self.pose._replace(yaw=wrap_degrees(self.pose.yaw + 90.0))
 
     def head_box(self) -> structs.BoundingBox:
         """Box of its head in the world frame; every light has one head."""
@@ -211,8 +212,6 @@ class TrafficSign(Actor):
         super().__init__(actor_id, structs.ActorDescription(0, sign.kind, []), sign.pose)
         self.sign = sign
         self.tags = bytes([8])
-        self.facing = sign.pose._replace(yaw=wrap_degrees(sign.pose.yaw + 90.0))
-        """Its pose with the x axis towards the traffic that it is for."""
         self.colour = (190, 24, 30) if sign.kind == "traffic.stop" else (232, 232, 228)
         centre, extent = sign.pose[:3], (0.0, 0.0, 0.0)
         if sign.trigger is not None:
@@ -224,6 +223,11 @@ class TrafficSign(Actor):
             structs.Rotation(0.0, wrap_degrees(-sign.pose.yaw), 0.0),
             actor_id,
         )
+
+    @property
+    def facing(self) -> Pose:
+        """Its pose with the x axis towards the traffic that it is for."""
+        return self.pose._replace(yaw=wrap_degrees(self.pose.yaw + 90.0))
 
     def plate_box(self) -> structs.BoundingBox:
         """Box of its plate in the world frame."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from minicarla.geometry import Pose
 from minicarla.maps import RoadMap, traffic_signs
 from minicarla.physics import Physics
@@ -10,6 +12,7 @@ from minicarla.wire import structs
 from minicarla.world.actors import Actor, Spectator, TrafficLight, TrafficSign
 from minicarla.world.drawings import Drawings
 from minicarla.world.friction import FrictionTrigger, FrictionZones
+from minicarla.world.map_objects import MapObjects
 from minicarla.world.mechanics import Mechanics
 from minicarla.world.outlet import Outlet
 from minicarla.world.publishing import Publisher
@@ -48,10 +51,11 @@ class Episode:
         description = structs.ActorDescription(0, "spectator", [])
         spectator = Spectator(actors.new_id(), description, Pose(z=10.0))
         lights = [TrafficLight(actors.new_id(), light, roadmap) for light in self.lights.lights]
-        signs = [TrafficSign(actors.new_id(), sign) for sign in traffic_signs(roadmap)]
+        signs_of_map = traffic_signs(roadmap)
+        signs = [TrafficSign(actors.new_id(), sign) for sign in signs_of_map]
         self.light_ids = [light.id for light in lights]
         """Actor ids of the traffic lights, in their order in ``lights``."""
-        self.roadside = Roadside(roadmap, self.lights, self.light_ids)
+        self.roadside = Roadside(roadmap, self.lights, self.light_ids, signs_of_map)
 
         actors.clear()
         for actor in (spectator, *lights, *signs):
@@ -63,8 +67,28 @@ class Episode:
         self.spawner = Spawner(actors, roadmap, self.traffic, self.vehicles, self.walkers, seed)
         self.view = View(actors, roadmap, weather)
         self.publisher = Publisher(outlet, actors, self.lights, number)
+        self.objects = MapObjects(roadmap, actors)
         self.drawings = Drawings()
         self._attached: list[tuple[Actor, Actor]] = []
+
+    def enable_objects(self, ids: Iterable[int], enabled: bool) -> list[int]:
+        """Switch objects of the map on or off, see :meth:`MapObjects.enable`."""
+        unknown = self.objects.enable(ids, enabled)
+        self._show_objects()
+        return unknown
+
+    def load_layers(self, layers: int, loaded: bool) -> None:
+        """Load or unload layers of the map, see :meth:`MapObjects.load`."""
+        self.objects.load(layers, loaded)
+        self._show_objects()
+
+    def _show_objects(self) -> None:
+        shown = self.objects.shown
+        if shown is not self.view.roadmap:
+            self.view.roadmap = shown
+            self.physics.take(shown.statics)
+            self.spawner.show(shown)
+        self.view.hidden = self.objects.hidden_actors
 
     def lay_out(self) -> None:
         """Bring the lists that every tick goes through up to date, if an actor came or went."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from minicarla.bodies import Bodies
 from minicarla.geometry import Pose, rotation_matrix
-from minicarla.maps import RoadMap
+from minicarla.maps import StaticBox
 
 Floats = NDArray[np.float64]
 
@@ -49,16 +49,19 @@ def overlaps(
 class FreeSpace:
     """Where in a world there is room for another box.
 
-    roadmap: its solid static boxes are in the way.
-    bodies: what moves is in the way, too.
+    bodies: what moves is in the way, and so are the solid boxes of the map, see :meth:`take`.
     """
 
     NEAR = 30.0
     """Metres, from centre to centre, within which bodies are looked at."""
 
-    def __init__(self, roadmap: RoadMap, bodies: Bodies) -> None:
+    def __init__(self, bodies: Bodies) -> None:
         self._bodies = bodies
-        solid = [box for box in roadmap.statics if box.solid]
+        self.take(())
+
+    def take(self, statics: Sequence[StaticBox]) -> None:
+        """From now on these are the boxes of the map."""
+        solid = [box for box in statics if box.solid]
         self._solid = (
             np.array([box.centre for box in solid], np.float64).reshape(-1, 3),
             np.array([box.extent for box in solid], np.float64).reshape(-1, 3),

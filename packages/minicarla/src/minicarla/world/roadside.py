@@ -10,10 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from minicarla.bodies import Bodies
-from minicarla.maps import RoadMap
+from minicarla.bodies import VEHICLE, Bodies
+from minicarla.maps import RoadMap, Sign
 from minicarla.traffic.lights import TRIGGER, TrafficLights
 from minicarla.wire.structs import TrafficLightState
+from minicarla.world.placement import overlaps
 
 Floats = NDArray[np.float64]
 
@@ -22,8 +23,8 @@ _MAX_CELLS = 1 << 24
 _LIMITS_EVERY = 4  # ticks
 
 
-class SpeedLimits:
-    """The speed limit at a place, km/h; off the lanes a vehicle keeps the limit that it had."""
+class LaneLimits:
+    """The limit that the map gives the lane at a place, km/h; off the lanes a vehicle keeps what it had."""
 
     def __init__(self, roadmap: RoadMap) -> None:
         lanes = [lane for lane in roadmap.lanes if lane.kind == "driving"]
@@ -39,13 +40,49 @@ class SpeedLimits:
         order = np.argsort(-limits, kind="stable")
         self._table[cells[order, 0], cells[order, 1]] = limits[order]
 
-    def update(self, position: Floats, limits: Floats) -> None:
-        """Write the limits at ``position`` (n, 3) into ``limits`` (n,), in place."""
+    def at(self, position: Floats) -> Floats:
+        """The limits at ``position`` (n, 3); 0 off the lanes."""
         cells = np.floor((position[:, :2] - self._origin) / self._cell)
         inside = ((cells >= 0) & (cells < self._shape)).all(1)
         cells = np.where(inside[:, None], cells, 0.0).astype(np.int64)
-        found = np.where(inside, self._table[cells[:, 0], cells[:, 1]], 0.0)
-        np.copyto(limits, found, where=found > 0.0)
+        return np.where(inside, self._table[cells[:, 0], cells[:, 1]], 0.0)
+
+
+class SignLimits:
+    """The speed limit signs of a map: a vehicle has passed one when it comes into the sign's box.
+
+    As in CARLA, the limit of the sign that a vehicle passed last holds for it until it passes another one.
+    """
+
+    def __init__(self, signs: Sequence[Sign]) -> None:
+        boxes = [(box, float(sign.limit)) for sign in signs if sign.limit for box in sign.boxes]
+        self._centre = np.array([box.centre for box, _ in boxes], np.float64).reshape(-1, 3)
+        self._extent = np.array([box.extent for box, _ in boxes], np.float64).reshape(-1, 3)
+        self._yaw = np.array([box.yaw for box, _ in boxes], np.float64)
+        self._limit = [limit for _, limit in boxes]
+        self._inside: set[tuple[int, int]] = set()
+
+    def update(self, bodies: Bodies, dt: float) -> None:
+        """Write ``sign_limit`` of the vehicles that came into a box during the last ``dt`` seconds."""
+        if not self._limit:
+            return
+        # The ground that a vehicle has covered in this tick, so that it jumps over no box.
+        middle = bodies.position - 0.5 * dt * bodies.velocity
+        half = bodies.extent[:, 0] + 0.5 * dt * np.hypot(bodies.velocity[:, 0], bodies.velocity[:, 1])
+        away = middle[:, None, :2] - self._centre[:, :2]
+        reach = half + bodies.extent[:, 1] + 2.0 * float(self._extent[:, :2].max())
+        near = (np.abs(away) < reach[:, None, None]).all(2) & (bodies.kind == VEHICLE)[:, None]
+        inside: set[tuple[int, int]] = set()
+        for row in np.flatnonzero(near.any(1)).tolist():
+            actor_id, yaw = int(bodies.id[row]), float(bodies.rotation[row, 1])
+            cover = half[row], bodies.extent[row, 1], bodies.extent[row, 2]
+            touched = overlaps(middle[row], cover, yaw, self._centre, self._extent, self._yaw)
+            ahead = self._centre[:, :2] @ (np.cos(np.radians(yaw)), np.sin(np.radians(yaw)))
+            for box in sorted(np.flatnonzero(touched).tolist(), key=lambda k: float(ahead[k])):
+                inside.add((actor_id, box))
+                if (actor_id, box) not in self._inside:
+                    bodies.sign_limit[row] = self._limit[box]
+        self._inside = inside
 
 
 class LightZones:
@@ -88,21 +125,29 @@ class LightZones:
 class Roadside:
     """Tells the vehicles their speed limit and their traffic light, in every tick.
 
+    Until it passes its first speed limit sign a vehicle is told the limit of its lane.
+
     light_ids: actor ids of the map's traffic lights, in their order.
     """
 
-    def __init__(self, roadmap: RoadMap, lights: TrafficLights, light_ids: Sequence[int]) -> None:
+    def __init__(
+        self, roadmap: RoadMap, lights: TrafficLights, light_ids: Sequence[int], signs: Sequence[Sign]
+    ) -> None:
         self._lights = lights
-        self._limits = SpeedLimits(roadmap)
+        self._lanes = LaneLimits(roadmap)
+        self._signs = SignLimits(signs)
         self._zones = LightZones(roadmap, lights, TRIGGER)
         self._light_ids = np.array([0, *light_ids])  # by index + 1; 0: no light
 
-    def update(self, bodies: Bodies, frame: int) -> None:
-        """Write speed limit, traffic light and its state of every body."""
+    def update(self, bodies: Bodies, frame: int, dt: float) -> None:
+        """Write speed limit, traffic light and its state of every body; ``dt`` seconds have passed."""
         if not len(bodies):
             return
+        self._signs.update(bodies, dt)
         if frame % _LIMITS_EVERY == 0:
-            self._limits.update(bodies.position, bodies.speed_limit)
+            limits = self._lanes.at(bodies.position)
+            np.copyto(bodies.speed_limit, limits, where=limits > 0.0)
+        np.copyto(bodies.speed_limit, bodies.sign_limit, where=bodies.sign_limit > 0.0)
         if len(self._light_ids) > 1:
             light = self._zones.find(bodies.position, bodies.rotation[:, 1]) + 1
             states = [TrafficLightState.GREEN, *(light.state for light in self._lights.lights)]

@@ -63,10 +63,17 @@ class Spawner:
         seed: int,
     ) -> None:
         self.actors = actors
-        self.room = FreeSpace(roadmap, actors.bodies)
-        self._roadmap = roadmap
+        self.room = FreeSpace(actors.bodies)
+        self.show(roadmap)
         self._traffic, self._vehicles, self._walkers = traffic, vehicles, walkers
         self._seed = seed
+
+    def show(self, roadmap: RoadMap) -> None:
+        """From now on the map looks like this; sensors compute at once what they need of it."""
+        self._roadmap = roadmap
+        self.room.take(roadmap.statics)
+        for sensor in self.actors.sensors:
+            sensor.device.prepare(roadmap)
 
     def spawn(
         self,

@@ -27,6 +27,8 @@ class View:
         self.weather = weather
         self.imu_gravity = 9.81
         self.contacts: Sequence[Contact] = ()
+        self.hidden: frozenset[int] = frozenset()
+        """Ids of traffic lights and signs that are switched off, so that no sensor sees them."""
         self._fixtures: tuple[Fixture, ...] = ()
         self._fixtures_frame = -1
 
@@ -51,7 +53,7 @@ class View:
             now = tuple(
                 _fixture(actor)
                 for actor in self._actors.values()
-                if isinstance(actor, TrafficLight | TrafficSign)
+                if (isinstance(actor, TrafficLight | TrafficSign) and actor.id not in self.hidden)
                 or (isinstance(actor, Prop) and not actor.embodied)
             )
             if now != self._fixtures:

@@ -168,7 +168,7 @@ class World:
 
         self.frame += 1
         self.elapsed += dt
-        episode.roadside.update(bodies, self.frame)
+        episode.roadside.update(bodies, self.frame, dt)
         episode.lay_out()
         episode.follow_parents(dt)
         episode.friction.apply()

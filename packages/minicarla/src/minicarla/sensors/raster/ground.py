@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.maps import Marking, RoadMap
-from minicarla.sensors.cache import per_map
+from minicarla.sensors.cache import per_ground
 from minicarla.sensors.raster import kernels
 from minicarla.sensors.tags import Tag
 
@@ -167,7 +167,7 @@ def marking_outlines(marking: Marking) -> list[NDArray[np.float64]]:
     return outlines
 
 
-@per_map
+@per_ground
 def ground_of(roadmap: RoadMap) -> GroundPicture:
     """The map's ground, drawn once."""
     return GroundPicture(roadmap)

@@ -25,6 +25,7 @@ _SHORTEST_BAND = 8  # rows
 _QUARTER, _ONE, _TWO = range(3)  # samples of the ground, see ``kernels.Pyramid``
 _FAR = 600.0  # metres; the ground beyond has the horizon's colour
 _BRAKE_LIGHT = 0xFF2832  # of tail lamps
+_BRAKE_LAMPS = np.uint32(8)  # carla.VehicleLightState.Brake
 
 
 class _Backdrop(NamedTuple):
@@ -74,7 +75,7 @@ class ColourPicture:
         eye = eye_of(pose)
         self._paint_backdrop(ground_of(roadmap), light, eye, pose)
         seen = self._scene.look(roadmap, bodies, eye)
-        braking = (bodies.brake > 0.05).view(np.uint8)
+        braking = ((bodies.brake > 0.05) | (bodies.lamps & _BRAKE_LAMPS > 0)).view(np.uint8)
         seen.paint(self._pixels, seen.colours(light, self._glow, braking, Role.TAIL_LAMP, _BRAKE_LIGHT))
         if self.samples == 1:
             return self._canvas

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from minicarla.bodies import Bodies
 from minicarla.geometry import Pose
 from minicarla.maps import RoadMap
-from minicarla.sensors.cache import per_map
+from minicarla.sensors.cache import per_ground
 
 Array = NDArray[np.float64]
 
@@ -107,7 +107,7 @@ class Terrain:
         return centre
 
 
-@per_map
+@per_ground
 def terrain_of(roadmap: RoadMap) -> Terrain:
     """The map's terrain, measured once."""
     return Terrain(roadmap)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from minicarla import CARLA_VERSION
 from minicarla.world.calls import PROCEDURES
-from minicarla.world.calls.registry import ABSENT, COMPLETE, PARTIAL, Procedure
+from minicarla.world.calls.registry import ABSENT, COMPLETE, IGNORED, PARTIAL, Procedure
 
 _FAMILIES = {
     "episode": "Episode, clock, map, weather",
@@ -31,7 +31,7 @@ def _rows() -> Iterator[tuple[str, list[Procedure]]]:
 
 def _count() -> str:
     count = Counter(row.status for row in PROCEDURES.values())
-    return ", ".join(f"{count[status]} {status}" for status in (COMPLETE, PARTIAL, ABSENT))
+    return ", ".join(f"{count[status]} {status}" for status in (COMPLETE, PARTIAL, IGNORED, ABSENT))
 
 
 def plain() -> str:
@@ -45,9 +45,18 @@ def markdown() -> str:
     lines = [
         f"# Remote procedures of CARLA {CARLA_VERSION} in minicarla",
         "",
-        "Made by `minicarla rpcs --markdown`; a test compares. *complete*: does what CARLA's does,",
-        "within minicarla's world. *partial*: as the note says. *absent*: answers with an error that",
-        "names the function.",
+        "| status | means |",
+        "| --- | --- |",
+        "| complete | does what CARLA's does, within minicarla's world |",
+        "| partial | does less, as the note says |",
+        "| ignored | is accepted and has no effect; the server's log says so |",
+        "| absent | is answered with an error that names the function |",
+        "",
+        "CARLA's client waits for the answers of some calls and raises their errors. It throws away the",
+        "answers of all others, such as `apply_control_to_vehicle`. If one of those is refused, the server's",
+        "log says so.",
+        "",
+        "`minicarla rpcs --markdown` writes this page.",
         "",
         f"In all: {_count()}.",
         "",

@@ -7,11 +7,13 @@ from typing import Any
 from minicarla import CARLA_VERSION
 from minicarla.wire import debug, stream, structs
 from minicarla.world import survey
-from minicarla.world.calls.registry import PARTIAL, Call, absent, procedure
+from minicarla.world.calls.registry import IGNORED, PARTIAL, Call, absent, procedure
+from minicarla.world.map_objects import Layer
 from minicarla.world.outlet import CarlaError
 from minicarla.world.walkers import navigation_of
 
 MAX_MAP_BYTES = 32 << 20
+_LAYERS = "every map has the layers Buildings, Foliage, StreetLights and Walls; the others are empty"
 _CLIENT_MAP = "OpenDriveMap"  # CARLA's name for the map of copy_opendrive_to_file
 
 
@@ -80,11 +82,14 @@ def get_available_maps(call: Call) -> list[str]:
     return [f"/Game/Carla/Maps/{name}" for name in sorted(names)]
 
 
-@procedure(PARTIAL, "map layers are ignored; the map is one of get_available_maps")
+@procedure(PARTIAL, "the map is one of get_available_maps; of its layers see load_map_layer")
 def load_new_episode(
     call: Call, map_name: str, reset_settings: bool = True, map_layers: int = 0xFFFF
 ) -> None:
     call.world.load_named(map_name.rsplit("/", 1)[-1], reset_settings)
+    missing = Layer.ALL & ~map_layers
+    if missing:
+        call.episode.load_layers(missing, False)
 
 
 @procedure(PARTIAL, "the roads of the text; there is no generated mesh, so its parameters are ignored")
@@ -152,22 +157,26 @@ def draw_debug_shape(call: Call, shape: Any) -> None:
     PARTIAL, "static boxes, heads of traffic lights, plates of signs, surfaces and markings of the roads"
 )
 def get_environment_objects(call: Call, tag: int) -> list[structs.EnvironmentObject]:
-    return survey.environment_objects(call.world.roadmap, call.actors, tag)
+    return call.episode.objects.listed(tag)
 
 
 @procedure(PARTIAL, "the environment objects, and the vehicles, walkers and props that there are")
 def get_all_level_BBs(call: Call, tag: int) -> list[structs.BoundingBox]:  # noqa: N802
-    return survey.level_boxes(call.world.roadmap, call.actors, tag)
+    return survey.level_boxes(call.episode.objects, call.actors, tag)
 
 
-@procedure(PARTIAL, "accepted, without effect")
+@procedure(
+    PARTIAL, "no sensor sees what is switched off, and nothing hits it; but roads carry vehicles all the same"
+)
 def enable_environment_objects(call: Call, ids: list[int], enable: bool) -> None:
-    return
+    unknown = call.episode.enable_objects(ids, enable)
+    if unknown:
+        raise CarlaError(f"the map has no objects with the ids {', '.join(map(str, unknown[:10]))}")
 
 
 @procedure()
 def get_names_of_all_objects(call: Call) -> list[str]:
-    return [thing.name for thing in survey.environment_objects(call.world.roadmap, call.actors)]
+    return [thing.name for thing in call.episode.objects.listed()]
 
 
 @procedure()
@@ -180,19 +189,19 @@ def clear_debug_string(call: Call) -> None:
     call.episode.drawings.clear(strings=True)
 
 
-@procedure(PARTIAL, "accepted, but nothing is translucent")
+@procedure(IGNORED, "nothing is translucent")
 def set_annotations_traverse_translucency(call: Call, enable: bool) -> None:
     return
 
 
-@procedure(PARTIAL, "no effect, as on CARLA's maps without layers")
+@procedure(PARTIAL, _LAYERS)
 def load_map_layer(call: Call, layers: int) -> None:
-    return
+    call.episode.load_layers(layers, True)
 
 
-@procedure(PARTIAL, "no effect, as on CARLA's maps without layers")
+@procedure(PARTIAL, _LAYERS)
 def unload_map_layer(call: Call, layers: int) -> None:
-    return
+    call.episode.load_layers(layers, False)
 
 
 absent(

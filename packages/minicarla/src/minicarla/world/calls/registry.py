@@ -18,7 +18,9 @@ from minicarla.world.outlet import CarlaError
 from minicarla.world.table import ActorTable
 from minicarla.world.world import World
 
-COMPLETE, PARTIAL, ABSENT = "complete", "partial", "absent"
+COMPLETE, PARTIAL, IGNORED, ABSENT = "complete", "partial", "ignored", "absent"
+"""What a client gets: what CARLA does; less, as the row's note says; nothing, which the server's log says
+when it happens; an error."""
 
 
 class ClientSession(Protocol):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from minicarla.bodies import VEHICLE
 from minicarla.physics import models
 from minicarla.physics.handling import WHEELS
 from minicarla.wire import structs
-from minicarla.world.actors import Vehicle
-from minicarla.world.calls.registry import PARTIAL, Call, absent, procedure
+from minicarla.world.calls.registry import IGNORED, PARTIAL, Call, absent, procedure
 from minicarla.world.outlet import CarlaError
 from minicarla.world.sane import bounded
 from minicarla.world.telemetry import telemetry
@@ -63,43 +63,49 @@ def get_telemetry_data(call: Call, actor_id: int) -> structs.VehicleTelemetryDat
 
 @procedure()
 def get_vehicle_light_state(call: Call, actor_id: int) -> structs.VehicleLightState:
-    return structs.VehicleLightState(call.actors.find_vehicle(actor_id).lights)
+    return structs.VehicleLightState(int(call.actors.bodies.lamps[_row(call, actor_id)]))
 
 
-@procedure()
+@procedure(
+    PARTIAL,
+    "cameras show the brake lamps alone, which the brake lights up, too; at night all vehicles show head "
+    "and tail lamps",
+)
 def set_vehicle_light_state(call: Call, actor_id: int, state: structs.VehicleLightState) -> None:
     set_light_flags(call, actor_id, state.flags)
 
 
 def set_light_flags(call: Call, actor_id: int, flags: int) -> None:
     """Set a vehicle's lights by the bits of ``carla.VehicleLightState``."""
-    call.actors.find_vehicle(actor_id).lights = flags & 0xFFFFFFFF
+    call.actors.bodies.lamps[_row(call, actor_id)] = flags & 0xFFFFFFFF
 
 
 @procedure()
 def get_vehicle_light_states(call: Call) -> list[tuple[int, int]]:
-    return [(vehicle.id, vehicle.lights) for vehicle in call.actors.of_kind(Vehicle)]
+    bodies = call.actors.bodies
+    vehicles = bodies.kind == VEHICLE
+    return list(zip(bodies.id[vehicles].tolist(), bodies.lamps[vehicles].tolist(), strict=True))
 
 
-@procedure(PARTIAL, "accepted, but no blueprint has doors that move")
+@procedure(IGNORED, "no vehicle has doors that move")
 def open_vehicle_door(call: Call, actor_id: int, door: int) -> None:
     call.actors.find_vehicle(actor_id)
 
 
-@procedure(PARTIAL, "accepted, but no blueprint has doors that move")
+@procedure(IGNORED, "no vehicle has doors that move")
 def close_vehicle_door(call: Call, actor_id: int, door: int) -> None:
     call.actors.find_vehicle(actor_id)
 
 
-@procedure(PARTIAL, "read back while the physics are off, as in CARLA; wheels are not drawn turned")
+@procedure(PARTIAL, "is read back; as in CARLA the physics must be off; wheels are not drawn turned")
 def set_wheel_steer_direction(call: Call, actor_id: int, wheel: int, angle: float) -> None:
-    _posed(call, actor_id)[_known(wheel), "steer"] = bounded(angle, -360.0, 360.0)
+    _pose_wheel(call, actor_id, wheel, "steer", angle)
 
 
 @procedure()
 def get_wheel_steer_angle(call: Call, actor_id: int, wheel: int) -> float:
     if not _simulated(call, actor_id):
-        return _posed(call, actor_id).get((wheel, "steer"), 0.0)
+        return call.actors.find_vehicle(actor_id).wheels.get((wheel, "steer"), 0.0)
     bodies, row = call.actors.bodies, call.actors.bodies.row(actor_id)
     model = int(bodies.model[row])
     if wheel not in (0, 1) or (wheel == 1 and models.MODELS[model].track == 0.0):  # a back wheel
@@ -107,14 +113,15 @@ def get_wheel_steer_angle(call: Call, actor_id: int, wheel: int) -> float:
     return models.front_wheels(model, float(bodies.wheel_angle[row]))[wheel]
 
 
-@procedure(PARTIAL, "read back while the physics are off, as in CARLA; wheels are not drawn turned")
+@procedure(PARTIAL, "is read back; as in CARLA the physics must be off; wheels are not drawn turned")
 def set_wheel_pitch_angle(call: Call, actor_id: int, wheel: int, angle: float) -> None:
-    _posed(call, actor_id)[_known(wheel), "pitch"] = bounded(angle, -360.0, 360.0)
+    _pose_wheel(call, actor_id, wheel, "pitch", angle)
 
 
 @procedure(PARTIAL, "0 while the physics are on: the rotation of rolling wheels is not simulated")
 def get_wheel_pitch_angle(call: Call, actor_id: int, wheel: int) -> float:
-    return 0.0 if _simulated(call, actor_id) else _posed(call, actor_id).get((wheel, "pitch"), 0.0)
+    posed = {} if _simulated(call, actor_id) else call.actors.find_vehicle(actor_id).wheels
+    return posed.get((wheel, "pitch"), 0.0)
 
 
 def _known(wheel: int) -> int:
@@ -123,26 +130,29 @@ def _known(wheel: int) -> int:
     return wheel
 
 
+def _row(call: Call, actor_id: int) -> int:
+    return call.actors.bodies.row(call.actors.find_vehicle(actor_id).id)
+
+
 def _simulated(call: Call, actor_id: int) -> bool:
-    call.actors.find_vehicle(actor_id)
-    return bool(call.actors.bodies.simulate_physics[call.actors.bodies.row(actor_id)])
+    return bool(call.actors.bodies.simulate_physics[_row(call, actor_id)])
 
 
-def _posed(call: Call, actor_id: int) -> dict[tuple[int, str], float]:
-    """Angles at which a client wants wheels to be shown; while the physics are on they are not kept."""
+def _pose_wheel(call: Call, actor_id: int, wheel: int, axis: str, angle: float) -> None:
+    """Keep the angle at which a client wants a wheel to be shown."""
     if _simulated(call, actor_id):
-        return {}
-    return call.actors.find_vehicle(actor_id).wheels
+        raise CarlaError(f"the physics of vehicle {actor_id} are on: they turn its wheels")
+    call.actors.find_vehicle(actor_id).wheels[_known(wheel), axis] = bounded(angle, -360.0, 360.0)
 
 
-@procedure(PARTIAL, "no window is opened")
+@procedure(IGNORED, "the server has no window; get_telemetry_data gives the figures")
 def show_vehicle_debug_telemetry(call: Call, actor_id: int, enabled: bool) -> None:
     call.actors.find_vehicle(actor_id)
 
 
 @procedure(
-    PARTIAL,
-    "no effect: the client's Traffic Manager drives, or the server with role_name minicarla:autopilot",
+    IGNORED,
+    "the client's Traffic Manager drives, or the server a vehicle with the role_name minicarla:autopilot",
 )
 def set_actor_autopilot(call: Call, actor_id: int, enabled: bool) -> None:
     call.actors.find_vehicle(actor_id)

@@ -189,7 +189,7 @@ class RecordingWriter:
         rows["hand_brake"] = bodies.hand_brake
         rows["gear"] = bodies.gear
         rows["walk_speed"] = bodies.walk_speed
-        rows["lights"] = [_lamps(self._actors[actor_id]) for actor_id in bodies]
+        rows["lights"] = bodies.lamps
         for row, actor in zip(moving[count:], others, strict=True):
             row["id"], row["position"], row["rotation"] = actor.id, actor.pose[:3], actor.pose[3:]
         return moving
@@ -227,10 +227,6 @@ class RecordingWriter:
     def close(self) -> None:
         """Finish the file."""
         self._file.close()
-
-
-def _lamps(actor: Actor) -> int:
-    return actor.lights if isinstance(actor, Vehicle) else 0
 
 
 def _volume(actor: Actor) -> list[float]:

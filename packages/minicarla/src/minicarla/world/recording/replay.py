@@ -11,7 +11,7 @@ import numpy as np
 from minicarla.bodies import Bodies
 from minicarla.geometry import Pose, compose, wrap_degrees
 from minicarla.wire.structs import ActorAttributeValue, ActorDescription
-from minicarla.world.actors import Actor, Vehicle
+from minicarla.world.actors import Actor
 from minicarla.world.recording.file import Recording, Tick
 from minicarla.world.spawner import Spawner
 
@@ -154,5 +154,4 @@ def _move(bodies: Bodies, actor: Actor, row: np.void, later: np.void | None, sha
     bodies.rotation[index] = rotation
     bodies.velocity[index] = np.nan_to_num(row["velocity"])
     bodies.throttle[index], bodies.steer[index], bodies.brake[index] = np.nan_to_num(row["control"]).tolist()
-    if isinstance(actor, Vehicle):
-        actor.lights = int(row["lights"])
+    bodies.lamps[index] = row["lights"]

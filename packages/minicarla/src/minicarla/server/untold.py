@@ -1,0 +1,47 @@
+"""What a client is not told: the log says it instead.
+
+Most of what CARLA's client asks for it does not wait for, and it throws the answers away.  If such a call is
+refused, the program goes on as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from minicarla.server.connections import ClientConnection
+from minicarla.wire import rpc
+from minicarla.world.calls import PROCEDURES
+from minicarla.world.calls.registry import IGNORED
+
+log = logging.getLogger("minicarla")
+
+MOST_LINES = 100
+"""Lines about one client; what it does wrong after that is not logged."""
+
+
+class UntoldErrors:
+    """Logs refused calls that nobody waits for, and calls that have no effect, each text once a client."""
+
+    def __init__(self) -> None:
+        self._said: WeakKeyDictionary[ClientConnection, set[str]] = WeakKeyDictionary()
+
+    def check(self, client: ClientConnection, request: rpc.Request, result: Any) -> None:
+        """Look at the wrapped result of a call."""
+        row = PROCEDURES.get(request.name)
+        if row is not None and row.status == IGNORED:
+            self._say(client, f"{request.name} has no effect: {row.note}")
+        elif not request.waits:
+            results = result if row is not None and row.bare else [result]
+            for refusal in filter(None, map(rpc.refusal, results)):
+                self._say(client, f"{request.name} was refused, which its client is not told: {refusal}")
+
+    def _say(self, client: ClientConnection, text: str) -> None:
+        said = self._said.setdefault(client, set())
+        if len(said) > MOST_LINES or text in said:
+            return
+        said.add(text)
+        if len(said) > MOST_LINES:
+            text = "there is more that this client's calls do not do; it is not logged"
+        log.warning("%s", text)
