@@ -14,7 +14,7 @@ from benchmarks import common
 from minicarla import maps
 from minicarla.bodies import Bodies
 from minicarla.geometry import Pose, compose
-from minicarla.physics import Contact
+from minicarla.physics import BodyContact
 from minicarla.sensors import REGISTRY
 from minicarla.sensors.view import Fixture, WorldView
 from minicarla.wire.structs import ActorDescription, ActorRecord, BoundingBox, WeatherParameters
@@ -24,7 +24,7 @@ class View:
     """A world that stands still."""
 
     frame, dt, time, imu_gravity = 1, 0.05, 0.05, 9.81
-    contacts: Sequence[Contact] = ()
+    contacts: Sequence[BodyContact] = ()
     fixtures: tuple[Fixture, ...] = ()
 
     def actor_struct(self, actor_id: int) -> ActorRecord:

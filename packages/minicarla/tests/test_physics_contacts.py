@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from minicarla.bodies import Bodies
 from minicarla.physics import MODELS, Physics, models
-from minicarla.physics.contacts import Box as Rectangle
-from minicarla.physics.contacts import Solids, meeting
+from minicarla.physics.contacts import Rectangle, Solids, meeting
 from minicarla.physics.kernels import Motion
 
 from .physics_world import DT, Box, Track, add_vehicle, add_walker, plain

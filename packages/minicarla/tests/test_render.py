@@ -16,7 +16,7 @@ from minicarla.sensors.raster.geometry import FAR, STATIC_IDS, GeometryPicture
 from minicarla.sensors.raster.ground import ground_of
 from minicarla.sensors.raster.kernels import Pyramid
 from minicarla.sensors.raster.mesh import body_mesh
-from minicarla.sensors.raster.painter import NEAR, Eye, PinholeCamera, Scene, eye_of
+from minicarla.sensors.raster.painter import NEAR, CameraScene, Eye, PinholeCamera, eye_of
 from minicarla.sensors.raster.picture import ColourPicture, ground_homography
 from minicarla.sensors.raster.terrain import terrain_of
 from minicarla.sensors.tags import Tag
@@ -212,7 +212,7 @@ def test_occlusion_drops_nothing_that_shows(town):
 def test_a_polygon_covers_the_pixels_whose_middles_it_contains(town):
     """Against each pixel's middle tried against each edge; thin polygons have at least a pixel a row."""
     camera = PinholeCamera(168, 120, 90.0)
-    scene, canvas = Scene(camera), np.zeros((120, 168), np.uint32)
+    scene, canvas = CameraScene(camera), np.zeros((120, 168), np.uint32)
     v, u = np.mgrid[0:120, 0:168] + 0.5
     bodies, tried, thin = Bodies(), 0, 0
     add_car(bodies, 1, *town.spawn_points[3][:2], town.spawn_points[3].yaw)
@@ -301,7 +301,7 @@ def test_a_twisted_face_that_the_near_plane_cuts_twice():
     """A car's sides are no exact planes: seen from as far off as the near plane they have six corners."""
     bodies = Bodies()
     add_car(bodies, 1, 0.0, 0.0)
-    mesh, scene, most = body_mesh(bodies), Scene(PinholeCamera(84, 84, 90.0)), 0
+    mesh, scene, most = body_mesh(bodies), CameraScene(PinholeCamera(84, 84, 90.0)), 0
     for corners, normal in zip(mesh.vertices[mesh.quads], mesh.normal, strict=True):
         right = np.cross(normal, (0.0, 0.0, 1.0) if abs(normal[2]) < 0.9 else (1.0, 0.0, 0.0))
         right /= np.linalg.norm(right)

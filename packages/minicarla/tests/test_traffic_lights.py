@@ -9,7 +9,7 @@ import pytest
 
 from minicarla import maps
 from minicarla.traffic import lights as tl
-from minicarla.traffic.lights import GREEN, RED, YELLOW, TrafficLights
+from minicarla.traffic.lights import GREEN, RED, YELLOW, MapTrafficLights
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def grid():
 
 @pytest.fixture
 def lights(grid):
-    return TrafficLights(grid)
+    return MapTrafficLights(grid)
 
 
 def test_every_way_into_a_signalled_junction_has_one_light(grid, lights):
@@ -109,7 +109,7 @@ def test_holding_finds_the_light_ahead_and_only_close_to_its_line(grid, lights):
 
 
 def test_a_map_without_lights_has_none():
-    lights = TrafficLights(maps.load("loop"))
+    lights = MapTrafficLights(maps.load("loop"))
     lights.step(0.05)
     assert not lights.lights and not lights.groups and not lights.closed()
     assert lights.holding(np.zeros(2), np.zeros(2)).tolist() == [-1, -1]

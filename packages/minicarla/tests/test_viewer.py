@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 from minicarla.cli import app
 from minicarla.viewer import film as film_module
 from minicarla.viewer import source as source_module
-from minicarla.viewer.source import Source
+from minicarla.viewer.source import WatchedSimulator
 from minicarla.viewer.web import MAX_BODY, MAX_CONNECTIONS, Viewer
 from minicarla.wire import snapshot, stream
 from minicarla.wire.client import Caller
@@ -36,12 +36,13 @@ from .conftest import PATIENCE, Running, until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 JSON = {"Content_Type": "application/json"}
+Pages = Callable[..., tuple[Running, WatchedSimulator, int]]
 CLI = [sys.executable, "-c", "from minicarla.cli import main; main()"]
 
 
 @contextmanager
-def watching(port: int) -> Iterator[Source]:
-    source = Source("127.0.0.1", port)
+def watching(port: int) -> Iterator[WatchedSimulator]:
+    source = WatchedSimulator("127.0.0.1", port)
     source.start()
     try:
         yield source
@@ -50,11 +51,11 @@ def watching(port: int) -> Iterator[Source]:
 
 
 @pytest.fixture
-def page(serve: Callable[..., Running]) -> Iterator[Callable[..., tuple[Running, Source, int]]]:
+def page(serve: Callable[..., Running]) -> Iterator[Pages]:
     """A function that starts a server (its options) and a page: server, source, the page's port."""
     with ExitStack() as stack:
 
-        def start(**options: Any) -> tuple[Running, Source, int]:
+        def start(**options: Any) -> tuple[Running, WatchedSimulator, int]:
             server = serve(**options)
             source = stack.enter_context(watching(server.port))
             viewer = stack.enter_context(Viewer(source, "127.0.0.1", 0))
@@ -77,7 +78,7 @@ def ask(
         connection.close()
 
 
-def ready(source: Source) -> dict[str, Any]:
+def ready(source: WatchedSimulator) -> dict[str, Any]:
     """The state, as soon as there is one."""
     until(lambda: source.state()["problem"] is None)
     return source.state()
@@ -115,9 +116,7 @@ class Shot:
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-def test_a_browser_shows_map_actors_and_a_live_camera(
-    page: Callable[..., tuple[Running, Source, int]], tmp_path: Path
-) -> None:
+def test_a_browser_shows_map_actors_and_a_live_camera(page: Pages, tmp_path: Path) -> None:
     server, source, port = page(map="town", npc=7, walkers=4, seed=1)
     actors = ready(source)["actors"]
     server.client(DRAW)
@@ -162,7 +161,7 @@ world.get_weather()  # answered after the drawings, which are not
 
 
 def test_what_clients_draw_is_there_for_as_long_as_they_say(
-    page: Callable[..., tuple[Running, Source, int]],
+    page: Pages,
 ) -> None:
     server, source, port = page(synchronous=True)
     server.client(DRAW)
@@ -196,7 +195,9 @@ def test_what_clients_draw_is_there_for_as_long_as_they_say(
             wire.call("draw_debug_shape", bad)
 
 
-def test_state_agrees_with_the_real_client(page: Callable[..., tuple[Running, Source, int]]) -> None:
+def test_state_agrees_with_the_real_client(
+    page: Pages,
+) -> None:
     server, source, _ = page(map="town", npc=5)
     text = server.client(
         """
@@ -232,7 +233,7 @@ print(json.dumps({"frame": frame, "hero": hero.id, "actors": out}))
 
 @pytest.mark.slow
 def test_the_page_reads_only_and_the_chase_camera_goes_with_its_viewer(
-    page: Callable[..., tuple[Running, Source, int]], monkeypatch: pytest.MonkeyPatch
+    page: Pages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(source_module, "IDLE", 0.5)
     server, source, port = page(npc=2)
@@ -268,7 +269,7 @@ def ids(wire: Any) -> list[int]:
     return [int(i) for i in snapshot.parse(message[stream.HEADER_SIZE :])[2]["id"]]
 
 
-def test_what_the_page_server_refuses(page: Callable[..., tuple[Running, Source, int]]) -> None:
+def test_what_the_page_server_refuses(page: Pages) -> None:
     _, source, port = page(npc=1)
     vehicle = ready(source)["ego"]
     status, body, headers = ask(port, "GET", "/")
@@ -302,7 +303,7 @@ def test_what_the_page_server_refuses(page: Callable[..., tuple[Running, Source,
 
 
 def test_the_page_server_serves_a_limited_number_of_connections(
-    page: Callable[..., tuple[Running, Source, int]],
+    page: Pages,
 ) -> None:
     _, _, port = page()
     silent = [socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) for _ in range(MAX_CONNECTIONS)]
@@ -321,9 +322,7 @@ def test_the_page_server_serves_a_limited_number_of_connections(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["rgb", "depth", "semantic_segmentation", "instance_segmentation"])
-def test_any_camera_can_be_looked_through(
-    page: Callable[..., tuple[Running, Source, int]], kind: str
-) -> None:
+def test_any_camera_can_be_looked_through(page: Pages, kind: str) -> None:
     server, source, port = page(map="town")
     actor = server.client(
         f"""

@@ -19,7 +19,7 @@ import typer
 from minicarla import CARLA_VERSION, __version__
 
 if TYPE_CHECKING:
-    from minicarla.viewer.source import Source
+    from minicarla.viewer.source import WatchedSimulator
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -233,12 +233,12 @@ def view(
     """Watch a running simulator on a web page with map, actors and cameras, or record a film of it."""
     from minicarla.viewer.film import FilmError
     from minicarla.viewer.film import record as film
-    from minicarla.viewer.source import FAILURES, Source
+    from minicarla.viewer.source import FAILURES, WatchedSimulator
 
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    source = Source(host, port)
+    source = WatchedSimulator(host, port)
     shape = re.fullmatch(r"(\d{2,4})x(\d{2,4})", size)
     width, height = (int(part) for part in shape.groups()) if shape else (0, 0)
     try:
@@ -274,7 +274,7 @@ def view(
         source.close()
 
 
-def _serve_page(source: Source, host: str, port: int, stopping: threading.Event) -> None:
+def _serve_page(source: WatchedSimulator, host: str, port: int, stopping: threading.Event) -> None:
     from minicarla.viewer.web import Viewer
 
     try:

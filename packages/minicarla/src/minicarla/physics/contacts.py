@@ -29,7 +29,7 @@ _REACHES = (4.5, 9.0)  # metres around a body's origin in which each of the grid
 _ROOM = 1e-4  # metres left between bodies that were pushed apart
 
 
-class Contact(NamedTuple):
+class BodyContact(NamedTuple):
     """Two things that touched during a tick."""
 
     a: int
@@ -99,7 +99,7 @@ class Grid:
         self.start = np.searchsorted(cells[order], np.arange(self.across * self.down + 1))
 
 
-class Box(NamedTuple):
+class Rectangle(NamedTuple):
     """An oriented rectangle."""
 
     x: float
@@ -122,7 +122,7 @@ class Box(NamedTuple):
         ]
 
 
-def touching_point(a: Box, b: Box) -> tuple[float, float]:
+def touching_point(a: Rectangle, b: Rectangle) -> tuple[float, float]:
     """Middle of the common part of two rectangles; the middle between them if they have none."""
     points = b.corners()
     for normal_x, normal_y, reach in (
@@ -148,7 +148,7 @@ def touching_point(a: Box, b: Box) -> tuple[float, float]:
     return sum(p[0] for p in points) / len(points), sum(p[1] for p in points) / len(points)
 
 
-def meeting(a: Box, b: Box, vx: float, vy: float, within: float) -> tuple[float, float, float]:
+def meeting(a: Rectangle, b: Rectangle, vx: float, vy: float, within: float) -> tuple[float, float, float]:
     """How deep two rectangles overlap, and the normal (x, y), from a to b, along which they met.
 
     vx, vy: velocity of b relative to a.  They met along the separating axis on which their overlap began
@@ -229,17 +229,17 @@ class Solver:
     def __init__(self, bodies: Bodies, solids: Solids, motion: Motion) -> None:
         self.bodies, self.solids, self.motion = bodies, solids, motion
 
-    def box(self, row: int) -> Box:
+    def box(self, row: int) -> Rectangle:
         """The rectangle of a body; below 0, of the static box -1 - row."""
         if row < 0:
             solids, m = self.solids, -1 - row
             x, y = solids.centre[m, :2].tolist()
-            return Box(x, y, float(solids.cos[m]), float(solids.sin[m]), *solids.extent[m, :2].tolist())
+            return Rectangle(x, y, float(solids.cos[m]), float(solids.sin[m]), *solids.extent[m, :2].tolist())
         bodies, motion = self.bodies, self.motion
         cos, sin = math.cos(motion.yaw[row]), math.sin(motion.yaw[row])
         dx, dy, _ = bodies.centre[row].tolist()
         x, y = float(motion.x[row]) + cos * dx - sin * dy, float(motion.y[row]) + sin * dx + cos * dy
-        return Box(x, y, cos, sin, *bodies.extent[row, :2].tolist())
+        return Rectangle(x, y, cos, sin, *bodies.extent[row, :2].tolist())
 
     def heights(self, row: int) -> tuple[float, float]:
         """Heights of the lower and upper side of a body; below 0, of the static box -1 - row."""

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from minicarla.bodies import Bodies
 from minicarla.maps import RoadMap, StaticBox
 from minicarla.physics import kernels
-from minicarla.physics.contacts import Contact, Solids, Solver
+from minicarla.physics.contacts import BodyContact, Solids, Solver
 from minicarla.physics.ground import Ground
 
 Floats = NDArray[np.float64]
@@ -62,7 +62,7 @@ class Physics:
         self._solids = Solids(statics)
         self._motion = kernels.Motion(Bodies(), self._solids)
 
-    def step(self, bodies: Bodies, dt: float) -> list[Contact]:
+    def step(self, bodies: Bodies, dt: float) -> list[BodyContact]:
         """Advance by ``dt`` seconds.
 
         Reads controls, velocities and poses; writes position, rotation, velocity,
@@ -70,7 +70,7 @@ class Physics:
         and, unless ``manual_gear``, gear.  Bodies with ``simulate_physics`` off stay where they
         are and are hit like walls, except walkers, which are pushed away.
 
-        Returns: who touched whom; one :class:`Contact` for each pair, with the impulse of the whole tick.
+        Returns: who touched whom; one :class:`BodyContact` for each pair, with the impulse of the whole tick.
         """
         if not len(bodies) or dt <= 0.0:
             return []
@@ -126,9 +126,9 @@ class Physics:
             hits = [solver.hit(a, b, JUST_MET * h) for a, b in pairs]
             solver.resolve([hit for hit in hits if hit is not None], touched)
 
-    def _report(self, bodies: Bodies, touched: dict[tuple[int, int], list[float]]) -> list[Contact]:
+    def _report(self, bodies: Bodies, touched: dict[tuple[int, int], list[float]]) -> list[BodyContact]:
         ids, contacts = bodies.id, []
         for (a, b), (jx, jy, px, py, pz) in sorted(touched.items()):
             other, static = (int(ids[b]), -1) if b >= 0 else (-1, self._solids.index[-1 - b])
-            contacts.append(Contact(int(ids[a]), other, static, (jx, jy, 0.0), (px, py, pz)))
+            contacts.append(BodyContact(int(ids[a]), other, static, (jx, jy, 0.0), (px, py, pz)))
         return contacts

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from minicarla.bodies import Bodies
 from minicarla.geometry import Pose
 from minicarla.maps import RoadMap
-from minicarla.physics import Contact
+from minicarla.physics import BodyContact
 from minicarla.wire import structs
 
 
@@ -37,7 +37,7 @@ class WorldView(Protocol):
     bodies: Bodies
     roadmap: RoadMap
     weather: structs.WeatherParameters
-    contacts: Sequence[Contact]
+    contacts: Sequence[BodyContact]
     """Who touched whom in this tick."""
 
     @property

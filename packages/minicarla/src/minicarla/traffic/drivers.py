@@ -20,12 +20,12 @@ from minicarla.physics.pedals import pedals
 from minicarla.traffic import following
 from minicarla.traffic.junctions import Junctions
 from minicarla.traffic.kernels import Occupancy
-from minicarla.traffic.lights import TrafficLights
+from minicarla.traffic.lights import MapTrafficLights
 from minicarla.traffic.network import Network
 from minicarla.traffic.plans import SIGHT, Planner
 from minicarla.traffic.recovery import Recovery
 from minicarla.traffic.room import Room
-from minicarla.traffic.table import Driver, DriverTable, Situation
+from minicarla.traffic.table import DriverTable, Situation, TrafficDriver
 
 BESIDE = 0.3  # m between the sides of a driver and of what it does not stop for
 STANDING = 0.3  # m/s below which a driver that does not want to go holds the brake
@@ -43,7 +43,7 @@ class Traffic:
     """
 
     def __init__(self, roadmap: RoadMap, seed: int) -> None:
-        self.lights = TrafficLights(roadmap)
+        self.lights = MapTrafficLights(roadmap)
         self.table = DriverTable()
         self._seed = seed
         self._network = Network(roadmap)
@@ -77,7 +77,7 @@ class Traffic:
             # Seeded by the place in the table, not by the actor's id: after all were removed, the same
             # vehicles spawned again take the same turns.
             seed = self._seed * 1_000_003 + len(self.table)
-            self.table.add(Driver(actor_id, random.Random(seed)))
+            self.table.add(TrafficDriver(actor_id, random.Random(seed)))
         self._new.clear()
 
     def decide(self, bodies: Bodies, dt: float) -> None:

@@ -11,12 +11,12 @@ import math
 import numpy as np
 
 from minicarla.traffic.following import HARDEST
-from minicarla.traffic.lights import TrafficLights
+from minicarla.traffic.lights import MapTrafficLights
 from minicarla.traffic.network import Network
 from minicarla.traffic.plans import BRAKING, Planner, room_needed
 from minicarla.traffic.room import Room
 from minicarla.traffic.strangers import Strangers
-from minicarla.traffic.table import Crossing, Driver, DriverTable, Floats, Ints, Situation
+from minicarla.traffic.table import Crossing, DriverTable, Floats, Ints, Situation, TrafficDriver
 
 FIRM = 3.5  # m/s^2 with which one stops at a light that turns yellow
 CLAIM = 12.0  # m before a junction, beyond the braking distance, at which it is claimed
@@ -39,7 +39,7 @@ class Junctions:
         self,
         table: DriverTable,
         network: Network,
-        lights: TrafficLights,
+        lights: MapTrafficLights,
         planner: Planner,
         room: Room,
     ) -> None:
@@ -173,7 +173,7 @@ class Junctions:
         beyond = crossing.exit - crossing.entry + far[k] + 2.0 * situation.half[k] + ROOM
         return bool(gap >= beyond or (leader is not None and situation.leader_speed[k] > ROLLING))
 
-    def _exit_lane(self, driver: Driver, crossing: Crossing) -> tuple[int, float] | None:
+    def _exit_lane(self, driver: TrafficDriver, crossing: Crossing) -> tuple[int, float] | None:
         """(lane, path metres) on which a driver leaves a junction; None while that is not planned."""
         for lane, start, _ in driver.lanes:
             if start >= crossing.exit - 1e-6:

@@ -29,7 +29,7 @@ class Light:
     """One traffic light."""
 
     index: int
-    """Its place in ``TrafficLights.lights``."""
+    """Its place in ``MapTrafficLights.lights``."""
     sign_id: str
     """OpenDRIVE's id of the signal."""
     pose: Pose
@@ -39,7 +39,7 @@ class Light:
     stops: list[tuple[int, float]] = field(default_factory=list)
     """(lane id, metres along it) of its stop lines."""
     group: int = 0
-    """Index into ``TrafficLights.groups``."""
+    """Index into ``MapTrafficLights.groups``."""
     controller: int = 0
     """Index into its group's controllers."""
     pole: int = 0
@@ -65,7 +65,7 @@ class LightGroup:
         return [light for controller in self.controllers for light in controller]
 
 
-class TrafficLights:
+class MapTrafficLights:
     """All traffic lights of a map, in the order of their signal ids."""
 
     def __init__(self, roadmap: RoadMap) -> None:

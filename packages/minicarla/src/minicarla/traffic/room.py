@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from minicarla.traffic.network import Network
-from minicarla.traffic.table import Driver
+from minicarla.traffic.table import TrafficDriver
 
 
 class Room:
@@ -25,19 +25,19 @@ class Room:
         full = self.taken.get(stretch, 0.0)
         return full <= 0.0 or full + metres <= self._network.room[stretch]
 
-    def keep(self, driver: Driver, lane: int, start: float, metres: float) -> None:
+    def keep(self, driver: TrafficDriver, lane: int, start: float, metres: float) -> None:
         """Keep room for a driver on the stretch that begins with ``lane``, at ``start`` of its path."""
         stretch = self._network.stretch[lane]
         driver.room.append((stretch, metres, start + self._network.room[stretch]))
         self.taken[stretch] = self.taken.get(stretch, 0.0) + metres
 
-    def leave(self, driver: Driver, tail: float = math.inf) -> None:
+    def leave(self, driver: TrafficDriver, tail: float = math.inf) -> None:
         """Give back the stretches that end before ``tail`` metres of the driver's path."""
         while driver.room and driver.room[0][2] < tail:
             stretch, metres, _ = driver.room.pop(0)
             self.taken[stretch] -= metres
 
-    def give_back(self, driver: Driver, beyond: float) -> None:
+    def give_back(self, driver: TrafficDriver, beyond: float) -> None:
         """Give back what was kept last, if that lies beyond so many metres of the driver's path."""
         if driver.room and driver.room[-1][2] > beyond:
             stretch, metres, _ = driver.room.pop()

@@ -51,7 +51,7 @@ class Crossing:
 
 
 @dataclass
-class Driver:
+class TrafficDriver:
     """What a driver has besides its row in the columns."""
 
     actor_id: int
@@ -99,7 +99,7 @@ class DriverTable:
     """The columns of the paths, as the compiled loops take them."""
 
     def __init__(self, capacity: int = 16) -> None:
-        self.drivers: list[Driver] = []
+        self.drivers: list[TrafficDriver] = []
         self._store: dict[str, NDArray[Any]] = {
             name: np.empty((capacity, *shape), dtype) for name, dtype, shape, _ in _COLUMNS
         }
@@ -108,10 +108,10 @@ class DriverTable:
     def __len__(self) -> int:
         return len(self.drivers)
 
-    def __iter__(self) -> Iterator[Driver]:
+    def __iter__(self) -> Iterator[TrafficDriver]:
         return iter(self.drivers)
 
-    def add(self, driver: Driver) -> None:
+    def add(self, driver: TrafficDriver) -> None:
         """Append a row for a driver that has no path yet."""
         row = len(self.drivers)
         if row == len(self._store["at"]):
@@ -187,6 +187,6 @@ class Situation:
         """Metres along the path of each vehicle's front."""
         return np.asarray(self.s + self.half)
 
-    def driver_of(self, row: int) -> Driver | None:
+    def driver_of(self, row: int) -> TrafficDriver | None:
         """Who drives the body in this row; None when nobody here does."""
         return self._driver_of.get(row)

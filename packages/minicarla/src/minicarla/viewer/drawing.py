@@ -52,13 +52,13 @@ def drawn(shapes: list[Any]) -> list[dict[str, Any]]:
 
 def _outline(primitive: Any) -> tuple[str, NDArray[np.float64], float, str]:
     """Kind, points (n, 2), width in metres, and text of a drawing."""
-    if isinstance(primitive, debug.Point):
+    if isinstance(primitive, debug.DebugPoint):
         return "point", np.array([primitive.location[:2]]), primitive.size, ""
-    if isinstance(primitive, debug.String):
+    if isinstance(primitive, debug.DebugString):
         return "text", np.array([primitive.location[:2]]), 0.0, primitive.text
-    if isinstance(primitive, debug.Line):
+    if isinstance(primitive, debug.DebugLine):
         return "line", np.array([primitive.begin[:2], primitive.end[:2]]), primitive.thickness, ""
-    if isinstance(primitive, debug.Arrow):
+    if isinstance(primitive, debug.DebugArrow):
         line = primitive.line
         return "arrow", np.array([line.begin[:2], line.end[:2]]), line.thickness, ""
     half, centre = primitive.box.extent[:2], primitive.box.location[:2]

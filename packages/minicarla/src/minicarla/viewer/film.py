@@ -14,7 +14,7 @@ import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
-from minicarla.viewer.source import FAILURES, Source, picture
+from minicarla.viewer.source import FAILURES, WatchedSimulator, picture
 from minicarla.wire import stream
 
 PATIENCE = 10.0
@@ -28,7 +28,7 @@ class FilmError(RuntimeError):
 
 
 def record(
-    source: Source,
+    source: WatchedSimulator,
     path: Path,
     *,
     camera: int | None,
@@ -97,7 +97,10 @@ def record(
 
 
 def _chase(
-    source: Source, size: tuple[int, int], taken: Callable[[bytes], None], stopped: Callable[[], bool]
+    source: WatchedSimulator,
+    size: tuple[int, int],
+    taken: Callable[[bytes], None],
+    stopped: Callable[[], bool],
 ) -> None:
     """Read the chase camera behind the ego vehicle, as soon as there is a vehicle."""
     began = time.monotonic()

@@ -36,7 +36,7 @@ FAILURES = (OSError, CallError, WireError, struct.error, ValueError, IndexError,
 """Exceptions when a simulator disappears, or when what answers is not a simulator."""
 
 
-class _Camera:
+class _WatchedCamera:
     """A camera that is being read."""
 
     def __init__(self, caller: Caller, stream_id: int) -> None:
@@ -52,7 +52,7 @@ class _Camera:
             self.taken(message)
 
 
-class Source:
+class WatchedSimulator:
     """One simulator, followed over restarts and reloads until :meth:`close`.
 
     host, port: where it answers remote procedure calls.
@@ -75,7 +75,7 @@ class Source:
         self._actors: dict[int, structs.ActorRecord] = {}
         self._weather: structs.WeatherParameters | None = None
         self._weather_at = 0.0
-        self._cameras: dict[int, _Camera] = {}
+        self._cameras: dict[int, _WatchedCamera] = {}
         self._chase: tuple[int, int] | None = None  # ids of the followed actor and of the camera
         self._lock = threading.RLock()
         self._closing = threading.Event()
@@ -311,7 +311,7 @@ class Source:
         chase = self._chase
         return chase[1] if chase else None
 
-    def _open(self, actor_id: int) -> _Camera | None:
+    def _open(self, actor_id: int) -> _WatchedCamera | None:
         """A camera that is read from now on; None when there is no camera of this id."""
         with self._lock:
             camera = self._cameras.get(actor_id)
@@ -324,7 +324,7 @@ class Source:
                 or not actor.description.id.startswith("sensor.camera.")
             ):
                 return None
-            camera = _Camera(self._caller, token.unpack(actor.stream_token)[0])
+            camera = _WatchedCamera(self._caller, token.unpack(actor.stream_token)[0])
             self._cameras[actor_id] = camera
             return camera
 

@@ -1,4 +1,4 @@
-"""The HTTP server of the viewer's page, around a :class:`Source`."""
+"""The HTTP server of the viewer's page, around a :class:`WatchedSimulator`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 
 from minicarla.viewer.drawing import drawing
-from minicarla.viewer.source import FAILURES, Source
+from minicarla.viewer.source import FAILURES, WatchedSimulator
 
 log = logging.getLogger("minicarla")
 
@@ -36,7 +36,7 @@ class Viewer(ThreadingHTTPServer):
     ===========================  ===================================================
     ``GET /``                    the page
     ``GET /map.json``            what is drawn once, see ``drawing``
-    ``GET /state.json``          the latest tick, see ``Source.state``
+    ``GET /state.json``          the latest tick, see ``WatchedSimulator.state``
     ``GET /drawings.json``       what clients draw with ``world.debug``, see ``drawn``
     ``GET /camera/ID.jpg``       a camera's latest picture; ``chase`` is the viewer's own
     ``POST /chase``              ``{"actor": ID or null}``: which actor the chase camera follows
@@ -49,7 +49,7 @@ class Viewer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, source: Source, host: str, port: int) -> None:
+    def __init__(self, source: WatchedSimulator, host: str, port: int) -> None:
         self.source = source
         self._drawing: tuple[int, bytes] = (-1, b"")
         self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)

@@ -8,35 +8,36 @@ from minicarla.wire.schema import WireError, reader
 from minicarla.wire.structs import BoundingBox, DebugShape, Rotation, Vector3D
 
 
-class Point(NamedTuple):
+class DebugPoint(NamedTuple):
     location: Vector3D
     size: float
 
 
-class Line(NamedTuple):
+class DebugLine(NamedTuple):
     begin: Vector3D
     end: Vector3D
     thickness: float
 
 
-class Arrow(NamedTuple):
-    line: Line
+class DebugArrow(NamedTuple):
+    line: DebugLine
     head: float
 
 
-class Box(NamedTuple):
+class DebugBox(NamedTuple):
     box: BoundingBox
     rotation: Rotation
     thickness: float
 
 
-class String(NamedTuple):
+class DebugString(NamedTuple):
     location: Vector3D
     text: str
     shadow: bool
 
 
-TABLE: tuple[type, ...] = (Point, Line, Arrow, Box, String, Point, Line, Arrow, Box)
+_SHAPES = (DebugPoint, DebugLine, DebugArrow, DebugBox)
+TABLE: tuple[type, ...] = (*_SHAPES, DebugString, *_SHAPES)
 """The fields of a drawing by its index on the wire.  The last four are those of ``draw_hud_*``."""
 
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from minicarla.wire.debug import String
+from minicarla.wire.debug import DebugString
 from minicarla.wire.structs import DebugShape
 
 MOST = 4096
@@ -28,7 +28,7 @@ class Drawings:
         """Keep a drawing made at ``now`` seconds; ValueError when a coordinate is not finite."""
         if not all(math.isfinite(number) for number in _numbers(shape.primitive)):
             raise ValueError("a drawing has a coordinate that is not a finite number")
-        if isinstance(shape.primitive, String):
+        if isinstance(shape.primitive, DebugString):
             text = shape.primitive.text[:LONGEST_TEXT]
             shape = shape._replace(primitive=shape.primitive._replace(text=text))
         life = math.inf if shape.life_time == 0.0 else max(shape.life_time, ONE_FRAME)
@@ -42,7 +42,7 @@ class Drawings:
 
     def clear(self, strings: bool) -> None:
         """Remove all texts (``clear_debug_string``), or all other drawings (``clear_debug_shape``)."""
-        kept = (item for item in self._shapes if isinstance(item[1].primitive, String) != strings)
+        kept = (item for item in self._shapes if isinstance(item[1].primitive, DebugString) != strings)
         self._shapes = deque(kept, MOST)
 
 

@@ -24,7 +24,7 @@ from minicarla.world.view import View
 from minicarla.world.walkers import WalkerControls
 
 
-class Episode:
+class WorldEpisode:
     """The parts of one episode.
 
     number: of this episode; clients tell episodes apart by it.

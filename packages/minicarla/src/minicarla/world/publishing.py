@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from minicarla.geometry import Pose
 from minicarla.sensors.view import WorldView
-from minicarla.traffic.lights import TrafficLights
+from minicarla.traffic.lights import MapTrafficLights
 from minicarla.wire import snapshot, stream
 from minicarla.world.actors import SensorActor
 from minicarla.world.outlet import Outlet
@@ -28,7 +28,7 @@ class Publisher:
     episode_id: number of the episode, for the snapshot's header.
     """
 
-    def __init__(self, outlet: Outlet, actors: ActorTable, lights: TrafficLights, episode_id: int) -> None:
+    def __init__(self, outlet: Outlet, actors: ActorTable, lights: MapTrafficLights, episode_id: int) -> None:
         self._outlet, self._actors, self._lights = outlet, actors, lights
         self._episode_id = episode_id
         self._snapshots = SnapshotWriter()

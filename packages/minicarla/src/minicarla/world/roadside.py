@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from minicarla.bodies import VEHICLE, Bodies
 from minicarla.maps import RoadMap, Sign
-from minicarla.traffic.lights import TRIGGER, TrafficLights
+from minicarla.traffic.lights import TRIGGER, MapTrafficLights
 from minicarla.wire.structs import TrafficLightState
 from minicarla.world.placement import overlaps
 
@@ -94,7 +94,7 @@ class LightZones:
     PAST = 2.0
     """Metres beyond the stop line that still belong to the zone."""
 
-    def __init__(self, roadmap: RoadMap, lights: TrafficLights, reach: float) -> None:
+    def __init__(self, roadmap: RoadMap, lights: MapTrafficLights, reach: float) -> None:
         rows = []
         for light in lights.lights:
             for lane_id, s in light.stops:
@@ -131,7 +131,7 @@ class Roadside:
     """
 
     def __init__(
-        self, roadmap: RoadMap, lights: TrafficLights, light_ids: Sequence[int], signs: Sequence[Sign]
+        self, roadmap: RoadMap, lights: MapTrafficLights, light_ids: Sequence[int], signs: Sequence[Sign]
     ) -> None:
         self._lights = lights
         self._lanes = LaneLimits(roadmap)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from minicarla.bodies import VEHICLE, WALKER, Bodies
-from minicarla.traffic.lights import TrafficLights
+from minicarla.traffic.lights import MapTrafficLights
 from minicarla.wire.snapshot import RECORD, RECORD_SIZE, ActorState
 from minicarla.world.actors import Actor, TrafficLight, TrafficSign
 
@@ -51,7 +51,7 @@ class SnapshotWriter:
         self._walkers = np.flatnonzero(bodies.kind == WALKER)
         self._plain = np.flatnonzero(bodies.kind != VEHICLE)
 
-    def write(self, bodies: Bodies, lights: TrafficLights) -> memoryview:
+    def write(self, bodies: Bodies, lights: MapTrafficLights) -> memoryview:
         """Bytes of all records as they are now; valid until the next call."""
         count = len(bodies)
         if count:
@@ -64,7 +64,7 @@ class SnapshotWriter:
             self._write_lights(lights)
         return self._bytes
 
-    def _write_lights(self, lights: TrafficLights) -> None:
+    def _write_lights(self, lights: MapTrafficLights) -> None:
         for row, actor in self._lights:
             light = actor.light
             group = lights.groups[light.group]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from minicarla.maps import RoadMap
-from minicarla.physics import Contact
+from minicarla.physics import BodyContact
 from minicarla.sensors.things import SIGN_EXTENT
 from minicarla.sensors.view import Fixture
 from minicarla.wire import structs
@@ -26,7 +26,7 @@ class View:
         self.time = 0.0
         self.weather = weather
         self.imu_gravity = 9.81
-        self.contacts: Sequence[Contact] = ()
+        self.contacts: Sequence[BodyContact] = ()
         self.hidden: frozenset[int] = frozenset()
         """Ids of traffic lights and signs that are switched off, so that no sensor sees them."""
         self._fixtures: tuple[Fixture, ...] = ()
@@ -39,7 +39,7 @@ class View:
         time: float,
         weather: structs.WeatherParameters,
         imu_gravity: float,
-        contacts: Sequence[Contact],
+        contacts: Sequence[BodyContact],
     ) -> None:
         """Show the next tick: its number, its length and time in simulated seconds, and what touched."""
         self.frame, self.dt, self.time = frame, dt, time

@@ -12,7 +12,7 @@ from minicarla.wire import structs
 from minicarla.world import population
 from minicarla.world.actors import Actor
 from minicarla.world.catalogue import MapCatalogue
-from minicarla.world.episode import Episode
+from minicarla.world.episode import WorldEpisode
 from minicarla.world.outlet import CarlaError, NoReaders, Outlet
 from minicarla.world.recording import Recording, RecordingError, Replayer, SimulationRecorder
 from minicarla.world.sane import finite
@@ -41,7 +41,7 @@ class World:
     FileNotFoundError or ValueError when the map cannot be used.
     """
 
-    episode: Episode
+    episode: WorldEpisode
 
     def __init__(
         self,
@@ -78,7 +78,9 @@ class World:
 
     def start_episode(self, roadmap: RoadMap) -> None:
         """Start a new episode on a map.  If that fails, the old one goes on."""
-        self.episode = Episode(self._episodes + 1, roadmap, self.actors, self.outlet, self.weather, self.seed)
+        self.episode = WorldEpisode(
+            self._episodes + 1, roadmap, self.actors, self.outlet, self.weather, self.seed
+        )
         self._episodes += 1
         self.recorder.end_episode()
         self.elapsed = 0.0

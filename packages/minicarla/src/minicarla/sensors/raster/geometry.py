@@ -19,7 +19,7 @@ from minicarla.geometry import Pose
 from minicarla.maps import RoadMap
 from minicarla.sensors.cache import per_map
 from minicarla.sensors.raster.ground import TAGS, TERRAIN, GroundPicture, ground_of
-from minicarla.sensors.raster.painter import NEAR, Eye, PinholeCamera, Scene, eye_of
+from minicarla.sensors.raster.painter import NEAR, CameraScene, Eye, PinholeCamera, eye_of
 from minicarla.sensors.raster.picture import ground_homography
 from minicarla.sensors.raster.terrain import terrain_of
 from minicarla.sensors.tags import Tag
@@ -40,7 +40,7 @@ class GeometryPicture:
 
     def __init__(self, width: int, height: int, fov: float) -> None:
         self.camera = PinholeCamera(width, height, fov)
-        self._scene = Scene(self.camera)
+        self._scene = CameraScene(self.camera)
         self._face = np.zeros((height, width), np.uint32)
         self._x = ((np.arange(width) + 0.5 - 0.5 * width) / self.camera.focal).astype(np.float32)
         self._y = ((np.arange(height) + 0.5 - 0.5 * height) / self.camera.focal).astype(np.float32)[:, None]

@@ -132,7 +132,7 @@ def statics_of(roadmap: RoadMap) -> kernels.Faces:
     return kernels.Faces(mesh, _neighbours(mesh))
 
 
-class Scene:
+class CameraScene:
     """What one camera sees: the map's static objects, then all bodies, numbered in this order."""
 
     def __init__(self, camera: PinholeCamera) -> None:

@@ -15,7 +15,7 @@ from minicarla.maps import RoadMap
 from minicarla.sensors.raster.ground import GroundPicture, ground_of
 from minicarla.sensors.raster.light import ELEVATIONS, Illumination
 from minicarla.sensors.raster.mesh import GLOW_DAY, GLOW_NIGHT, Role
-from minicarla.sensors.raster.painter import Eye, PinholeCamera, Scene, eye_of
+from minicarla.sensors.raster.painter import CameraScene, Eye, PinholeCamera, eye_of
 from minicarla.sensors.raster.terrain import terrain_of
 from minicarla.wire.structs import WeatherParameters
 
@@ -53,7 +53,7 @@ class ColourPicture:
         self.camera = PinholeCamera(width * self.samples, height * self.samples, fov)
         self._canvas = np.empty((self.camera.height, self.camera.width, 4), np.uint8)
         self._pixels = self._canvas.view(np.uint32)[..., 0]
-        self._scene = Scene(self.camera)
+        self._scene = CameraScene(self.camera)
         self._backdrops: OrderedDict[tuple[Any, ...], _Backdrop] = OrderedDict()
         self._light: tuple[Any, Illumination] | None = None
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol, get_type_hints
 
 from minicarla.wire import rpc
 from minicarla.wire.schema import Read, WireError, Write, reader, writer
-from minicarla.world.episode import Episode
+from minicarla.world.episode import WorldEpisode
 from minicarla.world.outlet import CarlaError
 from minicarla.world.table import ActorTable
 from minicarla.world.world import World
@@ -47,7 +47,7 @@ class Call(NamedTuple):
     session: ClientSession
 
     @property
-    def episode(self) -> Episode:
+    def episode(self) -> WorldEpisode:
         """The running episode, whose parts carry out most calls."""
         return self.world.episode
 

@@ -31,7 +31,7 @@ from minicarla.geometry import Pose, compose
 from minicarla.wire import schema
 from minicarla.wire.structs import VehiclePhysicsControl
 from minicarla.world.actors import Actor, TrafficLight, Vehicle
-from minicarla.world.episode import Episode
+from minicarla.world.episode import WorldEpisode
 
 MAGIC = b"minicarla recording 2\n"
 _ANY_MAGIC = b"minicarla recording "
@@ -111,7 +111,7 @@ class RecordingWriter:
     when the file cannot be written.
     """
 
-    def __init__(self, name: str, episode: Episode, additional: bool = False) -> None:
+    def __init__(self, name: str, episode: WorldEpisode, additional: bool = False) -> None:
         self.path = path_of(name)
         self._episode, self._actors, self._additional = episode, episode.actors, additional
         self._known: dict[int, Actor] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from minicarla.world.episode import Episode
+from minicarla.world.episode import WorldEpisode
 from minicarla.world.recording.file import RecordingWriter
 from minicarla.world.recording.replay import Replayer, ReplayOptions
 
@@ -19,7 +19,7 @@ class SimulationRecorder:
         self._writer: RecordingWriter | None = None
         self._replayer: Replayer | None = None
 
-    def start(self, name: str, episode: Episode, additional: bool = False) -> str:
+    def start(self, name: str, episode: WorldEpisode, additional: bool = False) -> str:
         """Record from the next tick on; returns the file's path.
 
         additional: see :class:`~minicarla.world.recording.file.Details`.  RecordingError when the file
