@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from minicarla import maps
+from minicarla.maps import Lane, RoadMap
 from minicarla.maps.opendrive import RoadMark
-from minicarla.maps.roadmap import Lane, RoadMap
 from verification.minicarla_proofs.stage import TOWN01, ClientProcess, Finding, ServerProcess
 
 CLOSE = 0.01  # metres

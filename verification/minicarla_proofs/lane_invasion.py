@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from minicarla import maps
 from minicarla.geometry import rotation_matrix
-from minicarla.maps.roadmap import Lane
+from minicarla.maps import Lane
 from minicarla.physics.models import model_of
 from verification.minicarla_proofs.agreement import mark_beside
 from verification.minicarla_proofs.stage import ClientProcess, Finding, ServerProcess

@@ -15,7 +15,9 @@ from minicarla import maps
 from minicarla.geometry import Pose, compose
 from minicarla.maps.opendrive import OpenDriveError
 from minicarla.maps.opendrive import parse as parse_opendrive
-from minicarla.maps.roadmap import SPAWN_BOX, RoadMap, _apart
+from minicarla.maps.roadmap import RoadMap
+from minicarla.maps.spawn_points import BOX as SPAWN_BOX
+from minicarla.maps.spawn_points import _apart
 
 from . import small_maps
 from .small_maps import ONE_LANE

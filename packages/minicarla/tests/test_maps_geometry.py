@@ -15,7 +15,8 @@ from scipy.integrate import quad
 
 from minicarla import maps
 from minicarla.maps import opendrive as od
-from minicarla.maps.roadmap import REACH, RoadMap
+from minicarla.maps.lane_index import REACH
+from minicarla.maps.roadmap import RoadMap
 
 from .small_maps import document
 

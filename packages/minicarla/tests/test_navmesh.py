@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from minicarla import maps
-from minicarla.maps import navmesh, navmesh_file
+from minicarla.maps import navmesh
 from minicarla.maps.navmesh import Area
+from minicarla.maps.navmesh import file as navmesh_file
 from minicarla.traffic.walkers import places
 
 from .small_maps import height, straight

@@ -6,9 +6,10 @@ from importlib import resources
 from pathlib import Path
 
 from minicarla.maps import scenery
+from minicarla.maps.lanes import Lane, Marking, Surface
 from minicarla.maps.opendrive import OpenDriveError, decode
 from minicarla.maps.opendrive import parse as _parse_opendrive
-from minicarla.maps.roadmap import Lane, Marking, RoadMap, Surface
+from minicarla.maps.roadmap import RoadMap
 from minicarla.maps.signs import Sign, traffic_signs
 from minicarla.maps.statics import StaticBox
 

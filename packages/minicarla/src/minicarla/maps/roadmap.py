@@ -7,10 +7,8 @@ degrees, and a lane's points run in the direction of travel.
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -18,28 +16,17 @@ from numpy.typing import NDArray
 
 from minicarla.geometry import Pose
 from minicarla.maps import opendrive as od
+from minicarla.maps.lane_index import LaneIndex
+from minicarla.maps.lanes import Lane, Marking, Surface
+from minicarla.maps.spawn_points import spawn_points
 from minicarla.maps.statics import StaticBox
+from minicarla.maps.stations import LONGEST_STEP, MAX_POINTS, stations
 
 Array = NDArray[np.float64]
 
-SAG = 0.004
-"""Metres that a curve may be away from the chord between two of its sampled points."""
-LONGEST_CHORD = 2.0
-LONGEST_STEP = 1.01 * LONGEST_CHORD
-MAX_POINTS = 200_000
-"""Sampled points of all roads together.  A town of CARLA has a few thousand."""
 DEFAULT_SPEED = 13.9  # m/s, 50 km/h: where neither the map nor the lane before gives a limit
 MAX_LANE_WIDTH = 500.0  # metres
-SPAWN_SPACING = 12.0
-SPAWN_BOX = 3.2, 1.2  # half length and width of the vehicle that must fit: an ambulance
-SPAWN_MARGIN = 8.0  # metres kept from a lane's ends, where junctions are
-SPAWN_HEIGHT = 0.5
-NARROWEST_SPAWN = 1.0  # metres of a lane, below which no vehicle starts there
-REACH = 8.0
-"""Metres from a lane's centre line within which :meth:`RoadMap.locate` finds it."""
-_CELL = 2.0  # metres
-
-_SURFACES = {
+SURFACE_KINDS = {
     "driving": "road",
     "parking": "road",
     "stop": "road",
@@ -56,75 +43,6 @@ _SURFACES = {
 }
 _COLOURS = {"yellow": (222, 184, 45), "red": (190, 40, 40), "blue": (50, 90, 200), "green": (50, 150, 60)}
 _WHITE = (235, 235, 235)
-
-
-@dataclass
-class Lane:
-    """One lane of one section, sampled along its centre."""
-
-    id: int
-    """Index into ``RoadMap.lanes``."""
-    road_id: int
-    lane_id: int
-    """OpenDRIVE's lane number: positive to the left of the reference line."""
-    section: int
-    kind: str
-    points: Array
-    """(n, 3), in the direction of travel."""
-    headings: Array
-    """(n,) degrees."""
-    s: Array
-    """(n,) metres from the first point, along the centre."""
-    width: float
-    """Metres, at the middle of the lane."""
-    speed_limit: float
-    """m/s"""
-    junction: int
-    """The junction that the lane lies in, or -1."""
-    road_s: Array = field(repr=False, default_factory=lambda: np.empty(0))
-    """(n,) OpenDRIVE's s of each point."""
-    successors: list[int] = field(default_factory=list)
-    predecessors: list[int] = field(default_factory=list)
-
-    @property
-    def length(self) -> float:
-        """Metres along the centre."""
-        return float(self.s[-1])
-
-    @property
-    def forward(self) -> bool:
-        """Whether one drives along the road's own direction, in which OpenDRIVE's s grows."""
-        return bool(self.road_s[0] <= self.road_s[-1])
-
-    def along(self, road_s: float) -> float:
-        """Metres along the centre of the place at OpenDRIVE's ``road_s``."""
-        order = slice(None) if self.forward else slice(None, None, -1)
-        return float(np.interp(road_s, self.road_s[order], self.s[order]))
-
-    def at(self, s: float) -> tuple[Array, float]:
-        """Point (3,) and heading in degrees, ``s`` metres along the centre."""
-        point = np.array([np.interp(s, self.s, self.points[:, k]) for k in range(3)])
-        return point, float(np.interp(s, self.s, np.unwrap(self.headings, period=360.0)))
-
-
-@dataclass(frozen=True)
-class Surface:
-    """A strip of ground between two polylines (n, 3)."""
-
-    kind: str
-    """"road", "shoulder", "sidewalk" or "verge"."""
-    left: Array
-    right: Array
-
-
-@dataclass(frozen=True)
-class Marking:
-    """A painted line."""
-
-    points: Array
-    width: float
-    colour: tuple[int, int, int]
-    broken: bool
 
 
 class RoadMap:
@@ -201,34 +119,8 @@ class RoadMap:
 
     @cached_property
     def spawn_points(self) -> list[Pose]:
-        """Poses on the centres of driving lanes outside junctions, ``SPAWN_HEIGHT`` above the road.
-
-        A lane that leads on has one about every ``SPAWN_SPACING`` metres.  A lane that ends blindly, or
-        is too short for that, has one where it enters its road, as every lane has in the maps that
-        CARLA generates from OpenDRIVE (``Map::GenerateWaypointsOnRoadEntries``); the whole vehicle
-        stands on the lane there, while CARLA puts its middle on the lane's very first point.
-        """
-        poses, entries = [], []
-        for lane in self.driving:
-            if lane.junction != -1 or lane.width < NARROWEST_SPAWN:
-                continue
-            room = lane.length - 2 * SPAWN_MARGIN
-            if lane.successors and room >= 0.0:
-                count = 1 + int(room // SPAWN_SPACING)
-                places = SPAWN_MARGIN + (np.arange(count) + 0.5) * room / count
-                poses += [self._spawn_pose(lane, float(s)) for s in places]
-            elif self._enters(lane):
-                entries.append(self._spawn_pose(lane, min(SPAWN_BOX[0], 0.5 * lane.length)))
-        return _apart(poses + entries)
-
-    def _spawn_pose(self, lane: Lane, s: float) -> Pose:
-        (x, y, z), yaw = lane.at(s)
-        return Pose(float(x), float(y), float(z) + SPAWN_HEIGHT, 0.0, _wrap(yaw), 0.0)
-
-    def _enters(self, lane: Lane) -> bool:
-        """Whether a lane lies in the first section of its road, in the direction of travel."""
-        sections = [other.section for other in self._lanes_of_road[lane.road_id]]
-        return lane.section == (min(sections) if lane.forward else max(sections))
+        """Poses for vehicles, see :func:`spawn_points.spawn_points`."""
+        return spawn_points(self.driving, self._lanes_of_road)
 
     @cached_property
     def _lanes_of_road(self) -> dict[int, list[Lane]]:
@@ -240,7 +132,7 @@ class RoadMap:
     def locate(self, x: float, y: float) -> tuple[int, float, float] | None:
         """(lane id, metres along it, signed lateral offset, right positive) of the nearest driving lane.
 
-        None further than ``REACH`` from every centre line.
+        None further than ``lane_index.REACH`` from every centre line.
         """
         lane, s, lateral = self.locate_many(np.array([[x, y]]))
         return None if lane[0] < 0 else (int(lane[0]), float(s[0]), float(lateral[0]))
@@ -289,7 +181,7 @@ class RoadMap:
         for number, section in enumerate(road.sections):
             if section.length < od.SHORTEST:
                 continue
-            s = _stations(road, section, self._points_left)
+            s = stations(road, section, self._points_left)
             self._points_left -= len(s)
             x, y, heading = road.at(s)
             z = road.elevation(s)
@@ -312,7 +204,7 @@ class RoadMap:
                     outer_slope = inner_slope + sign * record.widths.slope(ds)
                     left, right = (line(outer), line(inner)) if sign > 0 else (line(inner), line(outer))
                     if width.max() > 0.05:
-                        self._surfaces.append(Surface(_SURFACES.get(record.kind, "verge"), left, right))
+                        self._surfaces.append(Surface(SURFACE_KINDS.get(record.kind, "verge"), left, right))
                     self._paint(record, line(outer), ds)
                     drift = np.arctan((inner_slope + outer_slope) / 2)  # angle between the lane and the road
                     middle = line((inner + outer) / 2)
@@ -440,145 +332,8 @@ class RoadMap:
             yield road_id, 0 if contact == "start" else len(road.sections) - 1, lane_id
 
     @cached_property
-    def _index(self) -> _Index:
-        return _Index(self.driving)
-
-
-class _Index:
-    """A grid of cells, each with the segments of lane centres that can be the nearest to a point in it.
-
-    A cell lists every segment that is nearest to some point in it: those not further from
-    the cell's middle than the nearest one, give or take the cell's diagonal.
-    """
-
-    def __init__(self, lanes: list[Lane]) -> None:
-        start = np.concatenate([lane.points[:-1, :2] for lane in lanes])
-        end = np.concatenate([lane.points[1:, :2] for lane in lanes])
-        lane = np.concatenate([np.full(len(lane.points) - 1, lane.id) for lane in lanes])
-        s = np.concatenate([lane.s[:-1] for lane in lanes])
-        # Where the pieces of a road do not meet, its points are far apart.  Those gaps are cut up, too.
-        vector = end - start
-        parts = np.maximum(1, np.ceil(np.hypot(vector[:, 0], vector[:, 1]) / LONGEST_STEP))
-        counts = parts.astype(np.int64)
-        whole = np.repeat(np.arange(len(start)), counts)
-        share = (np.arange(len(whole)) - np.repeat(np.cumsum(counts) - counts, counts)) / parts[whole]
-        vector = vector[whole] / parts[whole, None]
-        start = start[whole] + share[:, None] * vector * parts[whole, None]
-        length = np.hypot(vector[:, 0], vector[:, 1])
-        direction = vector / np.maximum(length, 1e-9)[:, None]
-        self.lane = lane[whole]
-        self.s = s[whole] + share * length * parts[whole]
-
-        # Every cell that comes within REACH of a segment, paired with it.
-        middle = start + 0.5 * vector
-        half = _CELL * math.sqrt(0.5)
-        span = REACH + 0.5 * float(length.max()) + half
-        self.origin = middle.min(0) - span
-        self.columns = int((middle[:, 1].max() + span - self.origin[1]) / _CELL) + 2
-        n = math.ceil(span / _CELL)
-        around = np.stack(np.meshgrid(np.arange(-n, n + 1), np.arange(-n, n + 1), indexing="ij"), -1)
-        around = around.reshape(-1, 2)
-        home = np.floor((middle - self.origin) / _CELL).astype(np.int64)
-        keys, segments, distances = [], [], []
-        for a in range(0, len(home), 4096):  # in parts, to use little memory
-            cell = home[a : a + 4096, None] + around
-            offset = self.origin + (cell + 0.5) * _CELL - start[a : a + 4096, None]
-            d = direction[a : a + 4096, None]
-            along = (offset * d).sum(2)
-            past = along - np.clip(along, 0.0, length[a : a + 4096, None])
-            across = offset[..., 1] * d[..., 0] - offset[..., 0] * d[..., 1]
-            distance = np.hypot(past, across)
-            near = distance <= REACH + half
-            keys.append((cell[..., 0] * self.columns + cell[..., 1])[near])
-            distances.append(distance[near])
-            segments.append(np.nonzero(near)[0] + a)
-        key, segment, distance = np.concatenate(keys), np.concatenate(segments), np.concatenate(distances)
-        order = np.argsort(key, kind="stable")
-        key, segment, distance = key[order], segment[order], distance[order]
-        first = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
-        counts = np.diff(np.append(first, len(key)))
-        best = np.repeat(np.minimum.reduceat(distance, first), counts)
-        keep = distance <= best + 2.0 * half
-        self.keys = key[first]
-        counts = np.add.reduceat(keep.astype(np.int64), first)
-        self.counts = np.append(counts, 0)  # the last one stands for all that is outside
-        self.first = np.append(np.cumsum(counts) - counts, 0)
-        # What a look-up needs of each candidate, each in one array.
-        chosen = segment[keep]
-        self.segment = chosen
-        self.x, self.y = start[chosen].T.copy()
-        self.dx, self.dy = direction[chosen].T.copy()
-        self.length = length[chosen]
-
-    def nearest(self, points: Array) -> tuple[NDArray[np.int64], Array, Array]:
-        """Lane ids (-1: none within REACH), metres along and lateral offsets of (n, 2) points."""
-        n = len(points)
-        lane, s, side = np.full(n, -1), np.zeros(n), np.zeros(n)
-        points = np.where(np.isfinite(points), points, 1e12)
-        cell = np.floor((points - self.origin) / _CELL)
-        inside = (cell[:, 0] >= 0) & (cell[:, 1] >= 0) & (cell[:, 1] < self.columns)
-        key = np.where(inside, np.minimum(cell[:, 0], 1e12) * self.columns + cell[:, 1], -1).astype(np.int64)
-        place = np.searchsorted(self.keys, key)
-        place = np.where(self.keys[np.minimum(place, len(self.keys) - 1)] == key, place, len(self.keys))
-        counts = self.counts[place]
-        rows = np.flatnonzero(counts)
-        if not len(rows):
-            return lane, s, side
-        counts = counts[rows]
-        begin = np.cumsum(counts) - counts
-        pick = np.arange(int(counts.sum())) + np.repeat(self.first[place[rows]] - begin, counts)
-        ox = np.repeat(points[rows, 0], counts) - self.x[pick]
-        oy = np.repeat(points[rows, 1], counts) - self.y[pick]
-        dx, dy = self.dx[pick], self.dy[pick]
-        along = ox * dx + oy * dy
-        on = np.minimum(np.maximum(along, 0.0), self.length[pick])
-        across = oy * dx - ox * dy  # y points right in CARLA's frame
-        distance = (along - on) ** 2 + across * across
-        least = np.minimum.reduceat(distance, begin)
-        hits = np.flatnonzero(distance == np.repeat(least, counts))
-        best = hits[np.searchsorted(hits, begin)]
-        found = least <= REACH * REACH
-        rows, best = rows[found], best[found]
-        segment = self.segment[pick[best]]
-        lane[rows] = self.lane[segment]
-        s[rows] = self.s[segment] + on[best]
-        side[rows] = across[best]
-        return lane, s, side
-
-
-def _stations(road: od.Road, section: od.LaneSection, most: int) -> Array:
-    """Values of s so close together that chords stay within ``SAG`` of the road's lanes.
-
-    Raises OpenDriveError when there would be more than ``most``.
-    """
-    end = section.s + section.length
-    cuts = {section.s, end}
-    cuts.update(g.s for g in road.geometries if section.s < g.s < end)
-    for table in (road.elevation, road.lane_offset):
-        cuts.update(float(s) for s in table.starts if section.s < s < end)
-    for record in section.lanes.values():
-        cuts.update(section.s + m.s_offset for m in record.marks if 0 < m.s_offset < section.length)
-    edges = [section.s]
-    for cut in sorted(cuts):
-        if cut - edges[-1] >= od.SHORTEST and end - cut >= od.SHORTEST:
-            edges.append(cut)
-    edges.append(end)
-    parts = []
-    for a, b in itertools.pairwise(edges):
-        bends = [g.max_curvature() for g in road.geometries if g.s < b and g.s + g.length > a]
-        curvature = max(bends, default=0.0)
-        # A lane on the outside of a bend is longer than the reference line, so half the chord is taken.
-        chord = (
-            min(LONGEST_CHORD, max(0.1, 0.5 * math.sqrt(8 * SAG / curvature)))
-            if curvature > 1e-6
-            else LONGEST_CHORD
-        )
-        count = max(1, math.ceil((b - a) / chord))
-        most -= count
-        if most < 0:
-            raise od.OpenDriveError(f"road {road.id!r}: the map is larger than can be held")
-        parts.append(a + (b - a) * np.arange(count) / count)
-    return np.concatenate([*parts, [end]])
+    def _index(self) -> LaneIndex:
+        return LaneIndex(self.driving)
 
 
 def _speed_limit(road: od.Road, record: od.LaneRecord, s: float, section_s: float) -> float:
@@ -593,50 +348,9 @@ def _speed_limit(road: od.Road, record: od.LaneRecord, s: float, section_s: floa
     return limit
 
 
-def _apart(poses: list[Pose]) -> list[Pose]:
-    """The poses at which vehicles can stand at the same time.
-
-    Where lanes run into each other, two poses may overlap; the later one is left out.
-    """
-    places = np.array([pose[:3] for pose in poses]).reshape(-1, 3)
-    order = np.argsort(places[:, 0], kind="stable")
-    close = 2.0 * math.hypot(*SPAWN_BOX)
-    pairs = []
-    for step in range(1, len(poses)):  # neighbours in x, then the next but one ...
-        a, b = order[:-step], order[step:]
-        away = np.abs(places[b] - places[a])
-        if not (away[:, 0] < close).any():
-            break
-        near = (away < (close, close, 3.0)).all(1)
-        pairs.append(np.stack([a[near], b[near]], 1))
-    if not pairs:
-        return poses
-    a, b = np.sort(np.concatenate(pairs), axis=1).T
-    yaw = np.radians([pose.yaw for pose in poses])
-    along = np.stack([np.cos(yaw), np.sin(yaw)], 1)
-    across = np.stack([-np.sin(yaw), np.cos(yaw)], 1)
-    delta = places[b, :2] - places[a, :2]
-    straight = np.abs((along[a] * along[b]).sum(1))
-    aslant = np.abs((along[a] * across[b]).sum(1))
-    clear = np.zeros(len(a), np.bool_)
-    length, width = SPAWN_BOX
-    for axis, own, turned in ((along, length, width), (across, width, length)):
-        reach = own + own * straight + turned * aslant  # axes of both boxes (separating axes)
-        clear |= (np.abs((delta * axis[a]).sum(1)) >= reach) | (np.abs((delta * axis[b]).sum(1)) >= reach)
-    dropped: set[int] = set()
-    for first, second in sorted(zip(a[~clear].tolist(), b[~clear].tolist(), strict=True)):
-        if first not in dropped:
-            dropped.add(second)
-    return [pose for k, pose in enumerate(poses) if k not in dropped]
-
-
 def _as_int(text: str) -> int:
     """An id as a number: in OpenDRIVE ids are strings, but CARLA reads them as numbers."""
     try:
         return int(text)
     except ValueError:
         raise od.OpenDriveError(f"the id {text[:40]!r} is not a number") from None
-
-
-def _wrap(degrees: float) -> float:
-    return (degrees + 180.0) % 360.0 - 180.0

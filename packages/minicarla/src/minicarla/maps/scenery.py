@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from minicarla.maps.statics import StaticBox
 
 if TYPE_CHECKING:
-    from minicarla.maps.roadmap import Lane, RoadMap
+    from minicarla.maps.lanes import Lane
+    from minicarla.maps.roadmap import RoadMap
 
 Array = NDArray[np.float64]
 Colour = tuple[int, int, int]

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from minicarla.geometry import Pose, wrap_degrees
 from minicarla.maps import opendrive as od
-from minicarla.maps.roadmap import Lane, RoadMap
+from minicarla.maps.lanes import Lane
+from minicarla.maps.roadmap import RoadMap
 
 Array = NDArray[np.float64]
 
