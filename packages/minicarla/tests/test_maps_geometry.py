@@ -15,6 +15,7 @@ from scipy.integrate import quad
 
 from minicarla import maps
 from minicarla.maps import opendrive as od
+from minicarla.maps.curves import Geometry
 from minicarla.maps.lane_index import REACH
 from minicarla.maps.roadmap import RoadMap
 
@@ -135,7 +136,7 @@ def test_sections_follow_each_other_without_a_step(roadmap):
 
 @pytest.mark.parametrize("start, end, length", [(0.0, 0.1, 40.0), (0.05, -0.08, 120.0), (-0.3, 0.3, 50.0)])
 def test_spirals_agree_with_the_integral_that_defines_them(start, end, length):
-    piece = od.Geometry(0.0, 3.0, -2.0, 0.7, length, "spiral", (start, end))
+    piece = Geometry(0.0, 3.0, -2.0, 0.7, length, "spiral", (start, end))
     d = np.linspace(0.0, length, 9)
     x, y, heading = piece.at(d)
 
@@ -153,7 +154,7 @@ def test_spirals_agree_with_the_integral_that_defines_them(start, end, length):
 
 
 def test_poly3_is_walked_by_its_arc_length():
-    piece = od.Geometry(0.0, 0.0, 0.0, 0.0, 30.0, "poly3", (0.0, 0.0, 0.02, 0.0))
+    piece = Geometry(0.0, 0.0, 0.0, 0.0, 30.0, "poly3", (0.0, 0.0, 0.02, 0.0))
     x, y, heading = piece.at(np.linspace(0.0, 30.0, 3001))
     assert np.allclose(y, 0.02 * x**2)
     assert np.hypot(np.diff(x), np.diff(y)) == pytest.approx(0.01, rel=1e-3)

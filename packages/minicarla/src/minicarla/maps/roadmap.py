@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from minicarla.geometry import Pose
 from minicarla.maps import opendrive as od
+from minicarla.maps.curves import SHORTEST
 from minicarla.maps.lane_index import LaneIndex
 from minicarla.maps.lanes import Lane, Marking, Surface
 from minicarla.maps.spawn_points import spawn_points
@@ -179,7 +180,7 @@ class RoadMap:
 
     def _add_road(self, road: od.Road) -> None:
         for number, section in enumerate(road.sections):
-            if section.length < od.SHORTEST:
+            if section.length < SHORTEST:
                 continue
             s = stations(road, section, self._points_left)
             self._points_left -= len(s)
@@ -254,7 +255,7 @@ class RoadMap:
         ends = [*(m.s_offset for m in record.marks[1:]), math.inf]
         for mark, end in zip(record.marks, ends, strict=False):
             # Stations are at least SHORTEST apart, so there may be none exactly where a mark begins.
-            part = (ds >= mark.s_offset - od.SHORTEST) & (ds <= end + od.SHORTEST)
+            part = (ds >= mark.s_offset - SHORTEST) & (ds <= end + SHORTEST)
             if mark.kind in ("none", "curb", "") or part.sum() < 2:
                 continue
             colour = _COLOURS.get(mark.colour, _WHITE)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.maps import opendrive as od
+from minicarla.maps.curves import SHORTEST
 
 Array = NDArray[np.float64]
 
@@ -34,7 +35,7 @@ def stations(road: od.Road, section: od.LaneSection, most: int) -> Array:
         cuts.update(section.s + m.s_offset for m in record.marks if 0 < m.s_offset < section.length)
     edges = [section.s]
     for cut in sorted(cuts):
-        if cut - edges[-1] >= od.SHORTEST and end - cut >= od.SHORTEST:
+        if cut - edges[-1] >= SHORTEST and end - cut >= SHORTEST:
             edges.append(cut)
     edges.append(end)
     parts = []

@@ -14,8 +14,8 @@ from minicarla.geometry import Pose
 from minicarla.maps import RoadMap
 from minicarla.sensors.raster.ground import GroundPicture, ground_of
 from minicarla.sensors.raster.light import ELEVATIONS, Illumination
-from minicarla.sensors.raster.mesh import GLOW_DAY, GLOW_NIGHT, Role
 from minicarla.sensors.raster.painter import CameraScene, Eye, PinholeCamera, eye_of
+from minicarla.sensors.raster.shapes import GLOW_DAY, GLOW_NIGHT, Role
 from minicarla.sensors.raster.terrain import terrain_of
 from minicarla.wire.structs import WeatherParameters
 
