@@ -23,6 +23,7 @@ import numpy as np
 from av_td3.commands import compare
 from av_td3.errors import UserError
 from av_td3.evaluation import report
+from av_td3.training.run_directory import RunDirectory
 from benchmarks import common
 from rundoctor import diagnose, load_runs
 from rundoctor.model import INFO
@@ -42,12 +43,18 @@ COLUMNS = {
 
 
 @dataclass(frozen=True)
+class Trained:
+    """What a training cost."""
+
+    steps: int
+    minutes: float
+
+
+@dataclass(frozen=True)
 class Health:
     """What a run's logs say of its training."""
 
     name: str
-    steps: int
-    minutes: float | None
     largest_q: float | None
     """Largest |Q| of a batch, of the replayed and of the policy's own actions."""
     q_bound: float | None
@@ -81,17 +88,23 @@ def health_of(folder: Path) -> Health:
         complaints.append(f"more than {MOST_SATURATED:.0%} of the actions at their bound")
     if q is not None and bound is not None and q > bound:
         complaints.append("Q above the reward's bound")
-    minutes = run.status.get("minutes")
     return Health(
         run.name,
-        run.last_step,
-        None if minutes is None else float(minutes),
         q,
         bound,
         float(np.median(loss[-max(1, len(loss) // 4) :])) if len(loss) else None,
         saturation,
         tuple(complaints),
     )
+
+
+def _trained(entry: compare.Entry) -> Trained | None:
+    """Of a run by its directory, of another agent by what its file says; None where neither is known."""
+    if entry.run is not None:
+        status = RunDirectory.open(entry.run).status()
+        return Trained(int(status["step"]), float(status["minutes"]))
+    said = entry.conditions.get("trained", {}).get(entry.agent)
+    return None if said is None else Trained(int(said["steps"]), float(said["minutes"]))
 
 
 def _series(run: Run, signal: Signal) -> Any:
@@ -116,37 +129,44 @@ def expanded(inputs: Iterable[str]) -> list[str]:
     return found
 
 
-def row(compared: compare.Compared, label: str, healths: Sequence[Health]) -> dict[str, Any]:
-    """The figures of a method."""
-    figures = compared.figures(label)
-    entries = compared.methods[label]
-    return {
-        "method": label,
-        "runs": len(entries),
-        "figures": {name: figures[name].to_dict() for name in COLUMNS},
-        "cells": {name: report.in_line(name, figures[name]) for name in COLUMNS},
-        "health": [asdict(health) for health in healths],
-    }
+def rows(compared: compare.Compared) -> list[dict[str, Any]]:
+    """The figures of each method, and the health of its runs."""
+    found = []
+    for label, entries in compared.methods.items():
+        figures = compared.figures(label)
+        found.append(
+            {
+                "method": label,
+                "runs": len(entries),
+                "figures": {name: figures[name].to_dict() for name in COLUMNS},
+                "cells": {name: report.in_line(name, figures[name]) for name in COLUMNS},
+                "trained": [asdict(t) for e in entries if (t := _trained(e)) is not None],
+                "health": [asdict(health_of(e.run)) for e in entries if e.run is not None],
+            }
+        )
+    return found
 
 
-def markdown(rows: Sequence[dict[str, Any]]) -> str:
+def markdown(table: Sequence[dict[str, Any]]) -> str:
     """The table."""
     heads = ["method", "runs", "steps", "minutes", *COLUMNS.values()]
     heads += ["largest \\|Q\\| (bound)", "critic loss", "sound"]
     lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
-    for each in rows:
+    for each in table:
         health = [Health(**h) for h in each["health"]]
-        cells = [each["method"], str(each["runs"]), *_cost(health), *each["cells"].values()]
+        cost = _cost([Trained(**t) for t in each["trained"]])
+        cells = [each["method"], str(each["runs"]), *cost, *each["cells"].values()]
         cells += [_largest(health), _median([h.critic_loss for h in health]), _sound(health)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _cost(health: Sequence[Health]) -> tuple[str, str]:
-    steps = sorted({h.steps for h in health})
-    minutes = [h.minutes for h in health if h.minutes is not None]
-    made = "-" if not steps else f"{steps[0]:,}" + (f"..{steps[-1]:,}" if len(steps) > 1 else "")
-    return made, "-" if not minutes else f"{statistics.median(minutes):.1f}"
+def _cost(trained: Sequence[Trained]) -> tuple[str, str]:
+    if not trained:
+        return "-", "-"
+    steps = sorted({t.steps for t in trained})
+    made = f"{steps[0]:,}" + (f"..{steps[-1]:,}" if len(steps) > 1 else "")
+    return made, f"{statistics.median(t.minutes for t in trained):.1f}"
 
 
 def _largest(health: Sequence[Health]) -> str:
@@ -180,14 +200,11 @@ def main(words: Sequence[str] | None = None) -> None:
     try:
         entries = [e for text in expanded(options.inputs) for e in compare.read(text, options.baselines)]
         compared = compare.aggregated(entries, options.metric)
-        rows = [
-            row(compared, label, [health_of(e.run) for e in same if e.run is not None])
-            for label, same in compared.methods.items()
-        ]
+        table = rows(compared)
     except UserError as error:
         parser.exit(error.status, f"error: {error}\n")
-    print(markdown(rows))
-    common.write_json(options.json, {"routes": len(compared.seeds), "rows": rows})
+    print(markdown(table))
+    common.write_json(options.json, {"routes": len(compared.seeds), "rows": table})
 
 
 if __name__ == "__main__":

@@ -71,6 +71,8 @@ class Contest:
         self.curve: list[dict[str, float]] = []
         self.trained = 0.0
         """Minutes of training in all."""
+        self.steps = 0
+        """Environment steps in all."""
         self._started = time.monotonic()
 
     def start(self) -> None:
@@ -193,6 +195,7 @@ def train_ours(contest: Contest, minutes: float, steps: int, interval: int, fold
     )
     contest.start()
     outcome = trainer.train()
+    contest.steps = outcome.step
     print(f"{contest.name}: {outcome.state} after {outcome.step} steps", flush=True)
     return policy_of(trainer.state.agent, config.evaluation.averaged)
 
@@ -242,6 +245,7 @@ def main(words: Sequence[str] | None = None) -> None:
                 model = stable_baselines(options.algorithm, options.networks, config, env, options.seed)
                 callback = Evaluating(contest, options.minutes, options.steps, options.interval)
                 model.learn(10**9, callback=callback, log_interval=10**9)
+            contest.steps = model.num_timesteps
             print(f"{name}: ended after {model.num_timesteps} steps", flush=True)
             if options.out is not None:
                 model.save(options.out / f"sb3-s{options.seed}")
@@ -259,13 +263,13 @@ def main(words: Sequence[str] | None = None) -> None:
             "seed": config.evaluation.seed,
             "networks": options.networks,
             "minutes": options.minutes,
+            "trained": {key: {"steps": c.steps, "minutes": c.trained} for key, c in contests.items()},
             "versions": versions(),
         }
         extra = {
             "conditions": conditions,
             "curves": {key: contest.curve for key, contest in contests.items()},
             "minutes_to_90": times,
-            "minutes_trained": {key: contest.trained for key, contest in contests.items()},
             "machine": common.machine(),
         }
         report.write_json(options.json, comparison, extra)

@@ -121,7 +121,7 @@ def test_both_learn_and_are_evaluated_and_compare_shows_them(
     assert set(document["agents"]) == {"av-td3", "SB3 TD3"} == set(document["curves"])
     for name, agent in document["agents"].items():
         assert 0 <= agent["summary"]["route_completion"]["estimate"] <= 1
-        assert document["curves"][name] and document["minutes_trained"][name] > 0
+        assert document["curves"][name] and document["conditions"]["trained"][name]["minutes"] > 0
     compare.compare([f"SB3={file}:SB3 TD3", f"ours={file}:av-td3"])
     assert "ours" in capsys.readouterr().out
 

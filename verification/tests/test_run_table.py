@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -40,11 +41,19 @@ def episodes(completion: float) -> Evaluation:
     return Evaluation("trained", 0, drives)
 
 
-def run_at(folder: Path, completion: float, *, saturation: float = 0.0, q: float = 10.0) -> Path:
+def run_at(
+    folder: Path,
+    completion: float,
+    *,
+    saturation: float = 0.0,
+    q: float = 10.0,
+    others: Mapping[str, float] | None = None,
+) -> Path:
     """A run directory with logs and a final evaluation, as a training leaves it."""
     run = RunDirectory.create(folder, load_config("quick"), {})
+    agents = {"trained": completion, "classical": 1.0, **(others or {})}
     document = {
-        "agents": {"trained": episodes(completion).to_dict(), "classical": episodes(1.0).to_dict()},
+        "agents": {name: episodes(share).to_dict() for name, share in agents.items()},
         "conditions": {"map": "town"},
     }
     (run.evaluations / "final.json").write_text(json.dumps(document))

@@ -46,6 +46,8 @@ class Entry:
 
     source: str
     """As it was given, for messages."""
+    agent: str
+    """Its name in the file."""
     label: str
     named: bool
     """Whether the label was given."""
@@ -133,7 +135,8 @@ def compare(
 
     Args:
         inputs: ``[NAME=]PATH[:AGENT]``; PATH is a run directory or the JSON file of an evaluation, AGENT
-            one of the file's agents, ``trained`` by default.  Inputs of one name are runs of one method.
+            one of the file's agents, by default ``trained``, or the only one.  Inputs of one name are runs of
+            one method.
         metric: one of :data:`SCORES`.
         baselines: also the untrained, random and classical drivers of the inputs, as methods.
 
@@ -191,18 +194,20 @@ def read(text: str, baselines: bool = False) -> list[Entry]:
         document = json.loads(file.read_text())
         agents: Mapping[str, Any] = document["agents"]
         conditions = dict(document.get("conditions") or {})
+        if not agent:  # the trained one, or the only one
+            agent = next(iter(agents)) if len(agents) == 1 else "trained"
         if agent not in agents:
             raise UserError(f"{file} has no agent {agent!r}; it has {', '.join(agents)}", BAD_INPUT)
         base = _SEED.sub("", path.name if path.is_dir() else path.stem)
         label = name or (base if agent == "trained" else agent)
         run_directory = path if path.is_dir() and agent == "trained" else None
         evaluation = Evaluation.from_dict(agents[agent])
-        found = [Entry(text, label, bool(name), evaluation, conditions, settings, run_directory)]
+        found = [Entry(text, agent, label, bool(name), evaluation, conditions, settings, run_directory)]
         for other in agents if baselines else ():
             if other != agent:
                 evaluation = Evaluation.from_dict(agents[other])
                 found.append(
-                    Entry(f"{path}:{other}", other, True, evaluation, conditions, None, baseline=True)
+                    Entry(f"{path}:{other}", other, other, True, evaluation, conditions, None, baseline=True)
                 )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EvaluationError) as error:
         raise UserError(f"{file} is not the JSON file of an evaluation: {error}", BAD_INPUT) from None
@@ -210,13 +215,13 @@ def read(text: str, baselines: bool = False) -> list[Entry]:
 
 
 def _parts(text: str) -> tuple[str, Path, str]:
-    """(name or "", path, agent) of ``[NAME=]PATH[:AGENT]``; a path that exists is taken as it is."""
+    """(name or "", path, agent or "") of ``[NAME=]PATH[:AGENT]``; a path that exists is taken as it is."""
     name, separator, rest = text.partition("=")
     if not separator or Path(text).exists():
         name, rest = "", text
     path, _, agent = rest.rpartition(":")
     if not path or Path(rest).exists():
-        path, agent = rest, "trained"
+        path, agent = rest, ""
     return name, Path(path), agent
 
 

@@ -205,6 +205,8 @@ def _number(metric: str, x: float | None, brief: bool = False) -> str:
     if metric in _PERCENT:
         x, brief = 100 * x, True
     size = abs(x)
+    if size > 999 and metric.endswith("_per_km"):
+        return ">999"  # hardly a metre was driven: the figure says no more than that
     if x == 0 or size >= (9.95 if brief else 99.5):
         return f"{x:.0f}"
     coarse = size >= 0.95 or (brief and metric in dict(_HEADLINE))
