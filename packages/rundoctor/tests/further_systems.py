@@ -473,6 +473,13 @@ def _no_success(folder: Path, rng: Rng) -> None:
     events(folder, points(curves, 400_000))
 
 
+def _critic_that_follows(folder: Path, rng: Rng) -> None:
+    """The critic's loss grows forty times more than the returns, and explains its targets all the while."""
+    made = sb3_off_policy(rng, rise(90, 185), flat(200), rise(8, 45), decades(0.19, 8))
+    made |= {"debug/td_error_relative": noisy(ramp(0.05, 0.08), rng), "train/explained_variance": flat(0.93)}
+    events(folder, points(made))
+
+
 # --- nothing to judge ------------------------------------------------------------------------------------
 
 
@@ -514,6 +521,7 @@ WELL = (
     Made("sb3-sac-normalised-rewards", _sac_with_normalised_rewards, "SAC"),
     Made("sb3-td3-gpu-at-work", _gpu_at_work, "TD3"),
     Made("sb3-td3-large-returns", _large_returns, "TD3"),
+    Made("td3-critic-that-follows", _critic_that_follows, "TD3"),
     Made("sb3-ppo-solved-at-once", _solved_at_once, "PPO"),
     Made("sb3-td3-nearly-all", _nearly_all, "TD3"),
     Made("sb3-td3-always-succeeds", _always_succeeds, "TD3"),

@@ -824,7 +824,14 @@ def explain_nothing(m: Made) -> None:
     _ppo(m, 0.01, 0.1, -0.3, lambda p: 0.7)
 
 
+def explain_no_targets(m: Made) -> None:
+    """The error stays as large as the targets' spread."""
+    m.put("debug/td_error_relative", lambda p: 1.1 + 0.05 * float(m.rng.normal()))
+    m.put("train/explained_variance", lambda p: -0.1 + 0.02 * float(m.rng.normal()))
+
+
 SICK: dict[str, list[Sickness]] = {
+    "critic-not-learning": [explain_no_targets],
     "policy-step-too-large": [step_too_far, clip_most_samples],
     "entropy-collapse": [lose_entropy],
     "value-unexplained": [explain_nothing],

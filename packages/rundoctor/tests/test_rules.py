@@ -444,3 +444,15 @@ def test_skipped_and_clear_are_told_apart(tmp_path: Path) -> None:
 def test_the_documentation_lists_every_rule() -> None:
     text = (Path(__file__).resolve().parents[3] / "docs" / "diagnosis.md").read_text()
     assert [r.id for r in all_rules() if f"`{r.id}`" not in text] == []
+
+
+@pytest.mark.parametrize("encoder", ["none", "asymmetric"])
+def test_an_agent_without_an_encoder_of_its_critic_lacks_no_gradient(tmp_path: Path, encoder: str) -> None:
+    made = healthy(3)
+    for when in ("before", "after"):
+        made.put(f"gradients/critic_encoder_norm_{when}_clip", lambda p: 0.0)
+    made.drop("agent/critic_cnn_param")
+    run = load([write_run(tmp_path, made)]).runs[0]
+    assert "gradient-missing" in {f.id for f in diagnose(run).findings}
+    run.config["agent.encoder"] = encoder
+    assert "gradient-missing" not in {f.id for f in diagnose(run).findings}

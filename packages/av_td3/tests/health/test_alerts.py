@@ -28,6 +28,8 @@ HEALTHY = {
     "debug/td_error_q1": 1.1,
     "debug/td_error_q2": 1.2,
     "debug/twin_gap": 0.8,
+    "debug/td_error_relative": 0.09,
+    "agent/total_iterations": 5000.0,
     "debug/reward_min": -9.0,
     "debug/reward_max": 1.2,
     "gradients/actor_head_norm_before_clip": 0.4,
@@ -59,6 +61,7 @@ FAULTS = {
     "gradient_explosion": {"gradients/actor_clip_ratio": 2e4},
     "actor_saturated": {"agent/saturation": 0.99},
     "critic_divergence": {"debug/td_error_q1": 150.0},
+    "critic_not_learning": {"debug/td_error_relative": 1.3},
     "twin_disagreement": {"debug/twin_gap": 80.0},
     "reward_above_bound": {"debug/reward_max": 120.0},
     "clip_not_applied": {"gradients/critic_encoder_norm_after_clip": 23.0},
@@ -104,6 +107,12 @@ def test_each_fault_becomes_critical_and_speaks_once(name, tmp_path):
     assert logged["value"] == spoken[0].value and logged["text"]
     recovered = [a for step in range(20) for a in monitor.observe(step, HEALTHY) if a.name == name]
     assert [a.level for a in recovered] == ["ok"]
+
+
+def test_a_critic_that_has_just_begun_is_given_time():
+    monitor = AlertMonitor(BOUNDS)
+    row = HEALTHY | FAULTS["critic_not_learning"] | {"agent/total_iterations": 900.0}
+    assert [a for step in range(20) for a in monitor.observe(step, row)] == []
 
 
 def test_a_single_spike_is_no_alert():

@@ -17,10 +17,10 @@ import numpy as np
 
 from .algorithm import ACTOR_THROUGH_Q, Q
 from .evidence import everything
-from .measures import is_alert, q_gap
+from .measures import critic_error, q_gap
 from .model import ChecklistItem, Finding, Severity, number
 from .run import Run
-from .signals import Signal, actor, critic, episodes, evaluation, gradients
+from .signals import Signal, actor, alerts, critic, episodes, evaluation, gradients
 from .signals.conditions import POLICY_Q_GAP, Q_ABOVE_REWARD_BOUND, STATE_GRADIENT_LEAK
 
 Figures = tuple[bool | None, str]
@@ -107,10 +107,10 @@ def _q_limits(run: Run) -> Figures:
 
 
 def _alerts(run: Run) -> Figures:
-    alerts = [t for t in run.series if is_alert(t)]
-    if not alerts:
+    logged = [t for t in run.series if alerts.is_alert(t)]
+    if not logged:
         return None, "no alerts are logged"
-    return True, f"{len(alerts)} alerts, all silent"
+    return True, f"{len(logged)} alerts, all silent"
 
 
 def _median(*needs: Signal) -> Callable[[Run], Figures]:
@@ -139,6 +139,13 @@ def _falls(signal: Signal) -> Callable[[Run], Figures]:
         return None, f"{figures}; grows no more than the values that it estimates"
 
     return look
+
+
+def _explains(run: Run) -> Figures:
+    error = critic_error(run)
+    if error is None:
+        return None, f"{critic.TD_ERROR_RELATIVE.tag} is not logged"
+    return True if error.level == "ok" else None, error.text
 
 
 def _returns(run: Run) -> Figures:
@@ -200,6 +207,7 @@ _LINES = (
     _Line("no alert fired", ("alerts-raised",), _alerts, opened_by=("alert-unreachable",)),
     _Line("the critic's loss falls", ("critic-divergence",), _falls(critic.LOSS), (Q,)),
     _Line("the TD error falls", ("critic-divergence",), _falls(critic.TD_ERROR), (Q,)),
+    _Line("the critic explains its targets", ("critic-not-learning",), _explains, (Q,)),
     _Line("the return rises", ("reward-degrading", "restart-collapse", "never-learns"), _returns),
     _Line(
         "the policy changes",

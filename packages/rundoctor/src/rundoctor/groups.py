@@ -40,7 +40,7 @@ def groups(run: Run) -> list[ParameterGroup]:
     out = []
     for key in gradients.GROUPS:
         gradient = run.get(gradients.BEFORE[key], gradients.AFTER[key])
-        if gradient is not None and len(gradient) >= LEAST and not trained_with_the_critic(run, key):
+        if gradient is not None and len(gradient) >= LEAST and not trained_elsewhere(run, key):
             out.append(
                 ParameterGroup(
                     key, gradient, _moves(run, key, gradient), _moves(run, key, gradient, late=True)
@@ -49,12 +49,16 @@ def groups(run: Run) -> list[ParameterGroup]:
     return out
 
 
-def trained_with_the_critic(run: Run, key: str) -> bool:
-    """Whether this is an encoder that the actor shares with the critic: the critic's optimiser trains it."""
+def trained_elsewhere(run: Run, key: str) -> bool:
+    """Whether a group has no gradient of its own: the critic trains a shared encoder, some agents have "
+    "none."""
+    encoder = run.config.get("agent.encoder")
+    if encoder == "none" and key.endswith("_encoder"):
+        return True
+    if encoder == "asymmetric" and key == "critic_encoder":
+        return True
     rate = run.get(networks.RATE["actor_encoder"])
-    return key == "actor_encoder" and (
-        run.config.get("agent.encoder") == "shared" or (rate is not None and rate.last.value == 0)
-    )
+    return key == "actor_encoder" and (encoder == "shared" or (rate is not None and rate.last.value == 0))
 
 
 def _moves(run: Run, key: str, gradient: Series, late: bool = False) -> bool | None:

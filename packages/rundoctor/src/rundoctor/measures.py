@@ -14,7 +14,7 @@ from .model import Evidence, number
 from .run import Run
 from .series import Series
 from .signals import critic, episodes, evaluation, gradients, networks, normalised, replay
-from .signals.conditions import CLIP_NOT_APPLIED
+from .signals.conditions import CLIP_NOT_APPLIED, CRITIC_NOT_LEARNING, Level
 
 Floats = npt.NDArray[np.float64]
 
@@ -24,11 +24,6 @@ the encoders of Mnih et al. 2015 and of DrQ-v2.  A sum of the norms of n tensors
 c lies in [c, c * sqrt(n)]."""
 MOST_TENSORS = 32
 """More tensors than any encoder in use here has; beyond c * sqrt(this) no summing explains a norm."""
-
-
-def is_alert(tag: str) -> bool:
-    """Whether a series is an alert (0 or 1), not the quantity that the alert watches, nor its limit."""
-    return tag.startswith("alerts/") and not tag.endswith(("_threshold", "_limit", "_value"))
 
 
 @dataclass(frozen=True)
@@ -376,6 +371,44 @@ def clips(run: Run) -> list[Clip]:
         before = [run.get(gradients.BEFORE[f"{who}_{part}"]) for part in ("encoder", "head")]
         out.append(Clip(who, limit.value, limit.source, encoder, head, named, *before))
     return out
+
+
+@dataclass(frozen=True)
+class CriticError:
+    """How far the critic is from explaining its targets, late in the run."""
+
+    series: Series
+    """After the first updates, which start from a critic that knows nothing."""
+    value: float
+    level: Level
+    text: str
+
+
+def critic_error(run: Run) -> CriticError | None:
+    """Judge the TD error in units of the targets' spread, or the explained variance; None without either.
+
+    The gates of av-td3 and its alert judge the same figures by the same thresholds
+    (``conditions.CRITIC_NOT_LEARNING``).
+    """
+    condition = CRITIC_NOT_LEARNING
+    for signal in (critic.TD_ERROR_RELATIVE, critic.EXPLAINED_VARIANCE):
+        logged = run.get(signal)
+        if logged is None:
+            continue
+        updates = run.get(networks.UPDATES)
+        settled = np.ones(len(logged), bool)
+        if updates is not None and updates.axis == logged.axis:
+            settled = updates.at(logged.step) >= condition.threshold("settled")
+        s = logged.only(settled)
+        if not len(s):
+            continue
+        value = s.tail(0.25, 2).median()
+        if signal is critic.TD_ERROR_RELATIVE:
+            level = condition.level(value)
+        else:
+            level = "warning" if value < condition.threshold("explained variance") else "ok"
+        return CriticError(s, value, level, f"{s.tag}: median {number(value)} over the last quarter")
+    return None
 
 
 def late(s: Series) -> float:

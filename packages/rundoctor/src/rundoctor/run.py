@@ -200,7 +200,7 @@ class Run:
         loss = self.get(actor.LOSS)
         if loss is None:
             return None
-        flipped = loss._only(np.ones(len(loss), bool))
+        flipped = loss.only(np.ones(len(loss), bool))
         flipped.value, flipped.low, flipped.high = -loss.value, -loss.high, -loss.low
         return flipped
 

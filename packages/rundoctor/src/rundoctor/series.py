@@ -54,9 +54,10 @@ class Series:
         keep = np.isfinite(self.value)
         if keep.all():
             return self
-        return self._only(keep)
+        return self.only(keep)
 
-    def _only(self, keep: npt.NDArray[np.bool_]) -> Series:
+    def only(self, keep: npt.NDArray[np.bool_]) -> Series:
+        """The points that a mask of shape (n,) keeps."""
         return Series(
             **{
                 **self.__dict__,
@@ -75,14 +76,14 @@ class Series:
         k = min(n, max(least, round(n * share)))
         keep = np.zeros(n, bool)
         keep[n - k :] = True
-        return self._only(keep)
+        return self.only(keep)
 
     def head(self, share: float = 0.25, least: int = 1) -> Series:
         """The first ``share`` of the points, at least ``least``."""
         n = len(self)
         keep = np.zeros(n, bool)
         keep[: min(n, max(least, round(n * share)))] = True
-        return self._only(keep)
+        return self.only(keep)
 
     def median(self) -> float:
         return median(self.value)

@@ -206,6 +206,15 @@ def critic_divergence(row: Row, bounds: Bounds) -> Judgement | None:
     return compare(conditions.CRITIC_DIVERGENCE, max(values), text, bounds.q)
 
 
+def critic_not_learning(row: Row, bounds: Bounds) -> Judgement | None:
+    """The TD error in units of the targets' spread, once the critic has made its first updates."""
+    condition = conditions.CRITIC_NOT_LEARNING
+    value, updates = row.get(critic.TD_ERROR_RELATIVE.tag), row.get(networks.UPDATES.tag, 0.0)
+    if value is None or updates < condition.threshold("settled"):
+        return None
+    return compare(condition, value, f"the TD error is {value:.3g} of the targets' standard deviation")
+
+
 def twin_disagreement(row: Row, bounds: Bounds) -> Judgement | None:
     """The mean difference of the two critics, in units of Q's size and spread."""
     gap = row.get(critic.TWIN_GAP.tag)
@@ -391,6 +400,11 @@ RULES: dict[str, AlertRule] = {
         ),
         AlertRule(conditions.ACTOR_SATURATED, actor_saturated),
         AlertRule(conditions.CRITIC_DIVERGENCE, critic_divergence),
+        AlertRule(
+            conditions.CRITIC_NOT_LEARNING,
+            critic_not_learning,
+            _drill({critic.TD_ERROR_RELATIVE.tag: 2.0, networks.UPDATES.tag: 1e4}),
+        ),
         AlertRule(conditions.TWIN_DISAGREEMENT, twin_disagreement),
         AlertRule(conditions.CLIP_NOT_APPLIED, clip_not_applied, _clip_drill),
         AlertRule(

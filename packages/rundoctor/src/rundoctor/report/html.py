@@ -245,7 +245,7 @@ def _comparison(comparison: RunComparison, page: _Page, reports: Sequence[Report
             s = r.run.policy_q if signal is None else r.run.get(signal)
             if s is None:
                 continue
-            moved = s._only(np.ones(len(s), bool))
+            moved = s.only(np.ones(len(s), bool))
             moved.step = r.run.env_steps(s)
             if np.isfinite(moved.step).all():
                 curves.append(curve(moved, r.run.name))

@@ -167,7 +167,7 @@ def overview(run: Run) -> list[Plot]:
             if s.axis != "step":
                 steps = run.env_steps(s)
                 if np.isfinite(steps).all() and len(steps) == len(s):
-                    moved = s._only(np.ones(len(s), bool))
+                    moved = s.only(np.ones(len(s), bool))
                     moved.step = steps
                     drawn = curve(moved)
             curves.append(drawn)

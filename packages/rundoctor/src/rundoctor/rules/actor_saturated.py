@@ -36,8 +36,8 @@ FIX = (
     "|action| > 0.99 to see whether it works."
 )
 HOW = (
-    "Log the share of |action| > 0.99 (agent/saturation) and mean and spread of each action of the policy "
-    "(agent/action_steer_mean, ...), or the gradient norms of the actor's head and encoder."
+    f"Log the share of |action| > 0.99 ({actor.SATURATION.tag}) and mean and spread of each action of the "
+    f"policy ({actor.ACTION_MEAN[1].tag}, ...), or the gradient norms of the actor's head and encoder."
 )
 
 

@@ -12,16 +12,17 @@ from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, 
 from ..run import Run
 from ..series import Series
 from ..signals import episodes, evaluation, normalised
+from ..signals.conditions import AGENT_STANDSTILL
 from ..stats import Floats, median
 
-STILL = 1e-3
+STILL = AGENT_STANDSTILL.threshold("blocked")
 """Speed of a car that is blocked; at rest on CARLA's physics it still reads a few thousandths of km/h."""
-ROWS, SHARE = 5, 0.1
+ROWS, SHARE = 5, AGENT_STANDSTILL.threshold("rows")
 LATE = 0.25
 """Share of the rows, counted from the end, in which a policy that has learned to stand does so."""
-CRAWL, OF_USUAL = 0.5, 0.1
+CRAWL, OF_USUAL = AGENT_STANDSTILL.threshold("warning"), AGENT_STANDSTILL.threshold("usual")
 """Speeds below which a car goes nowhere: in km/h or m/s, and as a share of what it drove before."""
-NORMALISED, CRAWL_NORMALISED = 2.0, 0.02
+NORMALISED, CRAWL_NORMALISED = 2.0, AGENT_STANDSTILL.threshold("normalised")
 """Where no speed is ever above the first, it may be a share of a top speed; then the second holds."""
 
 _SPEED = re.compile(

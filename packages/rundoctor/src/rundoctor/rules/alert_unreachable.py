@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..measures import MOST_TENSORS, clips, is_alert, q_gap
+from ..measures import MOST_TENSORS, clips, q_gap
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
 from ..run import Run
 from ..series import Series
@@ -17,12 +17,12 @@ _EXAMPLE = GRADIENT_EXPLOSION.alert
 
 
 def check(run: Run) -> Outcome:
-    alerts = {tag: s for tag, s in run.series.items() if is_alert(tag) and len(s.finite)}
+    alerts = {tag: s for tag, s in run.series.items() if signals.is_alert(tag) and len(s.finite)}
     if not alerts:
         return Skipped(
             "the run logs no alerts",
             (signals.WARNING.of(_EXAMPLE), signals.CRITICAL.of(_EXAMPLE)),
-            "Log each alert as 0 or 1, and its threshold as alerts/<name>_threshold.",
+            f"Log each alert as 0 or 1, and its limit ({signals.LIMIT.tag}).",
         )
     fired = [s for s in alerts.values() if float(np.abs(s.finite.value).max()) > 0]
     by_threshold = _above_every_bound(run)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..measures import is_alert
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped
 from ..run import Run
+from ..signals import alerts
 
 
 def check(run: Run) -> Outcome:
-    series = [s for tag, s in run.series.items() if is_alert(tag) and len(s.finite)]
+    series = [s for tag, s in run.series.items() if alerts.is_alert(tag) and len(s.finite)]
     if not series and not run.alerts:
-        return Skipped("the run logs no alerts", ("alerts/<name>_warning", "alerts/<name>_critical"))
+        return Skipped("the run logs no alerts", (alerts.WARNING.tag, alerts.CRITICAL.tag))
     fired = []
     for s in series:
         up = np.abs(s.finite.value) > 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..measures import CLIPPED_REWARD, first_crossing, value_support
+from ..measures import CLIPPED_REWARD, critic_error, first_crossing, value_support
 from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
 from ..run import Run
 from ..series import Series
@@ -52,6 +52,10 @@ def check(run: Run) -> Outcome:
     end = settled_end(np.abs(loss.value))
     late = max(quarters[3], end) if end > AT_THE_END * quarters[3] else quarters[3]
     growth = late / max(quarters[best], 1e-30)
+    error = critic_error(run)
+    if error is not None and error.series.tag != critic.EXPLAINED_VARIANCE.tag and error.level == "ok":
+        explained = f"{error.text}: it grows no more than what it estimates"
+        return Clear(f"{loss.tag} ends at {number(loss.last.value)}; {explained}")
     excuse = _excuse(run, best)
     rest = growth / excuse.factor**power
     second_half = loss.tail(0.5, 4)

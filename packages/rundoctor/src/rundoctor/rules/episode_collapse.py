@@ -55,8 +55,9 @@ def check(run: Run) -> Outcome:
         ],
         "The policy ends its episodes sooner and sooner (a crash, leaving the road), so the replay buffer "
         "holds ever more first steps of episodes and little else.",
-        "Look at what ends the episodes (train/termination_<cause>) and watch one. Then look for the reason "
-        "among the other findings: a saturated actor, a gradient leak, a reward that is never reached.",
+        f"Look at what ends the episodes ({episodes.TERMINATION.tag}) and watch one. Then look for the "
+        "reason among the other findings: a saturated actor, a gradient leak, a reward that is never "
+        "reached.",
         0.85,
         onset=run.env_step(lengths, i),
         plots=((lengths.tag,),),

@@ -10,14 +10,15 @@ from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, n
 from ..run import Run
 from ..series import Series
 from ..signals import episodes, evaluation
+from ..signals.conditions import EVALUATION_GAP
 from ..stats import Floats, median, separation, spread
 
 LEAST_EVALUATIONS, LEAST_RETURNS = 3, 10
-LOST = 0.5
+LOST = EVALUATION_GAP.threshold("warning")
 """Share of what training gained that the evaluations lack."""
-OF_LEVEL = 0.3
+OF_LEVEL = EVALUATION_GAP.threshold("level")
 """The same as a share of the larger level: below that, other seeds and routes explain it."""
-SCATTERS = 3.0
+SCATTERS = EVALUATION_GAP.threshold("scatters")
 """Scatters of the returns that the gap must exceed."""
 
 

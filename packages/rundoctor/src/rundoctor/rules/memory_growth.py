@@ -23,6 +23,7 @@ from ..model import (
 from ..run import Run
 from ..series import Series
 from ..signals import machine, normalised, replay
+from ..signals.conditions import MEMORY_GROWTH
 from ..stats import Floats, trend
 
 # Memory of a process or machine, not a replay memory that counts transitions.
@@ -41,14 +42,15 @@ _UNITS: tuple[tuple[str, float], ...] = (
     (r"bytes|(^|[/_. (])b([/_. )]|$)", 2.0**-30),
 )
 LEAST = 8
-GROWN, LEAST_GB = 2.0, 2.0
+GROWN, LEAST_GB = MEMORY_GROWTH.threshold("warning"), MEMORY_GROWTH.threshold("least")
 """Times and GiB by which memory grows over the whole run before it is worth a word."""
-STILL = 0.5
+STILL = MEMORY_GROWTH.threshold("still")
 """Growth of the second half as a share of the first: a buffer that fills up and caches level off."""
-LARGE_GB = 16.0
-FULL = 90.0
+GROWN_FAR, LARGE_GB = MEMORY_GROWTH.threshold("critical"), MEMORY_GROWTH.threshold("large")
+"""Both together make it critical."""
+FULL = MEMORY_GROWTH.threshold("full")
 """Percent of a machine's memory beyond which the system kills the largest process."""
-A_STEP = 64.0
+A_STEP = MEMORY_GROWTH.threshold("replay")
 """KiB a step that a replay of 4 x 84 x 84 pictures, stored twice, takes: growth below may be the replay."""
 
 
@@ -121,7 +123,7 @@ def _absolute(run: Run, s: Series, unit: float) -> Finding | None:
     second = trend(s.step[len(s) // 2 :], value[len(s) // 2 :])
     a_step = second.slope * 2**20  # KiB
     filling = _filling(run)
-    severity: Severity = CRITICAL if last >= LARGE_GB and last >= 4 * first else WARNING
+    severity: Severity = CRITICAL if last >= LARGE_GB and last >= GROWN_FAR * first else WARNING
     if filling and a_step < A_STEP:
         severity = INFO
     text = (

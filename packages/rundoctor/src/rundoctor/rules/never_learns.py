@@ -25,15 +25,15 @@ MANY = 100
 """Rows without steps that are enough, whatever each stands for."""
 SHORT = 50_000
 """Environment steps up to which a run may simply have been too short."""
-BEYOND_SCATTER = 6.0
+BEYOND_SCATTER = NEVER_LEARNS.threshold("scatters")
 """Times the scatter of the last third by which a rise is certain, however small it is beside the level."""
-CHANGE = 0.05
+CHANGE = NEVER_LEARNS.threshold("change")
 """Change of the level, as a share of it, below which a trend does not count as learning."""
-STEADY = 0.03
+STEADY = NEVER_LEARNS.threshold("steady")
 """Scatter as a share of the level below which flat returns may be those of a policy that was good already.
 
 They are not where the log shows that the agent was untrained at first (``beginning``)."""
-ACHIEVED, NOTHING = 0.5, NEVER_LEARNS.threshold("warning")
+ACHIEVED, NOTHING = NEVER_LEARNS.threshold("achieved"), NEVER_LEARNS.threshold("warning")
 """Shares of routes or successes: enough to say that something was learned, and too little for it."""
 
 

@@ -11,17 +11,18 @@ from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, 
 from ..run import Run
 from ..series import Series
 from ..signals import Signal, actor, episodes, evaluation
+from ..signals.conditions import POLICY_FROZEN
 from ..stats import Floats, median, spread
 
-EVALUATIONS = 5
+EVALUATIONS = int(POLICY_FROZEN.threshold("evaluations"))
 """Identical evaluations that are no coincidence: each is a sum over hundreds of steps."""
-RETURNS = 10
+RETURNS = int(POLICY_FROZEN.threshold("critical"))
 """Identical training returns that are no coincidence: exploration noise makes every episode another."""
-NEARLY_ALL = 0.9
+NEARLY_ALL = POLICY_FROZEN.threshold("nearly all")
 """Share of one reward a step from which a return may be all that there is to earn."""
-SHARE = 0.3
+SHARE = POLICY_FROZEN.threshold("share")
 """Share of a series, counted from its end, that must repeat when its beginning does not."""
-SAME = 1e-6
+SAME = POLICY_FROZEN.threshold("same")
 """Relative difference of values that float32 cannot tell apart."""
 
 

@@ -17,14 +17,17 @@ SLACK_SEEN = Q_ABOVE_REWARD_BOUND.threshold("estimated, warning")
 FAR_ABOVE = Q_ABOVE_REWARD_BOUND.threshold("estimated, critical")
 
 
+_BOUND_TAG = replay.REWARD_BOUND.tags[0]
+
+
 def check(run: Run) -> Outcome:
     limit = run.q_limit
     if limit is None:
         return Skipped(
             "no reward bound is known",
-            (*(a.tag for a in replay.REWARD_BOUND.aliases), replay.REWARD.max.tag, replay.REWARD.min.tag),
+            (_BOUND_TAG, replay.REWARD.max.tag, replay.REWARD.min.tag),
             "Log the largest and smallest reward of each batch, or the reward's documented bound "
-            "(debug/reward_bound), and gamma.",
+            f"({_BOUND_TAG}), and gamma.",
         )
     bound, text, exact = limit
     slack = SLACK_EXACT if exact else SLACK_SEEN

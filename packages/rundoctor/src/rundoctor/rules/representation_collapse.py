@@ -73,8 +73,8 @@ RULE = Rule(
         ),
     ),
     how=(
-        "Log the share of dead units and the effective rank of the features (agent/dead_units, "
-        "agent/feature_rank)."
+        "Log the share of dead units and the effective rank of the features "
+        f"({networks.DEAD_UNITS['critic'].tag}, {networks.FEATURE_RANK['critic'].tag})."
     ),
     order=19,
 )

@@ -24,14 +24,16 @@ from ..model import (
 from ..run import Run
 from ..series import Series
 from ..signals import episodes, evaluation
+from ..signals.conditions import RESTART_COLLAPSE
 from ..stats import Floats, median, separation, spread
 
 LEAST, MOST = 5, 30
 """Returns on each side of a restart that are compared."""
-LOST = 0.5
+LOST = RESTART_COLLAPSE.threshold("warning")
 """Share of what had been gained before the restart."""
-OF_LEVEL = 0.2
-SOON = 0.1
+OF_LEVEL = RESTART_COLLAPSE.threshold("level")
+SCATTERS = RESTART_COLLAPSE.threshold("scatters")
+SOON = RESTART_COLLAPSE.threshold("soon")
 """Share of the returns after a restart within which a lost level may come back without a warning."""
 
 
@@ -87,7 +89,7 @@ def _fall(s: Series, steps: Floats, restart: Restart, end: float) -> _Fall | Non
         or p > 0.01
         or lost < LOST * max(high - start, 0.0)
         or lost < OF_LEVEL * max(abs(high), abs(low))
-        or lost < 3 * scatter
+        or lost < SCATTERS * scatter
     ):
         return None
     line = high - 0.25 * lost

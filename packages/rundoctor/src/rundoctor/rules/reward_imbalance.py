@@ -33,7 +33,7 @@ def check(run: Run) -> Outcome:
     if len(components) < 2 and len(shares) < 2:
         return Skipped(
             "the reward's components are not logged",
-            ("rewards/<term>_component", "rewards/<term>_percentage"),
+            (replay.COMPONENT.tag, replay.SHARE.tag),
             "Log each component of the reward and its share.",
         )
     if len(components) >= 2:

@@ -20,7 +20,7 @@ MANY = 100
 RULES = ("lane invasion", "lane touch", "marking")
 """Offences that a rule makes an end; what really stops a drive is how every agent fails at first."""
 _GOOD = ("success", "time_limit", "goal", "timeout", "truncated", "max_steps")
-_EXPLAINED = "Which event ended each episode is counted in train/termination_<cause> (info['termination'])."
+_EXPLAINED = f"Which event ended each episode is counted in {episodes.TERMINATION.tag} (info['termination'])."
 
 
 def check(run: Run) -> Outcome:

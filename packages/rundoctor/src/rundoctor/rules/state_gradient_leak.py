@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..algorithm import ACTOR_THROUGH_Q
-from ..groups import trained_with_the_critic
+from ..groups import trained_elsewhere
 from ..measures import first_crossing, q_gap
 from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
 from ..run import Run
@@ -69,8 +69,8 @@ def check(run: Run) -> Outcome:
             "the policy's Q and the data's Q are not both logged",
             run.tags_of((actor.Q.mean, actor.LOSS)) + run.tags_of((critic.Q1.mean, critic.TARGET.mean)),
             "Log mean Q1 of the policy's action and mean Q1 of the replayed action on the same states "
-            "(debug/actor_q_mean, train/q1_value), and the gradient through the critic's state input "
-            "(gradients/actor_state_path_norm).",
+            f"({actor.Q.mean.tag}, {critic.Q1.mean.tag}), and the gradient through the critic's state input "
+            f"({gradients.STATE_PATH.tag}).",
         )
     if len(gap.step) < 3 and float(gap.ratio.max()) < BEYOND_DOUBT:
         return Skipped(
@@ -133,7 +133,7 @@ def _from_head(run: Run) -> Finding | None:
     """
     head = run.get(gradients.BEFORE["actor_head"], gradients.AFTER["actor_head"])
     encoder = run.get(gradients.BEFORE["actor_encoder"], gradients.AFTER["actor_encoder"])
-    if head is None or encoder is None or len(head) < 2 or trained_with_the_critic(run, "actor_encoder"):
+    if head is None or encoder is None or len(head) < 2 or trained_elsewhere(run, "actor_encoder"):
         return None
     beside = encoder.at(head.step)
     known = np.isfinite(beside) & (beside > 0)

@@ -135,7 +135,7 @@ def _terminal_ends(run: Run, ends: Floats) -> tuple[Floats, Floats, str] | None:
         if "termination_" in tag and len(s.finite)
     }
     if counts and all(s.axis == "step" for s in counts.values()):
-        source = "train/termination_<cause>"
+        source = episodes.TERMINATION.tag
         terminal = [s for cause, s in counts.items() if cause not in TIME_LIMITS]
         if all((s.value == 1).all() for s in counts.values()):  # one point an episode
             steps = np.concatenate([s.step for s in terminal]) if terminal else np.empty(0)
@@ -175,6 +175,9 @@ RULE = Rule(
     check=check,
     requires=(Q,),
     needs=(replay.DONE_RATIO, episodes.LENGTH),
-    how="Log the share of terminal transitions in each batch (debug/done_ratio) and what ended each episode.",
+    how=(
+        f"Log the share of terminal transitions in each batch ({replay.DONE_RATIO.tag}) and what ended "
+        "each episode."
+    ),
     order=17,
 )

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from ..measures import restarts
 from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
 from ..run import Run
-from ..signals import critic, episodes
+from ..signals import critic, episodes, machine
 from ..stats import Floats
 
 SLOWER = 4.0
@@ -154,7 +154,8 @@ def _slow_finding(run: Run, early: float, late: float, at: int) -> Finding:
         "Each step takes longer than before. The usual reasons: a simulator that leaks actors or memory, a "
         "replay buffer that no longer fits into memory, or other work on the machine."
     )
-    fix = "Compare simulator and update times (system/updates_per_s, memory) before and after that step."
+    times_of = f"simulator and update times ({machine.UPDATES_PER_S.tag}, memory)"
+    fix = f"Compare {times_of} before and after that step."
     lengths = run.get(episodes.LENGTH)
     if lengths is not None:
         at_step = run.env_steps(lengths)

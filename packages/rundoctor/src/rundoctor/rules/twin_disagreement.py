@@ -22,7 +22,7 @@ def check(run: Run) -> Outcome:
         return Skipped(
             "the twins' Q are not both logged",
             run.tags_of(critic.Q1.mean) + run.tags_of(critic.Q2.mean),
-            "Log mean Q1 and mean Q2 on replay, and the mean of |Q1 - Q2| (debug/twin_gap).",
+            f"Log mean Q1 and mean Q2 on replay, and the mean of |Q1 - Q2| ({critic.TWIN_GAP.tag}).",
         )
     if len(q1) < 4:
         return Skipped(f"only {len(q1)} rows", (q1.tag,))

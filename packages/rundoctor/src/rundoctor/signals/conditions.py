@@ -241,11 +241,17 @@ CRITIC_NOT_LEARNING = Condition(
     (critic.TD_ERROR_RELATIVE, critic.EXPLAINED_VARIANCE),
     "TD error, divided by the standard deviation of the targets",
     warning=0.4,
+    critical=1.0,
+    raised="row",
     reason=(
         "values grow while an agent learns, and errors with them: what falls is their ratio; an error of 0.4 "
-        "standard deviations explains about three quarters of the variance"
+        "standard deviations explains about three quarters of the variance; an error of one is a constant's"
     ),
     more={
+        "settled": Threshold(
+            1000.0,
+            "updates: the first ones start from a critic that knows nothing; sound ones are below 0.2 then",
+        ),
         "explained variance": Threshold(
             0.5, "below it the critic is nearer to a constant than to its targets"
         ),
@@ -332,6 +338,70 @@ NEVER_LEARNS = Condition(
     warning=0.1,
     below=True,
     reason="a car that goes straight on from its start covers several per cent of most routes",
+    more={
+        "achieved": Threshold(0.5, "share of routes or successes that nobody reaches without learning"),
+        "change": Threshold(0.05, "share of the level below which a trend of the returns is no learning"),
+        "scatters": Threshold(6.0, "scatters of the last third that a rise exceeds, however small it is"),
+        "steady": Threshold(
+            0.03, "scatter as a share of the level: a policy that was good already varies so little"
+        ),
+    },
+)
+POLICY_FROZEN = Condition(
+    "policy-frozen",
+    "the policy does not change",
+    (evaluation.RETURN, episodes.RETURN),
+    "training returns in a row that are equal to the last digit",
+    critical=10.0,
+    reason="a return sums hundreds of rewards, and exploration noise makes every episode another",
+    more={
+        "evaluations": Threshold(5.0, "equal ones in a row: each is a sum over hundreds of steps"),
+        "share": Threshold(0.3, "of the series, from its end, where its beginning differs: less is chance"),
+        "same": Threshold(1e-6, "relative difference that float32 cannot tell apart"),
+        "nearly all": Threshold(0.9, "of one reward a step: the return may be all that there is to earn"),
+    },
+)
+EVALUATION_GAP = Condition(
+    "evaluation-gap",
+    "evaluation is far worse than training",
+    (evaluation.RETURN, episodes.RETURN),
+    "return that the evaluations lack, as a share of what training gained",
+    warning=0.5,
+    reason="without its noise the trained policy does as well or better; half of the gain is no seed's luck",
+    more={
+        "level": Threshold(0.3, "of the larger level: other seeds and routes explain less"),
+        "scatters": Threshold(3.0, "scatters of the returns: chance explains less"),
+    },
+)
+RESTART_COLLAPSE = Condition(
+    "restart-collapse",
+    "the return collapses at a restart",
+    (episodes.RETURN, evaluation.RETURN),
+    "return that is lost at the restart, as a share of what had been gained before it",
+    warning=0.5,
+    reason="a complete checkpoint goes on at its level; a replay that is filled anew costs little of it",
+    more={
+        "level": Threshold(0.2, "of the larger level: less is the scatter of a few episodes"),
+        "scatters": Threshold(3.0, "scatters of the returns on both sides: chance explains less"),
+        "soon": Threshold(0.1, "of the returns since: a level that is back by then was hardly lost"),
+    },
+)
+AGENT_STANDSTILL = Condition(
+    "agent-standstill",
+    "the car does not move",
+    (episodes.SPEED,),
+    "late speed, km/h or m/s",
+    warning=0.5,
+    below=True,
+    reason="a car that drives is faster on every row; at rest CARLA's physics still reads some thousandths",
+    more={
+        "blocked": Threshold(1e-3, "speed of a car that something other than its policy holds"),
+        "usual": Threshold(0.1, "of the speed that it drove before: slower is standing"),
+        "normalised": Threshold(
+            0.02, "where the speed may be a share of a top speed, because it never exceeds 2"
+        ),
+        "rows": Threshold(0.1, "share of all rows in a row at 0: a stop at a light is shorter"),
+    },
 )
 REWARD_DEGRADING = Condition(
     "reward-degrading",
@@ -464,6 +534,22 @@ VALUE_UNEXPLAINED = Condition(
 
 # --- the world around ---------------------------------------------------------------------
 
+MEMORY_GROWTH = Condition(
+    "memory-growth",
+    "memory grows without end",
+    (machine.RSS, machine.GPU),
+    "memory at the end over that at the start",
+    warning=2.0,
+    critical=4.0,
+    reason="buffers and caches fill up and level off; only what is never let go doubles and goes on growing",
+    more={
+        "least": Threshold(2.0, "GiB: growth below it fills no machine"),
+        "large": Threshold(16.0, "GiB: many machines are full then, so from here on it is critical"),
+        "still": Threshold(0.5, "growth of the second half over the first: what levels off grows less"),
+        "full": Threshold(90.0, "per cent of the machine's memory, beyond which the system kills a process"),
+        "replay": Threshold(64.0, "KiB a step of stored pictures (4 x 84 x 84, twice): a filling replay"),
+    },
+)
 SIMULATOR_INCIDENTS = Condition(
     "simulator-incidents",
     "the simulator fails again and again",
