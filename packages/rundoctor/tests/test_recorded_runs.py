@@ -85,7 +85,7 @@ class TestEachRun:
             "gradients/actor_cnn_norm",
             "gradients/critic_cnn_norm",
         }
-        assert "actor and critic" in found["clip-always-active"].title
+        assert "the actor and the critic" in found["clip-always-active"].title
         ruled_out = {x.id: x.reason for x in diagnosed.ruled_out}
         assert "the actor's clip held" in ruled_out["clip-not-applied"]
         assert "the critic's clip held" in ruled_out["clip-not-applied"]

@@ -17,14 +17,14 @@ from matplotlib import image
 from rundoctor.compare import compare
 from rundoctor.engine import diagnose
 from rundoctor.load import load
-from rundoctor.model import Report, first_sentence, lower_first, number, percent, times
+from rundoctor.model import CRITICAL, Finding, Report, first_sentence, lower_first, number, percent, times
 from rundoctor.report.export import safe_name, write_csv
 from rundoctor.report.figures import write_figures
 from rundoctor.report.html import html
 from rundoctor.report.markdown import markdown
-from rundoctor.report.plots import curve, wants_log
+from rundoctor.report.plots import curve, plots_of, wants_log
 
-from .synthetic import healthy, leak, poison, write_run
+from .synthetic import diverge, healthy, leak, poison, write_run
 
 
 @pytest.fixture(scope="module")
@@ -237,3 +237,24 @@ def test_words_for_people() -> None:
     assert lower_first("The car") == "the car" and lower_first("Q explodes") == "Q explodes"
     assert first_sentence("Do this, e.g. That. Then more.") == "Do this, e.g. That."
     assert safe_name("train/critic loss") == "train__critic_loss" and safe_name("../x") == "__x"
+
+
+def test_one_figure_under_two_tags_is_drawn_once(tmp_path: Path) -> None:
+    made = healthy(3)
+    diverge(made)
+    made.points["losses/critic"] = list(made.points["train/critic_loss"])
+    run = load([write_run(tmp_path, made)]).runs[0]
+    finding = Finding(
+        *("critic-divergence", CRITICAL, "t", [], "c", "f", 1.0),
+        plots=(("train/critic_loss",), ("losses/critic",), ("train/critic_loss", "losses/critic")),
+    )
+    (plot,) = plots_of(finding, run)
+    assert [c.name for c in plot.curves] == ["train/critic_loss"]
+
+
+def test_a_finding_that_fails_two_lines_of_the_check_list_is_told_once(tmp_path: Path) -> None:
+    made = healthy(3)
+    diverge(made)
+    report = diagnose(load([write_run(tmp_path, made)]).runs[0])
+    failed = [c.figures for c in report.checklist if c.passed is False]
+    assert len(failed) > 1 and len(set(failed)) == len(failed)

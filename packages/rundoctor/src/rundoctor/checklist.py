@@ -18,7 +18,7 @@ import numpy as np
 from .algorithm import ACTOR_THROUGH_Q, Q
 from .evidence import everything
 from .measures import critic_error, q_gap
-from .model import ChecklistItem, Finding, Severity, number
+from .model import ChecklistItem, Finding, Severity, count, number
 from .run import Run
 from .signals import Signal, actor, alerts, critic, episodes, evaluation, gradients
 from .signals.conditions import POLICY_Q_GAP, Q_ABOVE_REWARD_BOUND, STATE_GRADIENT_LEAK
@@ -43,13 +43,15 @@ class _Line:
 def checklist(run: Run, findings: list[Finding]) -> list[ChecklistItem]:
     """Judge every line that makes sense for the run's algorithm."""
     found = {f.id: f for f in everything(findings) if f.severity > Severity.INFO}
-    out = []
+    out: list[ChecklistItem] = []
     for line in _LINES:
         if run.algorithm.lacks(line.requires):
             continue
         bad = next((found[i] for i in line.fails_by if i in found), None)
         if bad is not None:
             figures = bad.evidence[0].text if bad.evidence else bad.title
+            if any(item.figures == figures for item in out):
+                figures = line.look(run)[1]  # a finding that fails two lines is told once
             out.append(ChecklistItem(line.name, False, figures))
         else:
             passed, figures = line.look(run)
@@ -131,7 +133,7 @@ def _falls(signal: Signal) -> Callable[[Run], Figures]:
         if s is None:
             return None, f"{run.tags_of(signal)[0]} is not logged"
         if len(s) < 4:
-            return None, f"only {len(s)} points"
+            return None, f"only {count(len(s), 'point')}"
         first, last = s.head(0.25).median(), s.tail(0.25).median()
         figures = f"{number(first)} -> {number(last)} (medians of the first and the last quarter)"
         if last <= first:
@@ -153,7 +155,7 @@ def _returns(run: Run) -> Figures:
     if s is None:
         return None, f"{run.tags_of(episodes.RETURN)[0]} is not logged"
     if len(s) < 8:
-        return None, f"only {len(s)} returns"
+        return None, f"only {count(len(s), 'return')}"
     first, last = s.head(1 / 3).median(), s.tail(1 / 3).median()
     figures = f"{number(first)} -> {number(last)} (medians of the first and the last third)"
     return True if last > first else None, figures
@@ -169,7 +171,8 @@ def _evaluation(run: Run) -> Figures:
     s = run.get(evaluation.RETURN, evaluation.SUCCESS)
     if s is None:
         return None, "no evaluation"
-    return True, f"{s.count} times; {s.tag} {number(s.last.value)} at step {s.last.step:,}"
+    times = "once" if s.count == 1 else f"{s.count} times"
+    return True, f"{times}; {s.tag} {number(s.last.value)} at step {s.last.step:,}"
 
 
 def _evaluation_agrees(run: Run) -> Figures:

@@ -114,6 +114,11 @@ def number(value: float | None) -> str:
     return text if "e" not in text else f"{value:.0f}"
 
 
+def count(number: int, what: str) -> str:
+    """``1 evaluation``, ``2 evaluations``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def lower_first(text: str) -> str:
     """For use inside a sentence; names such as Q and TD keep their capital."""
     return text if len(text) < 2 or not text[1].islower() else text[0].lower() + text[1:]

@@ -70,6 +70,12 @@ class Series:
             }
         )
 
+    def equals(self, other: Series) -> bool:
+        """Whether both hold the same points: a system may log one figure under two tags."""
+        return np.array_equal(self.step, other.step) and np.array_equal(
+            self.value, other.value, equal_nan=True
+        )
+
     def tail(self, share: float = 0.25, least: int = 1) -> Series:
         """The last ``share`` of the points, at least ``least``."""
         n = len(self)

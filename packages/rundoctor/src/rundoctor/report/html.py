@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..compare import RunComparison
-from ..model import INFO, Finding, Report, number
+from ..model import INFO, Finding, Report, lower_first, number
 from ..signals import critic, episodes
 from .plots import Curve, Floats, Plot, curve, first_onset, overview, plots_of, tidy
 from .terminal import WORD, summary, unknown_lines
@@ -100,9 +100,9 @@ def _report(report: Report, index: int, page: _Page, only: bool) -> str:
     out.append(f'<p class="answer">{_e(lead.sentence if lead else report.verdict.sentence)}</p>')
     if lead is not None:
         if lead.symptoms:
-            items = "; ".join(_e(s.title) for s in lead.symptoms)
+            items = "; ".join(_e(lower_first(s.title)) for s in lead.symptoms)
             out.append(f"<p>This also explains: {items}.</p>")
-        beside = [f.title for f in report.findings[1:] if f.severity == 2]
+        beside = [lower_first(f.title) for f in report.findings[1:] if f.severity == 2]
         if beside:
             out.append(f"<p>Beside it: {_e('; '.join(beside))}.</p>")
     out.append(f'<p class="do"><b>What to do.</b> {_e(report.verdict.action)}</p></header>')

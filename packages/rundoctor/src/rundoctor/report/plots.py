@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -87,16 +87,32 @@ def plots_of(finding: Finding, run: Run) -> list[Plot]:
         ratio = _ratio_plot(run, finding)
         if ratio is not None:
             out.append(ratio)
+    shown: list[list[Series]] = []
     for group in finding.plots:
-        series = [s for s in (run.series.get(tag) for tag in group) if s is not None and len(s)]
-        if not series:
+        series = _different(s for s in (run.series.get(tag) for tag in group) if s is not None and len(s))
+        if not series or any(_same(series, before) for before in shown):
             continue
+        shown.append(series)
         curves = [_drawn(run, s) for s in series]
         limits = [b for b in finding.bounds if _near(b[1], curves)] if finding.bounds else []
         title = " and ".join(c.name for c in curves[:3])
         onset = finding.onset if all(s.axis == "step" for s in series) else None
         out.append(Plot(title, curves, _xlabel(series), wants_log(curves, limits), limits, onset))
     return out
+
+
+def _different(series: Iterable[Series]) -> list[Series]:
+    """Without those that hold the same points as one before: one line in a plot is enough."""
+    out: list[Series] = []
+    for s in series:
+        if not any(s.equals(other) for other in out):
+            out.append(s)
+    return out
+
+
+def _same(a: Sequence[Series], b: Sequence[Series]) -> bool:
+    """Whether two plots would show the same lines."""
+    return len(a) == len(b) and all(x.equals(y) for x, y in zip(a, b, strict=True))
 
 
 def _drawn(run: Run, s: Series) -> Curve:
@@ -158,10 +174,11 @@ def overview(run: Run) -> list[Plot]:
     """Six plots that every run is looked at by, as far as it has the series."""
     out = []
     for title, signals in OVERVIEW:
-        curves, series = [], []
+        curves: list[Curve] = []
+        series: list[Series] = []
         for signal in signals:
             s = run.policy_q if signal is None else run.get(signal)
-            if s is None:
+            if s is None or any(s.equals(other) for other in series):
                 continue
             drawn = curve(s, "Q(policy)" if signal is None and run.policy_q_is_loss else "")
             if s.axis != "step":

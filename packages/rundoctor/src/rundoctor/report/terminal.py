@@ -211,12 +211,14 @@ def _print_checks(report: Report, console: Console) -> None:
     open_ = [c for c in report.checklist if c.passed is None]
     if len(open_) <= MOST_OPEN:
         judged, open_ = report.checklist, []
-    widest = max((len(c.name) for c in judged), default=0)
+    table = Table.grid(padding=(0, 2))
+    for _ in range(2):
+        table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for c in judged:
         word, style = MARK[c.passed]
-        line = Text.assemble(("  "), (word, style), f"  {c.name:<{widest}}  ", (c.figures, "dim"))
-        line.truncate(console.width, overflow="ellipsis")
-        console.print(line)
+        table.add_row(Text(word, style=style), c.name, Text(c.figures, style="dim"))
+    console.print(Padding(table, (0, 0, 0, 2), expand=False))
     if open_:
         word, style = MARK[None]
         names = "; ".join(c.name for c in open_)

@@ -8,7 +8,19 @@ import numpy as np
 import numpy.typing as npt
 
 from ..measures import action_columns
-from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Severity, Skipped, number
+from ..model import (
+    CRITICAL,
+    WARNING,
+    Clear,
+    Evidence,
+    Finding,
+    Outcome,
+    Rule,
+    Severity,
+    Skipped,
+    count,
+    number,
+)
 from ..run import Run
 from ..series import Series
 from ..signals import episodes, evaluation, normalised
@@ -39,7 +51,7 @@ def check(run: Run) -> Outcome:
     if speed is None:
         return Skipped("no speed is logged", (episodes.SPEED.tag,), "Log the speed of the car.")
     if len(speed) < 2 * ROWS:
-        return Skipped(f"only {len(speed)} rows of {speed.tag}", (speed.tag,))
+        return Skipped(f"only {count(len(speed), 'row')} of {speed.tag}", (speed.tag,))
     size = np.abs(speed.value)
     start, length = _longest(size < STILL)
     if length >= max(ROWS, SHARE * len(speed)) and start + length < len(speed):

@@ -40,11 +40,11 @@ def check(run: Run) -> Outcome:
                 severity = WARNING
     if not evidence:
         return Clear("; ".join(clear))
-    names = " and ".join(who)
+    names = " and the ".join(who)
     return Finding(
         "clip-always-active",
         severity,
-        f"The {names}'s gradient clip is active on every update",
+        f"The gradient clip of the {names} is active on every update",
         evidence,
         "The gradient before the clip is above the limit on every update, so the clip decides how long each "
         "step is, and the part with the largest gradient (mostly the encoder) takes nearly all of it. For "
@@ -103,7 +103,9 @@ def _activity(run: Run, c: Clip) -> tuple[float | None, bool, list[Evidence]]:
                     head_series.tag,
                     head_series.last.step,
                     head_series.last.value,
-                    f"the {c.who}'s head has {number(part)} of the encoder's norm",
+                    f"the gradient norm of the {c.who}'s head is {number(part)} times its encoder's"
+                    if part
+                    else f"the gradient of the {c.who}'s head is 0",
                 )
             )
         return share, starved, evidence

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..algorithm import Q
 from ..measures import CLIPPED_REWARD, critic_error, first_crossing, value_support
-from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
+from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, count, number, times
 from ..run import Run
 from ..series import Series
 from ..signals import critic, episodes, evaluation
@@ -44,7 +45,7 @@ def check(run: Run) -> Outcome:
         )
     if len(loss) < 8:
         return Skipped(
-            f"only {len(loss)} points of {loss.tag}", (loss.tag,), "Let the run log at least 8 rows."
+            f"only {count(len(loss), 'point')} of {loss.tag}", (loss.tag,), "Let the run log at least 8 rows."
         )
     power = 1.0 if "td_error" in loss.tag else 2.0
     quarters = [median(np.abs(p)) for p in parts(loss.value, 4)]
@@ -181,6 +182,7 @@ RULE = Rule(
         "are logged, Q's own growth excuses it only as far as a critic that starts from 0 must grow."
     ),
     check=check,
+    requires=(Q,),
     explains=("twin-disagreement", "reward-degrading", "episode-collapse", "never-learns"),
     order=14,
 )

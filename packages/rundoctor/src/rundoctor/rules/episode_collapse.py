@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..model import CRITICAL, INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
+from ..model import CRITICAL, INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, count, number
 from ..run import Run
 from ..series import Series
 from ..signals import episodes
@@ -18,7 +18,7 @@ def check(run: Run) -> Outcome:
     assert lengths is not None
     if len(lengths) < LEAST:
         return Skipped(
-            f"only {len(lengths)} episodes were logged", (lengths.tag,), "Let the run finish 20 episodes."
+            f"only {count(len(lengths), 'episode')} logged", (lengths.tag,), "Let the run finish 20 episodes."
         )
     thirds = parts(lengths.value, 3)
     first, last = median(thirds[0]), median(thirds[2])

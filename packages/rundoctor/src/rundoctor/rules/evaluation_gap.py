@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
+from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, count, number
 from ..run import Run
 from ..series import Series
 from ..signals import episodes, evaluation
@@ -27,7 +27,7 @@ def check(run: Run) -> Outcome:
     assert training is not None and evaluated is not None
     if len(evaluated) < LEAST_EVALUATIONS or len(training) < LEAST_RETURNS:
         return Skipped(
-            f"{len(evaluated)} evaluations and {len(training)} training returns are too few to compare",
+            f"only {count(len(evaluated), 'evaluation')} and {count(len(training), 'training return')}",
             (evaluated.tag, training.tag),
             f"Evaluate at least {LEAST_EVALUATIONS} times.",
         )

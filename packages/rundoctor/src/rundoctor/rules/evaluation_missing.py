@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule
+from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, count
 from ..run import Run
 from ..signals import evaluation
 
@@ -16,7 +16,7 @@ def check(run: Run) -> Outcome:
         s = series[0]
         overdue = interval is not None and run.last_step - s.last.step > 2.5 * interval.value
         if not overdue or interval is None:
-            return Clear(f"{s.count} evaluations, the last at step {s.last.step:,}")
+            return Clear(f"{count(s.count, 'evaluation')}, the last at step {s.last.step:,}")
         return _finding(
             run,
             f"the last evaluation was at step {s.last.step:,} of {run.last_step:,}; one every "

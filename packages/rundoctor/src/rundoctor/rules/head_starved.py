@@ -37,6 +37,7 @@ def check(run: Run) -> Outcome:
             f"the head's gradient is {number(late)} of the encoder's"
             + ("" if active else ", and the clip is not active")
         )
+    share_text = f" ({number(late)} of it)" if late else ""
     return Finding(
         "head-starved",
         WARNING,
@@ -47,7 +48,7 @@ def check(run: Run) -> Outcome:
                 head.last.step,
                 head.last.value,
                 f"the head's gradient is {number(head.last.value)} beside the encoder's "
-                f"{number(float(encoder.last.value))} ({number(late)} of it){limit_text}",
+                f"{number(float(encoder.last.value))}{share_text}{limit_text}",
             )
         ],
         "Encoder and head are clipped together. The encoder's gradient is so much larger that the clip "

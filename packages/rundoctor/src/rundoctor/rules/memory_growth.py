@@ -18,6 +18,7 @@ from ..model import (
     Rule,
     Severity,
     Skipped,
+    count,
     number,
 )
 from ..run import Run
@@ -64,7 +65,7 @@ def check(run: Run) -> Outcome:
     found: list[Finding] = []
     for s, unit in series:
         if len(s) < LEAST:
-            clear.append(f"only {len(s)} points of {s.tag}")
+            clear.append(f"only {count(len(s), 'point')} of {s.tag}")
             continue
         finding = _percent(s) if math.isnan(unit) else _absolute(run, s, unit)
         if finding is None:

@@ -54,7 +54,7 @@ def check(run: Run) -> Outcome:
     return Finding(
         "metric-missing",
         INFO,
-        f"{len(absent)} of {len(asked)} metrics that decide most are not logged",
+        f"Not logged: {len(absent)} of the {len(asked)} metrics that decide most",
         [
             Evidence(run.tags_of(m.need)[0], None, None, f"{' or '.join(run.tags_of(m.need))}: {m.decides}")
             for m in absent

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..algorithm import Q
-from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
+from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, count, number
 from ..run import Run
 from ..series import Series
 from ..signals import episodes, evaluation
@@ -25,7 +25,7 @@ def check(run: Run) -> Outcome:
     assert returns is not None
     if len(returns) < LEAST:
         return Skipped(
-            f"only {len(returns)} returns were logged", (returns.tag,), "Let the run finish 20 episodes."
+            f"only {count(len(returns), 'return')} logged", (returns.tag,), "Let the run finish 20 episodes."
         )
     thirds = parts(returns.value, 3)
     first, middle, last = (median(p) for p in thirds)
