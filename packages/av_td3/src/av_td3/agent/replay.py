@@ -254,6 +254,8 @@ class Replay:
         offset = np.minimum(back[None, :], self.age[index][:, None])
         slots = (index[:, None] - self.envs * offset) % self.capacity
         _, height, width = self.frame.shape
+        if not height * width:  # a task without pictures
+            return np.empty((len(index), self.stack, height, width), np.uint8)
         planes = [self.frame[slots[:, k]].reshape(-1, width) for k in range(self.stack)]
         # OpenCV interleaves ten times as fast as numpy or torch.
         stacks: NDArray[np.uint8] = cv2.merge(planes).reshape(len(index), height, width, self.stack)
