@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,14 +11,17 @@ from pathlib import Path
 import cv2
 import pytest
 
+from rundoctor import Severity, diagnose, load_runs
+
 EXAMPLES = Path(__file__).parents[1]
 PACKAGES = EXAMPLES.parent / "packages"
 
 
-def run(name: str, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name), *arguments], capture_output=True, text=True, timeout=150
-    )
+def run(name: str, *arguments: str, cwd: Path | None = None) -> str:
+    command = [sys.executable, str(EXAMPLES / name), *arguments]
+    # Threads of several tests that run side by side would wait for each other.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150, cwd=cwd, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 
@@ -42,8 +47,30 @@ def test_tests_of_carla_code() -> None:
 
 
 @pytest.mark.slow
-def test_stable_baselines_drives() -> None:
-    assert "of the route, return" in run("sb3_driving.py", "--steps", "40")
+@pytest.mark.parametrize(("algorithm", "envs"), [("td3", 2), ("sac", 1), ("ppo", 2)])
+def test_stable_baselines_drives(algorithm: str, envs: int) -> None:
+    options = ["--algorithm", algorithm, "--envs", str(envs), "--steps", "16", "--rollout", "8"]
+    assert "of the route, return" in run("sb3_driving.py", *options)
+
+
+@pytest.mark.slow
+def test_the_single_file_in_the_style_of_cleanrl_learns_and_logs(tmp_path: Path) -> None:
+    small = ["--learning-starts", "40", "--batch-size", "16", "--buffer-size", "200"]
+    text = run("cleanrl_td3.py", "--total-timesteps", "160", "--num-envs", "2", *small, cwd=tmp_path)
+    assert "episodic_return=" in text
+    [found] = load_runs([tmp_path / "runs"]).runs
+    for signal in ("critic_loss", "q1_mean", "episode_return"):
+        series = found.get(signal)
+        assert series is not None and len(series), signal
+    assert found.algorithm.name == "TD3"
+    assert [f.id for f in diagnose(found).findings if f.severity > Severity.INFO] == []
+
+
+@pytest.mark.slow
+def test_torchrl_collects_and_learns() -> None:
+    pytest.importorskip("torchrl", reason="torchrl is not installed")
+    text = run("torchrl_td3.py", "--frames", "100", "--warmup", "40", "--batch-size", "16")
+    assert re.search(r"^100 transitions, 80 updates, last loss of the critics \d+\.\d+$", text, re.MULTILINE)
 
 
 @pytest.mark.slow

@@ -245,14 +245,16 @@ def _in_words(conditions: dict[str, Any]) -> str:
 @contextlib.contextmanager
 def _progress(console: Console, name: str) -> Iterator[Callable[[str], None]]:
     """Show how far an agent's drives have come; where there is no terminal, one line when they are done."""
+    if not console.is_terminal:
+        yield lambda _text: None
+        say(console, f"evaluated {name}")
+        return
     with console.status(f"evaluating {name} ...") as status:
 
         def tell(text: str) -> None:
             status.update(f"evaluating {name}: {text}")
 
         yield tell
-    if not console.is_terminal:
-        say(console, f"evaluated {name}")
 
 
 def changed(
