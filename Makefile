@@ -7,7 +7,7 @@ DEV := $(VENV)/.installed-dev
 SOURCES := $(shell find packages -name pyproject.toml -o -name setup.py -o -name '*.p[yx][xd]')
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install train test check coverage standalone lint docs bench prove faults mutants clean
+.PHONY: help install train test check coverage standalone wheels lint docs bench prove chaos resume faults mutants clean
 
 help:            ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -50,6 +50,9 @@ bench: $(DEV)    ## speed of the simulator and of the update
 
 standalone: $(DEV) ## minicarla and rundoctor install alone and bring nothing that they should not (1 minute)
 	$(BIN)/python -m verification.standalone
+
+wheels: $(DEV)   ## build wheels and use them in an empty environment without a compiler (2 minutes)
+	$(BIN)/python -m verification.wheels $(ARGS)
 
 coverage: $(DEV) ## run all tests and print what they cover, branches included
 	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered $(ARGS)

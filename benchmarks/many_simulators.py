@@ -32,6 +32,7 @@ from av_td3.training.memory import tune_allocator
 from av_td3.training.run_directory import RunDirectory
 from av_td3.training.signals import StopRequest
 from av_td3.training.state import TrainingState
+from av_td3.training.trackers import Trackers
 from benchmarks import common
 
 
@@ -63,7 +64,14 @@ class Contender:
                 for number in range(envs)
             ]
         )
-        self.log = RunLogger(self.config, self.run, common.Silent(), 0, self.state.interval)
+        self.log = RunLogger(
+            self.config,
+            self.run,
+            common.Silent(),
+            0,
+            self.state.interval,
+            Trackers(self.config, self.run, print),
+        )
 
     def drive(self, steps: int) -> float:
         """Make so many steps; how many a second."""

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import cv2
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from rundoctor import Severity, diagnose, load_runs
 
@@ -81,5 +83,25 @@ def test_a_run_of_stable_baselines_is_diagnosed() -> None:
 
 def test_every_example_is_in_the_list() -> None:
     listed = (EXAMPLES / "README.md").read_text()
-    for path in EXAMPLES.glob("*.py"):
+    for path in [*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*.ipynb")]:
         assert f"({path.name})" in listed
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_notebook_trains_plots_shows_and_diagnoses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    notebook = nbformat.read(EXAMPLES / "driving.ipynb", as_version=4)
+    [settings] = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    settings.source = "STEPS, EPISODES = 240, 1"
+    NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    shown = [kind for output in outputs for kind in output.get("data", {})]
+    assert shown.count("image/png") == 2
+    assert any("<video" in str(output.get("data", {}).get("text/html", "")) for output in outputs)
+    printed = "".join(output.get("text", "") for output in outputs)
+    assert "finished: 240 steps" in printed and "actor_lr is 0.03" in printed
+    assert not [output for output in outputs if output.get("name") == "stderr"]

@@ -494,6 +494,10 @@ class ReplayConfig(Section):
     """Steps of reward in the Bellman target before it bootstraps; 1 is the paper's."""
 
 
+TrackerName = Literal["wandb", "mlflow"]
+"""What ``train.loggers`` may name."""
+
+
 class TrainConfig(Section):
     """The training run."""
 
@@ -533,6 +537,8 @@ class TrainConfig(Section):
     def _threads_by_name(cls, threads: object) -> object:
         return 0 if threads == "auto" else threads
 
+    loggers: tuple[TrackerName, ...] = ()
+    """Who gets the figures beside TensorBoard's files: wandb, mlflow.  Each is an extra to install."""
     debug: bool = False
     """Show tracebacks instead of errors of one line."""
 
@@ -627,6 +633,14 @@ class Config(Section):
     def to_yaml(self) -> str:
         """The whole configuration, every key written out."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The leaves of a nested mapping by key, such as ``train.seed``."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
 
 
 def preset_names() -> list[str]:

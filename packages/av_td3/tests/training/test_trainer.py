@@ -505,10 +505,12 @@ def test_weights_are_copied_for_measurement_only_where_both_networks_move(tmp_pa
 
 
 def test_the_final_evaluation_ends_the_curves_in_the_same_file(tmp_path):
-    trainer(tmp_path / "run")[0].train()
+    trained, _ = trainer(tmp_path / "run")
+    trained.train()
     run = RunDirectory.open(tmp_path / "run")
     before = len(list(run.tensorboard.iterdir()))
-    log_final_evaluation(run, 500, {"eval/success_rate": 0.75, "not/logged": 1.0})
+    row = {"eval/success_rate": 0.75, "not/logged": 1.0}
+    log_final_evaluation(run, trained.config, 500, row, print)
     assert len(list(run.tensorboard.iterdir())) == before
     rows = scalars(run.path)
     assert rows["eval/success_rate"][-1] == (500, 0.75) and "not/logged" not in rows

@@ -23,7 +23,7 @@ from av_td3.supervision import fleet
 from av_td3.supervision.launcher import check_map
 from av_td3.supervision.memory import check_memory
 from av_td3.supervision.supervised import SupervisedEnv
-from av_td3.training import checkpoint, provenance
+from av_td3.training import checkpoint, provenance, trackers
 from av_td3.training.agents import ACTION_SIZE, image_shape, resolve_device
 from av_td3.training.checkpoint import CheckpointError
 from av_td3.training.fault_catalogue import InjectedFault
@@ -41,9 +41,10 @@ def check_before_start(config: Config) -> None:
     """What can be found out before anything is started or written.
 
     Raises:
-        ConfigError: the device or the map does not exist, or there is no memory for so many environments.
+        ConfigError: there is no such device, map or package, or no memory for so many environments.
     """
     resolve_device(config.train.device)
+    trackers.check_installed(config)
     check_map(config.env.simulator)
     for number in range(len(config.train.maps)):
         check_map(fleet.environment(config.env, number, config.train.maps).simulator)

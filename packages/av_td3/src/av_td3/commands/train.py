@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from rich.console import Console
 from av_td3.commands import common
 from av_td3.commands.common import BAD_INPUT, FAILED, INTERRUPTED, OK, say
 from av_td3.commands.evaluate import final_evaluation
-from av_td3.config import Config
+from av_td3.config import Config, flat
 from av_td3.driving.errors import DrivingError
 from av_td3.errors import UserError
 from av_td3.evaluation import metrics
@@ -93,25 +92,19 @@ def _go_on_as_told(run: RunDirectory, wanted: Config, fault: InjectedFault | Non
     return _go_on(run, _longer(run, wanted, wanted.train.steps) if extended else wanted, fault, extended)
 
 
-MAY_DIFFER = ("env.simulator.address", "train.device", "train.threads", "train.debug")
-"""Settings that say where a run computes.  They may change when it goes on, on another machine say."""
+MAY_DIFFER = ("env.simulator.address", "train.device", "train.threads", "train.loggers", "train.debug")
+"""Settings that say where a run computes, and who is told.  They may change when it goes
+on, on another machine say."""
 
 
 def differences(stored: Config, wanted: Config, *ignored: str) -> dict[str, tuple[Any, Any]]:
     """The settings that differ, each with its two values, by key such as ``train.seed``."""
-    one, other = _flat(stored.model_dump(mode="json")), _flat(wanted.model_dump(mode="json"))
+    one, other = flat(stored.model_dump(mode="json")), flat(wanted.model_dump(mode="json"))
     return {
         key: (one.get(key), other.get(key))
         for key in [*one, *(key for key in other if key not in one)]
         if one.get(key) != other.get(key) and key not in ignored
     }
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
 
 
 def _go_on(run: RunDirectory, config: Config, fault: InjectedFault | None, extended: bool) -> int:
@@ -257,7 +250,8 @@ def _finish(run: RunDirectory, config: Config, outcome: Outcome, console: Consol
         return FAILED
     if not faulty:
         comparison = final_evaluation(run, config, console)
-        log_final_evaluation(run, outcome.step, metrics.scalars(comparison.evaluations["trained"]))
+        row = metrics.scalars(comparison.evaluations["trained"])
+        log_final_evaluation(run, config, outcome.step, row, partial(say, console))
         say(console, f"model card:  {cards.write_run_card(run, cards.final_agent(run.path))}")
     say(console, f"results:     {run.path}")
     if (run.policies / policies.BEST).is_file():

@@ -23,8 +23,9 @@ from av_td3.health import guards, metrics
 from av_td3.health.alerts import Alert
 from av_td3.health.metrics import Scalars
 from av_td3.training.agents import Action
-from av_td3.training.run_directory import RunDirectory, write_atomically
+from av_td3.training.run_directory import RunDirectory, RunError, write_atomically
 from av_td3.training.state import TrainingState
+from av_td3.training.trackers import Trackers
 from rundoctor.signals import (
     Signal,
     actor,
@@ -115,12 +116,19 @@ class RunLogger:
     """Collects what happens between two rows of scalars, and writes the rows."""
 
     def __init__(
-        self, config: Config, run: RunDirectory, display: Display, step: int, interval: metrics.Interval
+        self,
+        config: Config,
+        run: RunDirectory,
+        display: Display,
+        step: int,
+        interval: metrics.Interval,
+        trackers: Trackers,
     ) -> None:
         """``step`` is where the run stands: TensorBoard drops what an earlier process logged beyond it.
 
-        ``interval``: what was collected since the last row.
+        ``interval``: what was collected since the last row.  ``trackers``: who gets the rows too.
         """
+        self._trackers = trackers
         self.config, self.run, self.display = config, run, display
         self._events = _EventFiles(run.tensorboard, step, self.message)
         self._interval = interval
@@ -307,21 +315,28 @@ class RunLogger:
                 writer.add_scalar(tag, value, step)
 
         self._events.write(add)
+        self._trackers.log(step, row)
 
 
-def log_final_evaluation(run: RunDirectory, step: int, row: Scalars) -> None:
-    """Write the final evaluation to TensorBoard too, so that the curves end with it.
+def log_final_evaluation(
+    run: RunDirectory, config: Config, step: int, row: Scalars, tell: Callable[[str], None]
+) -> None:
+    """Write the final evaluation to TensorBoard and the trackers too, so that the curves end with it.
 
     It is appended to the newest event file: another file would look like another start of the run.
+    ``tell`` takes a line for the user.
     """
+    row = {tag: value for tag, value in row.items() if tag.startswith(evaluation.PREFIX)}
+    try:
+        with Trackers(config, run, tell) as trackers:
+            trackers.log(step, row)
+            trackers.ending = "finished"
+    except RunError as error:  # the run is over, and its figures are on the disk
+        tell(f"warning: {error}")
     files = sorted(run.tensorboard.glob("events.out.tfevents.*"), key=lambda f: f.stat().st_mtime)
     if not files:
         return
-    values = [
-        Summary.Value(tag=tag, simple_value=value)
-        for tag, value in row.items()
-        if tag.startswith(evaluation.PREFIX)
-    ]
+    values = [Summary.Value(tag=tag, simple_value=value) for tag, value in row.items()]
     event = Event(wall_time=time.time(), step=step, summary=Summary(value=values))
     with files[-1].open("ab") as file:
         RecordWriter(file).write(event.SerializeToString())

@@ -21,6 +21,7 @@ from av_td3.training.logger import Display, RunLogger
 from av_td3.training.run_directory import RunDirectory
 from av_td3.training.signals import StopRequest, StopRequested
 from av_td3.training.state import TrainingState
+from av_td3.training.trackers import Trackers
 from rundoctor.signals import conditions
 
 Ending = Literal["finished", "interrupted", "stopped", "failed"]
@@ -97,13 +98,15 @@ class Trainer:
         try:
             with (
                 contextlib.closing(state),
+                Trackers(self.config, self.run, self.display.message) as trackers,
                 contextlib.closing(Fleet([self.make_env() for _ in range(self.config.train.envs)])) as fleet,
                 contextlib.closing(
-                    RunLogger(self.config, self.run, self.display, state.step, state.interval)
+                    RunLogger(self.config, self.run, self.display, state.step, state.interval, trackers)
                 ) as log,
             ):
                 try:
                     ending, reason = self._loop(fleet, log)
+                    trackers.ending = ending
                 except DrivingError:
                     with log.warned_of(CheckpointError):
                         state.settle(wait=True)
