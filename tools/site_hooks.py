@@ -22,6 +22,9 @@ ROOT = Path(__file__).parents[1]
 BROUGHT = {
     "contributing.md": "CONTRIBUTING.md",
     "changelog.md": "CHANGELOG.md",
+    "changelog-minicarla.md": "packages/minicarla/CHANGELOG.md",
+    "changelog-rundoctor.md": "packages/rundoctor/CHANGELOG.md",
+    "changelog-av-td3.md": "packages/av_td3/CHANGELOG.md",
     "examples.md": "examples/README.md",
 }
 """Pages of the site that lie elsewhere in the repository."""

@@ -121,7 +121,8 @@ def _of(
 
 # Sources: Fujimoto et al. 2018, table 1, and the evaluations behind its curves (sfujim/TD3/learning_curves:
 # mean and standard deviation over the 10 seeds of each one's maximum up to that step); cleanrl,
-# docs/rl-algorithms/td3.md; tianshou, examples/mujoco/README.md; rl-baselines3-zoo, benchmark.md.
+# docs/rl-algorithms/td3.md; tianshou, examples/mujoco/README.md; rl-baselines3-zoo, benchmark.md.  The rows
+# were compared with the last three files; the first two of these quote the paper's table 1 alike.
 _PUBLISHED = {
     "HalfCheetah": _of(
         (9_637.0, 859.1),
