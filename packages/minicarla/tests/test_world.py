@@ -639,3 +639,15 @@ def test_a_car_drives_over_what_is_lower_than_its_floor(prop: str, passes: bool)
         world.tick()
     driven = math.dist(world.actors.pose(vehicle)[:2], pose[:2])
     assert (driven > 20.0) is passes
+
+
+def test_attributes_without_effect_are_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    world = make()
+    for _ in range(2):
+        world.spawn(blueprints.describe("sensor.camera.rgb", fstop="2.8", fov="60", lens_k="-1"), Pose())
+    world.spawn(blueprints.describe("sensor.camera.depth", lens_k="0.5", image_size_x="90"), Pose())
+    world.spawn(blueprints.describe("sensor.camera.rgb", gamma="1.0"), Pose())
+    assert [record.getMessage() for record in caplog.records] == [
+        "sensor.camera.rgb: these attributes have no effect: fstop",
+        "sensor.camera.depth: these attributes have no effect: lens_k",
+    ]

@@ -47,6 +47,8 @@ class Sensor:
     blueprint: ClassVar[str]
     wire_type: ClassVar[SensorType]
     attributes: ClassVar[tuple[Attribute, ...]] = (ROLE_NAME, SENSOR_TICK)
+    unused: ClassVar[frozenset[str]] = frozenset()
+    """Attributes that change nothing."""
     event: ClassVar[bool] = False
     """True: it reports when something happens, and ``sensor_tick`` does not apply."""
     streams: ClassVar[bool] = True
@@ -59,6 +61,18 @@ class Sensor:
         self.random = np.random.default_rng([int(abs(chosen)), 0] if chosen else [abs(seed), 1])
         self.period = max(0.0, self.number("sensor_tick")) if "sensor_tick" in self._values else 0.0
         """Simulated seconds between measurements; 0: every tick."""
+
+    def without_effect(self) -> list[str]:
+        """The attributes that were set and change nothing."""
+        return [
+            name for name, value in self._values.items() if name in self.unused and self._set(name, value)
+        ]
+
+    def _set(self, name: str, value: str) -> bool:
+        try:
+            return float(value) != float(self._defaults[name])
+        except ValueError:
+            return value != self._defaults[name]
 
     def number(self, name: str) -> float:
         """Attribute ``name`` as a finite number."""

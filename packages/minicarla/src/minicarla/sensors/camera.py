@@ -42,6 +42,9 @@ class Camera(Sensor):
     """Base of the cameras: ``width``, ``height`` in pixels, horizontal ``fov`` in degrees."""
 
     attributes: ClassVar[tuple[Attribute, ...]] = CAMERA_ATTRIBUTES
+    unused: ClassVar[frozenset[str]] = frozenset(
+        attribute.id for attribute in CAMERA_ATTRIBUTES if attribute.id.startswith("lens_")
+    )
 
     def __init__(self, attributes: Mapping[str, str] = {}, seed: int = 0) -> None:
         super().__init__(attributes, seed)

@@ -61,6 +61,17 @@ class RgbCamera(Camera):
         Attribute("chromatic_aberration_offset", FLOAT, "0.0"),
     )
 
+    unused = frozenset(attribute.id for attribute in attributes) - {
+        "role_name",
+        "sensor_tick",
+        "image_size_x",
+        "image_size_y",
+        "fov",
+        "enable_postprocess_effects",
+        "gamma",
+        "exposure_compensation",
+    }
+
     def __init__(self, attributes: Mapping[str, str] = {}, seed: int = 0) -> None:
         super().__init__(attributes, seed)
         self._picture = ColourPicture(self.width, self.height, self.fov)

@@ -22,6 +22,7 @@ class ObstacleSensor(Sensor):
 
     blueprint = "sensor.other.obstacle"
     wire_type = SensorType.OBSTACLE
+    unused = frozenset({"debug_linetrace"})
     attributes = (
         ROLE_NAME,
         SENSOR_TICK,

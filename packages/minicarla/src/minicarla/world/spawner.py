@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import NamedTuple
 
 from minicarla.bodies import PROP, VEHICLE, WALKER
@@ -32,6 +33,8 @@ from minicarla.world.sane import colour, sane_pose
 from minicarla.world.table import MAX_ACTORS, ActorTable
 from minicarla.world.vehicles import VehicleControls
 from minicarla.world.walkers import WalkerControls
+
+log = logging.getLogger("minicarla")
 
 SPAWN_COLLISION = "Spawn failed because of collision at spawn position"
 SPAWN_INVALID = "Spawn failed because of invalid actor description"
@@ -67,6 +70,7 @@ class Spawner:
         self.show(roadmap)
         self._traffic, self._vehicles, self._walkers = traffic, vehicles, walkers
         self._seed = seed
+        self._mentioned: set[tuple[str, str]] = set()
 
     def show(self, roadmap: RoadMap) -> None:
         """From now on the map looks like this; sensors compute at once what they need of it."""
@@ -196,6 +200,10 @@ class Spawner:
         actor_id = self.actors.new_id()
         attributes = {row.id: row.value for row in order.description.attributes}
         device = blueprints.sensor_class(type_id)(attributes, self._seed * 1_000_003 + actor_id)
+        idle = ", ".join(device.without_effect())
+        if idle and (type_id, idle) not in self._mentioned:
+            self._mentioned.add((type_id, idle))
+            log.warning("%s: these attributes have no effect: %s", type_id, idle)
         device.prepare(self._roadmap)
         sensor = SensorActor(actor_id, *order[:4], device=device)
         if device.streams:

@@ -78,7 +78,7 @@ def set_actor_target_velocity(call: Call, actor_id: int, velocity: structs.Vecto
     call.episode.mechanics.set_velocity(actor_id, velocity)
 
 
-@procedure()
+@procedure(PARTIAL, "turns about the vertical axis alone")
 def set_actor_target_angular_velocity(call: Call, actor_id: int, velocity: structs.Vector3D) -> None:
     call.episode.mechanics.set_angular_velocity(actor_id, velocity)
 

@@ -127,7 +127,7 @@ def get_weather_parameters(call: Call) -> structs.WeatherParameters:
     return call.world.weather
 
 
-@procedure()
+@procedure(PARTIAL, "wind, fog_falloff and the three scattering fields are read back and change no picture")
 def set_weather_parameters(call: Call, weather: structs.WeatherParameters) -> None:
     call.world.set_weather(weather)
 
