@@ -73,7 +73,7 @@ class Boxes:
     def __len__(self) -> int:
         return len(self.centre)
 
-    def take(self, rows: Any) -> Boxes:
+    def take(self, rows: NDArray[np.int64]) -> Boxes:
         """The boxes at ``rows``."""
         return Boxes(*(getattr(self, name)[rows] for name in _FIELDS))
 

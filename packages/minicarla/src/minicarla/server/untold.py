@@ -7,7 +7,6 @@ refused, the program goes on as if nothing had happened.
 from __future__ import annotations
 
 import logging
-from typing import Any
 from weakref import WeakKeyDictionary
 
 from minicarla.server.connections import ClientConnection
@@ -27,13 +26,13 @@ class UntoldErrors:
     def __init__(self) -> None:
         self._said: WeakKeyDictionary[ClientConnection, set[str]] = WeakKeyDictionary()
 
-    def check(self, client: ClientConnection, request: rpc.Request, result: Any) -> None:
+    def check(self, client: ClientConnection, request: rpc.Request, result: object) -> None:
         """Look at the wrapped result of a call."""
         row = PROCEDURES.get(request.name)
         if row is not None and row.status == IGNORED:
             self._say(client, f"{request.name} has no effect: {row.note}")
         elif not request.waits:
-            results = result if row is not None and row.bare else [result]
+            results = result if isinstance(result, list) and row is not None and row.bare else [result]
             for refusal in filter(None, map(rpc.refusal, results)):
                 self._say(client, f"{request.name} was refused, which its client is not told: {refusal}")
 

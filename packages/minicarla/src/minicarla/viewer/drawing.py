@@ -50,7 +50,7 @@ def drawn(shapes: list[Any]) -> list[dict[str, Any]]:
     return out
 
 
-def _outline(primitive: Any) -> tuple[str, NDArray[np.float64], float, str]:
+def _outline(primitive: debug.Primitive) -> tuple[str, NDArray[np.float64], float, str]:
     """Kind, points (n, 2), width in metres, and text of a drawing."""
     if isinstance(primitive, debug.DebugPoint):
         return "point", np.array([primitive.location[:2]]), primitive.size, ""

@@ -366,7 +366,7 @@ def picture(message: bytes) -> NDArray[np.uint8]:
 _KINDS = ("vehicle", "walker", "traffic", "static", "sensor")
 
 
-def _actor(record: Any, actor: structs.ActorRecord) -> dict[str, Any]:
+def _actor(record: np.void, actor: structs.ActorRecord) -> dict[str, Any]:
     """One actor of a snapshot as JSON."""
     type_id = actor.description.id
     family = type_id.split(".", 1)[0]

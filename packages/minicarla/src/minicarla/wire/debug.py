@@ -36,6 +36,7 @@ class DebugString(NamedTuple):
     shadow: bool
 
 
+Primitive = DebugPoint | DebugLine | DebugArrow | DebugBox | DebugString
 _SHAPES = (DebugPoint, DebugLine, DebugArrow, DebugBox)
 TABLE: tuple[type, ...] = (*_SHAPES, DebugString, *_SHAPES)
 """The fields of a drawing by its index on the wire.  The last four are those of ``draw_hud_*``."""

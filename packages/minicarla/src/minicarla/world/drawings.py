@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from minicarla.wire.debug import DebugString
@@ -46,7 +46,7 @@ class Drawings:
         self._shapes = deque(kept, MOST)
 
 
-def _numbers(fields: Any) -> Iterator[float]:
+def _numbers(fields: Iterable[object]) -> Iterator[float]:
     for field in fields:
         if isinstance(field, tuple):
             yield from _numbers(field)

@@ -68,7 +68,7 @@ class GroundPicture:
         """The colours.  Only colour pictures need them, and they take much longer than the labels."""
         return kernels.Pyramid(self._colours(), self.x0, self.y0, self.resolution)
 
-    def _pixels(self, points: Any) -> NDArray[np.int32]:
+    def _pixels(self, points: NDArray[np.float64]) -> NDArray[np.int32]:
         """Fixed-point texture coordinates of world points (n, 2 or more)."""
         xy = (np.asarray(points, dtype=np.float64)[:, :2] - (self.x0, self.y0)) / self.resolution - 0.5
         return np.rint(xy * (1 << _SHIFT)).astype(np.int32)

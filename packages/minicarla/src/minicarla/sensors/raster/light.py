@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from minicarla.wire.structs import WeatherParameters
 
@@ -22,7 +21,7 @@ def _ramp(value: float, low: float, high: float) -> float:
     return t * t * (3.0 - 2.0 * t)
 
 
-def _mix(a: Any, b: Any, share: float) -> Array:
+def _mix(a: ArrayLike, b: ArrayLike, share: float) -> Array:
     return np.asarray(a, dtype=np.float64) * (1.0 - share) + np.asarray(b, dtype=np.float64) * share
 
 
@@ -78,9 +77,9 @@ class Illumination:
         veil = np.maximum(veil, min(1.0, 0.9 * fog**0.5 + dust) if fog + dust > 0.0 else 0.0)
         self.sky = sky + (haze - sky) * np.clip(veil, 0.0, 1.0)
 
-    def transmission(self, distance: Any) -> Any:
+    def transmission(self, distance: Array) -> Array:
         """Share of an object's light that reaches the eye from ``distance`` metres; the rest is fog."""
-        return np.exp(-self.extinction * np.maximum(distance - self.clear, 0.0))
+        return np.asarray(np.exp(-self.extinction * np.maximum(distance - self.clear, 0.0)))
 
     def ground(self) -> Array:
         """The BGR factor by which the albedo of level ground is multiplied."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from minicarla.bodies import Bodies
 from minicarla.sensors.boxes import rotation_matrices
@@ -33,7 +33,7 @@ class Mesh:
         first_v = np.concatenate([[0], np.cumsum(sizes_v)[:-1]]) if count else np.zeros(0, np.int64)
         first_q = np.concatenate([[0], np.cumsum(sizes_q)[:-1]]) if count else np.zeros(0, np.int64)
 
-        def join(name: str, empty: tuple[int, ...], kind: Any) -> Any:
+        def join(name: str, empty: tuple[int, ...], kind: DTypeLike) -> Any:
             return np.concatenate([getattr(s, name) for s in shapes]) if count else np.zeros(empty, kind)
 
         unit = join("vertices", (0, 3), np.float64)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from minicarla.maps import StaticBox
 from minicarla.sensors.tags import Tag
 from minicarla.sensors.things import LIGHT_HEAD, SIGN_PLATE
 
@@ -373,7 +374,7 @@ def house(bays_x: int, bays_y: int, storeys: int) -> Shape:
     return b.shape()
 
 
-def static_shape(static: Any) -> Shape:
+def static_shape(static: StaticBox) -> Shape:
     """Shape of a ``StaticBox`` by its kind."""
     if static.kind == "building":
         ex, ey, ez = (float(v) for v in static.extent)
@@ -404,7 +405,7 @@ _BY_TAG = {
 }
 
 
-def body_shape(tag: int, extent: Any, look: int = 0) -> Shape:
+def body_shape(tag: int, extent: Array, look: int = 0) -> Shape:
     """Shape of a row of ``Bodies`` (tall cars are vans) or of another thing."""
     if tag == Tag.TRAFFIC_LIGHT:
         return traffic_light(look)

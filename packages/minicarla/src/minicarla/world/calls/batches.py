@@ -22,7 +22,7 @@ def apply_batch(call: Call, batch: list[Any], do_tick: bool = False) -> list[Any
     return results
 
 
-def _entry(call: Call, command: Any, depth: int) -> Any:
+def _entry(call: Call, command: object, depth: int) -> object:
     """``[[1, actor id]]``, or ``[[0, [message]]]`` for a command that failed."""
     try:
         return rpc.value(_execute(call, commands.read(command), depth))

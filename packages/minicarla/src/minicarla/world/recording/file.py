@@ -134,7 +134,7 @@ class RecordingWriter:
         except OSError as error:
             raise RecordingError(f"cannot write {self.path}: {error.strerror}") from None
 
-    def _write(self, value: Any) -> None:
+    def _write(self, value: object) -> None:
         self._file.write(msgpack.packb(value))
 
     def record(self) -> None:
