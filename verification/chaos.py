@@ -1,4 +1,4 @@
-"""Trains while faults strike, and sees whether the training survives and stays true.
+"""Trains while faults strike, and checks that the training goes on and that its data are right.
 
     python -m verification.chaos [--faults 200] [--seed 0] [--minutes 60] [--only KIND ...]
 
@@ -93,7 +93,7 @@ class Learner:
         self.lives = 0
 
     def start(self) -> None:
-        """Start it, or go on with the run that is there: the same call."""
+        """Start the training; if its run exists already, resume it."""
         self.lives += 1
         sys.stdout.flush()
         self.pid = os.fork()
@@ -181,7 +181,7 @@ class Learner:
 
 
 def call(port: int, name: str, *arguments: object) -> None:
-    """A remote procedure call whose answer nobody waits for long for."""
+    """Call a remote procedure, and wait for the answer for a moment only."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0) as connection:
         connection.settimeout(1.0)
         connection.sendall(msgpack.packb([0, 1, name, [[0, True], *arguments]]))
@@ -216,7 +216,7 @@ def kill_learner(learner: Learner) -> None:
 
 
 def steal_ports(learner: Learner) -> None:
-    """Somebody listens on the server's port as soon as it is free: the next one must take others."""
+    """Listen on the server's port as soon as it is free, so that the next server must take another one."""
     port = learner.port()
     to_child("server", signal.SIGKILL)(learner)
     thief = (
@@ -293,7 +293,7 @@ KINDS: dict[str, Kind] = {
 
 @dataclass
 class Trial:
-    """What is known in the end."""
+    """What one trial found."""
 
     struck: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     detected: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -314,7 +314,7 @@ def _span(seconds: list[float]) -> str:
 
 
 def wait_until(condition: Callable[[], bool], within: float) -> float | None:
-    """Seconds until it held; None when it did not in time."""
+    """Seconds until a condition held; None when it did not hold in time."""
     started = time.monotonic()
     while time.monotonic() - started < within:
         if condition():
@@ -324,7 +324,7 @@ def wait_until(condition: Callable[[], bool], within: float) -> float | None:
 
 
 def strike(learner: Learner, kind: str, trial: Trial, patience: float) -> bool:
-    """One fault, and what becomes of it; False when the training did not go on."""
+    """Inject one fault and watch what follows; False when the training did not go on."""
     before = len(learner.lines("incidents.jsonl"))
     step = learner.step()
     trial.struck[kind] += 1
@@ -399,7 +399,7 @@ def _agrees(replay: Replay, slot: int, here: np.void, there: np.void) -> bool:
 
 
 def marked() -> set[int]:
-    """Processes of this trial, wherever they hang."""
+    """Processes of this trial, whatever their parents are."""
     found = set()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -409,7 +409,7 @@ def marked() -> set[int]:
 
 
 def belongings(learner: Learner) -> dict[str, float]:
-    """What the learner and all below it hold."""
+    """What the learner and its child processes hold."""
     family = [learner.process(), *learner.process().children(recursive=True)]
     return {
         "processes": len(family),

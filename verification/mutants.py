@@ -1,4 +1,4 @@
-"""Puts one fault after another into the update and the replay, and sees a test fail for each.
+"""Puts one fault after another into the update and the replay, and checks that a test fails for each.
 
     python -m verification.mutants
 

@@ -71,7 +71,7 @@ def toy_config(steps: int, npc: int, envs: int, seed: int) -> Config:
 def start(config: Config, run: Path) -> int:
     """Start a run in a process of its own, or go on with it; its id.
 
-    The process is forked, because importing torch takes longer than a life does.
+    The process is forked, because importing torch takes longer than most runs last before they are killed.
     """
     sys.stdout.flush()
     pid = os.fork()

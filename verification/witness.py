@@ -4,7 +4,7 @@
 
 Every tick goes as a row of :data:`TICK` into ``FOLDER/ticks-LIFE.bin``.  Every camera picture carries, as
 black and white squares in its top left corner, the frame that it shows and the server's life: so a stored
-picture says for itself of which tick it is.  A file ``FOLDER/lie`` with one of :data:`LIES` in it makes the
+picture shows from which tick it is.  A file ``FOLDER/lie`` with one of :data:`LIES` in it makes the
 server tell that lie once.
 """
 

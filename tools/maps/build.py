@@ -463,7 +463,7 @@ def suburb() -> ET.Element:
 
 
 def _add_controllers(root: ET.Element, signals: dict[int, list[tuple[int, str]]]) -> None:
-    """Which lights switch together; the writer knows no controllers."""
+    """Add the controllers, by which lights switch together; ``scenariogeneration`` cannot write them."""
     junctions = {j.get("id"): j for j in root.findall("junction")}
     for junction, members in signals.items():
         for phase in (0, 1):

@@ -1,7 +1,7 @@
 """Programs with the real client, each in a process of its own: ``python -m ... PROGRAM PORT ARGUMENTS...``.
 
-They say what they found one JSON value a line, and end without the client's destructors, which now
-and then abort the process.
+Each prints what it found as JSON, one value a line.  It ends by ``os._exit``, because the destructors of
+CARLA's client now and then abort the process.
 """
 
 from __future__ import annotations
@@ -153,9 +153,9 @@ def _numbers(vector: Any) -> tuple[float, float, float]:
 
 
 def repeat(port: int, ticks: int, walkers: int, dawdle: int) -> None:
-    """Drive among others; say digests of all that came: raw messages, and what the client makes of them.
+    """Drive an ego among other vehicles; send digests of the raw messages and of what the client reads.
 
-    walkers: so many with an AI of the client's. dawdle: pause now and then, as another process would.
+    walkers: how many of them an AI of the client's moves.  dawdle: 1 to pause at random moments.
     """
     stage = Stage(port)
     world = stage.world
@@ -283,7 +283,7 @@ def tick_on(port: int, ticks: int, every: int) -> None:
 def hold(port: int, managed: int) -> None:
     """Hold sensors, streams, a Traffic Manager and the synchronous mode, and tick until killed.
 
-    Says what it spawned, then nothing; ``managed`` cars drive under the Traffic Manager.
+    It sends what it spawned and nothing more; ``managed`` cars drive under the Traffic Manager.
     """
     stage = Stage(port)
     world = stage.world
@@ -310,9 +310,9 @@ def hold(port: int, managed: int) -> None:
 
 
 def manage(port: int, managed: int, ticks: int) -> None:
-    """Let a Traffic Manager in step drive cars, with an ego and its camera; says each hundredth frame.
+    """Let a synchronous Traffic Manager drive cars, beside an ego with a camera; send each hundredth frame.
 
-    After each hundred a quarter of a second of other work is done, as programs do.
+    After every hundred ticks the program does something else for a quarter of a second.
     """
     stage = Stage(port)
     manager_port = free_port()
@@ -358,7 +358,7 @@ def come_next(port: int) -> None:
 
 
 def stare(port: int, width: int, height: int) -> None:
-    """Read pictures from a camera of this size for ever."""
+    """Read pictures of this size from a camera until killed."""
     stage = Stage(port)
     car = stage.car()
     _, pictures = stage.camera(car, width, height)

@@ -1,9 +1,9 @@
 """Lane-invasion events come in the tick in which the car crosses a marking.
 
 CARLA's client makes these events alone: in every tick it looks whether one of the four corners of the
-vehicle's box has crossed a marking of its map since the tick before.  So they are right when poses,
-box and map are; and since the wheels stand within the box, they cross between the first event and
-the last.
+vehicle's box has crossed a marking of its map since the tick before.  So the events are
+right if poses, box and map are right.  The wheels are inside the box, so they cross after the first
+event and before the last.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Synchronous Traffic Managers do not hang.
 
-CARLA's client may miss that it is told of a tick and then stands still for ever; see
-``Server._hold``.
+CARLA's client can miss the wake-up after a tick, and then waits for ever.  ``minicarla.server.pacing``
+prevents it.
 """
 
 from __future__ import annotations

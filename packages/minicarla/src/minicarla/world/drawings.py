@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from minicarla.wire.debug import DebugString
 from minicarla.wire.structs import DebugShape
