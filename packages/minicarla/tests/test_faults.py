@@ -76,10 +76,10 @@ def test_half_a_message_is_the_last_of_its_stream() -> None:
         ("freeze@when=3", "cannot read 'when=3'"),
         ("freeze@tick=x", "tick must be a number, not 'x'"),
         ("freeze@tick=1.5", "tick cannot be 1.5"),
-        ("freeze@tick=0", "tick starts at 1"),
+        ("freeze@tick=0", "tick must be at least 1"),
         ("freeze@tick=-2", "tick cannot be -2"),
         ("freeze@tick=nan", "tick cannot be nan"),
-        ("kill@random=2", "a probability of 2"),
+        ("kill@random=2", "random=2 is not a probability"),
         ("kill@random=0.5,every=3", "both random and every"),
     ],
 )

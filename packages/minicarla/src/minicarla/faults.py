@@ -129,12 +129,12 @@ def _set(fault: ServerFault, text: str, key: str, value: float) -> None:
     if not math.isfinite(value) or value < 0 or (whole and value != int(value)):
         raise FaultError(f"fault {text!r}: {key} cannot be {value:g}")
     if key == "random" and value > 1:
-        raise FaultError(f"fault {text!r}: a probability of {value:g}")
+        raise FaultError(f"fault {text!r}: random={value:g} is not a probability; it must be at most 1")
     if key in ("every", "count", "tick") and value < 1:
-        raise FaultError(f"fault {text!r}: {key} starts at 1")
+        raise FaultError(f"fault {text!r}: {key} must be at least 1")
     if key in TRIGGERS:
         if fault.trigger:
-            raise FaultError(f"fault {text!r}: both {fault.trigger} and {key}")
+            raise FaultError(f"fault {text!r}: give one of {fault.trigger} and {key}, not both")
         fault.trigger, fault.value = key, value
     elif key == "for":
         fault.seconds = value

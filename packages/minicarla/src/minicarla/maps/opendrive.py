@@ -290,7 +290,9 @@ def _place(element: ET.Element, name: str, default: float | None = None) -> floa
     """A coordinate, or a distance along a road, in metres."""
     value = _number(element, name, default)
     if abs(value) > MAX_COORDINATE:
-        raise OpenDriveError(f"<{element.tag}> has {name}={value:g}, which is off every map")
+        raise OpenDriveError(
+            f"<{element.tag}> has {name}={value:g}; coordinates must lie within {MAX_COORDINATE:g} m"
+        )
     return value
 
 
@@ -304,7 +306,9 @@ def _lane_number(element: ET.Element, name: str) -> int:
 def _curvature(element: ET.Element, name: str) -> float:
     value = _number(element, name)
     if abs(value) > MAX_CURVATURE:
-        raise OpenDriveError(f"<{element.tag}> has {name}={value}, which no road has")
+        raise OpenDriveError(
+            f"<{element.tag}> has {name}={value}; curvatures above {MAX_CURVATURE:g}/m are not accepted"
+        )
     return value
 
 

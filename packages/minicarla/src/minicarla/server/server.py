@@ -231,7 +231,7 @@ class CarlaServer:
             return failure(request.name, f"internal error of minicarla in {request.name}")
 
     def _tick(self, client: ClientConnection, request: rpc.Request) -> Any:
-        """Tick, but tell neither by the snapshot nor by the reply before the client may be told."""
+        """Tick; hold snapshot and reply back until the client may be told, see ``pacing``."""
         if self._finish_failed:  # the tick before had been answered when its sensors failed
             self._finish_failed = False
             return failure(request.name, "internal error of minicarla in the tick before: a sensor failed")

@@ -187,7 +187,7 @@ class Streams:
                     key.data()
 
     def _opening(self, client: ClientConnection) -> dict[ClientConnection, float]:
-        """Until when a tick of ``client`` waits for whom."""
+        """The clients that a tick of ``client`` waits for, and until when (``time.monotonic()``)."""
         waits = {}
         for other, announced in self._announced.items():
             if other is client:

@@ -1,7 +1,7 @@
-"""What a client is not told: the log says it instead.
+"""Logs what CARLA's client does not tell its program.
 
-Most of what CARLA's client asks for it does not wait for, and it throws the answers away.  If such a call is
-refused, the program goes on as if nothing had happened.
+The client does not wait for the answers of most calls, such as ``apply_control``, and throws them away.  If
+such a call is refused, the program goes on as if nothing had happened.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def acceleration(table: DriverTable, situation: Situation) -> Floats:
     room = limit - situation.s - situation.half
     wanted = np.minimum(wanted, np.sqrt(2.0 * BRAKING * np.maximum(room - REACTION * v, 0.0)))
     free = (GAIN * (wanted - v)).clip(-HARDEST, ACCELERATION)
-    # The speed lags behind what is wanted; whoever would come to stand too late brakes as hard as it takes.
+    # The speed lags behind what is wanted; a driver that would stop too late brakes as hard as needed.
     needed = np.minimum(v * v / (2.0 * np.maximum(room, 0.1)), HARDEST)
     free = np.where(needed > BRAKING, np.minimum(free, -needed), free)
     closing = v * (v - situation.leader_speed) / (2.0 * math.sqrt(ACCELERATION * BRAKING))

@@ -76,7 +76,7 @@ class Junctions:
             t.exit[k] = driver.held[0].exit if driver.held else np.inf
 
     def _obey(self, situation: Situation, closed: dict[int, int]) -> None:
-        """Give up what was reserved behind a light that closed, where one can still stop."""
+        """Give up reservations behind a light that has closed, if the driver can still stop."""
         nose = situation.nose
         for k in np.flatnonzero(np.isfinite(self._table.exit)).tolist():
             crossing = self._table.drivers[k].held[-1]
@@ -122,7 +122,7 @@ class Junctions:
         closed: dict[int, int],
         strangers: Strangers,
     ) -> None:
-        """Give leave to those who come first and whose way is free."""
+        """Reserve junctions for drivers whose way is free, first come, first served."""
         t, network = self._table, self._network
         for k in claims:
             if not t.drivers[k].since:

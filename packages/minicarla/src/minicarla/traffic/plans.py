@@ -51,7 +51,7 @@ class Planner:
             self._advance(situation)
 
     def lengthen(self, situation: Situation) -> None:
-        """Plan more for those who have come so far that they see their path's end."""
+        """Lengthen the paths whose ends have come into the drivers' sight."""
         t = self._table
         short = (t.count - t.at < SIGHT + BEHIND) & (t.at > BEHIND)
         for k in np.flatnonzero(short).tolist():

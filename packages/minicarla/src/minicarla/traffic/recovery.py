@@ -1,4 +1,4 @@
-"""Recovery: backing up from what holds a driver, and back to the road for those who were knocked off it."""
+"""Recovery: drivers that are stuck back up; vehicles that were knocked off their path are put back on it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Recovery:
         self._table = table
 
     def put_back(self, situation: Situation) -> None:
-        """Put those who have been away from their path for long back on it.
+        """Put vehicles that have been away from their path for long back on it.
 
         CARLA's Traffic Manager takes vehicles off the map that are stuck for long.
         """
@@ -58,9 +58,9 @@ class Recovery:
         t.astray[k] = t.blocked[k] = t.backing[k] = 0.0
 
     def backing_up(self, situation: Situation, willing: Flags) -> Flags | None:
-        """Who backs up now (n,), because something has held it for long; None when nobody does.
+        """Which drivers back up now (n,), because something has held them for long; None when nobody does.
 
-        willing: (n,) who would drive on if it could.
+        willing: (n,) whether a driver would drive on if it could.
         """
         t = self._table
         held = (willing | self._face_to_face(situation)) & (np.abs(situation.speed) < HELD)

@@ -1,6 +1,6 @@
 """Room on the stretches between junctions, kept for those who are on them or on their way there.
 
-A driver enters a junction only when there is room for it beyond: nobody ever has to stand in one.
+A driver enters a junction only when there is room for it beyond, so that it never has to stop inside.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class VehicleControls:
         """Let CARLA's Ackermann controller drive the vehicle until the next :meth:`apply`."""
         vehicle = self._actors.find_vehicle(actor_id)
         if not finite(*control):
-            raise CarlaError("the Ackermann control has a field that is not a finite number")
+            raise CarlaError("a field of the Ackermann control is not a finite number")
         if vehicle.ackermann is None:
             vehicle.ackermann = AckermannController()
         vehicle.ackermann.target = control

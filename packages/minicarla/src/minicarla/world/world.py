@@ -107,8 +107,9 @@ class World:
 
     def set_weather(self, weather: structs.WeatherParameters) -> None:
         """Take over a client's weather; CarlaError when a field is not finite or absurdly large."""
-        if not finite(*weather) or max(map(abs, weather)) > 1e4:
-            raise CarlaError("the weather has a field that is not a finite number, or out of range")
+        for name, value in weather._asdict().items():
+            if not finite(value) or abs(value) > 1e4:
+                raise CarlaError(f"{name} of the weather is {value:g}; it must lie between -10000 and 10000")
         self.weather = weather
 
     def replay(
