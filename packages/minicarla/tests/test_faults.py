@@ -80,7 +80,7 @@ def test_half_a_message_is_the_last_of_its_stream() -> None:
         ("freeze@tick=-2", "tick cannot be -2"),
         ("freeze@tick=nan", "tick cannot be nan"),
         ("kill@random=2", "random=2 is not a probability"),
-        ("kill@random=0.5,every=3", "both random and every"),
+        ("kill@random=0.5,every=3", "one of random and every, not both"),
     ],
 )
 def test_a_bad_specification_says_why(spec: str, says: str) -> None:

@@ -291,7 +291,7 @@ def _place(element: ET.Element, name: str, default: float | None = None) -> floa
     value = _number(element, name, default)
     if abs(value) > MAX_COORDINATE:
         raise OpenDriveError(
-            f"<{element.tag}> has {name}={value:g}; coordinates must lie within {MAX_COORDINATE:g} m"
+            f"<{element.tag}> has {name}={value:g}; at most {MAX_COORDINATE:g} m are possible"
         )
     return value
 
@@ -307,7 +307,7 @@ def _curvature(element: ET.Element, name: str) -> float:
     value = _number(element, name)
     if abs(value) > MAX_CURVATURE:
         raise OpenDriveError(
-            f"<{element.tag}> has {name}={value}; curvatures above {MAX_CURVATURE:g}/m are not accepted"
+            f"<{element.tag}> has {name}={value}; at most {MAX_CURVATURE:g} 1/m are possible"
         )
     return value
 
