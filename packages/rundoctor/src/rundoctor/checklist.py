@@ -27,7 +27,7 @@ Figures = tuple[bool | None, str]
 
 
 @dataclass(frozen=True)
-class _Line:
+class _CheckLine:
     """One line: what it says, which findings fail it, and what to show when none does."""
 
     name: str
@@ -192,34 +192,36 @@ def _complete(run: Run) -> Figures:
 
 
 _LINES = (
-    _Line("all values are finite", ("nan-or-inf",), _finite),
-    _Line("no gradient through the state input", ("state-gradient-leak",), _state_path, (ACTOR_THROUGH_Q,)),
-    _Line("Q(policy) stays beside Q(data)", ("state-gradient-leak",), _gap, (ACTOR_THROUGH_Q,)),
-    _Line("Q is within limits", ("q-explosion", "q-above-reward-bound"), _q_limits, (Q,)),
-    _Line(
+    _CheckLine("all values are finite", ("nan-or-inf",), _finite),
+    _CheckLine(
+        "no gradient through the state input", ("state-gradient-leak",), _state_path, (ACTOR_THROUGH_Q,)
+    ),
+    _CheckLine("Q(policy) stays beside Q(data)", ("state-gradient-leak",), _gap, (ACTOR_THROUGH_Q,)),
+    _CheckLine("Q is within limits", ("q-explosion", "q-above-reward-bound"), _q_limits, (Q,)),
+    _CheckLine(
         "the actor is not saturated",
         ("actor-saturated",),
         _median(actor.SATURATION, gradients.AFTER["actor_head"], actor.ACTION_MEAN[1]),
         (ACTOR_THROUGH_Q,),
     ),
-    _Line(
+    _CheckLine(
         "the gradient clip holds",
         ("clip-not-applied",),
         _median(gradients.AFTER["actor_encoder"], gradients.AFTER["critic_encoder"]),
     ),
-    _Line("no alert fired", ("alerts-raised",), _alerts, opened_by=("alert-unreachable",)),
-    _Line("the critic's loss falls", ("critic-divergence",), _falls(critic.LOSS), (Q,)),
-    _Line("the TD error falls", ("critic-divergence",), _falls(critic.TD_ERROR), (Q,)),
-    _Line("the critic explains its targets", ("critic-not-learning",), _explains, (Q,)),
-    _Line("the return rises", ("reward-degrading", "restart-collapse", "never-learns"), _returns),
-    _Line(
+    _CheckLine("no alert fired", ("alerts-raised",), _alerts, opened_by=("alert-unreachable",)),
+    _CheckLine("the critic's loss falls", ("critic-divergence",), _falls(critic.LOSS), (Q,)),
+    _CheckLine("the TD error falls", ("critic-divergence",), _falls(critic.TD_ERROR), (Q,)),
+    _CheckLine("the critic explains its targets", ("critic-not-learning",), _explains, (Q,)),
+    _CheckLine("the return rises", ("reward-degrading", "restart-collapse", "never-learns"), _returns),
+    _CheckLine(
         "the policy changes",
         ("policy-frozen", "parameters-frozen"),
         _median(evaluation.RETURN, episodes.RETURN),
     ),
-    _Line("episodes do not collapse", ("episode-collapse",), _median(episodes.LENGTH)),
-    _Line("episodes end for several reasons", ("single-cause-termination",), _causes),
-    _Line("the policy was evaluated", ("evaluation-missing",), _evaluation),
-    _Line("evaluation agrees with training", ("evaluation-gap",), _evaluation_agrees),
-    _Line("the run is complete", ("run-interrupted", "run-frozen"), _complete),
+    _CheckLine("episodes do not collapse", ("episode-collapse",), _median(episodes.LENGTH)),
+    _CheckLine("episodes end for several reasons", ("single-cause-termination",), _causes),
+    _CheckLine("the policy was evaluated", ("evaluation-missing",), _evaluation),
+    _CheckLine("evaluation agrees with training", ("evaluation-gap",), _evaluation_agrees),
+    _CheckLine("the run is complete", ("run-interrupted", "run-frozen"), _complete),
 )

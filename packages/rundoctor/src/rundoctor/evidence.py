@@ -120,8 +120,8 @@ def count(number: int, what: str) -> str:
 
 
 def lower_first(text: str) -> str:
-    """For use inside a sentence; names such as Q and TD keep their capital."""
-    return text if len(text) < 2 or not text[1].islower() else text[0].lower() + text[1:]
+    """For use inside a sentence; names such as Q, TD and NaN keep their capital."""
+    return text[:1].lower() + text[1:] if text.split(" ", 1)[0][1:].islower() else text
 
 
 def shortened(tag: str, most: int = 60) -> str:

@@ -40,7 +40,7 @@ class Loaded:
 
 
 @dataclass(frozen=True)
-class _Request:
+class _LoadOptions:
     """What the user asks for, the same for every run."""
 
     given: Mapping[str, float]
@@ -70,7 +70,7 @@ def load(
 
     Never raises for what the files hold; damage is reported in the result.
     """
-    request = _Request(given or {}, budget, tree, names or {})
+    options = _LoadOptions(given or {}, budget, tree, names or {})
     loaded = Loaded()
     for named in paths:
         if re.match(r"[a-z][a-z0-9+.-]+://", str(named), re.I):
@@ -80,7 +80,7 @@ def load(
         runs: list[Run] = []
         problems: list[str] = []
         try:
-            runs = _runs_of(path, request, problems)
+            runs = _runs_of(path, options, problems)
         except OSError as error:
             problems.append(f"{path}: {error.strerror or error}")
         if runs:
@@ -92,16 +92,16 @@ def load(
     return loaded
 
 
-def _runs_of(path: Path, request: _Request, problems: list[str]) -> list[Run]:
+def _runs_of(path: Path, options: _LoadOptions, problems: list[str]) -> list[Run]:
     """The runs in a file, an archive, or a folder; a folder without runs may hold archives of them."""
     if is_archive(path) and path.is_file():
-        return _runs_in_archive(path, request, problems)
+        return _runs_in_archive(path, options, problems)
     runs: list[Run] = []
     for place in _with_scalars(places(path, problems)):
-        runs += _load_place(place, request, problems)
+        runs += _load_place(place, options, problems)
     if not runs and path.is_dir():
         for archive in sorted(p for p in path.iterdir() if is_archive(p) and p.is_file()):
-            runs += _runs_in_archive(archive, request, problems)
+            runs += _runs_in_archive(archive, options, problems)
     return _without_foreign_tables(runs, path, problems)
 
 
@@ -138,7 +138,7 @@ def _tag_of_folder(place: Place) -> str:
     )
 
 
-def _runs_in_archive(path: Path, request: _Request, problems: list[str]) -> list[Run]:
+def _runs_in_archive(path: Path, options: _LoadOptions, problems: list[str]) -> list[Run]:
     with tempfile.TemporaryDirectory(prefix="rundoctor-") as folder:
         inside = Path(folder) / path.name
         inside.mkdir()
@@ -148,7 +148,7 @@ def _runs_in_archive(path: Path, request: _Request, problems: list[str]) -> list
             problems.append(f"{path}: {error}")
             return []
         found: list[str] = []
-        runs = _runs_of(inside, request, found)
+        runs = _runs_of(inside, options, found)
         # what is said of the files names the archive, not the folder that is gone in a moment
         problems += [text.replace(str(inside), str(path)) for text in found]
         for run in runs:
@@ -169,14 +169,14 @@ def _why_nothing(path: Path) -> str:
     return f"{path}: holds no event file and no table" if there else f"{path}: no such file or folder"
 
 
-def _load_place(place: Place, request: _Request, problems: list[str]) -> list[Run]:
+def _load_place(place: Place, options: _LoadOptions, problems: list[str]) -> list[Run]:
     notes: list[str] = []
     events: list[Source] = []
     tables: list[Source] = []
     failed: list[str] = []
     for path in (*place.events, *place.tables):
         try:
-            sources = read_file(path, request.budget, request.names)
+            sources = read_file(path, options.budget, options.names)
         except ReadError as error:
             failed.append(f"{path}: {error}")
         except OSError as error:
@@ -212,7 +212,7 @@ def _load_place(place: Place, request: _Request, problems: list[str]) -> list[Ru
     else:
         problems += failed
     extra = run_files(place.path, notes) if place.path.is_dir() else {}
-    return [_run_of(group, place, request, notes, extra) for group in groups]
+    return [_run_of(group, place, options, notes, extra) for group in groups]
 
 
 def _renamed(source: Source, tag: str) -> Source:
@@ -238,7 +238,7 @@ def _without_printed(events: Sequence[Source], tables: list[Source]) -> list[Sou
 
 
 def _run_of(
-    group: RunFiles, place: Place, request: _Request, notes: Sequence[str], extra: Mapping[str, object]
+    group: RunFiles, place: Place, options: _LoadOptions, notes: Sequence[str], extra: Mapping[str, object]
 ) -> Run:
     texts: dict[str, str] = {}
     for source in group.sources:
@@ -248,7 +248,7 @@ def _run_of(
     assert isinstance(config, dict)
     known = {k: Known(float(v), "the run's configuration") for k, v in hyper_parameters(config)}
     known |= from_texts(texts)
-    known |= {k: Known(v, "given") for k, v in request.given.items()}
+    known |= {k: Known(v, "given") for k, v in options.given.items()}
     name, path = place.path.name or str(place.path), place.path
     if group.name and all(s.kind != "events" for s in group.sources):
         name = group.name
@@ -263,12 +263,12 @@ def _run_of(
         name,
         path,
         group.store,
-        names={tag: name for tag, name in request.names.items() if name not in AXES},
+        names={tag: name for tag, name in options.names.items() if name not in AXES},
         axes=group.axes,
         files=list(described.values()),
         notes=[*dict.fromkeys(n for s in group.sources for n in s.notes), *group.notes, *notes],
         known=known,
-        tree=request.tree,
+        tree=options.tree,
         pauses=group.pauses,
         axis_columns=tuple(dict.fromkeys(c for s in group.sources for c in s.axis_columns)),
         **extra,

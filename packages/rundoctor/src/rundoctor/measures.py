@@ -15,8 +15,7 @@ from .run import Run
 from .series import Series
 from .signals import critic, episodes, evaluation, gradients, networks, normalised, replay
 from .signals.conditions import CLIP_NOT_APPLIED, CRITIC_NOT_LEARNING, Level
-
-Floats = npt.NDArray[np.float64]
+from .stats import Floats
 
 ENCODER_TENSORS = 8
 """Weights and biases of four layers (three convolutions and a projection, or four convolutions):

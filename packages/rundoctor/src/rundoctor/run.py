@@ -28,9 +28,8 @@ from .signals import (
     others,
     replay,
 )
+from .stats import Floats
 from .store import Point
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from .stats import Trend, median, trend
+from .stats import Floats, Trend, median, trend
 from .store import Builder, Point, Rewind
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass

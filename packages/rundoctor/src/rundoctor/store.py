@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from .stats import Floats
+
 Ints = npt.NDArray[np.int64]
 
 BUDGET = 4_000_000

@@ -55,7 +55,7 @@ TICKS = 20
 
 
 @dataclass(frozen=True)
-class Finding:
+class InstallationCheck:
     """One line of the report."""
 
     name: str
@@ -93,9 +93,9 @@ def doctor(address: str | None = None, console: Console | None = None) -> int:
     return FAILED if counts["fail"] else OK
 
 
-def findings(address: str | None = None) -> Iterator[Finding]:
+def findings(address: str | None = None) -> Iterator[InstallationCheck]:
     """Every check, the quick ones first."""
-    checks: list[Callable[[], Iterator[Finding]]] = [
+    checks: list[Callable[[], Iterator[InstallationCheck]]] = [
         check_system,
         check_packages,
         check_processor,
@@ -112,18 +112,18 @@ def findings(address: str | None = None) -> Iterator[Finding]:
         yield check_server(address)
 
 
-def check_system() -> Iterator[Finding]:
+def check_system() -> Iterator[InstallationCheck]:
     """Python and the operating system."""
     here, (oldest, beyond) = sys.version_info[:2], PYTHONS
     wanted = f"{oldest[0]}.{oldest[1]} to {beyond[0]}.{beyond[1] - 1}"
-    yield Finding(
+    yield InstallationCheck(
         "Python",
         "ok" if oldest <= here < beyond else "fail",
         f"{platform.python_version()}, {sys.prefix}",
         "" if oldest <= here < beyond else f"make the environment with Python {wanted}",
     )
     linux = sys.platform == "linux" and platform.machine() == "x86_64"
-    yield Finding(
+    yield InstallationCheck(
         "system",
         "ok" if linux else "fail",
         platform.platform(),
@@ -131,7 +131,7 @@ def check_system() -> Iterator[Finding]:
     )
 
 
-def check_packages() -> Iterator[Finding]:
+def check_packages() -> Iterator[InstallationCheck]:
     """Whether what training imports can be imported."""
     found, broken = [], False
     for module, distribution in MODULES.items():
@@ -140,19 +140,19 @@ def check_packages() -> Iterator[Finding]:
             found.append(f"{distribution.removesuffix('-python-headless')} {version(distribution)}")
         except (ImportError, PackageNotFoundError) as error:
             broken = True
-            yield Finding(
+            yield InstallationCheck(
                 "packages", "fail", f"{distribution}: {error}", f"pip install {distribution}, or make install"
             )
     if not broken:
-        yield Finding("packages", "ok", ", ".join(found))
+        yield InstallationCheck("packages", "ok", ", ".join(found))
 
 
-def check_processor() -> Iterator[Finding]:
+def check_processor() -> Iterator[InstallationCheck]:
     """Instructions, and how many threads torch uses."""
     flags = cpu_flags()
     useful = [name for name in ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16") if name in flags]
     slow = bool(flags) and "avx2" not in flags
-    yield Finding(
+    yield InstallationCheck(
         "processor",
         "warning" if slow else "ok",
         f"{processor()}" + (f" ({', '.join(useful)})" if useful else ""),
@@ -164,14 +164,14 @@ def check_processor() -> Iterator[Finding]:
         yield judge_threads(torch.get_num_threads(), usable_cores(), psutil.getloadavg()[0])
 
 
-def judge_threads(threads: int, cores: float, load: float) -> Finding:
+def judge_threads(threads: int, cores: float, load: float) -> InstallationCheck:
     """Torch's threads beside the cores that this process may use and the load that is there already."""
     text = f"torch uses {threads}, this process may use {cores:g} cores, load {load:.1f}"
     if threads > cores:
-        return Finding("threads", "warning", text, f"set train.threads={max(1, int(cores))}")
+        return InstallationCheck("threads", "warning", text, f"set train.threads={max(1, int(cores))}")
     if load > cores and threads > 1:
-        return Finding("threads", "warning", text, "others use this machine: set train.threads=1")
-    return Finding("threads", "ok", text)
+        return InstallationCheck("threads", "warning", text, "others use this machine: set train.threads=1")
+    return InstallationCheck("threads", "ok", text)
 
 
 def usable_cores() -> float:
@@ -192,12 +192,12 @@ def cpu_flags(file: Path = Path("/proc/cpuinfo")) -> set[str]:
     return set()
 
 
-def check_memory() -> Iterator[Finding]:
+def check_memory() -> Iterator[InstallationCheck]:
     """Whether the replays of the presets fit."""
     yield judge_memory(psutil.virtual_memory().available)
 
 
-def judge_memory(available: int) -> Finding:
+def judge_memory(available: int) -> InstallationCheck:
     """Free memory beside what the presets need: their replay, and a gibibyte and a half for the rest."""
     needed = {}
     for name in ("quick", "paper"):
@@ -210,32 +210,34 @@ def judge_memory(available: int) -> Finding:
         f"preset {name} needs {size / GIB:.1f}" for name, size in needed.items()
     )
     if available < needed["quick"]:
-        return Finding("memory", "fail", text, "end other programs")
+        return InstallationCheck("memory", "fail", text, "end other programs")
     if available < needed["paper"]:
-        return Finding("memory", "warning", text, "for the preset paper lower replay.capacity")
-    return Finding("memory", "ok", text)
+        return InstallationCheck("memory", "warning", text, "for the preset paper lower replay.capacity")
+    return InstallationCheck("memory", "ok", text)
 
 
-def check_disk() -> Iterator[Finding]:
+def check_disk() -> Iterator[InstallationCheck]:
     """Whether runs can be written here."""
     here = Path.cwd()
     if not os.access(here, os.W_OK):
-        yield Finding("disk", "fail", f"{here} cannot be written", "change to another folder")
+        yield InstallationCheck("disk", "fail", f"{here} cannot be written", "change to another folder")
         return
     yield judge_disk(shutil.disk_usage(here).free, here)
 
 
-def judge_disk(free: int, folder: Path) -> Finding:
+def judge_disk(free: int, folder: Path) -> InstallationCheck:
     """Free space for checkpoints: of the preset quick two of 150 MB, of paper three of 7 GB."""
     text = f"{free / GIB:.1f} GiB free in {folder}"
     if free < GIB:
-        return Finding("disk", "fail", text, "a run of the preset quick needs 1 GiB")
+        return InstallationCheck("disk", "fail", text, "a run of the preset quick needs 1 GiB")
     if free < 25 * GIB:
-        return Finding("disk", "warning", text, "the preset paper needs 25 GiB: checkpoints hold the replay")
-    return Finding("disk", "ok", text)
+        return InstallationCheck(
+            "disk", "warning", text, "the preset paper needs 25 GiB: checkpoints hold the replay"
+        )
+    return InstallationCheck("disk", "ok", text)
 
 
-def check_gpu() -> Iterator[Finding]:
+def check_gpu() -> Iterator[InstallationCheck]:
     """The GPUs that torch sees, and why it sees none where there is one."""
     with contextlib.suppress(ImportError):
         import torch
@@ -244,20 +246,22 @@ def check_gpu() -> Iterator[Finding]:
         yield judge_gpu(seen, torch.version.cuda, _nvidia_driver())
 
 
-def judge_gpu(seen: list[str], cuda: str | None, driver: str | None) -> Finding:
+def judge_gpu(seen: list[str], cuda: str | None, driver: str | None) -> InstallationCheck:
     """``cuda``: what torch was built for; ``driver``: NVIDIA's, None where there is none."""
     if seen:
-        return Finding("GPU", "ok", f"{', '.join(seen)} (CUDA {cuda}, driver {driver or 'unknown'})")
+        return InstallationCheck(
+            "GPU", "ok", f"{', '.join(seen)} (CUDA {cuda}, driver {driver or 'unknown'})"
+        )
     if driver is None:
-        return Finding("GPU", "ok", "none: torch computes on the processor")
+        return InstallationCheck("GPU", "ok", "none: torch computes on the processor")
     if cuda is None:
-        return Finding(
+        return InstallationCheck(
             "GPU",
             "warning",
             f"there is one (driver {driver}), but torch was built without CUDA",
             "install a build of torch with CUDA",
         )
-    return Finding(
+    return InstallationCheck(
         "GPU",
         "warning",
         f"there is one (driver {driver}), but torch (CUDA {cuda}) does not see it",
@@ -277,28 +281,28 @@ def _nvidia_driver() -> str | None:
     return None
 
 
-def check_film() -> Iterator[Finding]:
+def check_film() -> Iterator[InstallationCheck]:
     """The encoder of films."""
     try:
         import imageio_ffmpeg
 
-        yield Finding("films", "ok", f"ffmpeg {imageio_ffmpeg.get_ffmpeg_version()}")
+        yield InstallationCheck("films", "ok", f"ffmpeg {imageio_ffmpeg.get_ffmpeg_version()}")
     except (ImportError, RuntimeError, OSError, subprocess.SubprocessError) as error:
-        yield Finding("films", "warning", f"no ffmpeg: {error}", "pip install imageio-ffmpeg")
+        yield InstallationCheck("films", "warning", f"no ffmpeg: {error}", "pip install imageio-ffmpeg")
 
 
-def check_ports() -> Iterator[Finding]:
+def check_ports() -> Iterator[InstallationCheck]:
     """CARLA's usual ports and the Traffic Manager's."""
     simulator = SimulatorConfig()
     names = {2000: "CARLA's", simulator.traffic_manager_port: "the Traffic Manager's"}
     taken = {port: whose for port, whose in names.items() if _listens(port)}
     if not taken:
-        yield Finding("ports", "ok", f"{', '.join(map(str, names))} are free")
+        yield InstallationCheck("ports", "ok", f"{', '.join(map(str, names))} are free")
     for port, whose in taken.items():
         advice = f"if it is a CARLA server, ask it: av-td3 doctor --carla 127.0.0.1:{port}"
         if port != 2000:
             advice = "with other vehicles on a CARLA server another port is taken; nothing to do"
-        yield Finding("ports", "ok", f"something listens on {port}, {whose} usual port", advice)
+        yield InstallationCheck("ports", "ok", f"something listens on {port}, {whose} usual port", advice)
 
 
 def _listens(port: int) -> bool:
@@ -307,13 +311,13 @@ def _listens(port: int) -> bool:
         return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
-def check_minicarla() -> Iterator[Finding]:
+def check_minicarla() -> Iterator[InstallationCheck]:
     """Start the bundled simulator, connect CARLA's client to it and let it tick."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             server = MinicarlaProcess(SimulatorConfig(), Path(folder) / "server.log", PROBE_S)
         except (LaunchError, SetupError, OSError) as error:
-            yield Finding(
+            yield InstallationCheck(
                 "minicarla",
                 "fail",
                 str(error),
@@ -323,45 +327,45 @@ def check_minicarla() -> Iterator[Finding]:
         try:
             facts = ask(server.address, ticks=TICKS)
         except UserError as error:
-            yield Finding(
+            yield InstallationCheck(
                 "CARLA client", "fail", str(error), "pip install carla==0.9.16 (Python 3.10 to 3.12)"
             )
             return
         finally:
             server.stop(grace_s=1.0)
-        yield Finding("CARLA client", "ok", facts["client"])
-        yield Finding(
+        yield InstallationCheck("CARLA client", "ok", facts["client"])
+        yield InstallationCheck(
             "minicarla", "ok", f"started on map {facts['map']}; the client made it tick {TICKS} times"
         )
 
 
-def check_server(address: str) -> Finding:
+def check_server(address: str) -> InstallationCheck:
     """The CARLA server at an address."""
     try:
         facts = ask(address)
     except UserError as error:
-        return Finding(
+        return InstallationCheck(
             "CARLA server", "fail", f"{address}: {error}", "start it, or open its three ports to this machine"
         )
     return judge_server(address, facts)
 
 
-def judge_server(address: str, facts: dict[str, Any]) -> Finding:
+def judge_server(address: str, facts: dict[str, Any]) -> InstallationCheck:
     """What the server says of itself; ``facts`` are those of ``av_td3.driving.probe``."""
     text = f"{address} is CARLA {facts['server']}"
     if "map" not in facts:
-        return Finding(
+        return InstallationCheck(
             "CARLA server", "fail", text, f"the client is {facts['client']}: both must be the same version"
         )
     text += f", map {facts['map']}, {facts['vehicles']} vehicles"
     if facts["synchronous"]:
-        return Finding(
+        return InstallationCheck(
             "CARLA server",
             "warning",
             f"{text}, in synchronous mode",
             "another client may step it: one server serves one environment at a time",
         )
-    return Finding("CARLA server", "ok", text)
+    return InstallationCheck("CARLA server", "ok", text)
 
 
 def ask(address: str, ticks: int = 0) -> dict[str, Any]:
@@ -384,7 +388,7 @@ def ask(address: str, ticks: int = 0) -> dict[str, Any]:
 _STYLES: dict[Level, str] = {"ok": "green", "warning": "yellow", "fail": "bold red"}
 
 
-def _line(finding: Finding) -> Table:
+def _line(finding: InstallationCheck) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(width=7)
     grid.add_column(width=12, no_wrap=True)

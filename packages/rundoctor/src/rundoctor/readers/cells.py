@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from ..stats import Floats
 
 ABSENT = {"", "none", "null", "na", "n/a", "-", "--", "#n/a", "<na>"}
 _TRUTH = {"true": 1.0, "false": 0.0}

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..stats import Floats
 from ..store import Point, Store
-from .cells import Floats, number
+from .cells import number
 from .source import ReadError, Source
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..signals.systems import clock, x_axis
-from .cells import Column, Floats
+from ..stats import Floats
+from .cells import Column
 
 LARGEST_STEP = float(2**53)
 """Larger counts are not exact in a float64, and no run makes so many steps."""

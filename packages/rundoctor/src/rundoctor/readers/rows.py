@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..stats import Floats
 from ..store import Store
-from .cells import Column, Floats
+from .cells import Column
 from .placement import RowAxis, filled, steps_of, walls_of
 from .source import Source
 

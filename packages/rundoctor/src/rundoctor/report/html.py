@@ -14,7 +14,8 @@ import numpy as np
 from ..compare import RunComparison
 from ..model import INFO, Finding, Report, lower_first, number
 from ..signals import critic, episodes
-from .plots import Curve, Floats, Plot, curve, first_onset, overview, plots_of, tidy
+from ..stats import Floats
+from .plots import Curve, Plot, curve, first_onset, overview, plots_of, tidy
 from .terminal import WORD, summary, unknown_lines
 
 EXPLORER_POINTS = 600

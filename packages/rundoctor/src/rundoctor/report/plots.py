@@ -7,15 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from ..measures import q_gap
 from ..model import Finding, Report
 from ..run import Run
 from ..series import Series
 from ..signals import Signal, actor, critic, episodes, evaluation, gradients
+from ..stats import Floats
 
-Floats = npt.NDArray[np.float64]
 POINTS = 1500
 """Points of one line in a plot; a longer series is drawn as its mean within its extremes."""
 

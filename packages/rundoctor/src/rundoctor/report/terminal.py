@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.panel import Panel
-from rich.rule import Rule as Line
+from rich.rule import Rule as Divider
 from rich.table import Table
 from rich.text import Text
 
@@ -59,7 +59,7 @@ def print_report(report: Report, console: Console, full: bool = False, brief: bo
     _print_missing(report, console, full)
     if full:
         _print_references(report, console)
-        console.print(Line("ruled out", style="dim", align="left"))
+        console.print(Divider("ruled out", style="dim", align="left"))
         for r in report.ruled_out:
             console.print(Text.assemble((f"{r.title}: ", "bold"), r.reason))
 
@@ -189,7 +189,7 @@ def _print_infos(findings: Sequence[Finding], console: Console) -> None:
     if not findings:
         return
     console.print()
-    console.print(Line("notes", style="dim", align="left"))
+    console.print(Divider("notes", style="dim", align="left"))
     for f in findings:
         text = f.evidence[0].text if f.evidence else ""
         console.print(
@@ -206,7 +206,9 @@ def _print_checks(report: Report, console: Console) -> None:
         return
     passed = sum(c.passed is True for c in report.checklist)
     console.print()
-    console.print(Line(f"check-list: {passed} of {len(report.checklist)} passed", style="dim", align="left"))
+    console.print(
+        Divider(f"check-list: {passed} of {len(report.checklist)} passed", style="dim", align="left")
+    )
     judged = [c for c in report.checklist if c.passed is not None]
     open_ = [c for c in report.checklist if c.passed is None]
     if len(open_) <= MOST_OPEN:
@@ -230,7 +232,7 @@ def _print_missing(report: Report, console: Console, full: bool) -> None:
     if not report.missing:
         return
     console.print()
-    console.print(Line("could not be judged", style="dim", align="left"))
+    console.print(Divider("could not be judged", style="dim", align="left"))
     shown = report.missing if full else report.missing[:5]
     for m in shown:
         how = f" {m.how}" if full and m.how else ""
@@ -244,7 +246,7 @@ def _print_missing(report: Report, console: Console, full: bool) -> None:
 
 def _print_references(report: Report, console: Console) -> None:
     console.print()
-    console.print(Line("hyper-parameters beside the references", style="dim", align="left"))
+    console.print(Divider("hyper-parameters beside the references", style="dim", align="left"))
     table = Table(box=None, padding=(0, 1), header_style="dim")
     for name in ("", "run", "TD3 paper", "SB3", "known from"):
         table.add_column(name, overflow="fold")
@@ -258,7 +260,7 @@ def _print_references(report: Report, console: Console) -> None:
 def print_comparison(comparison: RunComparison, console: Console) -> None:
     """The runs beside each other."""
     console.print()
-    console.print(Line("the runs beside each other", style="bold", align="left"))
+    console.print(Divider("the runs beside each other", style="bold", align="left"))
     if len(comparison.names) > MOST_COLUMNS:
         _print_many(comparison, console)
         return

@@ -115,8 +115,8 @@ RULE = Rule(
     id="evaluation-gap",
     title="Evaluation far from training",
     statement=(
-        "The evaluated policy is the trained one without its noise, so it should do as well or better. "
-        "Evaluations that lack half of what training gained, beyond the scatter of both, met something else."
+        "The evaluated policy is the trained one without its noise, so it should do as well or better. Where "
+        "evaluations lack half of what training gained, beyond the scatter of both, the two differ."
     ),
     check=check,
     needs=(episodes.RETURN, evaluation.RETURN),

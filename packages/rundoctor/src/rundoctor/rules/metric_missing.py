@@ -11,7 +11,7 @@ from ..signals import actor, critic, episodes, evaluation, gradients, replay
 
 
 @dataclass(frozen=True)
-class _Metric:
+class _DecisiveMetric:
     need: Need
     decides: str
     """The question that stays open without it."""
@@ -20,29 +20,29 @@ class _Metric:
 
 
 DECISIVE = (
-    _Metric(
+    _DecisiveMetric(
         (actor.Q.mean, actor.LOSS),
         "Q of the policy's own action: half of the test for a gradient leak",
         (ACTOR_THROUGH_Q,),
     ),
-    _Metric((critic.Q1.mean, critic.TARGET.mean), "Q of the replayed action: the other half", (Q,)),
-    _Metric(
+    _DecisiveMetric((critic.Q1.mean, critic.TARGET.mean), "Q of the replayed action: the other half", (Q,)),
+    _DecisiveMetric(
         (actor.SATURATION, actor.ACTION_MEAN[1], gradients.AFTER["actor_head"]),
         "whether the actor is saturated",
         (ACTOR_THROUGH_Q,),
     ),
-    _Metric(
+    _DecisiveMetric(
         (replay.REWARD.max, replay.REWARD_BOUND, critic.Q_BOUND), "the bound that |Q| must respect", (Q,)
     ),
-    _Metric(
+    _DecisiveMetric(
         (gradients.BEFORE["actor_encoder"], gradients.AFTER["actor_encoder"], gradients.TOTAL["actor"]),
         "whether the gradient clip acts and holds",
         (ACTOR_THROUGH_Q,),
     ),
-    _Metric((critic.LOSS, critic.TD_ERROR), "whether the critic learns", (Q,)),
-    _Metric(episodes.RETURN, "whether the policy gets better"),
-    _Metric(episodes.LENGTH, "whether episodes collapse"),
-    _Metric((evaluation.RETURN, evaluation.SUCCESS), "what the policy does without noise"),
+    _DecisiveMetric((critic.LOSS, critic.TD_ERROR), "whether the critic learns", (Q,)),
+    _DecisiveMetric(episodes.RETURN, "whether the policy gets better"),
+    _DecisiveMetric(episodes.LENGTH, "whether episodes collapse"),
+    _DecisiveMetric((evaluation.RETURN, evaluation.SUCCESS), "what the policy does without noise"),
 )
 
 

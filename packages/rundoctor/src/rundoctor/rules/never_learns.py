@@ -257,7 +257,8 @@ RULE = Rule(
     statement=(
         "An agent that learns is better later than at the start. No part of the returns lies clearly above "
         "the first part (Mann-Whitney), and there is no rising trend (Mann-Kendall); or a finished run ends "
-        "with next to no success or route completion."
+        "with next to no success or route completion. It is only noted where the returns may be right as "
+        "they are: the agent was trained before, or the task gives no more."
     ),
     check=check,
     how="Log the return of every finished episode, and the success rate or route completion.",

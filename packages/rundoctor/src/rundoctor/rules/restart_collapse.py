@@ -154,8 +154,9 @@ RULE = Rule(
     id="restart-collapse",
     title="Collapse at a restart",
     statement=(
-        "A run that is resumed from a complete checkpoint goes on at the level at which it stopped. Returns "
-        "that fall at the very step of a restart, beyond their scatter, lost something there."
+        "A run that is resumed from a complete checkpoint goes on at the level at which it stopped. Where "
+        "the returns fall at the very step of a restart, by more than their scatter, the restart lost "
+        "something."
     ),
     check=check,
     explains=("reward-degrading", "episode-collapse", "never-learns", "critic-divergence"),

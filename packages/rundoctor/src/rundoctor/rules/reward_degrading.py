@@ -165,7 +165,7 @@ RULE = Rule(
     title="Falling return",
     statement=(
         "The returns of the last third lie below those of the first (Mann-Whitney), their trend falls "
-        "(Theil-Sen, Mann-Kendall), the loss is a good part of their level, and they do not recover."
+        "(Theil-Sen, Mann-Kendall), what is lost is a third of their level, and they do not recover."
     ),
     check=check,
     needs=((episodes.RETURN, evaluation.RETURN),),

@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
 from ..algorithm import Q
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
 from ..run import Run
 from ..signals import episodes, replay
 from ..signals.conditions import TERMINAL_FLAG_WRONG
+from ..stats import Floats
 from .single_cause_termination import episode_total
-
-Floats = npt.NDArray[np.float64]
 
 TIME_LIMITS = ("time_limit", "timeout", "truncated", "simulator_fault")
 
