@@ -78,8 +78,8 @@ def test_a_simulator_that_does_not_start_fails(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_status_says_whether_something_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    bad = doctor.Finding("disk", "fail", "no space", "free some")
-    for finding, status in ((bad, 1), (doctor.Finding("disk", "ok", "space"), 0)):
+    bad = doctor.InstallationCheck("disk", "fail", "no space", "free some")
+    for finding, status in ((bad, 1), (doctor.InstallationCheck("disk", "ok", "space"), 0)):
         monkeypatch.setattr(doctor, "findings", lambda address, finding=finding: iter([finding]))
         console = Console(file=io.StringIO(), width=80)
         assert doctor.doctor(None, console) == status
