@@ -27,7 +27,7 @@ def told(
 ) -> tuple[Config, list[str]]:
     lines: list[str] = []
     monkeypatch.setattr(arithmetic, "has_bfloat16", lambda: hardware)
-    monkeypatch.setattr(arithmetic, "compare_precisions", lambda _: arithmetic.Comparison(*comparison))
+    monkeypatch.setattr(arithmetic, "compare_precisions", lambda _: arithmetic.PrecisionFigures(*comparison))
     return arithmetic.measured(config(*changes), lines.append), lines
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import starmap
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -274,7 +274,8 @@ def _run_all(trials: Sequence[Trial], folder: Path, jobs: int, console: Console)
                 say(console, f"[{next(count)}/{len(trials)}] {trial.name} {how}")
                 child = Child(command, _log(folder, trial.name))
                 running[child.sentinel] = (trial, child, time.monotonic())
-            for sentinel in cast("list[int]", wait(list(running))):
+            ended = wait(list(running))
+            for sentinel in [each for each in running if each in ended]:
                 trial, child, began = running.pop(sentinel)
                 status = child.describe_exit() if child.exit_status else ""
                 reason = f"{status}: {last_line(child.output())}" if status else ""

@@ -61,22 +61,22 @@ class ReferenceSettings:
         return ExplorationConfig(noise=noise, initial_noise=noise, warmup_steps=self.start_steps)
 
 
-_OF_TASK = {
+_OF_TASK: dict[str, ReferenceSettings] = {
     # rl-baselines3-zoo (hyperparams/td3.yml), but 1,000 random steps where it takes 10,000.
-    "Pendulum-v1": {
-        "hidden": (400, 300),
-        "learning_rate": 1e-3,
-        "gamma": 0.98,
-        "start_steps": 1_000,
-        "capacity": 200_000,
-        "eval_interval": 1_000,
-    },
+    "Pendulum-v1": ReferenceSettings(
+        hidden=(400, 300),
+        learning_rate=1e-3,
+        gamma=0.98,
+        start_steps=1_000,
+        capacity=200_000,
+        eval_interval=1_000,
+    ),
 }
 
 
 def settings_for(task: str) -> ReferenceSettings:
     """The settings for a task of this name."""
-    return ReferenceSettings(**_OF_TASK.get(task, {}))  # type: ignore[arg-type]  # one type for each key
+    return _OF_TASK.get(task, ReferenceSettings())
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ SECONDS = 1.5
 """For which the contenders of one choice take turns."""
 
 
-class Comparison(NamedTuple):
+class PrecisionFigures(NamedTuple):
     """bfloat16 beside float32 on one batch."""
 
     speed: float
@@ -77,7 +77,7 @@ def best_precision(config: Config) -> tuple[Precision, str]:
     return "bfloat16" if speed >= GAIN and cosine >= ALIKE else "float32", figures
 
 
-def compare_precisions(config: Config) -> Comparison:
+def compare_precisions(config: Config) -> PrecisionFigures:
     """Update two agents with the same weights, one in bfloat16, on the same batch."""
     batch = random_batch(config)
     twins: list[TD3] = []
@@ -91,7 +91,7 @@ def compare_precisions(config: Config) -> Comparison:
     plain, other = (_gradients(twin) for twin in twins)
     cosine = min(float(F.cosine_similarity(a, b, dim=0)) for a, b in zip(plain, other, strict=True))
     seconds = quickest([_updating(twin, batch) for twin in twins])
-    return Comparison(seconds[0] / seconds[1], cosine)
+    return PrecisionFigures(seconds[0] / seconds[1], cosine)
 
 
 def best_threads(config: Config) -> tuple[int, str]:

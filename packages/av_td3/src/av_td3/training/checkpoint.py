@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import safetensors
@@ -47,6 +47,7 @@ COPY_AT_MOST = 1 << 30
 disk was full for long, or when a run goes on whose checkpoints are of an earlier version."""
 
 _Replay = dict[str, Any]
+_Written = TypeVar("_Written")
 """``state.json``: where the ring stands, and the SHA-256 of each segment's file."""
 
 
@@ -147,7 +148,7 @@ class CheckpointWriter:
             for number, (file, sha) in enumerate(saved.items())
         }
 
-    def _guarded(self, step: int, write: Callable[[], Any]) -> Any:
+    def _guarded(self, step: int, write: Callable[[], _Written]) -> _Written:
         try:
             return write()
         except OSError as error:

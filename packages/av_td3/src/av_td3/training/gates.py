@@ -301,7 +301,8 @@ def _limit(criterion: Criterion, bound: float) -> float:
         if isinstance(value, str) and value.endswith("bound"):
             factor = value.removesuffix("bound").strip()
             return (float(factor) if factor else 1.0) * bound
-        return float(value)  # type: ignore[arg-type]
+        assert value is not None, "a criterion has one of the two"
+        return float(value)
     except ValueError:
         raise ConfigError(f"gate {criterion.name!r}: {value!r} is neither a number nor '<n> bound'") from None
 
