@@ -8,11 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tomllib
 
 from minicarla.testing import ServerError, ServerProcess, plugin
 

@@ -138,7 +138,7 @@ Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random
 Device = Annotated[str | None, typer.Option(help="What torch computes on: auto, cpu, cuda or cuda:N.")]
 
 
-class WeatherKind(str, enum.Enum):  # noqa: UP042 - Python 3.10 has no StrEnum
+class WeatherKind(str, enum.Enum):
     """The values of ``--weather``: those of ``env.weather``."""
 
     FIXED = "fixed"
@@ -156,7 +156,7 @@ Weather = Annotated[
 ]
 
 
-class PictureKind(str, enum.Enum):  # noqa: UP042 - Python 3.10 has no StrEnum
+class PictureKind(str, enum.Enum):
     """The values of ``--picture``; ``av_td3.evaluation.pictures`` says what each is."""
 
     CAMERA = "camera"

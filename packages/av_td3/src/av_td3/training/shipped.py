@@ -24,11 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import (
-    Any,
-    NotRequired,  # Python 3.10 has none of its own
-    TypedDict,
-)
+from typing import Any, TypedDict
 
 import safetensors
 import safetensors.torch
@@ -49,9 +45,7 @@ FILM = "film.mp4"
 BUNDLED = Path(str(resources.files("av_td3"))) / "agents"
 
 
-class Training(TypedDict):
-    """How an agent came to be."""
-
+class _Training(TypedDict):
     steps: int
     updates: int
     minutes: float | None
@@ -66,9 +60,14 @@ class Training(TypedDict):
     checkpoint: str
     checkpoint_sha256: str
     """Of ``agent.safetensors``: evaluations of the run name the agent that they drove by it."""
-    command: NotRequired[list[str]]
-    commit: NotRequired[str | None]
-    """Of the code; None outside a repository.  Agents that were made earlier have neither."""
+
+
+class Training(_Training, total=False):
+    """How an agent came to be.  Agents that were made by earlier versions have no command and no commit."""
+
+    command: list[str]
+    commit: str | None
+    """Of the code; None outside a repository."""
 
 
 class Measured(TypedDict):

@@ -49,7 +49,8 @@ def html(reports: Sequence[Report], comparison: RunComparison | None) -> str:
 
 def plotly_source() -> str:
     """plotly.js as the plotly package carries it; importing plotly itself is not needed."""
-    text = resources.files("plotly").joinpath("package_data", "plotly.min.js").read_text(encoding="utf-8")
+    file = resources.files("plotly") / "package_data" / "plotly.min.js"
+    text = file.read_text(encoding="utf-8")
     return text.replace("</script", "<\\/script")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -145,7 +145,7 @@ def summary(report: Report) -> str:
         parts.append(f"{number(run.steps_per_second)} steps/s")
     first, _ = run.wall_span
     if math.isfinite(first) and first > 1e8:
-        parts.append(datetime.fromtimestamp(first, UTC).strftime("%Y-%m-%d %H:%M UTC"))
+        parts.append(datetime.fromtimestamp(first, timezone.utc).strftime("%Y-%m-%d %H:%M UTC"))
     if run.algorithm.reason:
         parts.append(run.algorithm.name)
     parts.append(f"tags: {run.system}")

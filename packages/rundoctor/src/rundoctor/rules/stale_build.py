@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 from ..code import PACKAGES, code_state, in_tree, installed
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped
@@ -141,7 +141,7 @@ def _tree(run: Run) -> tuple[list[Evidence], str]:
         return [], "the tree holds the code that ran"
     started, _ = run.wall_span
     if math.isfinite(started) and changed < started:
-        when = datetime.fromtimestamp(changed, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        when = datetime.fromtimestamp(changed, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
         return [
             Evidence(
                 "provenance.json",
