@@ -99,7 +99,7 @@ class NpcTraffic:
     def _clear_start(self, start: tuple[float, float, float, float], free: list[carla.Transform]) -> None:
         vehicles = list(self._session.world.get_actors(self.ids))
         places = [vehicle.get_location() for vehicle in vehicles]
-        for vehicle, place in zip(vehicles, places, strict=True):
+        for vehicle, place in zip(vehicles, tuple(places), strict=True):
             if np.hypot(place.x - start[0], place.y - start[1]) > CLEARANCE:
                 continue
             for point in free:
