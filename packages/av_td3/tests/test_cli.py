@@ -456,5 +456,7 @@ def test_training_from_python(tmp_path):
     overrides = [f"{key}={value}" for key, value in TOY.items()] + ["train.steps=40"]
     outcome = av_td3.train(load_config("debug", overrides=overrides), tmp_path / "run")
     assert (outcome.state, outcome.step) == ("finished", 40)
+    again = av_td3.resume(tmp_path / "run")
+    assert (again.state, again.step, again.updates) == ("finished", 40, outcome.updates), "nothing is left"
     comparison = av_td3.evaluate(tmp_path / "run", episodes=2, baselines=False, video=False)
     assert list(comparison.evaluations) == ["trained"]

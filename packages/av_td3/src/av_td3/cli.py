@@ -653,7 +653,8 @@ def export(
         str | None,
         typer.Option(
             metavar="WHICH",
-            help="Which checkpoint of the run: `best`, a step or a path.  Without it, the newest.",
+            help="Which checkpoint of the run: `best`, a step or a path.  Without it, the one that the final "
+            "evaluation drove.",
         ),
     ] = None,
     onnx: Annotated[bool, typer.Option(help="Also write the policy as ONNX (extra av-td3[onnx]).")] = True,

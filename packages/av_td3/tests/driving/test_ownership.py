@@ -26,9 +26,7 @@ def gone():
     return process.pid
 
 
-@pytest.mark.parametrize(
-    "role", ["hero", "", "av_td3", "av_td3:host:x", "av_td3:host", "other:host:7"]
-)
+@pytest.mark.parametrize("role", ["hero", "", "av_td3", "av_td3:host:x", "av_td3:host", "other:host:7"])
 def test_what_others_spawn_carries_no_mark(role):
     assert Mark.of(role) is None
 
