@@ -118,6 +118,12 @@ def test_options_that_do_not_go_together(line, says):
     assert done.exit_code == 2 and says in done.stderr
 
 
+@pytest.mark.parametrize(("command", "shown"), [("reference", "av-td3[mujoco]"), ("export", "av-td3[onnx]")])
+def test_help_names_extras_whole(command, shown):
+    """Brackets are markup to the printer of help texts."""
+    assert shown in CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, [command, "-h"]).stdout
+
+
 def test_the_faults_are_listed():
     listed = CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, ["faults"])
     assert "state-gradient-leak" in listed.stdout

@@ -44,7 +44,7 @@ def train(config: Config, run_dir: str | Path) -> Outcome:
 def resume(run_dir: str | Path) -> Outcome:
     """Go on with a run from its newest whole checkpoint, as :func:`train` does with a new one.
 
-    Without other vehicles, the run goes on exactly as if it had never stopped.
+    On minicarla and on a CPU, the run goes on exactly as if it had never stopped (docs/long-runs.md).
 
     Raises:
         RunError: there is no run in this folder, or another process trains in it.

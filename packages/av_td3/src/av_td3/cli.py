@@ -167,7 +167,7 @@ class PictureKind(str, enum.Enum):
 
 
 RunDir = Annotated[
-    Path | None, typer.Option(help="Folder to write the run into.  Without it, runs/PRESET-sSEED-TIME.")
+    Path | None, typer.Option(help="Folder to write the run into.  Without it, a new one below runs.")
 ]
 PrintConfig = Annotated[
     bool, typer.Option("--print-config", help="Print the whole configuration as YAML and do nothing else.")
@@ -326,7 +326,7 @@ def validate(
     until: Annotated[int, typer.Option(min=1, help="Steps at the end of the last stage.")] = 10_000,
     gates: Annotated[
         Path | None,
-        typer.Option(help="YAML file with criteria of your own; without it, the bundled gates.yaml holds."),
+        typer.Option(help="YAML file with your own criteria.  Without it, those of the bundled gates.yaml."),
     ] = None,
     run_dir: RunDir = None,
     resume: Annotated[
@@ -382,7 +382,7 @@ def faults(context: typer.Context) -> None:
 
 @faults_app.command("list")
 def list_faults() -> None:
-    """List them: id, what happens, the alert and the finding that must name it."""
+    """List the faults: id, what happens, the alert and the finding that must name it."""
     from rich.table import Table
 
     from av_td3.training.fault_catalogue import FAULTS
@@ -424,7 +424,8 @@ def evaluate(
         PictureKind,
         typer.Option(
             help="What the agent sees: its camera; black; the episode's first picture, frozen; the episode's "
-            "pictures, shuffled; those of another episode.  An agent that drives as well does not look."
+            "pictures, shuffled; those of another episode.  An agent that drives as well with any of them "
+            "does not use its camera."
         ),
     ] = PictureKind.CAMERA,
     json_file: Annotated[
@@ -523,8 +524,8 @@ def compare(
         bool,
         typer.Option(
             "--stratified",
-            help="Resample the runs of each route by themselves, as rliable does.  The intervals are then "
-            "narrower than runs that are good or bad as a whole allow.",
+            help="Resample the runs of each route independently, as rliable does.  The intervals are then "
+            "narrower: too narrow where a run is good or bad on all routes alike.",
         ),
     ] = False,
     json_file: Annotated[
@@ -559,7 +560,7 @@ def compare(
 def sweep(
     file: Annotated[
         Path,
-        typer.Argument(help="YAML file with preset, set, seeds, and trials or grid; see docs/sweeps.md."),
+        typer.Argument(help="YAML file with preset, set, seeds, and trials or grid; see docs/evaluation.md."),
     ],
     into: Annotated[
         Path | None, typer.Option(help="Folder of the runs.  Without it, runs/ and the file's name.")
@@ -591,7 +592,7 @@ def doctor(
         str | None, typer.Option(metavar="HOST:PORT", help="Ask the CARLA server at this address as well.")
     ] = None,
 ) -> None:
-    """Check the installation: is everything here that training needs?  What is wrong with a run: diagnose.
+    """Check the installation: is everything here that training needs?  (`diagnose` checks a run.)
 
     Exit status: 0 nothing failed, 1 something did.
     """
@@ -630,7 +631,7 @@ def reference(
     """Check the agent on a task with published results: TD3 on the state alone, without pictures.
 
     Evaluations are 10 episodes every 5,000 steps, as in the paper.  MuJoCo's tasks need
-    `pip install 'av-td3[mujoco]'`.
+    `pip install 'av-td3\\[mujoco]'`.
     """
     if baseline not in (None, "sb3"):
         _fail(f"--baseline {baseline}: the only one is sb3")
@@ -657,7 +658,7 @@ def export(
             "evaluation drove.",
         ),
     ] = None,
-    onnx: Annotated[bool, typer.Option(help="Also write the policy as ONNX (extra av-td3[onnx]).")] = True,
+    onnx: Annotated[bool, typer.Option(help="Also write the policy as ONNX (extra av-td3\\[onnx]).")] = True,
 ) -> None:
     """Write an agent for others: policy as safetensors and ONNX, configuration, model card, film.
 
