@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import statistics
 import tempfile
@@ -73,16 +74,20 @@ class Contender:
             Trackers(self.config, self.run, print),
         )
 
-    def drive(self, steps: int) -> float:
-        """Make so many steps; how many a second."""
+    def drive(self, steps: float, seconds: float = math.inf) -> float:
+        """Make so many steps, or as many as that time allows; how many a second."""
         stop, until, begin = StopRequest(), self.state.step + steps, time.perf_counter()
         row = self.log.environment_step
 
         def counted(*arguments: Any) -> None:
             row(*arguments)
-            stop.requested = stop.requested or self.state.step >= until
+            stop.requested = stop.requested or self.state.step >= until or late()
 
         self.log.environment_step = counted  # type: ignore[method-assign, assignment]
+
+        def late() -> bool:
+            return time.perf_counter() - begin >= seconds
+
         first = self.state.step
         loop.drive(self.config, self.state, self.fleet, self.log, stop)
         self.log.environment_step = row  # type: ignore[method-assign]

@@ -68,14 +68,19 @@ MUTANTS = [
         "with torch.set_grad_enabled(not self.shared):",
         "with torch.set_grad_enabled(True):",
     ),
-    ("td3", "policy every update", "if self.updates % self.config.policy_delay == 0:", "if True:"),
+    (
+        "td3",
+        "policy every update",
+        "targets = self.updates % self.config.policy_delay == 0",
+        "targets = True",
+    ),
     (
         "gradients",
         "sum of norms",
         "return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))",
         "return torch.stack(torch._foreach_norm(gradients)).sum()",
     ),
-    ("gradients", "clip does nothing", "        torch._foreach_mul_(gradients, scale)\n", ""),
+    ("gradients", "clip does nothing", "        torch._foreach_mul_(_gradients(groups), scale)\n", ""),
     (
         "replay",
         "terminated bootstraps",

@@ -447,6 +447,8 @@ class AgentConfig(Section):
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     """Arithmetic of the convolutions.  Heads, losses and optimisers are float32 in any case.  auto: bfloat16
     where the processor has it in hardware, a trial at the start shows it faster, and the gradients agree."""
+    execution: Literal["eager", "graphs"] = "eager"
+    """How an update runs.  eager: operation by operation.  graphs: the whole update as CUDA graphs (GPU)."""
 
     @model_validator(mode="after")
     def _one_normalisation(self) -> AgentConfig:
@@ -490,6 +492,9 @@ class ReplayConfig(Section):
 
     capacity: int = Field(default=100_000, ge=100)
     """Observations kept, about 7.3 kB each with pictures of 84 x 84; the oldest are overwritten."""
+    device: Literal["auto", "cpu", "train"] = "auto"
+    """Where batches are stacked.  cpu: in the host's memory.  train: on the device of the training, where the
+    frames then lie as well (7.1 GB a million).  auto: train on a GPU, else cpu."""
     n_step: int = Field(default=1, ge=1, le=10)
     """Steps of reward in the Bellman target before it bootstraps; 1 is the paper's."""
 

@@ -6,10 +6,12 @@ from collections import deque
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from av_td3.agent import replay as replay_module
+from av_td3.agent.device_replay import DeviceReplay
 from av_td3.agent.replay import Replay, ReplayMemoryError
 
 STACK, SIZE = 4, 4
@@ -262,3 +264,40 @@ def test_a_stack_is_a_frame_after_the_other_and_lies_in_memory_pixel_by_pixel(st
         expected = [frames[max(0, newest - k)] for k in reversed(range(stack))]
         assert np.array_equal(sample.image[row], expected)
     assert sample.image.transpose(0, 2, 3, 1).flags.c_contiguous
+
+
+# ---------------------------------------------------------------- frames on the training's device
+
+
+@pytest.mark.parametrize("envs", [1, 3])
+@pytest.mark.parametrize("n_step", [1, 3])
+def test_a_replay_on_the_device_samples_what_the_other_does(envs, n_step):
+    """Also after the ring has gone round, and after it was restored from a checkpoint."""
+    sizes = (60, (STACK, 5, 6), 3, 2, 0.9, n_step, envs)
+    host, device = Replay(*sizes), DeviceReplay(*sizes, device=torch.device("cpu"))
+    rng = np.random.default_rng(0)
+    for step in range(50):
+        for env in range(envs):
+            frame = rng.integers(0, 256, (STACK, 5, 6), dtype=np.uint8)
+            seen = {"image": frame, "vector": rng.normal(size=3).astype(np.float32)}
+            for replay in (host, device):
+                if step % 11 == 0:
+                    replay.begin(seen, env)
+                else:
+                    replay.add(np.ones(2, np.float32), 1.0, step % 22 == 10, step % 11 == 10, seen, env=env)
+    restored = DeviceReplay(*sizes, device=torch.device("cpu"))
+    for number in range(host.segments):
+        restored.restore_segment(number, host.segment(number))
+    restored.restore_cursor(host.cursor)
+    for other in (device, restored):
+        mine, theirs = (r.sample(32, np.random.default_rng(1)) for r in (host, other))
+        for name in ("index", "vector", "reward", "discount", "next_vector", "image", "next_image"):
+            assert np.array_equal(getattr(mine, name), np.asarray(getattr(theirs, name))), name
+        assert isinstance(theirs.image, torch.Tensor)
+        assert theirs.image.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_frames_that_do_not_fit_on_the_gpu_are_refused_with_figures(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2**20, 2**30))
+    with pytest.raises(ReplayMemoryError, match=r"0\.0 GiB are free: lower replay.capacity, or .*device=cpu"):
+        DeviceReplay(10_000, (STACK, 20, 20), 3, 2, 0.9, device=torch.device("cuda"))

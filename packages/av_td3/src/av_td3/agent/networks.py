@@ -72,6 +72,10 @@ class Encoder(nn.Module):
 class NoEncoder(nn.Module):
     """Stands where a network sees no pictures: (B, C, H, W) -> (B, 0), no features."""
 
+    def pixels(self, image: Tensor) -> Tensor:
+        """The picture as it is."""
+        return image
+
     def forward(self, image: Tensor) -> Tensor:
         return torch.empty(image.shape[0], 0, device=image.device)
 
@@ -88,8 +92,8 @@ class Dense(nn.Linear):
         self.relu = relu
 
     def forward(self, input: Tensor) -> Tensor:
-        # An exported network must take batches of any size: there is nothing to decide then.
-        exporting = torch.compiler.is_exporting()
+        # An exported network must take batches of any size, and a compiled one has products of its own.
+        exporting = torch.compiler.is_exporting() or torch.compiler.is_compiling()
         on_cpu = HAS_ONEDNN and input.device.type == "cpu" and input.dtype == torch.float32
         if not exporting and on_cpu and len(input) >= 32:
             return _linear(input, self.weight, self.bias, self.relu)

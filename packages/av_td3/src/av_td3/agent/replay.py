@@ -22,11 +22,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+
+Pictures: TypeAlias = Union[NDArray[np.uint8], "torch.Tensor"]
+"""Arrays; tensors where a :class:`DeviceReplay` stacks them."""
 
 Observation = Mapping[str, NDArray[Any]]  # {"image": (K, H, W) uint8, "vector": (V,) float32}
 
@@ -42,14 +48,14 @@ class ReplayMemoryError(MemoryError):
 
 @dataclass(frozen=True)
 class Sample:
-    """B transitions as numpy arrays; see :class:`av_td3.agent.td3.Batch`."""
+    """B transitions; see :class:`av_td3.agent.td3.Batch`."""
 
-    image: NDArray[np.uint8]  # (B, K, H, W)
+    image: Pictures  # (B, K, H, W)
     vector: NDArray[np.float32]  # (B, V)
     action: NDArray[np.float32]  # (B, A)
     reward: NDArray[np.float32]  # (B,)
     discount: NDArray[np.float32]  # (B,)
-    next_image: NDArray[np.uint8]
+    next_image: Pictures
     next_vector: NDArray[np.float32]
     demonstrated: NDArray[np.bool_]  # (B,) whether a demonstrator took the action
     index: NDArray[np.int64]  # (B,) slots the transitions start at
@@ -245,20 +251,25 @@ class Replay:
             index=index,
         )
 
-    def _stacks(self, index: NDArray[np.int64]) -> NDArray[np.uint8]:
+    def _slots_of_stacks(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(B, K): where the frames of each stack lie."""
+        back = np.arange(self.stack - 1, -1, -1)
+        offset = np.minimum(back[None, :], self.age[index][:, None])
+        slots: NDArray[np.int64] = (index[:, None] - self.envs * offset) % self.capacity
+        return slots
+
+    def _stacks(self, index: NDArray[np.int64]) -> Pictures:
         """(B, K, H, W): frames index-K+1 .. index, the episode's first one repeated before its start.
 
         In memory the K values of a pixel lie side by side (channels last), as convolutions want them.
         """
-        back = np.arange(self.stack - 1, -1, -1)
-        offset = np.minimum(back[None, :], self.age[index][:, None])
-        slots = (index[:, None] - self.envs * offset) % self.capacity
+        slots = self._slots_of_stacks(index)
         _, height, width = self.frame.shape
         if not height * width:  # a task without pictures
             return np.empty((len(index), self.stack, height, width), np.uint8)
         planes = [self.frame[slots[:, k]].reshape(-1, width) for k in range(self.stack)]
         # OpenCV interleaves ten times as fast as numpy or torch.
-        stacks: NDArray[np.uint8] = cv2.merge(planes).reshape(len(index), height, width, self.stack)
+        stacks = np.asarray(cv2.merge(planes), np.uint8).reshape(len(index), height, width, self.stack)
         return stacks.transpose(0, 3, 1, 2)
 
     # ------------------------------------------------------------------ saving

@@ -23,12 +23,19 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from av_td3.agent.gradients import GradientReport, clip_gradients
+from av_td3.agent.gradients import (
+    GradientReport,
+    PendingReport,
+    clip_gradients,
+    clip_without_waiting,
+)
+from av_td3.agent.graphs import GraphedUpdate, Parts
 from av_td3.agent.networks import ActorHead, Encoder, NoEncoder, TwinCriticHead
 from av_td3.config import AgentConfig
 
@@ -92,6 +99,9 @@ def random_shift(image: Tensor, pixels: int) -> Tensor:
     rows, columns = places(height), places(width)
     image = image.gather(2, rows[:, None, :, None].expand(batch, channels, height, width))
     return image.gather(3, columns[:, None, None, :].expand(batch, channels, height, width))
+
+
+S = TypeVar("S", CriticStep, ActorStep)
 
 
 class TD3:
@@ -171,26 +181,57 @@ class TD3:
         }
 
         def adam(groups: dict[str, list[nn.Parameter]]) -> torch.optim.Adam:
-            return torch.optim.Adam([{"params": p, "lr": rates[n]} for n, p in groups.items()], fused=True)
+            settings = [{"params": p, "lr": rates[n]} for n, p in groups.items()]
+            # Capturable: what it counts stays on the GPU, so that a graph can record its step.
+            return torch.optim.Adam(settings, fused=True, capturable=self.device.type == "cuda")
 
         self.critic_optimizer = adam(self.critic_groups)
         self.actor_optimizer = adam(self.actor_groups)
         self.updates = 0
+        self.graphs = GraphedUpdate(self._compute, self.device) if config.execution == "graphs" else None
+        self._imitation_weight = torch.zeros((), device=self.device)
 
     # ------------------------------------------------------------------ the algorithm
 
     def update(self, batch: Batch) -> tuple[CriticStep, ActorStep | None]:
         """One update: the critic's step, and every ``policy_delay``-th the actor's and the targets'."""
         self.updates += 1
+        targets = self.updates % self.config.policy_delay == 0
+        actor = targets and self.updates > self.config.critic_warmup
+        parts = Parts(actor, targets, imitation=self.imitation_weight > 0.0)
+        if self.graphs is None:
+            return self._compute(parts, batch)
+        self._imitation_weight.fill_(self.imitation_weight)
+        critic_step, actor_step = self.graphs(parts, batch)
+        return _resolved(critic_step), None if actor_step is None else _resolved(actor_step)
+
+    def _compute(self, parts: Parts, batch: Batch) -> tuple[CriticStep, ActorStep | None]:
         if self.config.random_shift:
             batch = shifted(batch, self.config.random_shift)
+        if self.config.encoder == "separate":  # two encoders look at each picture: converted once for both
+            image, next_image = map(self.critic_encoder.pixels, (batch.image, batch.next_image))
+            batch = replace(batch, image=image, next_image=next_image)
         critic_step = self._update_critic(batch)
         actor_step = None
-        if self.updates % self.config.policy_delay == 0:
-            if self.updates > self.config.critic_warmup:
-                actor_step = self._update_actor(batch, critic_step.next_action, critic_step.features)
+        if parts.actor:
+            actor_step = self._update_actor(batch, critic_step.next_action, critic_step.features)
+        if parts.targets:
             self._update_targets()
         return critic_step, actor_step
+
+    def _step(
+        self, optimizer: torch.optim.Optimizer, groups: dict[str, list[nn.Parameter]]
+    ) -> GradientReport:
+        """Clip the gradients and let the optimiser use them."""
+        of_critic = groups is self.critic_groups
+        limit = self.config.critic_clip_norm if of_critic else self.config.actor_clip_norm
+        if self.graphs is None:
+            report = clip_gradients(groups, limit)
+        else:
+            report = pending = clip_without_waiting(groups, limit)
+            optimizer.found_inf = pending.not_finite  # type: ignore[attr-defined]  # 1: it steps not
+        optimizer.step()
+        return report
 
     def _update_critic(self, batch: Batch) -> CriticStep:
         target, next_action = self._bellman(batch)
@@ -202,8 +243,7 @@ class TD3:
 
         self.critic_optimizer.zero_grad()
         loss.backward()
-        gradients = clip_gradients(self.critic_groups, self.config.critic_clip_norm)
-        self.critic_optimizer.step()
+        gradients = self._step(self.critic_optimizer, self.critic_groups)
         return CriticStep(
             q1.detach(), q2.detach(), target, next_action, features.detach(), loss.detach(), gradients
         )
@@ -247,7 +287,9 @@ class TD3:
         if self.config.action_change_penalty and next_action is not None:
             change = (action - next_action).square().mean()
             loss = loss + scale * self.config.action_change_penalty * change
-        if (weight := self.imitation_weight) > 0.0:
+        if self.imitation_weight > 0.0:
+            # A recorded update must find the weight of the moment in a tensor.
+            weight = self.imitation_weight if self.graphs is None else self._imitation_weight
             loss = loss + scale * weight * self.imitation_loss(batch, critic_features, action, q)
         if self.state_head is not None:
             loss = loss + scale * self.config.state_loss * self.state_loss(batch, actor_features)
@@ -255,8 +297,7 @@ class TD3:
         parameters = [p for group in self.actor_groups.values() for p in group]
         for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
             parameter.grad = gradient
-        gradients = clip_gradients(self.actor_groups, self.config.actor_clip_norm)
-        self.actor_optimizer.step()
+        gradients = self._step(self.actor_optimizer, self.actor_groups)
         return ActorStep(action.detach(), pre_tanh.detach(), q.detach(), loss.detach(), gradients)
 
     def actor_features(self, batch: Batch) -> Tensor:
@@ -362,6 +403,12 @@ class TD3:
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {"critic": self.critic_optimizer, "actor": self.actor_optimizer}
+
+
+def _resolved(step: S) -> S:
+    """With the figures of the gradients, for which this waits."""
+    report = step.gradients
+    return replace(step, gradients=report.resolved()) if isinstance(report, PendingReport) else step
 
 
 @contextmanager

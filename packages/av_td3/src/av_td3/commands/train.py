@@ -92,9 +92,17 @@ def _go_on_as_told(run: RunDirectory, wanted: Config, fault: InjectedFault | Non
     return _go_on(run, _longer(run, wanted, wanted.train.steps) if extended else wanted, fault, extended)
 
 
-MAY_DIFFER = ("env.simulator.address", "train.device", "train.threads", "train.loggers", "train.debug")
-"""Settings that say where a run computes, and who is told.  They may change when it goes
-on, on another machine say."""
+MAY_DIFFER = (
+    "env.simulator.address",
+    "train.device",
+    "train.threads",
+    "train.loggers",
+    "train.debug",
+    "replay.device",
+    "agent.execution",
+)
+"""Settings that say where a run computes, and who is told.  They may change when it goes on, on another
+machine say."""
 
 
 def differences(stored: Config, wanted: Config, *ignored: str) -> dict[str, tuple[Any, Any]]:

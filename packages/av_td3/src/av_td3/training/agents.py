@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from av_td3.agent.device_replay import DeviceReplay
+from av_td3.agent.replay import Replay
 from av_td3.agent.td3 import TD3
 from av_td3.config import Config, ConfigError
 
@@ -33,6 +35,20 @@ def make_agent(config: Config) -> TD3:
         config.env.visible_size,
         config.env.picture_size,
     )
+
+
+def make_replay(config: Config, device: torch.device) -> Replay:
+    """An empty replay for an agent on this device.
+
+    Raises:
+        ReplayMemoryError: it does not fit into memory.
+    """
+    sizes = (config.replay.capacity, image_shape(config), config.env.vector_size, ACTION_SIZE)
+    more = (config.agent.gamma, config.replay.n_step, config.train.envs)
+    wanted = config.replay.device
+    if wanted == "train" or (wanted == "auto" and device.type == "cuda"):
+        return DeviceReplay(*sizes, *more, device=device)
+    return Replay(*sizes, *more)
 
 
 def image_shape(config: Config) -> tuple[int, int, int]:

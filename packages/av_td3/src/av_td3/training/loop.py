@@ -220,9 +220,11 @@ def learn(config: Config, state: TrainingState, log: RunLogger, stop: StopReques
 
 
 def to_batch(sample: Sample, device: torch.device) -> Batch:
-    """Numpy to torch, on the device; images stay uint8."""
+    """Numpy to torch, on the device; images stay uint8.  What is on the device already stays there."""
 
-    def move(array: np.ndarray) -> torch.Tensor:
+    def move(array: np.ndarray | torch.Tensor) -> torch.Tensor:
+        if isinstance(array, torch.Tensor):
+            return array
         tensor = torch.from_numpy(array)
         return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from av_td3.agent.exploration import Explorer
-from av_td3.agent.replay import Replay
 from av_td3.config import Config
 from av_td3.health.alerts import Bounds
 from av_td3.health.metrics import Interval, Scalars
 from av_td3.training import checkpoint, policies
-from av_td3.training.agents import ACTION_SIZE, image_shape, make_agent
+from av_td3.training.agents import ACTION_SIZE, make_agent, make_replay
 from av_td3.training.watch import Watch
 from rundoctor.signals import evaluation
 
@@ -33,15 +32,7 @@ class TrainingState:
         """
         self.config = config
         self.agent = make_agent(config)
-        self.replay = Replay(
-            config.replay.capacity,
-            image_shape(config),
-            config.env.vector_size,
-            ACTION_SIZE,
-            config.agent.gamma,
-            config.replay.n_step,
-            config.train.envs,
-        )
+        self.replay = make_replay(config, self.agent.device)
         seeds = np.random.SeedSequence(config.train.seed).spawn(1 + config.train.envs)
         self.replay_rng, *explore_rngs = (np.random.default_rng(s) for s in seeds)
         self.explorers = [Explorer(config.exploration, ACTION_SIZE, rng) for rng in explore_rngs]
