@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import torch
 from av_td3.agent.td3 import TD3, Batch
 from av_td3.commands import compare
 from av_td3.config import AgentConfig, load_config
-from benchmarks import multiply_adds, sb3_baseline, update_speed
+from benchmarks import gpu, multiply_adds, sb3_baseline, update_speed
 
 
 @pytest.mark.parametrize("b", [6, 32])
@@ -124,6 +126,84 @@ def test_both_learn_and_are_evaluated_and_compare_shows_them(
         assert document["curves"][name] and document["conditions"]["trained"][name]["minutes"] > 0
     compare.compare([f"SB3={file}:SB3 TD3", f"ours={file}:av-td3"])
     assert "ours" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- a GPU, or what stands in for it
+
+
+SHORT = ["--device", "cpu", "--batches", "8", "--seconds", "0.1", "--no-compile", "--preset", "debug"]
+SHORT += ["--set", "env.camera.size=40", "--set", "train.threads=1"]
+
+
+def test_the_benchmark_of_a_gpu_leaves_out_what_cannot_be_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here is no GPU and, for this test, no carla."""
+    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.setattr(gpu, "SIMULATION", ("no_such_module", "a", "b", "minicarla.physics.kernels"))
+    file = tmp_path / "gpu.json"
+    assert gpu.main([*SHORT, "--envs", "2", "--json", str(file)]) == 0
+    document = json.loads(file.read_text())
+    rows = {(row["part"], row["what"]): row["value"] for row in document["rows"]}
+    assert {part for part, _ in rows} == {"machine", "check", "update", "replay", "acting"}
+    assert rows["check", "eager, beside the CPU"] < 1e-3
+    assert all(rows["replay", f"batch 8, frames on the {place}"] > 0 for place in ("device", "host"))
+    assert document["left_out"] == ["simulators and training: missing no_such_module, a, b"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_benchmark_of_a_gpu_runs_whole_in_its_short_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "")
+    file = tmp_path / "gpu.json"
+    words = ["--envs", "1", "--minutes", "8", "--train-seconds", "2", "--json", str(file)]
+    assert gpu.main([*SHORT, *words]) == 0
+    document = json.loads(file.read_text())
+    assert document["left_out"] == []
+    values = {(row["part"], row["unit"]): row["value"] for row in document["rows"]}
+    steps_per_s = values["training", "steps/s"]
+    assert steps_per_s > 0 and values["simulators", "steps/s"] > 0
+    assert values["training", "minutes"] == pytest.approx(1e6 / steps_per_s / 60)
+
+
+def test_packages_come_from_a_folder_of_wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.setattr("sys.path", [*sys.path])
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    with zipfile.ZipFile(wheels / "brought_along-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("brought_along.py", "HERE = True")
+        info = "brought_along-1.0.dist-info"
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: brought_along\nVersion: 1.0\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    (wheels / "torch-2.11-py3-none-any.whl").write_bytes(b"not to be touched")
+    (wheels / "broken-1.0-py3-none-any.whl").write_bytes(b"no wheel")
+    monkeypatch.setattr(gpu, "NEEDED", ("brought_along",))
+    with pytest.raises(SystemExit, match="missing: brought_along"):
+        gpu.prepare(None)
+    told = gpu.prepare(wheels)
+    assert len(told) == 1 and "broken-1.0" in told[0]
+    assert not gpu.missing(("brought_along",))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--minutes", "0"], "must be above 0"),
+        (["--wheels", "/nowhere"], "no folder /nowhere"),
+        (["--device", "cuda:99"], "no such device here"),
+    ],
+)
+def test_what_the_benchmark_of_a_gpu_cannot_do_is_said(
+    words: list[str], says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "")
+    with pytest.raises(SystemExit) as caught:
+        gpu.main(words)
+    assert says in f"{caught.value} {capsys.readouterr().err}"
 
 
 def test_a_budget_of_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from av_td3.commands import train
 from av_td3.config import Config, ConfigError, load_config
 from av_td3.training import arithmetic
+from av_td3.training.run_directory import RunDirectory
 
 SMALL = [
     "agent.encoder=asymmetric",
@@ -99,6 +101,25 @@ def test_the_quickest_call_of_each_counts():
     calls: list[int] = []
     times = arithmetic.quickest([lambda: calls.append(0), lambda: calls.append(1)], budget=0.0)
     assert calls == [0, 1, 0, 1] and len(times) == 2 and all(t >= 0 for t in times)
+
+
+def test_a_run_that_goes_on_elsewhere_is_warned_and_measured_too(monkeypatch, tmp_path, capsys):
+    """Begun where bfloat16 is in hardware, gone on with where it is emulated, threads chosen anew."""
+    monkeypatch.setattr(arithmetic, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(arithmetic, "compare_precisions", lambda _: arithmetic.Comparison(0.5, 1.0))
+    monkeypatch.setattr(arithmetic, "best_threads", lambda _: (1, "measured"))
+    trained: list[Config] = []
+    monkeypatch.setattr(train, "_train", lambda run, given, *_, **__: trained.append(given) or 0)
+    given = config("agent.precision=bfloat16", "train.threads=auto")
+    run = RunDirectory.create(tmp_path / "run", given, {})
+    assert train._go_on(run, given, None, extended=False) == 0
+    assert trained[0].train.threads == 1 == run.config().train.threads
+    assert "2.0 times" in capsys.readouterr().out
+
+
+def test_graphs_without_a_gpu_are_refused():
+    with pytest.raises(ConfigError, match=r"agent\.execution = 'graphs' needs a GPU"):
+        arithmetic.measured(config("agent.execution=graphs"), lambda _: None)
 
 
 def test_threads_below_zero_are_refused():

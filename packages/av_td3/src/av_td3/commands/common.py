@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from av_td3.agent.replay import ReplayMemoryError, slot_bytes
-from av_td3.config import Config, ConfigError
+from av_td3.config import Config
 from av_td3.driving.errors import DrivingError, SetupError
 from av_td3.errors import UserError
 from av_td3.evaluation import rollout
@@ -41,14 +41,9 @@ def check_before_start(config: Config) -> None:
     """What can be found out before anything is started or written.
 
     Raises:
-        ConfigError: there is no such device, map or package, the device cannot do what is asked, or there is no
-            memory for so many environments.
+        ConfigError: there is no such device, map or package, or no memory for so many environments.
     """
-    device = resolve_device(config.train.device)
-    if config.agent.execution == "graphs" and device.type != "cuda":
-        raise ConfigError(
-            f"agent.execution = 'graphs' needs a GPU, and train.device is {device}: set agent.execution=eager"
-        )
+    resolve_device(config.train.device)
     trackers.check_installed(config)
     check_map(config.env.simulator)
     for number in range(len(config.train.maps)):

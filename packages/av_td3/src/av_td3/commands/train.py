@@ -126,6 +126,8 @@ def _go_on(run: RunDirectory, config: Config, fault: InjectedFault | None, exten
             f"--steps N; evaluate it again with: {common.own_command()} evaluate {run.path}",
         )
         return OK
+    # What is still auto, and this machine may be another one than that where the run began.
+    config = arithmetic.measured(config, partial(say, Console()))
     run.write_config(config)
     run.append_provenance(provenance.collect())
     return _train(run, config, fault, resumed=True)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from av_td3.agent.td3 import TD3, Batch
-from av_td3.config import Config
+from av_td3.config import Config, ConfigError
 from av_td3.training import agents
 
 Precision = Literal["float32", "bfloat16"]
@@ -42,9 +42,17 @@ def measured(config: Config, tell: Callable[[str], None]) -> Config:
 
     ``tell`` gets a line on each choice and its reason, and a warning where bfloat16 was asked for and the
     processor has no instructions for it.
+
+    Raises:
+        ConfigError: the device does not exist, or has no graphs and they are asked for.
     """
     agent, train = config.agent, config.train
-    on_cpu = agents.resolve_device(train.device).type == "cpu"
+    device = agents.resolve_device(train.device)
+    on_cpu = device.type == "cpu"
+    if agent.execution == "graphs" and device.type != "cuda":
+        raise ConfigError(
+            f"agent.execution = 'graphs' needs a GPU, and train.device is {device}: set agent.execution=eager"
+        )
     if train.threads == 0:
         threads, why = best_threads(config) if on_cpu else (None, "the update runs on a GPU")
         tell(f"threads: {threads or 'as torch chooses'}: {why}")
