@@ -122,7 +122,7 @@ def start(path: Path, *more: str) -> subprocess.Popen:
         (["--set", "replay.capacity=100000000000"], ["replay.capacity", "GiB"]),
         (["--set", "agent.batch_size=5001"], ["agent.batch_size (5001)", "replay.capacity (5000)"]),
         (["--set", "train.device=cuda:99"], ["train.device", "'cuda:99'", "cpu"]),
-        (["--set", "agent.execution=graphs", "--set", "train.device=cpu"], ["agent.execution", "needs a GPU"]),
+        (["--set", "agent.execution=graphs", "--set", "train.device=cpu"], ["execution", "needs a GPU"]),
         (["--set", "train.envs=0"], ["train.envs = 0"]),
         (["--set", "train.device=nonsense"], ["train.device", "'nonsense'", "cpu"]),
         (["--carla", "127.0.0.1:1", "--set", "env.simulator.client_timeout_s=1"], ["127.0.0.1:1"]),
