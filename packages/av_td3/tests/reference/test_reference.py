@@ -173,7 +173,7 @@ def invoke(*arguments: str):
 
 @pytest.mark.slow
 def test_the_command_trains_both_agents_and_writes_the_curves(tmp_path, monkeypatch):
-    monkeypatch.setitem(tasks._OF_TASK, "CorridorEnd-v0", TINY.__dict__)
+    monkeypatch.setitem(tasks._OF_TASK, "CorridorEnd-v0", TINY)
     file = tmp_path / "curve.json"
     result = invoke(
         *("--env", "CorridorEnd-v0", "--steps", "80", "--seeds", "2", "--baseline", "sb3"),

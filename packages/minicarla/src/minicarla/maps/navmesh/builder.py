@@ -15,6 +15,9 @@ from minicarla.maps.roadmap import RoadMap
 
 log = logging.getLogger("minicarla")
 
+SMALLEST_PART = 4.0
+"""Square metres.  A smaller part that nothing joins to the rest is left out: nobody put there can leave."""
+
 
 def build(roadmap: RoadMap) -> NavMesh | None:
     """The mesh of a map.  None when there is nowhere to walk, or more than a client can hold."""
@@ -36,7 +39,8 @@ def _build(roadmap: RoadMap) -> NavMesh | None:
     joined = DisjointSets(len(walks.points))
     meet(walks, joined)
     lead_around_corners(walks)
-    return _assemble(walks, joined)
+    mesh = _assemble(walks, joined)
+    return None if mesh is None else _without_slivers(mesh)
 
 
 def _assemble(walks: Sidewalks, joined: DisjointSets) -> NavMesh | None:
@@ -73,4 +77,25 @@ def _assemble(walks: Sidewalks, joined: DisjointSets) -> NavMesh | None:
         areas,
         neighbours,
         walks.roadmap.name,
+    )
+
+
+def _without_slivers(mesh: NavMesh) -> NavMesh:
+    """The mesh without small parts of sidewalk that lie alone, as they arise where streets meet sharply."""
+    walked = np.array([area in (Area.SIDEWALK, Area.CROSSWALK) for area in mesh.areas])
+    sizes = np.array([mesh.size(polygon) for polygon in range(len(mesh.polygons))])
+    size_of_part = np.bincount(mesh.components, weights=sizes)
+    small = walked & (size_of_part[mesh.components] < SMALLEST_PART)
+    if not small.any() or (small == walked).all():
+        return mesh
+    kept = np.flatnonzero(~small)
+    used = sorted({v for polygon in kept for v in mesh.polygons[polygon]})
+    vertex = {v: k for k, v in enumerate(used)}
+    number = {int(polygon): k for k, polygon in enumerate(kept)}
+    return NavMesh(
+        np.ascontiguousarray(mesh.vertices[used]),
+        [tuple(vertex[v] for v in mesh.polygons[polygon]) for polygon in kept],
+        [mesh.areas[polygon] for polygon in kept],
+        [tuple(number.get(other, -1) for other in mesh.neighbours[polygon]) for polygon in kept],
+        mesh.name,
     )
