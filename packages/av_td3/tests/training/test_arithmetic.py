@@ -106,7 +106,7 @@ def test_the_quickest_call_of_each_counts():
 def test_a_run_that_goes_on_elsewhere_is_warned_and_measured_too(monkeypatch, tmp_path, capsys):
     """Begun where bfloat16 is in hardware, gone on with where it is emulated, threads chosen anew."""
     monkeypatch.setattr(arithmetic, "has_bfloat16", lambda: False)
-    monkeypatch.setattr(arithmetic, "compare_precisions", lambda _: arithmetic.Comparison(0.5, 1.0))
+    monkeypatch.setattr(arithmetic, "compare_precisions", lambda _: arithmetic.PrecisionFigures(0.5, 1.0))
     monkeypatch.setattr(arithmetic, "best_threads", lambda _: (1, "measured"))
     trained: list[Config] = []
     monkeypatch.setattr(train, "_train", lambda run, given, *_, **__: trained.append(given) or 0)
