@@ -8,7 +8,7 @@ looks as if the clip had failed.  A clip that really does not hold raises an err
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -39,19 +39,20 @@ class GradientReport:
         return self.total_before / self.limit if self.limit else 0.0
 
 
+@dataclass(frozen=True)
 class PendingReport(GradientReport):
     """A report whose figures are still being computed on the device; :meth:`resolved` waits for them."""
 
-    def __init__(self, names: Sequence[str], before: Tensor, after: Tensor, limit: float | None) -> None:
-        """``before`` and ``after``: the norm of each group, then that of all together."""
-        super().__init__({}, {}, math.nan, math.nan, limit)
-        object.__setattr__(self, "_pending", (tuple(names), before, after))
+    names: tuple[str, ...]
+    """Of the groups."""
+    norms_before: Tensor
+    """The norm of each group, then that of all together."""
+    norms_after: Tensor
 
     @property
     def not_finite(self) -> Tensor:
         """0-d: 1.0 where the optimiser must not use the gradients, else 0.0."""
-        before: Tensor = self._pending[1]  # type: ignore[attr-defined]
-        return (~torch.isfinite(before[-1])).float()
+        return (~torch.isfinite(self.norms_before[-1])).float()
 
     def resolved(self) -> GradientReport:
         """The report.
@@ -59,17 +60,8 @@ class PendingReport(GradientReport):
         Raises:
             NonFiniteGradientError, ClipDidNotHoldError: as of :func:`clip_gradients`.
         """
-        names, *norms = self._pending  # type: ignore[attr-defined]
-        before, after = torch.stack(norms).tolist()
-        report = GradientReport(
-            dict(zip(names, before, strict=False)),
-            dict(zip(names, after, strict=False)),
-            before[-1],
-            after[-1],
-            self.limit,
-        )
-        _check(report)
-        return report
+        before, after = torch.stack([self.norms_before, self.norms_after]).tolist()
+        return _checked(self.names, before, after, self.limit)
 
 
 def l2_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
@@ -90,15 +82,12 @@ def clip_gradients(groups: Mapping[str, list[nn.Parameter]], limit: float | None
         NonFiniteGradientError: a NaN or an infinity; call this before the optimiser's step.
         ClipDidNotHoldError: the measured norm afterwards exceeds the limit (by more than rounding).
     """
-    before, total_before = _norms(groups)
-    after, total_after = before, total_before
-    if limit is not None and limit < total_before < math.inf:
-        scale = limit / (total_before + 1e-6)
-        torch._foreach_mul_(_gradients(groups), scale)
-        after, total_after = _norms(groups)
-    report = GradientReport(before, after, total_before, total_after, limit)
-    _check(report)
-    return report
+    before = after = _norms(groups).tolist()
+    total = before[-1]
+    if limit is not None and limit < total < math.inf:
+        torch._foreach_mul_(_gradients(groups), limit / (total + 1e-6))
+        after = _norms(groups).tolist()
+    return _checked(tuple(groups), before, after, limit)
 
 
 def clip_without_waiting(groups: Mapping[str, list[nn.Parameter]], limit: float | None) -> PendingReport:
@@ -106,33 +95,35 @@ def clip_without_waiting(groups: Mapping[str, list[nn.Parameter]], limit: float 
 
     The caller keeps the optimiser from using gradients that are ``not_finite``.
     """
-    before = after = _norm_tensor(groups)
+    before = after = _norms(groups)
     if limit is not None:
         torch._foreach_mul_(_gradients(groups), (limit / (before[-1] + 1e-6)).clamp(max=1.0))
-        after = _norm_tensor(groups)
-    return PendingReport(tuple(groups), before, after, limit)
+        after = _norms(groups)
+    return PendingReport({}, {}, math.nan, math.nan, limit, tuple(groups), before, after)
 
 
-def _check(report: GradientReport) -> None:
-    if not math.isfinite(report.total_before):
-        bad = [name for name, norm in report.before.items() if not math.isfinite(norm)]
+def _checked(
+    names: tuple[str, ...], before: list[float], after: list[float], limit: float | None
+) -> GradientReport:
+    """The report of these norms, each list with that of all groups together at its end."""
+    *each_before, total_before = before
+    *each_after, total_after = after
+    if not math.isfinite(total_before):
+        bad = [name for name, norm in zip(names, each_before, strict=True) if not math.isfinite(norm)]
         raise NonFiniteGradientError(f"non-finite gradient: {', '.join(bad) or 'joint norm'}")
-    if report.limit is not None and report.total_after > report.limit * 1.001:
-        raise ClipDidNotHoldError(
-            f"gradient norm {report.total_after:.6g} after clipping to {report.limit:g}"
-        )
+    if limit is not None and total_after > limit * 1.001:
+        raise ClipDidNotHoldError(f"gradient norm {total_after:.6g} after clipping to {limit:g}")
+    groups_before, groups_after = (
+        dict(zip(names, norms, strict=True)) for norms in (each_before, each_after)
+    )
+    return GradientReport(groups_before, groups_after, total_before, total_after, limit)
 
 
 def _gradients(groups: Mapping[str, list[nn.Parameter]]) -> list[Tensor]:
     return [p.grad for group in groups.values() for p in group if p.grad is not None]
 
 
-def _norms(groups: Mapping[str, list[nn.Parameter]]) -> tuple[dict[str, float], float]:
-    values = _norm_tensor(groups).tolist()
-    return dict(zip(groups, values, strict=False)), values[-1]
-
-
-def _norm_tensor(groups: Mapping[str, list[nn.Parameter]]) -> Tensor:
+def _norms(groups: Mapping[str, list[nn.Parameter]]) -> Tensor:
     """The norm of each group, then that of all together."""
     norms = torch.stack([l2_norm(group) for group in groups.values()])
     return torch.cat([norms, torch.linalg.vector_norm(norms)[None]])

@@ -47,7 +47,7 @@ def check_before_start(config: Config) -> None:
     trackers.check_installed(config)
     check_map(config.env.simulator)
     for number in range(len(config.train.maps)):
-        check_map(fleet.environment(config.env, number, config.train.maps).simulator)
+        check_map(fleet.environment(config.env, number, config.train.maps).simulator, "train.maps")
     replay = config.replay.capacity * slot_bytes(image_shape(config), config.env.vector_size, ACTION_SIZE)
     check_memory(config.env, config.train.envs, evaluation=True, replay_bytes=replay)
 

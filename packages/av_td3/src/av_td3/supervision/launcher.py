@@ -161,8 +161,12 @@ class MinicarlaProcess(OwnServer):
             time.sleep(0.01)
 
 
-def check_map(config: SimulatorConfig) -> None:
+def check_map(config: SimulatorConfig, key: str = "env.simulator.map") -> None:
     """Whether the map can be there, as far as that can be told before a server is asked.
+
+    Args:
+        config: which map, and which server is to have it.
+        key: the setting that names the map, for the message.
 
     Raises:
         ConfigError: there is no such file, or the bundled simulator has no such map.
@@ -170,7 +174,7 @@ def check_map(config: SimulatorConfig) -> None:
     path = Path(config.map)
     if path.suffix == ".xodr":
         if not path.is_file():
-            raise ConfigError(f"env.simulator.map: there is no file {config.map}")
+            raise ConfigError(f"{key}: there is no file {config.map}")
         return
     if config.address is not None or config.command is not None:
         return  # only that server knows its maps
@@ -181,7 +185,7 @@ def check_map(config: SimulatorConfig) -> None:
         close = difflib.get_close_matches(config.map, names, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise ConfigError(
-            f"env.simulator.map: minicarla has no map {config.map!r}{hint}; it has {', '.join(names)}. Or "
+            f"{key}: minicarla has no map {config.map!r}{hint}; it has {', '.join(names)}. Or "
             "give the path of an .xodr file. CARLA's own maps need a CARLA server: give its address, or the "
             "command that starts it"
         )

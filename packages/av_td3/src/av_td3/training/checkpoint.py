@@ -354,6 +354,8 @@ def load_agent(path: Path, agent: TD3) -> None:
             if tensor.shape == parameter.shape:  # moments lie in memory as their parameter does
                 tensor = torch.empty_like(parameter.detach()).copy_(tensor)
             optimizer.state[parameter][key] = tensor
+    if agent.graphs is not None:  # a recording would go on with the moments that were there before
+        agent.graphs.forget()
     agent.updates = int(_read_state(path)["updates"])
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.bodies import VEHICLE, Bodies
-from minicarla.maps.navmesh import Area, NavMesh
+from minicarla.maps.navmesh import WALKED, Area, NavMesh
 
 Floats = NDArray[np.float64]
 
@@ -81,9 +81,8 @@ class Pedestrians:
 
     def __init__(self, mesh: NavMesh, seed: int) -> None:
         self._mesh, self._seed = mesh, seed
-        walked = {Area.SIDEWALK, Area.CROSSWALK}
         self._ways: list[dict[int, int]] = [  # number of the edge to each neighbour that is walked on
-            {other: k for k, other in enumerate(beyond) if other >= 0 and mesh.areas[other] in walked}
+            {other: k for k, other in enumerate(beyond) if other >= 0 and mesh.areas[other] in WALKED}
             for beyond in mesh.neighbours
         ]
         self._people: list[_Pedestrian] = []

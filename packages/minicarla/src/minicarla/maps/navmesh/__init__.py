@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from minicarla.maps.navmesh.bands import STRIP_WIDTH
 from minicarla.maps.navmesh.builder import build
-from minicarla.maps.navmesh.file import Area
+from minicarla.maps.navmesh.file import WALKED, Area
 from minicarla.maps.navmesh.mesh import NavMesh
 
-__all__ = ["STRIP_WIDTH", "Area", "NavMesh", "build"]
+__all__ = ["STRIP_WIDTH", "WALKED", "Area", "NavMesh", "build"]

@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 
-from minicarla.maps.navmesh.file import MOST_POLYGONS, MOST_VERTICES, Area
+from minicarla.maps.navmesh.file import MOST_POLYGONS, MOST_VERTICES, WALKED, Area
 from minicarla.maps.navmesh.joining import lead_around_corners, meet
 from minicarla.maps.navmesh.mesh import NavMesh
 from minicarla.maps.navmesh.polygons import DisjointSets, convex
@@ -82,7 +82,7 @@ def _assemble(walks: Sidewalks, joined: DisjointSets) -> NavMesh | None:
 
 def _without_slivers(mesh: NavMesh) -> NavMesh:
     """The mesh without small parts of sidewalk that lie alone, as they arise where streets meet sharply."""
-    walked = np.array([area in (Area.SIDEWALK, Area.CROSSWALK) for area in mesh.areas])
+    walked = np.array([area in WALKED for area in mesh.areas])
     sizes = np.array([mesh.size(polygon) for polygon in range(len(mesh.polygons))])
     size_of_part = np.bincount(mesh.components, weights=sizes)
     small = walked & (size_of_part[mesh.components] < SMALLEST_PART)

@@ -132,6 +132,10 @@ class Area(enum.IntEnum):
         return 1 << self.value
 
 
+WALKED = frozenset({Area.SIDEWALK, Area.CROSSWALK})
+"""Where pedestrians walk."""
+
+
 class MeshLike(Protocol):
     """The part of ``navmesh.NavMesh`` that the file holds."""
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicarla.maps.navmesh import file
-from minicarla.maps.navmesh.file import Area
+from minicarla.maps.navmesh.file import WALKED, Area
 from minicarla.maps.navmesh.polygons import DisjointSets, signed_area
 
 Array = NDArray[np.float64]
@@ -53,10 +53,9 @@ class NavMesh:
         A part is connected over sidewalks and crossings.  Every polygon of another area is its own part.
         """
         parent = DisjointSets(len(self.polygons))
-        walked = {Area.SIDEWALK, Area.CROSSWALK}
         for a, beyond in enumerate(self.neighbours):
             for b in beyond:
-                if b >= 0 and self.areas[a] in walked and self.areas[b] in walked:
+                if b >= 0 and self.areas[a] in WALKED and self.areas[b] in WALKED:
                     parent.join(a, b)
         return np.array([parent.find(a) for a in range(len(self.polygons))])
 
@@ -75,7 +74,7 @@ class NavMesh:
 
     def nearest(self, x: float, y: float) -> int:
         """The polygon of a sidewalk or crossing at this place, or the nearest one."""
-        walked = [area in (Area.SIDEWALK, Area.CROSSWALK) for area in self.areas]
+        walked = [area in WALKED for area in self.areas]
         return int(np.where(walked, self._inside(np.array([x, y])), -np.inf).argmax())
 
     def _inside(self, point: Array) -> Array:
