@@ -80,7 +80,12 @@ MUTANTS = [
         "return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))",
         "return torch.stack(torch._foreach_norm(gradients)).sum()",
     ),
-    ("gradients", "clip does nothing", "        torch._foreach_mul_(_gradients(groups), scale)\n", ""),
+    (
+        "gradients",
+        "clip does nothing",
+        "        torch._foreach_mul_(_gradients(groups), limit / (total + 1e-6))\n",
+        "",
+    ),
     (
         "replay",
         "terminated bootstraps",
