@@ -296,6 +296,21 @@ def test_a_run_can_be_driven_by_a_version_whose_critic_sees_more(tmp_path, monke
 
 
 @pytest.mark.slow
+def test_an_agent_that_is_loaded_forgets_its_recorded_updates(tmp_path):
+    """They would go on with the optimisers' moments from before."""
+    tree = small_config().model_dump()
+    tree["agent"]["execution"] = "graphs"
+    agent = make_agent(config_module.config_from_dict(tree))
+    writer = checkpoint.CheckpointWriter(tmp_path, 1)
+    writer.begin(1, agent, None, {})
+    path = writer.outcome(wait=True)
+    writer.close()
+    forgotten = []
+    agent.graphs.forget = lambda: forgotten.append(True)
+    checkpoint.load_agent(path, agent)
+    assert forgotten == [True]
+
+
 def test_a_resume_removes_what_it_overrides(tmp_path):
     """The run stood at step 120; its checkpoint of step 120 is damaged, so it goes on from an older one."""
     t, _ = trainer(tmp_path / "run")
