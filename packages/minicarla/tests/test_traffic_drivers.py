@@ -13,6 +13,7 @@ from minicarla.physics import MODELS, Physics, find
 from minicarla.traffic import Traffic
 from minicarla.traffic.kernels import Occupancy
 from minicarla.traffic.network import Network
+from minicarla.world import blueprints
 
 from .physics_world import DT, add_vehicle, add_walker
 
@@ -59,10 +60,17 @@ class Run:
                 self.add(len(taken), point, models[len(taken) % len(models)])
         assert len(taken) == count
 
-    def add(self, actor_id: int, pose, model: str = "vehicle.tesla.model3", driven: bool = True) -> None:
+    def add(
+        self,
+        actor_id: int,
+        pose,
+        model: str = "vehicle.tesla.model3",
+        driven: bool = True,
+        pace: float = 1.0,
+    ) -> None:
         add_vehicle(self.bodies, actor_id, pose.x, pose.y, model=model, position=pose[:3], rotation=pose[3:])
         if driven:
-            self.traffic.add(actor_id)
+            self.traffic.add(actor_id, pace)
 
     def drive(self, ticks: int, watch: Callable[[int], None] | None = None) -> None:
         for tick in range(ticks):
@@ -454,3 +462,25 @@ def test_crossing_and_joining_lanes_conflict_and_parallel_ones_do_not(grid):
         and np.cos(np.radians(a.headings[0] - b.headings[0])) < -0.99
     ]  # fmt: skip
     assert opposite and not any(b in network.conflicts[a] for a, b in opposite)
+
+
+def test_a_share_of_the_speed_limit(loop):
+    run = Run(loop, 0)
+    run.add(1, loop.spawn_points[0], pace=0.4)
+    run.drive(300)
+    limit = max(lane.speed_limit for lane in loop.lanes)
+    assert np.max(run.speeds) == pytest.approx(0.4 * limit, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("role", "share"),
+    [
+        ("minicarla:autopilot", 1.0),
+        ("minicarla:autopilot:a@50:b", 1.0),
+        ("minicarla:autopilot@60", 0.6),
+        ("minicarla:autopilot@0:me", 0.0),
+        ("minicarla:autopilot@6x", 1.0),
+    ],
+)
+def test_the_share_stands_in_the_role(role, share):
+    assert blueprints.pace_of(role) == share

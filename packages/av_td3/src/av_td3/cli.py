@@ -133,6 +133,14 @@ Map = Annotated[
     ),
 ]
 Npc = Annotated[int | None, typer.Option(min=0, help="Number of other vehicles.")]
+NpcSpeed = Annotated[
+    tuple[float, float] | None,
+    typer.Option(
+        metavar="LOW HIGH",
+        help="Shares of the speed limit between which the other vehicles drive, such as 0.4 1.  Without it, "
+        "as in training.",
+    ),
+]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")]
 
 Device = Annotated[str | None, typer.Option(help="What torch computes on: auto, cpu, cuda or cuda:N.")]
@@ -411,6 +419,7 @@ def evaluate(
     episodes: Annotated[int | None, typer.Option(min=2, help="Held-out episodes per agent.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the first episode.")] = None,
     npc: Npc = None,
+    npc_speed: NpcSpeed = None,
     map_: Map = None,
     carla: Carla = None,
     device: Device = None,
@@ -447,6 +456,7 @@ def evaluate(
                 episodes=episodes,
                 seed=seed,
                 npc=npc,
+                npc_speed=npc_speed,
                 map_=map_,
                 address=carla,
                 device=device,
@@ -464,6 +474,7 @@ def drive(
         str, typer.Option(help="Name of a shipped agent, or the run directory of a training.")
     ] = "base",
     npc: Npc = None,
+    npc_speed: NpcSpeed = None,
     map_: Map = None,
     carla: Carla = None,
     video: Annotated[
@@ -488,6 +499,7 @@ def drive(
             status = command.drive(
                 agent,
                 npc=npc,
+                npc_speed=npc_speed,
                 map_=map_,
                 address=carla,
                 device=device,

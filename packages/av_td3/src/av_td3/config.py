@@ -115,6 +115,17 @@ class SimulatorConfig(Section):
     name of one of its maps, such as Town01."""
     npc: int = Field(default=0, ge=0, le=500)
     """Number of other vehicles.  A small map may have room for fewer; ``info["npc"]`` says how many."""
+    npc_speed: tuple[NonNegativeFloat, NonNegativeFloat] | None = None
+    """Least and largest share of the speed limit at which the other vehicles drive, such as [0.4, 1.0]; each
+    vehicle draws its own.  null: all drive at the limit, or on CARLA as its Traffic Manager does."""
+
+    @field_validator("npc_speed")
+    @classmethod
+    def _is_a_range(cls, speed: tuple[float, float] | None) -> tuple[float, float] | None:
+        if speed is not None and not 0.0 < speed[0] <= speed[1] <= 2.0:
+            raise ValueError("give two shares of the speed limit, above 0, up to 2, the smaller one first")
+        return speed
+
     traffic: Literal["auto", "server", "traffic_manager"] = "auto"
     """Who drives the other vehicles: the server itself (minicarla only), or the Traffic Manager of CARLA's
     client.  auto: the server on minicarla, the Traffic Manager on CARLA."""

@@ -1,5 +1,6 @@
 """The other vehicles, with a session that notes what it is asked for."""
 
+import re
 from types import SimpleNamespace
 
 import carla
@@ -50,8 +51,8 @@ class Command:
 
 
 class Vehicle:
-    def __init__(self, place):
-        self.place = place
+    def __init__(self, id_, place):
+        self.id, self.place = id_, place
 
     def get_location(self):
         return self.place
@@ -81,7 +82,7 @@ class Session:
         self.batch = batch
         answers = []
         for number, command in enumerate(batch):
-            self.vehicles[number] = Vehicle(command.point.location)
+            self.vehicles[number] = Vehicle(number, command.point.location)
             error = "" if number < self.room else "no room"
             answers.append(SimpleNamespace(actor_id=number, error=error))
         return answers
@@ -92,7 +93,11 @@ class Session:
 
         self.calls.append(("manager", port))
         return SimpleNamespace(
-            set_synchronous_mode=note("synchronous"), set_random_device_seed=lambda _: None
+            set_synchronous_mode=note("synchronous"),
+            set_random_device_seed=lambda _: None,
+            vehicle_percentage_speed_difference=lambda vehicle, percent: self.calls.append(
+                ("slower", vehicle.id, percent)
+            ),
         )
 
     def destroy(self, actors):
@@ -173,3 +178,19 @@ def test_without_vehicles_nothing_is_asked_for():
     npc.reset(START, np.random.default_rng(0))
     npc.close()
     assert session.calls == []
+
+
+def test_each_vehicle_has_a_speed_of_its_own_on_minicarla():
+    session = Session()
+    NpcTraffic(session, config(npc_speed=(0.4, 0.9)), POINTS).reset(START, np.random.default_rng(0))
+    roles = session.calls[-1]
+    percent = [re.fullmatch(r"minicarla:autopilot@(\d+):av_td3:here:1", role)[1] for role in roles]
+    assert len(set(percent)) == 2
+    assert all(40 <= int(share) <= 90 for share in percent)
+
+
+def test_the_traffic_manager_is_told_percent_below_the_limit():
+    session = Session(room=1)
+    traffic = NpcTraffic(session, config(npc_speed=(0.7, 0.7), traffic="traffic_manager"), POINTS)
+    traffic.reset(START, np.random.default_rng(0))
+    assert [call for call in session.calls if call[0] == "slower"] == [("slower", 0, 30.0)]

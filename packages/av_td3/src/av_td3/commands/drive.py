@@ -40,6 +40,7 @@ def drive(
     name: str,
     *,
     npc: int | None = None,
+    npc_speed: tuple[float, float] | None = None,
     map_: str | None = None,
     address: str | None = None,
     device: str | None = None,
@@ -53,7 +54,7 @@ def drive(
 
     Args:
         name: a shipped agent or a run directory.
-        npc, map_, address, device, weather: settings that replace those of the agent.
+        npc, npc_speed, map_, address, device, weather: settings that replace those of the agent.
         video: film of the whole drive.
         live: show it on a web page while it happens, in real time.
         episodes: routes; None for five, or with ``live`` until Ctrl-C.
@@ -70,7 +71,15 @@ def drive(
                 f"--video {video}: give the name of an .mp4 file in a folder that exists", BAD_INPUT
             )
         source = find_agent(name)
-        config = changed(source.config, npc=npc, map_=map_, address=address, device=device, weather=weather)
+        config = changed(
+            source.config,
+            npc=npc,
+            npc_speed=npc_speed,
+            map_=map_,
+            address=address,
+            device=device,
+            weather=weather,
+        )
         check_before_start(config)
         console = Console()
         introduce(source, console)

@@ -51,6 +51,7 @@ def evaluate(
     episodes: int | None = None,
     seed: int | None = None,
     npc: int | None = None,
+    npc_speed: tuple[float, float] | None = None,
     map_: str | None = None,
     address: str | None = None,
     device: str | None = None,
@@ -70,7 +71,7 @@ def evaluate(
         which: the checkpoint of a run: ``best``, a step or a path; None for the newest.
         episodes: held-out episodes per agent; None for the agent's ``evaluation.final_episodes``.
         seed: of the first episode, the next ones count on from it; None for ``evaluation.seed``.
-        npc, map_, address, device, weather: settings that replace those of the run.
+        npc, npc_speed, map_, address, device, weather: settings that replace those of the run.
         baselines: also drive the untrained agent, random actions and the classical driver.
         video: film the trained agent.
         picture: what the agent gets to see in place of its camera's pictures.
@@ -89,7 +90,15 @@ def evaluate(
         if json_file is not None and not json_file.parent.is_dir():
             raise UserError(f"--json: there is no folder {json_file.parent}", BAD_INPUT)
         source = find_agent(path, which)
-        config = changed(source.config, npc=npc, map_=map_, address=address, device=device, weather=weather)
+        config = changed(
+            source.config,
+            npc=npc,
+            npc_speed=npc_speed,
+            map_=map_,
+            address=address,
+            device=device,
+            weather=weather,
+        )
         check_before_start(config)
         console = Console()
         introduce(source, console)
@@ -201,7 +210,12 @@ def _compare_agents(
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "map": simulator.map,
         "simulator": simulator.address or f"minicarla {versions()['minicarla']}",
-        "traffic": {"wanted": simulator.npc, "there": sorted(npc), "driven_by": simulator.traffic},
+        "traffic": {
+            "wanted": simulator.npc,
+            "there": sorted(npc),
+            "speed": simulator.npc_speed,
+            "driven_by": simulator.traffic,
+        },
         "picture": picture,
         "weather": config.env.weather,
         "device": str(agent.device),
@@ -234,6 +248,8 @@ def _in_words(conditions: dict[str, Any]) -> str:
     if there and there[0] < wanted:
         count = f"{there[0]} to {there[-1]}" if there[0] < there[-1] else str(there[0])
         traffic = f"{count} other vehicles ({wanted} were asked for: the map has no room for more)"
+    if wanted and (speed := conditions["traffic"]["speed"]) is not None:
+        traffic += f" at {speed[0]:.0%} to {speed[1]:.0%} of the speed limit"
     weather = "" if conditions["weather"] == "fixed" else f"weather {conditions['weather']}, "
     return (
         f"Map {conditions['map']}, {traffic}, {weather}{_SEEN[conditions['picture']]}"
@@ -261,6 +277,7 @@ def changed(
     config: Config,
     *,
     npc: int | None,
+    npc_speed: tuple[float, float] | None,
     map_: str | None,
     address: str | None,
     device: str | None,
@@ -272,7 +289,7 @@ def changed(
         ConfigError: a value is out of its range.
     """
     tree = config.model_dump()
-    simulator = {"npc": npc, "map": map_, "address": address}
+    simulator = {"npc": npc, "npc_speed": npc_speed, "map": map_, "address": address}
     tree["env"]["simulator"] |= {key: value for key, value in simulator.items() if value is not None}
     # Faults of the simulator that a training run was given are no part of an evaluation.
     tree["env"]["simulator"]["faults"] = None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +39,8 @@ PROBE_SECONDS = 1.0
 REMOTE_PROBE_SECONDS = 20.0
 """The same when actors of a process on another machine are found: it may be busy between two steps."""
 AUTOPILOT_ROLE = "minicarla:autopilot"
-"""Vehicles whose ``role_name`` begins with this are driven by minicarla's own traffic."""
+"""Vehicles whose ``role_name`` begins with this are driven by minicarla's own traffic.  ``@60`` after it: at
+60 % of the speed limit.  Then, after a colon, any text."""
 
 
 class DrivingSession:
@@ -276,7 +278,7 @@ class DrivingSession:
 
 def _mark(actor: carla.Actor) -> Mark | None:
     """Which process of this software has spawned the actor; None if none has."""
-    return Mark.of(actor.attributes.get("role_name", "").removeprefix(AUTOPILOT_ROLE + ":"))
+    return Mark.of(re.sub(rf"^{AUTOPILOT_ROLE}(@\d+)?:", "", actor.attributes.get("role_name", "")))
 
 
 class CameraStream:

@@ -29,6 +29,7 @@ class NpcTraffic:
         self, session: DrivingSession, config: SimulatorConfig, spawn_points: Sequence[carla.Transform]
     ) -> None:
         self._session, self._count, self._spawn_points = session, config.npc, list(spawn_points)
+        self._speed = config.npc_speed
         kind = config.traffic
         if kind == "auto":
             kind = "server" if session.is_minicarla else "traffic_manager"
@@ -76,14 +77,18 @@ class NpcTraffic:
         self._manager.set_random_device_seed(int(rng.integers(2**31)))
 
     def _spawn(self, points: list[carla.Transform], rng: np.random.Generator) -> None:
-        batch = []
+        batch, shares = [], []
         for point in points[: self._count]:
             blueprint = self._blueprints[int(rng.integers(len(self._blueprints)))]
             if blueprint.has_attribute("color"):
                 colours = blueprint.get_attribute("color").recommended_values
                 if colours:
                     blueprint.set_attribute("color", colours[int(rng.integers(len(colours)))])
-            prefix = f"{AUTOPILOT_ROLE}:" if self.kind == "server" else ""
+            share = None if self._speed is None else round(100 * rng.uniform(*self._speed))
+            shares.append(share)
+            prefix = ""
+            if self.kind == "server":
+                prefix = f"{AUTOPILOT_ROLE}:" if share is None else f"{AUTOPILOT_ROLE}@{share}:"
             blueprint.set_attribute("role_name", prefix + self._session.role)
             command = carla.command.SpawnActor(blueprint, point)
             if self.kind == "traffic_manager":
@@ -93,6 +98,14 @@ class NpcTraffic:
             batch.append(command)
         answers = self._session.client.apply_batch_sync(batch, False)
         self.ids = [answer.actor_id for answer in answers if not answer.error]
+        if self._manager is not None and self._speed is not None:
+            vehicles = {vehicle.id: vehicle for vehicle in self._session.world.get_actors(self.ids)}
+            for answer, share in zip(answers, shares, strict=True):
+                if not answer.error and share is not None:
+                    # The manager wants percent below the speed limit.
+                    self._manager.vehicle_percentage_speed_difference(
+                        vehicles[answer.actor_id], float(100 - share)
+                    )
         if len(self.ids) < self._count:
             log.warning("the map has room for %d of %d vehicles", len(self.ids), self._count)
 

@@ -52,19 +52,18 @@ class Traffic:
         self._planner = Planner(self.table, self._network, self._occupancy, self.room)
         self._junctions = Junctions(self.table, self._network, self.lights, self._planner, self.room)
         self._recovery = Recovery(self.table)
-        self._new: list[int] = []
+        self._new: dict[int, float] = {}
 
     def __len__(self) -> int:
         return len(self.table) + len(self._new)
 
-    def add(self, actor_id: int) -> None:
-        """Drive this vehicle from the next :meth:`decide` on."""
-        self._new.append(actor_id)
+    def add(self, actor_id: int, pace: float = 1.0) -> None:
+        """Drive this vehicle from the next :meth:`decide` on, at ``pace`` times the speed limit."""
+        self._new[actor_id] = pace
 
     def remove(self, actor_id: int) -> None:
         """Stop driving it; nothing happens when it was not driven."""
-        if actor_id in self._new:
-            self._new.remove(actor_id)
+        self._new.pop(actor_id, None)
         for row, driver in enumerate(self.table):
             if driver.actor_id == actor_id:
                 self.room.leave(driver)
@@ -73,11 +72,11 @@ class Traffic:
 
     def admit(self) -> None:
         """Give a row to each vehicle that was added since the last time."""
-        for actor_id in self._new:
+        for actor_id, pace in self._new.items():
             # Seeded by the place in the table, not by the actor's id: after all were removed, the same
             # vehicles spawned again take the same turns.
             seed = self._seed * 1_000_003 + len(self.table)
-            self.table.add(TrafficDriver(actor_id, random.Random(seed)))
+            self.table.add(TrafficDriver(actor_id, random.Random(seed)), pace)
         self._new.clear()
 
     def decide(self, bodies: Bodies, dt: float) -> None:

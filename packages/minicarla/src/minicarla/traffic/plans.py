@@ -147,7 +147,7 @@ class Planner:
             t.x[k, a:b], t.y[k, a:b] = track.x[part], track.y[part]
             t.tx[k, a:b], t.ty[k, a:b] = track.tx[part], track.ty[part]
             t.s[k, a:b] = track.s[part] + start
-            t.allowed[k, a:b] = track.limit[part]
+            t.allowed[k, a:b] = t.pace[k] * track.limit[part]
             t.cell[k, a:b] = self._occupancy.cells(track.x[part], track.y[part])
             t.count[k] = b
             driver.next_point += b - a

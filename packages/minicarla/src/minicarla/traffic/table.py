@@ -33,6 +33,7 @@ _COLUMNS: tuple[tuple[str, DTypeLike, tuple[int, ...], float], ...] = (
     ("stop", np.float64, (), np.inf),  # metres along the path that may not be passed
     ("entry", np.float64, (), np.inf),  # metres along the path of the next junction without a reservation
     ("exit", np.float64, (), np.inf),  # metres along the path where the oldest reservation ends
+    ("pace", np.float64, (), 1.0),  # share of the speed limit at which it drives
     ("replan", np.float64, (), 0.0),  # s until a new path may be made
     ("blocked", np.float64, (), 0.0),  # s for which it has wanted to go and could not
     ("backing", np.float64, (), 0.0),  # s for which it will go on backing up
@@ -92,6 +93,7 @@ class DriverTable:
     entry: Floats
     exit: Floats
     replan: Floats
+    pace: Floats
     blocked: Floats
     backing: Floats
     astray: Floats
@@ -111,14 +113,15 @@ class DriverTable:
     def __iter__(self) -> Iterator[TrafficDriver]:
         return iter(self.drivers)
 
-    def add(self, driver: TrafficDriver) -> None:
-        """Append a row for a driver that has no path yet."""
+    def add(self, driver: TrafficDriver, pace: float = 1.0) -> None:
+        """Append a row for a driver that has no path yet; it drives at ``pace`` times the speed limit."""
         row = len(self.drivers)
         if row == len(self._store["at"]):
             for name, column in self._store.items():
                 self._store[name] = np.concatenate([column, np.empty_like(column)])
         for name, _, _, value in _COLUMNS:
             self._store[name][row] = value
+        self._store["pace"][row] = pace
         self.drivers.append(driver)
         self._expose()
 
@@ -164,8 +167,9 @@ class Situation:
         self.half = bodies.extent[rows, 0]
         """Half the length of each vehicle, metres."""
         passed = bodies.sign_limit[rows]
-        self.limit = np.where(passed > 0.0, passed / 3.6, np.inf)
-        """m/s of the speed limit sign that each vehicle passed last; inf before the first."""
+        self.limit = np.where(passed > 0.0, table.pace * passed / 3.6, np.inf)
+        """m/s that each vehicle allows itself after the speed limit sign that it passed last; inf before the
+        first."""
         self.halt = np.full(self.n, np.inf)
         """Metres along the path that may not be passed in this tick."""
         self.away = self.s = np.zeros(self.n)

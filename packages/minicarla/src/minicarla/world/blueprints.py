@@ -6,6 +6,7 @@ of sensors, props from :mod:`minicarla.world.props`, walkers from the table here
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable
 from functools import lru_cache
@@ -44,6 +45,16 @@ CAR, TRUCK, BUS, MOTORCYCLE, BICYCLE, PEDESTRIAN, STATIC = 14, 15, 16, 18, 19, 1
 AUTOPILOT_ROLE = "minicarla:autopilot"
 """``role_name`` of a vehicle or walker that the server itself drives or walks; ":" and a name may follow.
 It is among the recommended values, which tells a client that this server has such traffic."""
+_PACE = re.compile(rf"{AUTOPILOT_ROLE}@(\d{{1,3}})(?::|$)")
+
+
+def pace_of(role: str) -> float:
+    """Share of the speed limit at which the server's traffic drives a vehicle with this ``role_name``.
+
+    ``minicarla:autopilot@60`` drives at 60 % of it, and ``@0`` stands; without a number it is 1.
+    """
+    found = _PACE.match(role)
+    return int(found[1]) / 100.0 if found else 1.0
 
 
 T = TypeVar("T")

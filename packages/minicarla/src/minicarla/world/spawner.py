@@ -143,6 +143,8 @@ class Spawner:
         if order.require_room and not self.room.fits(pose, body.centre, body.extent):
             raise CarlaError(SPAWN_COLLISION)
         vehicle = Vehicle(self.actors.new_id(), order.description, pose, order.parent, order.attachment)
+        role = vehicle.attributes.get("role_name", "")
+        pace = blueprints.pace_of(role)
         vehicle.tags = bytes([blueprint.tag])
         vehicle.box = structs.BoundingBox(
             structs.Vector3D(*body.centre), structs.Vector3D(*body.extent), actor_id=vehicle.id
@@ -160,9 +162,9 @@ class Spawner:
             colour=colour(vehicle.attributes.get("color", "")),
         )
         self.actors.admit(vehicle)
-        if vehicle.attributes.get("role_name", "").startswith(AUTOPILOT_ROLE):
+        if role.startswith(AUTOPILOT_ROLE):
             vehicle.autopilot = True
-            self._traffic.add(vehicle.id)
+            self._traffic.add(vehicle.id, pace)
         elif vehicle.attributes.get("sticky_control", "true").lower() == "false":
             self._vehicles.keep_for_one_tick(vehicle.id)
         return vehicle
