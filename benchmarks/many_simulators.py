@@ -1,7 +1,9 @@
 """Several environments for one learner: memory of each, and steps/s with the learner off and on.
 
-    python -m benchmarks.many_simulators [--envs 1 2 4] [--steps 300] [--rounds 2] [--json FILE]
+    python -m benchmarks.many_simulators [--envs 1 2 4] [--steps 300] [--rounds 2] [--ray] [--json FILE]
 
+With --ray each is measured twice, with the simulators started directly and through a Ray cluster of this
+machine (extra ``av-td3[ray]``).
 This is the training loop itself (``av_td3.training.loop.drive``) with the networks of a preset.  The
 rounds are interleaved: each goes through all numbers of environments, without updates and with the preset's.
 Each environment begins with a reset, which is part of the time.  Memory is the proportional set size: what
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -24,7 +27,11 @@ from typing import Any
 import psutil
 import torch
 
+from av_td3.cluster import link
+from av_td3.cluster.link import Cluster
+from av_td3.cluster.remote import RemoteCrew
 from av_td3.config import Config, load_config
+from av_td3.supervision.crew import Crew, CrewBase
 from av_td3.supervision.fleet import Fleet, environment
 from av_td3.supervision.supervised import SupervisedEnv
 from av_td3.training import loop
@@ -38,11 +45,21 @@ from benchmarks import common
 
 
 class Contender:
-    """One number of environments, with the learner off or on."""
+    """One number of environments, with the learner off or on, here or through Ray."""
 
-    def __init__(self, config: Config, envs: int, updates: bool, warm_up: int, folder: Path) -> None:
-        self.envs, self.updates = envs, updates
+    def __init__(
+        self,
+        config: Config,
+        envs: int,
+        updates: bool,
+        warm_up: int,
+        folder: Path,
+        cluster: Cluster | None = None,
+    ) -> None:
+        self.envs, self.updates, self.through_ray = envs, updates, cluster is not None
         self.rates: list[float] = []
+        self.learner_ms: list[float] = []
+        """Processor time of the learner's process for each step."""
         train: dict[str, int | None] = {
             "envs": envs,
             "learning_starts": warm_up // 2 if updates else 10**9,
@@ -58,10 +75,15 @@ class Contender:
         )
         self.state = TrainingState(self.config)
         self.state.checkpoint, self.state._attempted = folder, 1  # none is due
-        self.run = RunDirectory.create(folder / f"{envs}-{updates}", self.config, {})
+        self.run = RunDirectory.create(folder / f"{envs}-{updates}-{self.through_ray}", self.config, {})
         self.fleet = Fleet(
             [
-                SupervisedEnv(environment(config.env, number), log_dir=self.run.logs, name=f"train-{number}")
+                SupervisedEnv(
+                    environment(config.env, number),
+                    log_dir=self.run.logs,
+                    name=f"train-{number}",
+                    crews=None if cluster is None else cluster.crews(),
+                )
                 for number in range(envs)
             ]
         )
@@ -88,26 +110,35 @@ class Contender:
         def late() -> bool:
             return time.perf_counter() - begin >= seconds
 
-        first = self.state.step
+        first, used = self.state.step, time.process_time()
         loop.drive(self.config, self.state, self.fleet, self.log, stop)
         self.log.environment_step = row  # type: ignore[method-assign]
-        return (self.state.step - first) / (time.perf_counter() - begin)
+        made = self.state.step - first
+        self.learner_ms.append(1e3 * (time.process_time() - used) / made)
+        return made / (time.perf_counter() - begin)
 
     def memory(self) -> tuple[float, float]:
         """Proportional set size of a simulator and of a worker, MiB, mean over the environments."""
         servers, workers = [], []
         for env in self.fleet.envs:
             assert isinstance(env, SupervisedEnv) and env._mine.crew is not None
-            crew = env._mine.crew
-            assert crew.server is not None and crew.worker is not None
-            servers.append(_pss(crew.server.process.pid))
-            workers.append(_pss(crew.worker.pid))
+            server, worker = pids(env._mine.crew)
+            servers.append(_pss(server))
+            workers.append(_pss(worker))
         return statistics.mean(servers), statistics.mean(workers)
 
     def close(self) -> None:
         """End the simulators."""
         self.fleet.close()
         self.log.close()
+
+
+def pids(crew: CrewBase) -> tuple[int, int]:
+    """Of the server and of the worker, both on this machine."""
+    if isinstance(crew, RemoteCrew):
+        return crew.facts["server_pid"], crew.facts["worker_pid"]
+    assert isinstance(crew, Crew) and crew.server is not None and crew.worker is not None
+    return crew.server.process.pid, crew.worker.pid
 
 
 def _pss(pid: int) -> float:
@@ -124,6 +155,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    parser.add_argument("--ray", action="store_true", help="also through a Ray cluster of this machine")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     tune_allocator()
@@ -131,10 +163,16 @@ def main() -> None:
     torch.set_num_threads(config.train.threads or torch.get_num_threads())
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        clusters: list[Cluster | None] = [None]
+        if options.ray:
+            clusters.append(stack.enter_context(link.joined("local", 2 * sum(options.envs), {"CPU": 1.0})))
         contenders = [
-            stack.enter_context(contextlib.closing(Contender(config, envs, updates, options.warm_up, folder)))
+            stack.enter_context(
+                contextlib.closing(Contender(config, envs, updates, options.warm_up, folder, cluster))
+            )
             for envs in options.envs
             for updates in (False, True)
+            for cluster in clusters
         ]
         for contender in contenders:
             contender.drive(options.warm_up)
@@ -143,13 +181,20 @@ def main() -> None:
                 contender.rates.append(contender.drive(options.steps * contender.envs))
         rows = [describe(contender) for contender in contenders]
     off, on = (next(r["steps_per_s"] for r in rows if r["updates"] is u) for u in (False, True))
+    for direct, through in itertools.pairwise(contenders):
+        if through.through_ray:
+            ratios = [b / a for a, b in zip(direct.rates, through.rates, strict=True)]
+            rows[contenders.index(through)]["ray_to_direct"] = statistics.median(ratios)
+            rows[contenders.index(through)]["ray_to_direct_all"] = ratios
     print(f"map {config.env.simulator.map}, {os.cpu_count()} cores, preset {options.preset}, load {load()}")
-    print("envs  updates  steps/s  ratio  simulator MiB  worker MiB")
+    print("envs  updates  where   steps/s  ratio  simulator MiB  worker MiB  to direct  learner ms")
     for row in rows:
         row["ratio"] = row["steps_per_s"] / (on if row["updates"] else off)
         print(
-            f"{row['envs']:4d}  {'on' if row['updates'] else 'off':>7}  {row['steps_per_s']:7.1f}  "
-            f"{row['ratio']:5.2f}  {row['simulator_mib']:13.0f}  {row['worker_mib']:10.0f}"
+            f"{row['envs']:4d}  {'on' if row['updates'] else 'off':>7}  {row['where']:6}  "
+            f"{row['steps_per_s']:7.1f}  {row['ratio']:5.2f}  {row['simulator_mib']:13.0f}  "
+            f"{row['worker_mib']:10.0f}"
+            + (f"  {row['ray_to_direct']:9.2f}" if "ray_to_direct" in row else "")
         )
     if options.json is not None:
         options.json.write_text(json.dumps({"rows": rows, "load": load()}, indent=1))
@@ -161,6 +206,9 @@ def describe(contender: Contender) -> dict[str, Any]:
     return {
         "envs": contender.envs,
         "updates": contender.updates,
+        "where": "ray" if contender.through_ray else "here",
+        "rates": contender.rates,
+        "learner_ms": statistics.median(contender.learner_ms[1:]),
         "steps_per_s": statistics.median(contender.rates),
         "simulator_mib": simulator,
         "worker_mib": worker,

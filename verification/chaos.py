@@ -152,15 +152,11 @@ class Learner:
 
     def step(self) -> int:
         """How far it has come."""
-        with contextlib.suppress(OSError, ValueError):
-            return int(json.loads((self.run / "status.json").read_text()).get("step", 0))
-        return 0
+        return step_of(self.run)
 
     def lines(self, name: str) -> list[dict[str, Any]]:
         """A file of JSON lines of the supervision."""
-        with contextlib.suppress(OSError):
-            return [json.loads(line) for line in (self.run / "logs" / name).read_text().splitlines()]
-        return []
+        return lines_of(self.run, name)
 
     def child(self, what: str) -> psutil.Process | None:
         """The ``server`` or the ``worker``."""
@@ -178,6 +174,20 @@ class Learner:
         assert server is not None
         command = server.cmdline()
         return int(command[command.index("--port") + 1])
+
+
+def step_of(run: Path) -> int:
+    """How far a run has come."""
+    with contextlib.suppress(OSError, ValueError):
+        return int(json.loads((run / "status.json").read_text()).get("step", 0))
+    return 0
+
+
+def lines_of(run: Path, name: str) -> list[dict[str, Any]]:
+    """A file of JSON lines of a run's supervision."""
+    with contextlib.suppress(OSError):
+        return [json.loads(line) for line in (run / "logs" / name).read_text().splitlines()]
+    return []
 
 
 def call(port: int, name: str, *arguments: object) -> None:
@@ -350,18 +360,28 @@ def strike(learner: Learner, kind: str, trial: Trial, patience: float) -> bool:
     return True
 
 
-def wrong_transitions(learner: Learner) -> tuple[int, list[str]]:
-    """(transitions of the newest checkpoint's replay, those that are not what the simulator wrote down)."""
-    config = learner.config
+def wrong_transitions(config: Config, run: Path, folder: Path) -> tuple[int, list[str]]:
+    """(transitions of the newest checkpoint's replay, those that are not what the simulators wrote down).
+
+    Args:
+        config: of the run.
+        run: its directory.
+        folder: where the simulators wrote.
+    """
     replay = Replay(
-        config.replay.capacity, image_shape(config), config.env.vector_size, ACTION_SIZE, config.agent.gamma
+        config.replay.capacity,
+        image_shape(config),
+        config.env.vector_size,
+        ACTION_SIZE,
+        config.agent.gamma,
+        envs=config.train.envs,
     )
-    path, _, _ = checkpoint.newest_good(learner.run / "checkpoints")
+    path, _, _ = checkpoint.newest_good(run / "checkpoints")
     checkpoint.load_replay(path, replay)
     frames, lives = witness.read_stamps(replay.frame)
     logs = {
         int(file.stem.removeprefix("ticks-")): np.fromfile(file, witness.TICK)
-        for file in learner.folder.glob("ticks-*.bin")
+        for file in folder.glob("ticks-*.bin")
     }
     # A server that lies about its frames makes one of a number twice: each place in the log counts.
     places: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -373,14 +393,14 @@ def wrong_transitions(learner: Learner) -> tuple[int, list[str]]:
     for slot in slots:
         life, frame = int(lives[slot]), int(frames[slot])
         pairs = [logs[life][place : place + 2] for place in places.get((life, frame), ())]
-        same = lives[slot + 1] == life and frames[slot + 1] == frame + 1
+        after = slot + replay.envs
+        same = lives[after] == life and frames[after] == frame + 1
         if not (same and any(_agrees(replay, int(slot), *pair) for pair in pairs)):
-            after = f"life {lives[slot + 1]}, frame {frames[slot + 1]}"
-            speeds = replay.vector[slot : slot + 2, 0] * SPEED_SCALE
+            speeds = replay.vector[[slot, after], 0] * SPEED_SCALE
             shown = [[tuple(row) for row in pair] for pair in pairs]
             wrong.append(
-                f"slot {slot}: life {life}, frame {frame} to {after}, action {replay.action[slot]}, "
-                f"speeds {speeds}; the simulator: {shown}"
+                f"slot {slot}: life {life}, frame {frame} to life {lives[after]}, frame {frames[after]}, "
+                f"action {replay.action[slot]}, speeds {speeds}; the simulator: {shown}"
             )
     return len(slots), wrong
 
@@ -394,7 +414,7 @@ def _agrees(replay: Replay, slot: int, here: np.void, there: np.void) -> bool:
         and abs(there["throttle"] - max(0.0, pedal)) < 1e-6
         and abs(there["brake"] - max(0.0, -pedal)) < 1e-6
         and abs(here["speed"] - replay.vector[slot, 0] * SPEED_SCALE) < 1e-3
-        and abs(there["speed"] - replay.vector[slot + 1, 0] * SPEED_SCALE) < 1e-3
+        and abs(there["speed"] - replay.vector[slot + replay.envs, 0] * SPEED_SCALE) < 1e-3
     )
 
 
@@ -468,7 +488,7 @@ def trial(folder: Path, faults: int, seed: int, minutes: float, only: list[str],
         orphans = marked()
         if orphans:
             result.problems.append(f"orphans: {sorted(orphans)}")
-        transitions, wrong = wrong_transitions(learner)
+        transitions, wrong = wrong_transitions(learner.config, learner.run, learner.folder)
         if wrong:
             result.problems += [f"wrong: {transition}" for transition in wrong[:10]]
     print(*result.table(), sep="\n")

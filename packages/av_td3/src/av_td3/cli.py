@@ -163,6 +163,16 @@ Weather = Annotated[
     ),
 ]
 
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="HOST:PORT|local",
+        help="Run on the machines of the Ray cluster whose head is at this address, or on this machine "
+        "through Ray.  Needs `pip install 'av-td3[ray]'`; see docs/many-machines.md.",
+    ),
+]
+
 
 class PictureKind(str, enum.Enum):
     """The values of ``--picture``; ``av_td3.evaluation.pictures`` says what each is."""
@@ -273,6 +283,14 @@ def train(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks instead of one-line errors.")
     ] = False,
+    ray: RayAddress = None,
+    ray_needs: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME=AMOUNT,...",
+            help="With --ray: what each simulator takes of its node, such as CPU=2,GPU=0.25.",
+        ),
+    ] = "CPU=1",
     run_dir: RunDir = None,
     resume: Annotated[
         Path | None,
@@ -285,7 +303,7 @@ def train(
 ) -> None:
     """Train an agent from camera images, evaluate it on held-out routes and film it."""
     if resume is not None:
-        _refuse_beside_resume(context, {"resume", "steps", "validated", "ungated"})
+        _refuse_beside_resume(context, {"resume", "steps", "validated", "ungated", "ray", "ray_needs"})
     with _errors():
         settings, overrides = _configuration(
             preset,
@@ -308,16 +326,18 @@ def train(
             print(settings.to_yaml(), end="")
             return
         from av_td3.commands import train as command  # torch: only when the input is good
+        from av_td3.commands.common import Ray
 
+        cluster = None if ray is None else Ray(ray, ray_needs)
         if resume is not None:
-            status = command.resume(resume, steps, validated, ungated)
+            status = command.resume(resume, steps, validated, ungated, cluster)
         else:
             fault = command.find_fault(inject) if inject is not None else None
             if fault is not None:
                 settings = load_config(preset, config, [*fault.overrides, *overrides])
             if not ungated:
                 command.check_earned(settings, validated)
-            status = command.start(settings, preset, run_dir, fault)
+            status = command.start(settings, preset, run_dir, fault, cluster)
     raise typer.Exit(status)
 
 
@@ -577,7 +597,18 @@ def sweep(
     into: Annotated[
         Path | None, typer.Option(help="Folder of the runs.  Without it, runs/ and the file's name.")
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Runs at the same time.  Without it one, or with --ray as many as fit."),
+    ] = None,
+    ray: RayAddress = None,
+    ray_needs: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME=AMOUNT,...",
+            help="With --ray: what each run takes of its node, simulators included, such as CPU=4,GPU=1.",
+        ),
+    ] = "CPU=2",
     ungated: Annotated[
         bool, typer.Option("--ungated", help="Also runs of a million steps, without a validation.")
     ] = False,
@@ -594,7 +625,14 @@ def sweep(
         from av_td3.commands import sweep as command
 
         with common.one_line_errors():
-            status = command.sweep(file, into=into, jobs=jobs, ungated=ungated, only_list=only_list)
+            status = command.sweep(
+                file,
+                into=into,
+                jobs=jobs,
+                ray=None if ray is None else common.Ray(ray, ray_needs),
+                ungated=ungated,
+                only_list=only_list,
+            )
     raise typer.Exit(status)
 
 

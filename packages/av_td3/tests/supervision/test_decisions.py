@@ -16,16 +16,14 @@ from av_td3.supervision.supervised import SupervisedEnv, SupervisionError
 ACTION = np.zeros(2, np.float32)
 
 
-class FakeProcess:
-    memory = 0
-
-    def trim_log(self):
-        pass
-
-
 class FakeServer:
+    alive = True
+
     def __init__(self):
-        self.process, self.address, self.hours, self.stopped = FakeProcess(), "127.0.0.1:1", 0.0, False
+        self.address, self.hours, self.memory, self.stopped = "127.0.0.1:1", 0.0, 0, False
+
+    def answers(self, timeout_s):
+        return self.alive
 
     def stop(self, grace_s=0.0):
         self.stopped = True
@@ -44,8 +42,18 @@ class FakeCrew:
         self.port = self.wanted_port = 8000
         self.routes, self.start_took_s, self.map_took_s = 3, 0.0, 0.0
         self.closed = self.killed = False
+        self.reopened = 0
         self.frame = 0
         FakeCrew.made.append(self)
+
+    def observed(self, answer):
+        return self.memory.slots[answer["slot"]]
+
+    def trim_logs(self):
+        pass
+
+    def reopen(self):
+        self.reopened += 1
 
     def ask(self, request):
         self.request = request
@@ -96,7 +104,7 @@ def failed(env, kind="worker-died", text="the worker ended"):
 
 @pytest.mark.parametrize("answers", [True, False])
 def test_a_server_that_is_slow_to_start_is_kept_once_if_it_answers(env, monkeypatch, answers):
-    monkeypatch.setattr(supervised, "answers", lambda *_: answers)
+    monkeypatch.setattr(FakeServer, "alive", answers)
     env = env(command="CarlaUE4.sh {port}")
     env.reset()
     failed(env)
@@ -112,13 +120,67 @@ def test_a_server_that_is_slow_to_start_is_kept_once_if_it_answers(env, monkeypa
     assert [incident.consecutive for incident in env.incidents] == [1, 1, 2]
 
 
-def test_a_server_that_died_is_not_kept(env, monkeypatch):
-    monkeypatch.setattr(supervised, "answers", lambda *_: True)
+def test_a_server_that_died_is_not_kept(env):
     env = env(command="CarlaUE4.sh {port}")
     env.reset()
     failed(env, "server-died", "the server ended")
     env.reset()
     assert FakeCrew.made[0].server.stopped and FakeCrew.made[1].taken_over is None
+
+
+@pytest.mark.parametrize("command", [None, "CarlaUE4.sh {port}"])
+def test_escalation_begins_with_the_same_worker(env, command):
+    """Retry, a new worker, a new server; a minicarla is replaced together with the worker."""
+    env = env(command=command)
+    env.reset()
+    env.step(ACTION)
+    failed(env, "error", "tick: the simulator says no")
+    for _ in range(2):
+        FakeCrew.script.append(CrewFailure("error", "no again"))
+    env.reset()
+    first = FakeCrew.made[0]
+    assert first.reopened == 1 and first.killed
+    tried = [incident.action.partition("with ")[2] for incident in env.incidents]
+    if command is None:
+        assert (
+            tried == ["the same worker", *["a new worker and a new server"] * 2] and len(FakeCrew.made) == 3
+        )
+    else:
+        second = FakeCrew.made[1]
+        assert tried == [
+            "the same worker",
+            "a new worker (the server stays)",
+            "a new worker and a new server",
+        ]
+        assert second.taken_over is first.server and second.server.stopped
+    env.step(ACTION)
+    failed(env, "error", "once more")
+    assert env.incidents[-1].action.endswith("the same worker"), "a step was made: it begins anew"
+
+
+def test_a_worker_that_recovers_by_itself_is_no_restart(env):
+    env = env()
+    env.reset()
+    failed(env, "error", "tick: the simulator says no")
+    env.reset()
+    (crew,) = FakeCrew.made
+    assert crew.reopened == 1 and env.restarts == 0 and len(env.incidents) == 1
+    assert env.step(ACTION)[4]["frame"] == 1 and env.downtime_s > 0
+
+
+@pytest.mark.parametrize(
+    "simulator",
+    [
+        {"npc": 3, "traffic": "traffic_manager"},
+        {"npc": 3, "command": "CarlaUE4.sh {port}"},
+    ],
+)
+def test_a_worker_with_a_traffic_manager_does_not_try_again(env, simulator):
+    env = env(**simulator)
+    env.reset()
+    failed(env, "error", "tick: the simulator says no")
+    env.reset()
+    assert len(FakeCrew.made) == 2 and FakeCrew.made[0].reopened == 0
 
 
 def test_a_minicarla_is_always_replaced(env):
@@ -165,7 +227,7 @@ def test_a_server_is_renewed_in_good_order_before_it_fails(env, tmp_path, simula
     for _ in range(3):
         env.reset()
     server = FakeCrew.made[0].server
-    server.hours, server.process.memory = age.get("hours", 0.0), age.get("memory", 0)
+    server.hours, server.memory = age.get("hours", 0.0), age.get("memory", 0)
     assert len(FakeCrew.made) == 1
     env.reset()
     assert len(FakeCrew.made) == 2 and FakeCrew.made[0].closed and not FakeCrew.made[0].killed

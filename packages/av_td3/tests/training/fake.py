@@ -42,6 +42,7 @@ class FakeEnv:
     def __init__(self, config: Config, length: int = 15) -> None:
         self.config, self.length = config, length
         self.restarts = 0
+        self.downtime_s = 0.0
         self.incidents: list[str] = []
         self.closed = False
         self.total_steps = 0
@@ -72,6 +73,7 @@ class FakeEnv:
         self.total_steps += 1
         if self.total_steps in self.fault_at:
             self.restarts += 1
+            self.downtime_s += 1.5
             self.incidents.append("the server died")
             info = self._info() | {"termination": "simulator_fault", "fault": "the server died"}
             return self._observation(), 0.0, False, True, info

@@ -64,3 +64,9 @@ def test_the_progress_moves_during_an_evaluation(monkeypatch):
     with terminal:
         terminal.status("evaluating: route 3 of 5")
     assert "route 3 of 5" in out.getvalue()
+
+
+def test_the_line_says_how_long_simulators_were_away():
+    assert "restarts" not in display.figures(Progress()) and "away" not in display.figures(Progress())
+    line = display.figures(Progress(restarts=12, downtime_s=345.4, alerts=0))
+    assert line.endswith("restarts 12 away 345s")

@@ -149,6 +149,7 @@ def test_a_failing_simulator_costs_its_own_episode_and_nothing_else(tmp_path):
     t.train()
     assert t.state.step == 60 == t.state.replay.transitions
     assert envs[1].incidents and not envs[0].incidents and not envs[2].incidents
+    assert scalars(tmp_path / "run")["system/downtime_s"][-1][1] == 1.5
     ends = [e for e, x in enumerate(t.state.replay.driver[: t.state.replay.used]) if not x]
     assert (7 * 3 + 1) in ends  # the environment's eighth observation has no action
     first = {0: 15, 2: 19}

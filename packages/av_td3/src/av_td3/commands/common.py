@@ -9,12 +9,12 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
 from av_td3.agent.replay import ReplayMemoryError, slot_bytes
-from av_td3.config import Config
+from av_td3.config import Config, ConfigError
 from av_td3.driving.errors import DrivingError, SetupError
 from av_td3.errors import UserError
 from av_td3.evaluation import rollout
@@ -22,7 +22,7 @@ from av_td3.evaluation.metrics import scalars
 from av_td3.supervision import fleet
 from av_td3.supervision.launcher import check_map
 from av_td3.supervision.memory import check_memory
-from av_td3.supervision.supervised import SupervisedEnv
+from av_td3.supervision.supervised import CrewMaker, SupervisedEnv
 from av_td3.training import checkpoint, provenance, trackers
 from av_td3.training.agents import ACTION_SIZE, image_shape, resolve_device
 from av_td3.training.checkpoint import CheckpointError
@@ -37,8 +37,53 @@ OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses of the commands."""
 
 
-def check_before_start(config: Config) -> None:
+class Ray(NamedTuple):
+    """Where the simulators run, when that is a Ray cluster."""
+
+    address: str
+    """``host:port`` of its head, or ``local``."""
+    needs: str
+    """What each takes of its node, such as ``CPU=1``."""
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the simulators' memory is not (only) this machine's."""
+        return self.address != "local"
+
+
+Crews = Callable[[], CrewMaker | None]
+"""For each environment: where its worker and its simulator run.  None: on this machine."""
+
+
+@contextlib.contextmanager
+def crews_on(ray: Ray | None, config: Config, console: Console) -> Iterator[Crews]:
+    """Join the Ray cluster that simulators are to run on, if there is one.
+
+    Raises:
+        UserError, ConfigError: it cannot be, and nothing was started.
+    """
+    if ray is None:
+        yield lambda: None
+        return
+    from av_td3.cluster import link
+
+    needs, address = link.parse_needs(ray.needs), config.env.simulator.address
+    if address is not None:
+        raise ConfigError(
+            f"--ray starts its simulators, and the CARLA server at {address} runs already: take one away. "
+            "env.simulator.command starts CARLA servers"
+        )
+    with link.joined(ray.address, config.train.envs + 1, needs) as cluster:
+        say(console, cluster.described())
+        yield cluster.crews
+
+
+def check_before_start(config: Config, ray: Ray | None = None) -> None:
     """What can be found out before anything is started or written.
+
+    Args:
+        config: of the run.
+        ray: where the simulators run, unless on this machine.
 
     Raises:
         ConfigError: there is no such device, map or package, or no memory for so many environments.
@@ -49,7 +94,8 @@ def check_before_start(config: Config) -> None:
     for number in range(len(config.train.maps)):
         check_map(fleet.environment(config.env, number, config.train.maps).simulator, "train.maps")
     replay = config.replay.capacity * slot_bytes(image_shape(config), config.env.vector_size, ACTION_SIZE)
-    check_memory(config.env, config.train.envs, evaluation=True, replay_bytes=replay)
+    if ray is None or not ray.is_elsewhere:
+        check_memory(config.env, config.train.envs, evaluation=True, replay_bytes=replay)
 
 
 @contextlib.contextmanager
@@ -108,7 +154,7 @@ class ObservedPolicy:
         return self._policy(observation)
 
 
-def make_trainer(run: RunDirectory, config: Config, display: Display) -> Trainer:
+def make_trainer(run: RunDirectory, config: Config, display: Display, crews: Crews = lambda: None) -> Trainer:
     """A trainer whose simulator is supervised, and whose evaluations have a simulator of their own."""
 
     made = itertools.count()
@@ -121,6 +167,7 @@ def make_trainer(run: RunDirectory, config: Config, display: Display) -> Trainer
             "train",
             log_dir=run.logs,
             name=f"train-{number}" if config.train.envs > 1 else "train",
+            crews=crews(),
         )
 
     def evaluate(policy: Policy, step: int) -> dict[str, float]:
@@ -130,7 +177,9 @@ def make_trainer(run: RunDirectory, config: Config, display: Display) -> Trainer
             display.status(f"step {step}: evaluating on held-out routes: {text}")
 
         observed = ObservedPolicy(policy, tell, settings.episodes)
-        with contextlib.closing(SupervisedEnv(config.env, "held_out", log_dir=run.logs)) as env:
+        with contextlib.closing(
+            SupervisedEnv(config.env, "held_out", log_dir=run.logs, crews=crews())
+        ) as env:
             # The best is chosen on other drives than those that it is judged on at the end.
             seed = settings.seed + (settings.final_episodes if settings.keep_best else 0)
             result = rollout.evaluate(env, observed, settings.episodes, seed)

@@ -20,7 +20,7 @@ from av_td3.evaluation.baselines import ClassicalDriver, RandomPolicy
 from av_td3.evaluation.metrics import Comparison, compare
 from av_td3.evaluation.pictures import Pictures, ReplacedPictures
 from av_td3.evaluation.video import VideoRecorder
-from av_td3.supervision.supervised import SupervisedEnv
+from av_td3.supervision.supervised import CrewMaker, SupervisedEnv
 from av_td3.training import policies
 from av_td3.training.agents import make_agent, policy_of
 from av_td3.training.run_directory import RunDirectory, write_atomically
@@ -128,8 +128,12 @@ def evaluate(
         return comparison
 
 
-def final_evaluation(run: RunDirectory, config: Config, console: Console) -> Comparison:
+def final_evaluation(
+    run: RunDirectory, config: Config, console: Console, crews: CrewMaker | None = None
+) -> Comparison:
     """The evaluation at the end of a training run, and of what to compare the agent with.
+
+    ``crews``: where its simulator runs, unless on this machine.
 
     With ``evaluation.keep_best`` it is of the best policy that was evaluated, else of the last agent.
     """
@@ -146,6 +150,7 @@ def final_evaluation(run: RunDirectory, config: Config, console: Console) -> Com
         baselines=config.evaluation.baselines,
         video=config.evaluation.video,
         picture="camera",
+        crews=crews,
     )
     return comparison
 
@@ -171,6 +176,7 @@ def _compare_agents(
     baselines: bool,
     video: bool,
     picture: Pictures,
+    crews: CrewMaker | None = None,
 ) -> tuple[Comparison, dict[str, Any]]:
     """Drive the trained agent and the baselines on the same routes; write table, figures and film."""
     agent = source.load(config)
@@ -191,7 +197,12 @@ def _compare_agents(
     npc: set[int] = set()
     with contextlib.closing(
         SupervisedEnv(
-            config.env, "held_out", log_dir=output.logs, name=output.prefix, render_mode=render_mode
+            config.env,
+            "held_out",
+            log_dir=output.logs,
+            name=output.prefix,
+            render_mode=render_mode,
+            crews=crews,
         )
     ) as env:
         if isinstance(trained, ReplacedPictures) and picture == "other":

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import starmap
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -23,7 +24,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from rich.console import Console
 
 from av_td3.commands import compare
-from av_td3.commands.common import BAD_INPUT, FAILED, INTERRUPTED, OK, check_before_start, own_command, say
+from av_td3.commands.common import (
+    BAD_INPUT,
+    FAILED,
+    INTERRUPTED,
+    OK,
+    Ray,
+    check_before_start,
+    own_command,
+    say,
+)
 from av_td3.commands.train import check_earned
 from av_td3.config import Config, ConfigError, load_config
 from av_td3.errors import UserError
@@ -128,7 +138,7 @@ class Trial:
         Raises:
             RunError: another process trains in the folder.
         """
-        program = [sys.executable, "-m", "av_td3", "train"]
+        program = [sys.executable, "-m", "av_td3", "train"]  # of the machine that it runs on
         if self.state() == "begun":
             return [*program, "--resume", str(self.path)]
         if self.path.exists():  # it was ended before its first checkpoint: there is nothing to go on from
@@ -138,12 +148,34 @@ class Trial:
             shutil.rmtree(self.path)
         return [*program, *self.options, "--run-dir", str(self.path)]
 
+    def start(self, log: Path, patience_s: float = 0.0) -> Child:
+        """Start it, or go on with it; what it says goes into the log.
+
+        Raises:
+            RunError: another process trains in the folder, and still does after ``patience_s`` seconds.
+        """
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                return Child(self.command(), log)
+            except RunError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(1.0)
+
+    def failure(self, child: Child) -> str:
+        """Why it failed, after its process has ended; empty when it is done."""
+        if child.exit_status:
+            return f"{child.describe_exit()}: {last_line(child.output())}"
+        return "" if self.state() == "done" else "it ended without a final evaluation"
+
 
 def sweep(
     file: Path,
     *,
     into: Path | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
+    ray: Ray | None = None,
     ungated: bool = False,
     only_list: bool = False,
 ) -> int:
@@ -155,14 +187,15 @@ def sweep(
     Args:
         file: see :class:`SweepFile`.
         into: folder of the runs; None for ``runs/`` and the file's name.
-        jobs: how many run at the same time.
+        jobs: how many run at the same time; None for one, and with Ray for as many as there is room for.
+        ray: the cluster that they run on; None for this machine.
         ungated: also runs of a million steps, without a validation.
         only_list: say what would be done, and do nothing.
 
     Raises:
         UserError, ConfigError: the file cannot be used, or the folder holds other runs.
     """
-    folder = into or Path("runs") / file.stem
+    folder = (into or Path("runs") / file.stem).resolve()
     trials = plan(file, folder, ungated)
     states = {trial.name: trial.state() for trial in trials}
     console = Console()
@@ -175,11 +208,14 @@ def sweep(
     if not ungated:
         for trial in left:
             check_earned(trial.config, None)
-    if jobs > 1 and any(trial.config.train.threads is None for trial in left):
+    if jobs is not None and jobs > 1 and any(trial.config.train.threads is None for trial in left):
         say(console, "note: runs side by side are faster with train.threads: 1")
     with terminable(), _alone(folder):
         try:
-            failed = _run_all(left, folder, jobs, console)
+            if ray is None:
+                failed = _run_all(left, folder, jobs or 1, console)
+            else:
+                failed = _run_on(ray, left, folder, jobs, console)
         except KeyboardInterrupt:
             say(console, f"go on with: {own_command()} sweep {file}" + (f" --into {into}" if into else ""))
             return INTERRUPTED
@@ -205,7 +241,7 @@ def plan(file: Path, folder: Path, ungated: bool = False) -> list[Trial]:
         raise UserError(f"cannot read the sweep {file}: {error}", BAD_INPUT) from None
     except ValidationError as error:
         raise UserError(f"{file}: {_explained(error)}", BAD_INPUT) from None
-    base = None if asked.config is None else file.parent / asked.config
+    base = None if asked.config is None else (file.parent / asked.config).resolve()
     trials = []
     for seed in asked.seeds:
         for method, settings in asked.settings().items():
@@ -267,21 +303,17 @@ def _run_all(trials: Sequence[Trial], folder: Path, jobs: int, console: Console)
                 trial = waiting.pop(0)
                 how = "goes on" if trial.state() == "begun" else "starts"
                 try:
-                    command = trial.command()
+                    child = trial.start(_log(folder, trial.name))
                 except RunError as error:
                     failed[trial.name] = str(error)
                     continue
                 say(console, f"[{next(count)}/{len(trials)}] {trial.name} {how}")
-                child = Child(command, _log(folder, trial.name))
                 running[child.sentinel] = (trial, child, time.monotonic())
             ended = wait(list(running))
             for sentinel in [each for each in running if each in ended]:
                 trial, child, began = running.pop(sentinel)
-                status = child.describe_exit() if child.exit_status else ""
-                reason = f"{status}: {last_line(child.output())}" if status else ""
+                reason = trial.failure(child)
                 child.stop()
-                if not reason and trial.state() != "done":
-                    reason = "it ended without a final evaluation"
                 if reason:
                     failed[trial.name] = reason
                 minutes = (time.monotonic() - began) / 60
@@ -289,6 +321,21 @@ def _run_all(trials: Sequence[Trial], folder: Path, jobs: int, console: Console)
     finally:
         _end([child for _, child, _ in running.values()])
     return failed
+
+
+def _run_on(
+    ray: Ray, trials: Sequence[Trial], folder: Path, jobs: int | None, console: Console
+) -> dict[str, str]:
+    """Run the trials on a cluster; returns why those that failed did."""
+    from av_td3.cluster import link
+
+    if not trials:
+        return {}
+    with link.joined(ray.address, jobs or 1, link.parse_needs(ray.needs)) as cluster:
+        from av_td3.cluster import trials as on_ray
+
+        say(console, cluster.described())
+        return on_ray.run_all(cluster, trials, folder, jobs, partial(say, console))
 
 
 def _end(children: Sequence[Child]) -> None:

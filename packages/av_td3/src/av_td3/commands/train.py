@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from av_td3.commands import common
-from av_td3.commands.common import BAD_INPUT, FAILED, INTERRUPTED, OK, say
+from av_td3.commands.common import BAD_INPUT, FAILED, INTERRUPTED, OK, Crews, Ray, say
 from av_td3.commands.evaluate import final_evaluation
 from av_td3.config import Config, flat
 from av_td3.driving.errors import DrivingError
@@ -26,47 +26,62 @@ from av_td3.training.signals import raise_if_received, terminable
 from av_td3.training.trainer import Outcome
 
 
-def start(config: Config, preset: str, path: Path | None, fault: InjectedFault | None = None) -> int:
+def start(
+    config: Config,
+    preset: str,
+    path: Path | None,
+    fault: InjectedFault | None = None,
+    ray: Ray | None = None,
+) -> int:
     """A new run, or the one that the path holds already; returns the exit status.
 
     Args:
         fault: of the catalogue, to be injected.
+        ray: the cluster that its simulators run on; None for this machine.
     """
     path = path or default_path(preset, config.train.seed)
     errors = contextlib.nullcontext() if config.train.debug else common.one_line_errors()
     with errors, terminable():
-        common.check_before_start(config)
+        common.check_before_start(config, ray)
         if RunDirectory.is_run(path):
             run = RunDirectory(path)
             with run.lock():
-                return _go_on_as_told(run, config, fault)
-        config = arithmetic.measured(config, partial(say, Console()))
-        with common.new_run(path, config, fault) as run:
-            return _train(run, config, fault)
+                return _go_on_as_told(run, config, fault, ray)
+        with common.crews_on(ray, config, Console()) as crews:
+            config = arithmetic.measured(config, partial(say, Console()))
+            with common.new_run(path, config, fault) as run:
+                return _train(run, config, fault, crews)
 
 
-def resume(path: Path, steps: int | None = None, validated: Path | None = None, ungated: bool = False) -> int:
+def resume(
+    path: Path,
+    steps: int | None = None,
+    validated: Path | None = None,
+    ungated: bool = False,
+    ray: Ray | None = None,
+) -> int:
     """Go on with a run from its newest whole checkpoint; returns the exit status.
 
     Args:
         path: the run directory.
         steps: new length of the whole run; None keeps it.  A time limit of the run is then lifted.
         validated, ungated: as for a new run, where ``steps`` makes this a long one.
+        ray: the cluster that its simulators run on from now on; None for this machine.
     """
     with common.one_line_errors(), terminable():
         run = RunDirectory.open(path)
         config = run.config()
-        common.check_before_start(config)
+        common.check_before_start(config, ray)
         with run.lock():
             fault = _fault_of(run)
             if steps is not None:
                 config = _longer(run, config, steps)
                 if not ungated:
                     check_earned(config, validated)
-            return _go_on(run, config, fault, extended=steps is not None)
+            return _go_on(run, config, fault, steps is not None, ray)
 
 
-def _go_on_as_told(run: RunDirectory, wanted: Config, fault: InjectedFault | None) -> int:
+def _go_on_as_told(run: RunDirectory, wanted: Config, fault: InjectedFault | None, ray: Ray | None) -> int:
     """Go on with a run whose settings are given once more; ``train.steps`` may be larger."""
     stored = run.config()
     extended = wanted.train.steps > stored.train.steps
@@ -89,7 +104,8 @@ def _go_on_as_told(run: RunDirectory, wanted: Config, fault: InjectedFault | Non
             f"--run-dir, or go on with that run's own settings: {_resume_command(run)}",
             BAD_INPUT,
         )
-    return _go_on(run, _longer(run, wanted, wanted.train.steps) if extended else wanted, fault, extended)
+    longer = _longer(run, wanted, wanted.train.steps) if extended else wanted
+    return _go_on(run, longer, fault, extended, ray)
 
 
 MAY_DIFFER = (
@@ -115,22 +131,25 @@ def differences(stored: Config, wanted: Config, *ignored: str) -> dict[str, tupl
     }
 
 
-def _go_on(run: RunDirectory, config: Config, fault: InjectedFault | None, extended: bool) -> int:
+def _go_on(
+    run: RunDirectory, config: Config, fault: InjectedFault | None, extended: bool, ray: Ray | None
+) -> int:
     """Go on with a run that this process holds; ``extended``: it has become longer."""
-    if extended:
-        run.set_final_aside()
-    elif _is_complete(run):
+    if not extended and _is_complete(run):
         say(
             Console(),
             f"{run.path} is finished: nothing is left to do.  Train it further with: {_resume_command(run)} "
             f"--steps N; evaluate it again with: {common.own_command()} evaluate {run.path}",
         )
         return OK
-    # What is still auto, and this machine may be another one than that where the run began.
-    config = arithmetic.measured(config, partial(say, Console()))
-    run.write_config(config)
-    run.append_provenance(provenance.collect())
-    return _train(run, config, fault, resumed=True)
+    with common.crews_on(ray, config, Console()) as crews:
+        # What is still auto, and this machine may be another one than that where the run began.
+        config = arithmetic.measured(config, partial(say, Console()))
+        if extended:
+            run.set_final_aside()
+        run.write_config(config)
+        run.append_provenance(provenance.collect())
+        return _train(run, config, fault, crews, resumed=True)
 
 
 def find_fault(identity: str) -> InjectedFault:
@@ -196,11 +215,17 @@ def _is_complete(run: RunDirectory) -> bool:
     return run.status().get("state") == "finished" and evaluated
 
 
-def _train(run: RunDirectory, config: Config, fault: InjectedFault | None, resumed: bool = False) -> int:
+def _train(
+    run: RunDirectory,
+    config: Config,
+    fault: InjectedFault | None,
+    crews: Crews,
+    resumed: bool = False,
+) -> int:
     tune_allocator()
     console = Console()
     display = TerminalDisplay(console, config.train.steps, config.train.max_minutes)
-    trainer = common.make_trainer(run, config, display)
+    trainer = common.make_trainer(run, config, display, crews)
     if resumed:
         trainer.restore()
     say(console, f"run directory: {run.path}")
@@ -230,14 +255,16 @@ def _train(run: RunDirectory, config: Config, fault: InjectedFault | None, resum
             f"{error} The run is kept at step {trainer.state.step}; go on with: {_resume_command(run)}",
             FAILED,
         ) from None
-    return _finish(run, config, outcome, console, faulty=fault is not None)
+    return _finish(run, config, outcome, console, crews, faulty=fault is not None)
 
 
 def _resume_command(run: RunDirectory) -> str:
     return f"{common.own_command()} train --resume {run.path}"
 
 
-def _finish(run: RunDirectory, config: Config, outcome: Outcome, console: Console, *, faulty: bool) -> int:
+def _finish(
+    run: RunDirectory, config: Config, outcome: Outcome, console: Console, crews: Crews, *, faulty: bool
+) -> int:
     say(
         console,
         f"{outcome.state} after {outcome.step} steps, {outcome.updates} updates, "
@@ -259,7 +286,7 @@ def _finish(run: RunDirectory, config: Config, outcome: Outcome, console: Consol
         say(console, f"find out why: {diagnose}")
         return FAILED
     if not faulty:
-        comparison = final_evaluation(run, config, console)
+        comparison = final_evaluation(run, config, console, crews())
         row = metrics.scalars(comparison.evaluations["trained"])
         log_final_evaluation(run, config, outcome.step, row, partial(say, console))
         say(console, f"model card:  {cards.write_run_card(run, cards.final_agent(run.path))}")

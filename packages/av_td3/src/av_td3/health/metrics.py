@@ -254,13 +254,14 @@ class UpdateToWeight:
         return row
 
 
-def system_scalars(device: torch.device, restarts: int) -> Scalars:
-    """Memory of this process and on the GPU, and restarts of the simulator so far."""
+def system_scalars(device: torch.device, restarts: int, downtime_s: float) -> Scalars:
+    """Memory of this process and on the GPU; restarts of the simulator so far, and how long it was away."""
     on_gpu = torch.cuda.memory_allocated(device) / 2**20 if device.type == "cuda" else 0.0
     return {
         machine.RSS.tag: psutil.Process().memory_info().rss / 2**20,
         machine.GPU.tag: on_gpu,
         machine.RESTARTS.tag: float(restarts),
+        machine.DOWNTIME.tag: downtime_s,
     }
 
 

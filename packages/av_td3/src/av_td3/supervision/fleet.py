@@ -61,6 +61,10 @@ class DrivingEnv(Protocol):
         """How often the simulator was replaced."""
 
     @property
+    def downtime_s(self) -> float:
+        """Seconds between failures and the first observation after them, all together."""
+
+    @property
     def incidents(self) -> Sized:
         """Failures that were survived, and ports that had to be changed."""
 
@@ -145,6 +149,11 @@ class Fleet:
     def restarts(self) -> int:
         """How often a simulator was replaced."""
         return sum(env.restarts for env in self.envs)
+
+    @property
+    def downtime_s(self) -> float:
+        """For how many seconds simulators were away after failures, those of all environments added."""
+        return sum(env.downtime_s for env in self.envs)
 
     @property
     def incidents(self) -> int:

@@ -21,7 +21,8 @@ class Incident:
     """``start``, ``reset`` or ``step``."""
     kind: str
     """``worker-died``, ``server-died``, ``deadline`` (no answer in time), ``error`` (reported by the
-    worker) or ``port-taken``."""
+    worker) or ``port-taken``; of a worker on another machine ``host-died`` (the process that holds it, or
+    its node) and ``host-silent`` (it does not answer)."""
     text: str
     action: str
     """What was done about it."""

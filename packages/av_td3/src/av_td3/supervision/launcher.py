@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgpack
 
-from av_td3.config import ConfigError, SimulatorConfig
+from av_td3.config import ConfigError, SimulatorConfig, parse_address
 from av_td3.driving.errors import SetupError
 from av_td3.supervision.ports import NoPortError, PortLease
 from av_td3.supervision.process import Child
@@ -39,6 +39,15 @@ class OwnServer:
     def hours(self) -> float:
         """Its age."""
         return (time.monotonic() - self.started) / 3600
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory that it and its descendants hold."""
+        return self.process.memory
+
+    def answers(self, timeout_s: float) -> bool:
+        """Whether it answers a remote procedure call."""
+        return answers(*parse_address(self.address), timeout_s)
 
 
 def start_server(config: SimulatorConfig, log: Path) -> OwnServer:

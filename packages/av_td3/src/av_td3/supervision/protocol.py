@@ -2,7 +2,7 @@
 
 Messages are msgpack maps over a socket pair.  Requests and answers strictly alternate.
 Observations and video frames lie in anonymous shared memory.  It has no name in the file system,
-so it is gone when the last of the two processes is.
+so it is gone when the last of the two processes is.  A worker on another machine puts them into its answers.
 
 requests   ``{"do": "open" | "reset" | "step" | "close", ...}``
 answers    ``{"ok": True, ...}`` or ``{"ok": False, "kind": K, "text": ...}``, where K is
@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -24,6 +25,9 @@ from numpy.typing import NDArray
 from av_td3.config import EnvConfig
 from av_td3.driving.chase_camera import VIDEO_SIZE
 
+LONGEST = 4 << 20
+"""Bytes of a message: the largest observation and a video frame take about one million."""
+
 
 def send(connection: Connection, message: dict[str, Any]) -> None:
     """Write one message."""
@@ -31,11 +35,38 @@ def send(connection: Connection, message: dict[str, Any]) -> None:
 
 
 def receive(connection: Connection) -> dict[str, Any]:
-    """Read one message; EOFError when the other side is gone, ValueError when it is not a map."""
-    message = msgpack.unpackb(connection.recv_bytes())
+    """Read one message.
+
+    Raises:
+        EOFError: the other side is gone.
+        OSError: the message is longer than :data:`LONGEST`, or the connection broke.
+        ValueError: it is not a map.
+    """
+    message = msgpack.unpackb(connection.recv_bytes(LONGEST))
     if not isinstance(message, dict):
         raise ValueError(f"expected a map, got {type(message).__name__}")
     return message
+
+
+def packed(slot: Slot, video: bool) -> dict[str, bytes]:
+    """An observation as part of an answer; the video frame only where there is one."""
+    frames = {"video": slot.video.tobytes()} if video else {}
+    return {"image": slot.image.tobytes(), "vector": slot.vector.tobytes(), **frames}
+
+
+def unpack(answer: Mapping[str, Any], slot: Slot) -> None:
+    """Write the observation of an answer into a slot.
+
+    Raises:
+        ValueError: it has another size, or there is none.
+    """
+    for name, array in slot._asdict().items():
+        if name == "video" and name not in answer:
+            continue
+        data = answer.get(name)
+        if not isinstance(data, bytes) or len(data) != array.nbytes:
+            raise ValueError(f"the answer's {name} does not have {array.nbytes} bytes")
+        array[...] = np.frombuffer(data, array.dtype).reshape(array.shape)
 
 
 class Slot(NamedTuple):

@@ -15,7 +15,7 @@ import warnings
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 
 import gymnasium
 import numpy as np
@@ -38,11 +38,17 @@ from av_td3.driving.ownership import ServerClaim, claim_for_program
 from av_td3.driving.reward import no_reward
 from av_td3.driving.termination import SIMULATOR_FAULT
 from av_td3.supervision import incidents, protocol
-from av_td3.supervision.crew import Crew, CrewFailure
+from av_td3.supervision.crew import Crew, CrewBase, CrewFailure, Server
 from av_td3.supervision.incidents import Incident
-from av_td3.supervision.launcher import OwnServer, answers, check_map
+from av_td3.supervision.launcher import check_map
 from av_td3.supervision.patience import Patience, RestartBudget
 
+Try = Literal["same worker", "new worker", "new server"]
+_WITH: dict[Try, str] = {
+    "same worker": "the same worker",
+    "new worker": "a new worker (the server stays)",
+    "new server": "a new worker and a new server",
+}
 PROBE_S = 1.0
 """How long a server whose worker has failed may take to answer, to be kept."""
 
@@ -52,12 +58,27 @@ class SupervisionError(DrivingError):
     ``max_restarts`` allow."""
 
 
+class CrewMaker(Protocol):
+    """Starts a worker and its server, as :class:`Crew` does; the arguments are the same."""
+
+    def __call__(
+        self,
+        config: EnvConfig,
+        split: str,
+        render_mode: str | None,
+        logs: Path,
+        name: str,
+        server: Server | None = None,
+        /,
+    ) -> CrewBase: ...
+
+
 class _Belongings:
     """What an environment has to give back, also when nobody calls ``close``."""
 
     def __init__(self, folder: Path | None) -> None:
-        self.crew: Crew | None = None
-        self.server: OwnServer | None = None
+        self.crew: CrewBase | None = None
+        self.server: Server | None = None
         """Left behind by a crew whose worker failed; the next crew takes it over."""
         self.claim: ServerClaim | None = None
         """On the server at ``simulator.address``.  None before the first reset, and without an address."""
@@ -101,6 +122,7 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             that ``close`` removes.
         name: prefix of those files.
         render_mode: None or "rgb_array".
+        crews: where worker and server run: on this machine, or as ``av_td3.cluster`` arranges.
 
     The processes start with the first ``reset``.  When the simulator fails, ``step`` returns the last
     observation, reward 0, ``truncated`` and ``info["termination"] == "simulator_fault"`` with the
@@ -127,6 +149,7 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         log_dir: Path | str | None = None,
         name: str | None = None,
         render_mode: str | None = None,
+        crews: CrewMaker | None = None,
     ) -> None:
         self.config = environment_config(config, preset=preset, map=map, npc=npc, address=address)
         self.split = check_split(split)
@@ -148,6 +171,7 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.log_dir = Path(tempfile.mkdtemp(prefix="av_td3_")) if log_dir is None else check_log_dir(log_dir)
         self._name = name or split
         self._mine = _Belongings(self.log_dir if temporary else None)
+        self._crews: CrewMaker = crews or Crew
         self._state: Literal["needs reset", "ready", "stepping"] = "needs reset"
         self._deadline = 0.0
         self._budget = RestartBudget(self.config.simulator)
@@ -156,6 +180,10 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self._sent_at = 0.0
         self._episodes_on_server = 0
         self._to_be_replaced = False
+        self._tried: set[Try] = set()
+        """Since the last step that was made."""
+        self._reopen = False
+        """Whether the worker has failed and is to try again."""
         self._lost_request: CrewFailure | None = None
         self._shown: protocol.Slot | None = None
         self._info: StepInfo | None = None
@@ -187,12 +215,16 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             seed = int(self.np_random.integers(2**63))
         if self._state == "stepping":
             self._discard()
+            self._reopen = False
         self._state = "needs reset"
         request = {"do": "reset", "seed": seed, "options": {"route": route, "record": record}}
         self._renew_if_due()
         while True:
             try:
                 crew = self._ensure_crew()
+                if self._reopen:
+                    self._reopen = False
+                    crew.reopen()
                 asked = time.monotonic()
                 crew.ask(request)
                 answer = crew.answer(asked + self._patience.limit("reset"))
@@ -200,7 +232,7 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
                 break
             except CrewFailure as failure:
                 during = "start" if self._mine.crew is None else "reset"
-                self._record_failure(during, failure, "replace and retry")
+                self._record_failure(during, failure, "try again with")
         self._recording = record
         self._episodes_on_server += 1
         self._note_recovery()
@@ -261,10 +293,11 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             answer = crew.answer(max(self._deadline, waiting_since + grace))
             self._check_frame(answer)
         except CrewFailure as failure:
-            self._record_failure("step", failure, "episode truncated; replaced at the next reset")
+            self._record_failure("step", failure, "episode truncated; the next begins with")
             self._state = "needs reset"
             return self._observation(), 0.0, False, True, self._info_of_failure(failure)
         self._budget.worked()
+        self._tried.clear()
         # The learner may have been busy for longer than the simulator was: that time is not the step's.
         self._patience.took("step", time.monotonic() - max(waiting_since, self._sent_at))
         info = self._take(crew, answer)
@@ -314,7 +347,7 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             try:
                 self._ensure_crew()
             except CrewFailure as failure:
-                self._record_failure("start", failure, "replace and retry")
+                self._record_failure("start", failure, "try again with")
         return self._routes
 
     # ------------------------------------------------------------------ the crew
@@ -327,7 +360,7 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
                 "this environment belongs to the process that this one was forked from: make another here"
             )
 
-    def _ensure_crew(self) -> Crew:
+    def _ensure_crew(self) -> CrewBase:
         """The crew that there is, or a new one.
 
         Raises:
@@ -343,7 +376,7 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             config = self._patience.applied(self.config)
             server, self._mine.server = self._mine.server, None
             fresh = server is None
-            crew = Crew(config, self.split, self.render_mode, self.log_dir, self._name, server)
+            crew = self._crews(config, self.split, self.render_mode, self.log_dir, self._name, server)
         except SimulatorUnreachableError as error:
             if self._routes is None:
                 raise SimulatorUnreachableError(
@@ -386,7 +419,7 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         other._mine.crew.close()
         other._mine.crew = None
 
-    def _report_port(self, crew: Crew) -> None:
+    def _report_port(self, crew: CrewBase) -> None:
         simulator = self.config.simulator
         if crew.port == crew.wanted_port or not simulator.npc or simulator.traffic != "traffic_manager":
             return
@@ -408,26 +441,33 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             else:
                 crew.kill()
 
-    def _server_is_worth_keeping(self, failure: CrewFailure) -> bool:
-        """Whether a new worker alone may help: the server answers, and it is the first failure in a row.
+    def _next_try(self, failure: CrewFailure) -> Try:
+        """What is tried after a failure: the first step that may help and was not taken since the last step.
 
-        A minicarla starts in a second, so it is always replaced.  CARLA takes a minute.
+        The same worker may try again when it is alive and has reported an error, a new worker when the server
+        answers.  A minicarla starts in a second, so it is replaced together with the worker; CARLA takes a
+        minute.
         """
-        crew = self._mine.crew
-        if self.config.simulator.command is None or crew is None or crew.server is None:
-            return False
-        if failure.kind == "server-died" or self._budget.in_a_row > 0:
-            return False
-        return answers(*parse_address(crew.server.address), PROBE_S)
+        crew, simulator = self._mine.crew, self.config.simulator
+        if simulator.address is not None:
+            return "new worker"  # the server is somebody else's
+        if crew is None or crew.server is None or failure.kind in ("server-died", "host-died"):
+            return "new server"
+        # A Traffic Manager of a client that has failed would abort the worker at its next tick.
+        minicarla = simulator.command is None
+        own_traffic = simulator.npc > 0 and simulator.traffic != ("auto" if minicarla else "server")
+        alive = failure.kind == "error" and not own_traffic
+        can_keep = simulator.command is not None and self._tried <= {"same worker"}
+        if not ((alive and not self._tried) or can_keep) or not crew.server.answers(PROBE_S):
+            return "new server"
+        return "same worker" if alive and not self._tried else "new worker"
 
     def _renew_if_due(self) -> None:
         """Replace a server that is old, or has become large, before it fails.  Also rotates the logs."""
         crew = self._mine.crew
         if crew is None:
             return
-        for child in (crew.worker, crew.server.process if crew.server is not None else None):
-            if child is not None:
-                child.trim_log()
+        crew.trim_logs()
         why = self._why_renew(crew.server) if crew.server is not None else ""
         if why:
             self._mine.crew = None
@@ -435,7 +475,7 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             self.renewals += 1
             incidents.note(self.log_dir, "renewals.jsonl", env=self._name, why=why)
 
-    def _why_renew(self, server: OwnServer) -> str:
+    def _why_renew(self, server: Server) -> str:
         simulator = self.config.simulator
         episodes, hours = simulator.renew_after_episodes, simulator.renew_after_hours
         if episodes is not None and self._episodes_on_server >= episodes:
@@ -443,7 +483,7 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         if hours is not None and server.hours >= hours:
             return f"{server.hours:.2f} hours old"
         if simulator.renew_above_gib is not None:
-            gib = server.process.memory / 2**30
+            gib = server.memory / 2**30
             if gib > simulator.renew_above_gib:
                 return f"{gib:.2f} GiB of memory"
         return ""
@@ -459,23 +499,28 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """
         if self._failed_at is None:
             self._failed_at = time.monotonic()
-        self._discard(keep_server=self._server_is_worth_keeping(failure))
+        following = self._next_try(failure)
+        self._reopen = following == "same worker"
+        if not self._reopen:
+            self._discard(keep_server=following == "new worker")
         self._check_usable()
         if failure.kind == "deadline" or "time-out" in failure.text:
             self._patience.missed()
-        self._to_be_replaced = True
+        self._to_be_replaced = self._to_be_replaced or following != "same worker"
+        self._tried.add(following)
         why = self._budget.failed()
         self._report(
             Incident(
                 during=during,
                 kind=failure.kind,
                 text=failure.text,
-                action="give up" if why else action + (" (the server stays)" if self._mine.server else ""),
+                action="give up" if why else f"{action} {_WITH[following]}",
                 consecutive=self._budget.in_a_row,
                 output=failure.output,
             )
         )
         if why:
+            self._discard()
             self._mine.end_server()
             self._mine.folder = None  # its logs are needed now
             raise SupervisionError(
@@ -527,9 +572,9 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     # ------------------------------------------------------------------ observations
 
-    def _take(self, crew: Crew, answer: dict[str, Any]) -> StepInfo:
+    def _take(self, crew: CrewBase, answer: dict[str, Any]) -> StepInfo:
         """Note what the worker has answered; returns its ``info``."""
-        self._shown = crew.memory.slots[answer["slot"]]
+        self._shown = crew.observed(answer)
         self._info = answer["info"]
         return answer["info"]
 

@@ -2,9 +2,9 @@
 
     python -m av_td3.supervision.worker CONNECTION_FD MEMORY_FD
 
-Started by the supervisor only.  It answers requests in turn (see ``protocol``), ends when the
-supervisor does (``process.Child``), and leaves through ``os._exit``: the client's threads abort a
-normal exit now and then.
+Started by the supervisor only; MEMORY_FD is -1 when that is on another machine.  It answers requests in turn
+(see ``protocol``), ends when the supervisor does (``process.Child``), and leaves through ``os._exit``: the
+client's threads abort a normal exit now and then.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Worker:
         self._connection, self._memory_fd = connection, memory_fd
         self._env: CarlaDrivingEnv | None = None
         self._memory: protocol.ObservationMemory | None = None
+        self._is_remote = memory_fd < 0
         self._slot = 0
 
     def serve(self) -> None:
@@ -64,24 +65,31 @@ class Worker:
         self, config: dict[str, Any], split: Split, render_mode: str | None, own_server: bool
     ) -> dict[str, Any]:
         parsed = EnvConfig.model_validate(config)
-        self._memory = protocol.ObservationMemory(parsed, self._memory_fd)
+        if self._env is not None:  # the simulator has failed: another client may do better
+            failed, self._env = self._env, None
+            with contextlib.suppress(Exception):
+                failed.close()
+        self._memory = protocol.ObservationMemory(parsed, None if self._is_remote else self._memory_fd)
         self._env = CarlaDrivingEnv(parsed, split, render_mode, own_server=own_server)
         return {"routes": len(self._env.routes)}
 
     def _do_reset(self, seed: int, options: dict[str, Any] | None) -> dict[str, Any]:
         info = self._opened().begin(seed=seed, options=options)
-        return {"info": info, "slot": self._publish()}
+        return {"info": info, **self._publish()}
 
     def _do_step(self, steer: float, pedal: float) -> dict[str, Any]:
         outcome = self._opened().drive(steer, pedal)
-        return {**outcome._asdict(), "slot": self._publish()}
+        return {**outcome._asdict(), **self._publish()}
 
     def _do_close(self) -> None:
         if self._env is not None:
             self._env.close()
 
-    def _publish(self) -> int:
-        """Write the observation into the slot that the supervisor does not read; returns its number."""
+    def _publish(self) -> dict[str, Any]:
+        """Write the observation into the slot that the supervisor does not read; what the answer says of it.
+
+        That is the slot's number, or, where no memory is shared, what is in it.
+        """
         assert self._memory is not None
         self._slot = (self._slot + 1) % len(self._memory.slots)
         slot = self._memory.slots[self._slot]
@@ -89,7 +97,9 @@ class Worker:
         env.observe(slot.image, slot.vector)
         if env.recorded_frame is not None:
             slot.video[:] = env.recorded_frame
-        return self._slot
+        if self._is_remote:
+            return dict(protocol.packed(slot, env.recorded_frame is not None))
+        return {"slot": self._slot}
 
     def _opened(self) -> CarlaDrivingEnv:
         assert self._env is not None, "open comes first"

@@ -122,6 +122,7 @@ def figures(p: Progress) -> str:
     """The figures that matter as one line of rich markup, at most 80 columns."""
     alerts = f"[red]alerts {p.alerts}[/red]" if p.alerts else "alerts 0"
     restarts = f" restarts {p.restarts}" if p.restarts else ""
+    restarts += f" away {p.downtime_s:.0f}s" if p.downtime_s else ""
     return (
         f"{p.steps_per_s:.0f} steps/s {p.updates_per_s:.0f} upd/s  return {_number(p.episode_return)}"
         f" len {p.episode_length} route {_percent(p.route_completion)}  Q {_number(p.q)}  {alerts}{restarts}"

@@ -56,6 +56,8 @@ class Progress:
     q: float = float("nan")
     alerts: int = 0
     restarts: int = 0
+    downtime_s: float = 0.0
+    """For how long simulators were away after failures."""
 
 
 class Display(Protocol):
@@ -198,16 +200,16 @@ class RunLogger:
 
     # ------------------------------------------------------------------ writing
 
-    def row(self, state: TrainingState, restarts: int, incidents: int) -> None:
+    def row(self, state: TrainingState, restarts: int, incidents: int, downtime_s: float) -> None:
         """Write a row of scalars: means since the last one, and what is measured once per row.
 
-        ``restarts`` and ``incidents`` are the environment's counts so far.
+        ``restarts``, ``incidents`` and ``downtime_s`` are the environments' counts so far.
 
         Raises:
             NonFiniteError: a figure or a weight is not finite.
         """
         row = self._interval.drain() | self._situation(state)
-        row |= metrics.system_scalars(state.agent.device, restarts)
+        row |= metrics.system_scalars(state.agent.device, restarts, downtime_s)
         row |= state.watch.scalars(state.step, incidents)
         row |= metrics.parameter_scalars(state.agent)
         if self._batch is not None:
@@ -218,7 +220,8 @@ class RunLogger:
             self.alert(alert)
         self._write(state.step, row | state.watch.alerts.scalars())
         progress = self._progress
-        progress.step, progress.episode, progress.restarts = state.step, state.episode, restarts
+        progress.step, progress.episode = state.step, state.episode
+        progress.restarts, progress.downtime_s = restarts, downtime_s
         progress.steps_per_s = row[machine.STEPS_PER_S.tag]
         progress.updates_per_s = row[machine.UPDATES_PER_S.tag]
         progress.q = row.get(critic.Q1.mean.tag, progress.q)

@@ -193,7 +193,7 @@ def take(
 
     log.environment_step(info, reward, episode.action, env)
     if state.step % config.train.log_interval == 0:
-        log.row(state, fleet.restarts, fleet.incidents)
+        log.row(state, fleet.restarts, fleet.incidents, fleet.downtime_s)
     if not (terminated or truncated):
         return False
     state.episodes[env] += 1

@@ -38,6 +38,10 @@ def check(run: Run) -> Outcome:
                 restarts.tag, restarts.last.step, restarts.last.value, f"{restarts.last.value:.0f} restarts"
             )
         )
+    away = run.get(machine.DOWNTIME)
+    if away is not None and away.last.value > 0:
+        text = f"simulators were away for {away.last.value:.0f} s"
+        evidence.append(Evidence(away.tag, away.last.step, away.last.value, text))
     often = count > max(2, OFTEN * max(run.last_step, 1))
     return Finding(
         "simulator-incidents",

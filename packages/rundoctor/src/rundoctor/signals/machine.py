@@ -67,6 +67,14 @@ GPU = Signal(
 RESTARTS = Signal(
     "restarts", "system/restarts", "restarts of the simulator so far", "", "last", "does not rise"
 )
+DOWNTIME = Signal(
+    "downtime",
+    "system/downtime_s",
+    "seconds for which simulators were away after failures so far, those of all environments added",
+    "s",
+    "last",
+    "does not rise",
+)
 INCIDENTS = Signal(
     "incidents_recent",
     "system/incidents_recent",
