@@ -113,7 +113,8 @@ def joined(address: str, wanted: int, needs: Mapping[str, float]) -> Iterator[Cl
     except Exception as error:
         with contextlib.suppress(Exception):
             ray.shutdown()
-        advice = "" if address == LOCAL else f" {_ADVICE}"
+        busy = " Ray gives itself 30 s to start: on a busy machine try again"
+        advice = busy if address == LOCAL else f" {_ADVICE}"
         raise UserError(
             f"cannot join the Ray cluster {address}: {_first_line(error)}.{advice}", BAD_INPUT
         ) from None
