@@ -71,6 +71,7 @@ def test_needs():
 
 
 def test_without_ray_one_line_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(link.os, "environ", {})
     monkeypatch.setitem(sys.modules, "ray", None)
     with (
         pytest.raises(UserError, match=r"pip install 'av-td3\[ray\]'"),
@@ -145,3 +146,21 @@ def test_a_node_is_avoided_for_a_while_if_there_is_another(monkeypatch):
     assert one._elsewhere() == {}, "there is no other"
     now[0] += link.AVOID_S + 1
     assert one._elsewhere() == {} and not one._avoided
+
+
+class FolderCluster:
+    def __init__(self, answers):
+        self.answers = answers
+
+    def ask_all(self, question, arguments, limit_s):
+        assert question(*arguments)
+        return self.answers
+
+
+def test_a_folder_that_a_node_does_not_see_is_refused(tmp_path):
+    link.check_folder(FolderCluster([("a", True)]), tmp_path)
+    for answer in (False, RuntimeError("x")):
+        with pytest.raises(UserError, match=r"cannot be written on b: .*--into"):
+            link.check_folder(FolderCluster([("a", True), ("b", answer)]), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert not link.sees(str(tmp_path / "nothing"))

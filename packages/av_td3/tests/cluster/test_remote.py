@@ -109,14 +109,21 @@ def gone(pids, within=10.0):
     return not any(psutil.pid_exists(pid) for pid in pids)
 
 
-def test_it_drives_as_on_one_machine(remote_env, hosts):
-    """Every observation, reward and info, bit for bit."""
-    with contextlib.closing(SupervisedEnv(config())) as local:
-        env = remote_env()
-        for one, other in zip(local.reset(seed=5), env.reset(seed=5), strict=True):
+def test_it_drives_and_films_as_on_one_machine(remote_env, hosts):
+    """Every observation, reward, info and frame of a film, bit for bit."""
+    options = {"record": True}
+    with contextlib.closing(SupervisedEnv(config(), render_mode="rgb_array")) as local:
+        env = remote_env(render_mode="rgb_array")
+        for one, other in zip(
+            local.reset(seed=5, options=options), env.reset(seed=5, options=options), strict=True
+        ):
             np.testing.assert_equal(one, other)
+        frames = []
         for _ in range(10):
             np.testing.assert_equal(local.step(ACTION), env.step(ACTION))
+            frames.append(env.render())
+            np.testing.assert_equal(local.render(), frames[-1])
+    assert frames[0].shape == (270, 480, 3) and (frames[0] != frames[-1]).any()
     crew = env._mine.crew
     pids = [crew.facts["server_pid"], crew.facts["worker_pid"]]
     assert (env.log_dir / "train-worker.log").exists() and env.server_address == crew.facts["server"]
@@ -124,76 +131,52 @@ def test_it_drives_as_on_one_machine(remote_env, hosts):
     assert hosts[0].dropped is False and gone(pids)
 
 
-def test_a_film(remote_env):
-    env = remote_env(render_mode="rgb_array")
-    env.reset(seed=1, options={"record": True})
-    first = env.render()
-    env.step(ACTION)
-    assert first.shape == (270, 480, 3) and first.any() and (env.render() != first).any()
-
-
-def test_worker_and_server_that_die_are_named_and_replaced_on_the_same_host(remote_env, hosts):
-    env = remote_env()
+def test_worker_and_server_that_die_or_hang_are_named_and_replaced_on_the_same_host(remote_env, hosts):
+    env = remote_env(step_deadline_s=2.0)
     env.reset(seed=1)
-    for who, kind in (("server_pid", "server-died"), ("worker_pid", "worker-died")):
+    for who, number, kind, says in (
+        ("server_pid", signal.SIGKILL, "server-died", "killed by SIGKILL"),
+        ("worker_pid", signal.SIGKILL, "worker-died", "killed by SIGKILL"),
+        ("worker_pid", signal.SIGSTOP, "deadline", "no answer within the deadline"),
+    ):
         before = env.step(ACTION)[0]
         facts = env._mine.crew.facts
-        os.kill(facts[who], signal.SIGKILL)
-        began = time.monotonic()
+        os.kill(facts[who], number)
         observation, reward, terminated, truncated, info = env.step(ACTION)
-        assert time.monotonic() - began < env.config.simulator.client_timeout_s, "seen at once"
         assert (reward, terminated, truncated) == (0.0, False, True)
-        assert info["termination"] == "simulator_fault" and "killed by SIGKILL" in info["fault"]
+        assert info["termination"] == "simulator_fault" and says in info["fault"], (kind, info)
         np.testing.assert_equal(observation, before)
         env.reset(seed=2)
         assert kinds(env)[-1] == kind and gone([facts["server_pid"], facts["worker_pid"]])
-    assert env.restarts == 2 and len(hosts) == 1 and env.step(ACTION)[4]["frame"] == 1
+    assert env.restarts == 3 and len(hosts) == 1 and env.step(ACTION)[4]["frame"] == 1
 
 
-def test_a_worker_that_hangs_meets_the_deadline(remote_env, hosts):
-    env = remote_env(step_deadline_s=1.0)
+def test_a_host_that_ends_or_is_silent_is_started_again_or_given_up(remote_env, hosts):
+    env = remote_env(step_deadline_s=2.0)
     env.reset(seed=1)
-    facts = env._mine.crew.facts
-    os.kill(facts["worker_pid"], signal.SIGSTOP)
-    assert env.step(ACTION)[4]["fault"] == "no answer within the deadline"
-    env.reset(seed=2)
-    assert kinds(env) == ["deadline"] and len(hosts) == 1, "the host answers: it is sound"
-    assert gone([facts["worker_pid"]])
 
-
-def test_a_host_that_is_silent_is_given_up_for_another(remote_env, hosts):
-    env = remote_env(step_deadline_s=1.0)
-    env.reset(seed=1)
-    os.kill(env._mine.crew.facts["worker_pid"], signal.SIGSTOP)
-    hosts[0].failure = HostFailure("host-silent", "its host has not answered for 5 s")
-    assert env.step(ACTION)[4]["fault"] == "node 0: its host has not answered for 5 s"
-    env.reset(seed=2)
-    assert kinds(env) == ["host-silent"] and len(hosts) == 2
-    assert hosts[0].dropped is True, "its node is avoided"
-    assert env.incidents[0].action.endswith("a new worker and a new server")
-
-
-def test_a_host_that_ended_is_started_again_by_ray(remote_env, hosts):
-    """The same actor, in a process of its own that knows nothing of the one before."""
-    env = remote_env()
-    env.reset(seed=1)
-    old = hosts[0].host
-    hosts[0].host = SimulatorHost(str(env.log_dir), "train", "127.0.0.1")
+    # Ray starts the same actor again, in a process that knows nothing of the one before.
+    old, hosts[0].host = hosts[0].host, SimulatorHost(str(env.log_dir), "train", "127.0.0.1")
     old.close()  # its process ended, and all below it
     assert "was started anew" in env.step(ACTION)[4]["fault"]
     env.reset(seed=2)
     assert kinds(env) == ["host-died"] and len(hosts) == 1 and hosts[0].dropped is None
 
-
-def test_a_host_that_is_not_started_again_is_given_up_for_another(remote_env, hosts):
-    """Its node is gone: that is one failure, however long Ray takes to notice."""
-    env = remote_env()
-    env.reset(seed=1)
+    # Its node is gone.  That is one failure, however long Ray takes to notice.
     hosts[0].host.close()
     hosts[0].failure = HostFailure("host-died", "its host ended")
     assert env.step(ACTION)[4]["fault"] == "node 0: its host ended"
-    env.reset(seed=2)
-    assert kinds(env) == ["host-died"] and len(hosts) == 2 and hosts[0].dropped is True
+    env.reset(seed=3)
+    assert kinds(env) == ["host-died"] * 2 and len(hosts) == 2 and hosts[0].dropped is True
+
+    # It does not answer.
+    os.kill(env._mine.crew.facts["worker_pid"], signal.SIGSTOP)
+    hosts[1].failure = HostFailure("host-silent", "its host has not answered for 5 s")
+    assert env.step(ACTION)[4]["fault"] == "node 1: its host has not answered for 5 s"
+    env.reset(seed=4)
+    assert kinds(env)[2:] == ["host-silent"] and len(hosts) == 3
+    assert hosts[1].dropped is True, "its node is avoided"
+    assert env.incidents[2].action.endswith("a new worker and a new server")
 
 
 def test_what_cannot_be_is_refused_once(remote_env, hosts):

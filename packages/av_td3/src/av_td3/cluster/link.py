@@ -119,10 +119,8 @@ def joined(address: str, wanted: int, needs: Mapping[str, float]) -> Iterator[Cl
             f"cannot join the Ray cluster {address}: {_first_line(error)}.{advice}", BAD_INPUT
         ) from None
     finally:
-        for (
-            number,
-            handler,
-        ) in handlers.items():  # Ray sets its own, which end the process without a checkpoint
+        # Ray sets its own, which end the process without a checkpoint.
+        for number, handler in handlers.items():
             with contextlib.suppress(ValueError):  # not the main thread
                 signal.signal(number, handler)
     try:
@@ -139,7 +137,7 @@ def _keep_to_this_machine() -> None:
     """Settings of a cluster that nobody else is to reach.  Ray reads them when it is imported."""
     if "RAY_AUTH_TOKEN" in os.environ and os.environ.get("RAY_AUTH_MODE") == "token":
         token = os.environ["RAY_AUTH_TOKEN"]  # this process has had one before
-    elif "ray" in sys.modules:
+    elif sys.modules.get("ray") is not None:
         raise RuntimeError("a local cluster has to be joined before ray is imported")
     else:
         token = secrets.token_hex(32)
@@ -291,6 +289,32 @@ class Cluster:
     def avoid(self, node: str) -> None:
         """Start nothing on this node for a while."""
         self._avoided[node] = time.monotonic() + AVOID_S
+
+
+def check_folder(cluster: Cluster, folder: Path) -> None:
+    """Whether all nodes see the sweep's folder, and may write into it.
+
+    Raises:
+        UserError: the message names those that do not.
+    """
+    token = folder / f".seen-{secrets.token_hex(8)}"
+    token.touch()
+    try:
+        answers = cluster.ask_all(sees, (str(token),), EXAMINE_S)
+    finally:
+        token.unlink(missing_ok=True)
+    blind = [name for name, seen in answers if seen is not True]
+    if blind:
+        raise UserError(
+            f"{folder} cannot be written on {', '.join(blind)}: a sweep on several machines needs a folder "
+            "on storage that they share, under the same path. Choose one with --into",
+            BAD_INPUT,
+        )
+
+
+def sees(path: str) -> bool:
+    """Whether the file is there, and its folder can be written."""
+    return os.path.exists(path) and os.access(os.path.dirname(path), os.W_OK)
 
 
 class _Host(SimulatorHost):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import secrets
 import shutil
 import signal
 import time
@@ -29,8 +28,7 @@ os.environ.update(
 
 from ray import tune
 
-from av_td3.cluster.link import BAD_INPUT, EXAMINE_S, Cluster
-from av_td3.errors import UserError
+from av_td3.cluster.link import Cluster, check_folder
 from av_td3.supervision.launcher import last_line
 from av_td3.supervision.process import Child
 
@@ -212,29 +210,3 @@ def _ends_all(folder: Path, tell: Callable[[str], None]) -> Iterator[Callable[[]
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
-
-
-def check_folder(cluster: Cluster, folder: Path) -> None:
-    """Whether all nodes see the sweep's folder, and may write into it.
-
-    Raises:
-        UserError: the message names those that do not.
-    """
-    token = folder / f".seen-{secrets.token_hex(8)}"
-    token.touch()
-    try:
-        answers = cluster.ask_all(sees, (str(token),), EXAMINE_S)
-    finally:
-        token.unlink(missing_ok=True)
-    blind = [name for name, seen in answers if seen is not True]
-    if blind:
-        raise UserError(
-            f"{folder} cannot be written on {', '.join(blind)}: a sweep on several machines needs a folder "
-            "on storage that they share, under the same path. Choose one with --into",
-            BAD_INPUT,
-        )
-
-
-def sees(path: str) -> bool:
-    """Whether the file is there, and its folder can be written."""
-    return os.path.exists(path) and os.access(os.path.dirname(path), os.W_OK)
