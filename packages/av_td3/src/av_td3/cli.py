@@ -116,6 +116,15 @@ Set = Annotated[
         help="Change one setting, such as train.steps=5000.  Can be given several times.",
     ),
 ]
+Change = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="Change one setting that the agent was trained with, such as env.simulator.npc_placement=near.  "
+        "Can be given several times.",
+    ),
+]
 Carla = Annotated[
     str | None,
     typer.Option(
@@ -133,14 +142,6 @@ Map = Annotated[
     ),
 ]
 Npc = Annotated[int | None, typer.Option(min=0, help="Number of other vehicles.")]
-NpcSpeed = Annotated[
-    tuple[float, float] | None,
-    typer.Option(
-        metavar="LOW HIGH",
-        help="Shares of the speed limit between which the other vehicles drive, such as 0.4 1.  Without it, "
-        "as in training.",
-    ),
-]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")]
 
 Device = Annotated[str | None, typer.Option(help="What torch computes on: auto, cpu, cuda or cuda:N.")]
@@ -439,11 +440,11 @@ def evaluate(
     episodes: Annotated[int | None, typer.Option(min=2, help="Held-out episodes per agent.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the first episode.")] = None,
     npc: Npc = None,
-    npc_speed: NpcSpeed = None,
     map_: Map = None,
     carla: Carla = None,
     device: Device = None,
     weather: Weather = None,
+    set_: Change = None,
     baselines: Annotated[
         bool,
         typer.Option(help="Also drive the untrained agent, random actions and a classical controller."),
@@ -476,11 +477,11 @@ def evaluate(
                 episodes=episodes,
                 seed=seed,
                 npc=npc,
-                npc_speed=npc_speed,
                 map_=map_,
                 address=carla,
                 device=device,
                 weather=weather.value if weather is not None else None,
+                settings=set_ or (),
                 baselines=baselines,
                 video=video,
                 picture=picture.value,
@@ -494,7 +495,6 @@ def drive(
         str, typer.Option(help="Name of a shipped agent, or the run directory of a training.")
     ] = "base",
     npc: Npc = None,
-    npc_speed: NpcSpeed = None,
     map_: Map = None,
     carla: Carla = None,
     video: Annotated[
@@ -509,6 +509,7 @@ def drive(
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the first route.")] = None,
     device: Device = None,
     weather: Weather = None,
+    set_: Change = None,
 ) -> None:
     """Watch a trained agent drive routes that it was not trained on.  Without options: the agent `base`."""
     with _errors():
@@ -519,11 +520,11 @@ def drive(
             status = command.drive(
                 agent,
                 npc=npc,
-                npc_speed=npc_speed,
                 map_=map_,
                 address=carla,
                 device=device,
                 weather=weather.value if weather is not None else None,
+                settings=set_ or (),
                 video=video,
                 live=live,
                 episodes=episodes,

@@ -119,6 +119,11 @@ class SimulatorConfig(Section):
     """Least and largest share of the speed limit at which the other vehicles drive, such as [0.4, 1.0]; each
     vehicle draws its own.  null: all drive at the limit, or on CARLA as its Traffic Manager does."""
 
+    npc_placement: Literal["anywhere", "near"] = "anywhere"
+    """Where they are at an episode's start.  anywhere: at random spawn points of the map.  near: at the spawn
+    points nearest to the ego's start, so that it meets them.  With the Traffic Manager they stay on the road
+    from one episode to the next, and near has no effect."""
+
     @field_validator("npc_speed")
     @classmethod
     def _is_a_range(cls, speed: tuple[float, float] | None) -> tuple[float, float] | None:
@@ -692,6 +697,15 @@ def load_config(preset: str | None = None, file: Path | None = None, overrides: 
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"cannot read the configuration {file}: {error}") from None
         _merge(tree, _parse_yaml(text, str(file)))
+    return overridden(tree, overrides)
+
+
+def overridden(tree: dict[str, Any], overrides: Sequence[str]) -> Config:
+    """The configuration of a tree of keys and values, with ``section.key=value`` put into it.
+
+    Raises:
+        ConfigError: there is no such key, or a value cannot be used.
+    """
     for override in overrides:
         key, separator, value = override.partition("=")
         if not separator or not key:

@@ -83,12 +83,16 @@ def test_other_pictures(agents, tmp_path):
 
 
 def test_other_weather_and_one_environment_whatever_the_run_had(agents, tmp_path):
-    done = invoke(agents.path, "--episodes", 2, "--no-video", "--no-baselines", "--weather", "held_out")
+    near = "env.simulator.npc_placement=near"
+    done = invoke(
+        agents.path, "--episodes", 2, "--no-video", "--no-baselines", "--weather", "held_out", "--set", near
+    )
     assert done.exit_code == 0, done.output
     assert TenSteps.made[0].config.weather == "held_out"
+    assert TenSteps.made[0].config.simulator.npc_placement == "near"
     (folder,) = (p for p in agents.evaluations.iterdir() if p.is_dir())
     assert json.loads((folder / "evaluation.json").read_text())["conditions"]["weather"] == "held_out"
-    assert "weather held_out" in (folder / "evaluation.md").read_text()
+    assert f"weather held_out, {near}" in (folder / "evaluation.md").read_text()
     tree = agents.config().model_dump()
     tree["env"]["simulator"]["address"] = None
     tree["train"] |= {"envs": 3, "maps": ["loop", "grid", "town"]}

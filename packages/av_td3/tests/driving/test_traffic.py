@@ -194,3 +194,9 @@ def test_the_traffic_manager_is_told_percent_below_the_limit():
     traffic = NpcTraffic(session, config(npc_speed=(0.7, 0.7), traffic="traffic_manager"), POINTS)
     traffic.reset(START, np.random.default_rng(0))
     assert [call for call in session.calls if call[0] == "slower"] == [("slower", 0, 30.0)]
+
+
+def test_near_vehicles_stand_at_the_nearest_points():
+    session = Session()
+    NpcTraffic(session, config(npc_placement="near"), POINTS[::-1]).reset(START, np.random.default_rng(0))
+    assert [command.point.location.x for command in session.batch] == [20.0, 40.0]

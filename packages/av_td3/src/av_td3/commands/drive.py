@@ -40,11 +40,11 @@ def drive(
     name: str,
     *,
     npc: int | None = None,
-    npc_speed: tuple[float, float] | None = None,
     map_: str | None = None,
     address: str | None = None,
     device: str | None = None,
     weather: Weather | None = None,
+    settings: Sequence[str] = (),
     video: Path | None = None,
     live: bool = False,
     episodes: int | None = None,
@@ -54,7 +54,8 @@ def drive(
 
     Args:
         name: a shipped agent or a run directory.
-        npc, npc_speed, map_, address, device, weather: settings that replace those of the agent.
+        npc, map_, address, device, weather: settings that replace those of the agent.
+        settings: any others, ``section.key=value``.
         video: film of the whole drive.
         live: show it on a web page while it happens, in real time.
         episodes: routes; None for five, or with ``live`` until Ctrl-C.
@@ -74,11 +75,11 @@ def drive(
         config = changed(
             source.config,
             npc=npc,
-            npc_speed=npc_speed,
             map_=map_,
             address=address,
             device=device,
             weather=weather,
+            settings=settings,
         )
         check_before_start(config)
         console = Console()

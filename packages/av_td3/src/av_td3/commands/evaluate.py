@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from rich.console import Console
 
 import av_td3
 from av_td3.commands.common import BAD_INPUT, ObservedPolicy, check_before_start, say
-from av_td3.config import Config, Weather, config_from_dict
+from av_td3.config import Config, Weather, overridden
 from av_td3.errors import UserError
 from av_td3.evaluation import report, rollout
 from av_td3.evaluation.baselines import ClassicalDriver, RandomPolicy
@@ -51,11 +51,11 @@ def evaluate(
     episodes: int | None = None,
     seed: int | None = None,
     npc: int | None = None,
-    npc_speed: tuple[float, float] | None = None,
     map_: str | None = None,
     address: str | None = None,
     device: str | None = None,
     weather: Weather | None = None,
+    settings: Sequence[str] = (),
     baselines: bool = True,
     video: bool = True,
     picture: Pictures = "camera",
@@ -71,7 +71,8 @@ def evaluate(
         which: the checkpoint of a run: ``best``, a step or a path; None for the newest.
         episodes: held-out episodes per agent; None for the agent's ``evaluation.final_episodes``.
         seed: of the first episode, the next ones count on from it; None for ``evaluation.seed``.
-        npc, npc_speed, map_, address, device, weather: settings that replace those of the run.
+        npc, map_, address, device, weather: settings that replace those of the run.
+        settings: any others, ``section.key=value``.
         baselines: also drive the untrained agent, random actions and the classical driver.
         video: film the trained agent.
         picture: what the agent gets to see in place of its camera's pictures.
@@ -93,11 +94,11 @@ def evaluate(
         config = changed(
             source.config,
             npc=npc,
-            npc_speed=npc_speed,
             map_=map_,
             address=address,
             device=device,
             weather=weather,
+            settings=settings,
         )
         check_before_start(config)
         console = Console()
@@ -117,6 +118,7 @@ def evaluate(
                 baselines=baselines,
                 video=video,
                 picture=picture,
+                settings=settings,
             )
         except BaseException:
             with contextlib.suppress(OSError):
@@ -177,6 +179,7 @@ def _compare_agents(
     video: bool,
     picture: Pictures,
     crews: CrewMaker | None = None,
+    settings: Sequence[str] = (),
 ) -> tuple[Comparison, dict[str, Any]]:
     """Drive the trained agent and the baselines on the same routes; write table, figures and film."""
     agent = source.load(config)
@@ -221,14 +224,10 @@ def _compare_agents(
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "map": simulator.map,
         "simulator": simulator.address or f"minicarla {versions()['minicarla']}",
-        "traffic": {
-            "wanted": simulator.npc,
-            "there": sorted(npc),
-            "speed": simulator.npc_speed,
-            "driven_by": simulator.traffic,
-        },
+        "traffic": {"wanted": simulator.npc, "there": sorted(npc), "driven_by": simulator.traffic},
         "picture": picture,
         "weather": config.env.weather,
+        "settings": list(settings),
         "device": str(agent.device),
         "episodes": episodes,
         "seed": seed,
@@ -259,11 +258,10 @@ def _in_words(conditions: dict[str, Any]) -> str:
     if there and there[0] < wanted:
         count = f"{there[0]} to {there[-1]}" if there[0] < there[-1] else str(there[0])
         traffic = f"{count} other vehicles ({wanted} were asked for: the map has no room for more)"
-    if wanted and (speed := conditions["traffic"]["speed"]) is not None:
-        traffic += f" at {speed[0]:.0%} to {speed[1]:.0%} of the speed limit"
     weather = "" if conditions["weather"] == "fixed" else f"weather {conditions['weather']}, "
+    settings = "".join(f"{setting}, " for setting in conditions["settings"])
     return (
-        f"Map {conditions['map']}, {traffic}, {weather}{_SEEN[conditions['picture']]}"
+        f"Map {conditions['map']}, {traffic}, {weather}{settings}{_SEEN[conditions['picture']]}"
         f"agent of step {conditions['step']:,}, "
         f"seeds from {conditions['seed']:,}, av-td3 {av_td3.__version__}, {conditions['simulator']}."
     )
@@ -288,11 +286,11 @@ def changed(
     config: Config,
     *,
     npc: int | None,
-    npc_speed: tuple[float, float] | None,
     map_: str | None,
     address: str | None,
     device: str | None,
     weather: Weather | None,
+    settings: Sequence[str] = (),
 ) -> Config:
     """The run's configuration with what the call changes, validated; one environment, whatever the run had.
 
@@ -300,7 +298,7 @@ def changed(
         ConfigError: a value is out of its range.
     """
     tree = config.model_dump()
-    simulator = {"npc": npc, "npc_speed": npc_speed, "map": map_, "address": address}
+    simulator = {"npc": npc, "map": map_, "address": address}
     tree["env"]["simulator"] |= {key: value for key, value in simulator.items() if value is not None}
     # Faults of the simulator that a training run was given are no part of an evaluation.
     tree["env"]["simulator"]["faults"] = None
@@ -309,7 +307,7 @@ def changed(
         tree["env"]["weather"] = weather
     if device is not None:
         tree["train"]["device"] = device
-    return config_from_dict(tree)
+    return overridden(tree, settings)
 
 
 def new_folder(parent: Path, name: str) -> Path:
