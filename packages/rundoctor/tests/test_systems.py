@@ -196,6 +196,8 @@ def test_the_number_of_a_row_is_no_step() -> None:
     [
         (["train/approx_kl", "train/value_loss", "train/policy_gradient_loss"], "PPO"),
         (["train/value_loss", "train/policy_loss", "train/entropy_loss"], "A2C"),
+        (["training/v_loss", "training/policy_loss", "training/total_loss"], "PPO"),
+        (["Loss/value_loss", "Loss/policy_loss", "Loss/entropy_loss"], "PPO or A2C"),
         (["train/ent_coef", "train/actor_loss", "train/critic_loss"], "SAC"),
         (["trainer/Log Pis Mean", "trainer/QF1 Loss", "trainer/QF2 Loss", "trainer/Policy Loss"], "SAC"),
         (["losses/qf1_values", "losses/qf2_values", "losses/actor_loss"], "TD3"),

@@ -53,6 +53,7 @@ _KNOWN: dict[str, Algorithm] = {
         Algorithm("DQN", frozenset({Q})),
         Algorithm("PPO", frozenset({ON_POLICY})),
         Algorithm("A2C", frozenset({ON_POLICY})),
+        Algorithm("PPO or A2C", frozenset({ON_POLICY})),
         Algorithm("DreamerV3", frozenset()),
     )
 }
@@ -106,6 +107,8 @@ def _refines(stated: str, by_tags: str) -> bool:
     """Whether a stated name may be believed beside what the tags show."""
     if by_tags in ("TD3", "TD3 or DDPG"):
         return stated in ("TD3", "DDPG", "DrQ-v2")
+    if by_tags in ("A2C", "PPO or A2C"):
+        return stated in ("A2C", "PPO")
     return stated == by_tags
 
 

@@ -94,6 +94,7 @@ TELLTALES: dict[str, tuple[Telltale, ...]] = {
     "pytorch_sac": ("train_critic/loss", "train_actor/loss"),
     "Sample-Factory": ("reward/reward", "perf/_fps"),
     "DRL-Pytorch": ("ep_r",),
+    "Brax": ("training/sps", "training/v_loss", "eval/walltime", "eval/epoch_eval_time"),
 }
 """System -> tags (or columns) of which it logs at least one and no other system here does."""
 
@@ -114,8 +115,10 @@ def system_of(tags: Iterable[str]) -> str:
     return "unknown"
 
 
-AlgorithmName = Literal["PPO", "A2C", "SAC", "TD3", "DDPG", "TD3 or DDPG", "DQN", "DreamerV3", ""]
-ON_POLICY = ("PPO", "A2C")
+AlgorithmName = Literal[
+    "PPO", "A2C", "PPO or A2C", "SAC", "TD3", "DDPG", "TD3 or DDPG", "DQN", "DreamerV3", ""
+]
+ON_POLICY = ("PPO", "A2C", "PPO or A2C")
 
 _ALGORITHMS: tuple[tuple[AlgorithmName, str], ...] = (
     # Each pattern is searched for in the normalised tags (see normalised), one at a time.
@@ -123,10 +126,14 @@ _ALGORITHMS: tuple[tuple[AlgorithmName, str], ...] = (
         "PPO",
         r"(^|/)(approx_?kl|clip_?frac(tion)?|clip_range"
         r"|a_loss|cur_kl_coeff|loss/clip|learner_stats/kl|mean_kl_loss|policy/epsilon|loss/surrogate"
-        r"|approximate_kullback_leibler|loss/clip_factor)$",
+        r"|approximate_kullback_leibler|loss/clip_factor)$"
+        r"|^training/v_loss$",  # Brax, which has no A2C
     ),
     ("DreamerV3", r"(^|/)((loss/)?(dyn|rep)|(dyn|rep)_loss|rand/action)$"),
-    ("A2C", r"(^|/)(policy_gradient_loss|vf_loss|c_loss|value_loss|v_loss|loss_?v|valuelosses)$"),
+    (
+        "PPO or A2C",
+        r"(^|/)(policy_gradient_loss|vf_loss|c_loss|value_loss|v_loss|loss_?v|valuelosses)$",
+    ),
     (
         "SAC",
         r"(^|/)(ent_coef(_loss)?|alpha(_loss|_value)?|train_alpha/(value|loss)|log_pis?(_mean)?"
@@ -160,8 +167,9 @@ def algorithm_of(tags: Iterable[str]) -> AlgorithmName:
     for name in ("PPO", "DreamerV3", "SAC"):
         if name in found:
             return name
-    if "A2C" in found and not found & {"TD3", "DDPG"}:
-        return "A2C"
+    if "PPO or A2C" in found and not found & {"TD3", "DDPG"}:
+        # Stable-Baselines3 calls PPO's policy loss policy_gradient_loss.
+        return "A2C" if {"train/value_loss", "train/policy_loss"} <= present else "PPO or A2C"
     if "DQN" in found and not actor and not any(_CONTINUOUS.search(t) for t in present):
         return "DQN"
     if "TD3" in found:
