@@ -57,7 +57,7 @@ def test_a_shipped_agent_by_its_name(agents, tmp_path):
     assert max(map(len, tables.splitlines())) <= 80
     (folder,) = (tmp_path / "cwd" / "evaluations").iterdir()
     assert folder.name.endswith("-tiny")
-    assert {p.name for p in folder.iterdir()} == {"evaluation.json", "evaluation.md"}
+    assert {p.name for p in folder.iterdir()} == {"evaluation.json", "evaluation.md", "evaluation.png"}
     document = json.loads((tmp_path / "cwd" / "x.json").read_text())
     assert list(document["agents"]) == ["trained", "untrained", "random", "classical"]
     assert document["agents"]["trained"]["summary"]["route_completion"]["n"] == 2

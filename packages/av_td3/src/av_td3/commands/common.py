@@ -18,6 +18,7 @@ from av_td3.config import Config, ConfigError
 from av_td3.driving.errors import DrivingError, SetupError
 from av_td3.errors import UserError
 from av_td3.evaluation import rollout
+from av_td3.evaluation.figure import draw_routes
 from av_td3.evaluation.metrics import scalars
 from av_td3.supervision import fleet
 from av_td3.supervision.launcher import check_map
@@ -183,6 +184,10 @@ def make_trainer(run: RunDirectory, config: Config, display: Display, crews: Cre
             # The best is chosen on other drives than those that it is judged on at the end.
             seed = settings.seed + (settings.final_episodes if settings.keep_best else 0)
             result = rollout.evaluate(env, observed, settings.episodes, seed)
+        try:
+            draw_routes({f"step {step}": result}, run.evaluations / f"step_{step:09d}.png")
+        except OSError as error:
+            display.message(f"warning: the evaluation's picture is missing: {error}")
         return scalars(result)
 
     return Trainer(config, run, make_env, evaluate, display)

@@ -17,6 +17,7 @@ from av_td3.config import Config, Weather, overridden
 from av_td3.errors import UserError
 from av_td3.evaluation import report, rollout
 from av_td3.evaluation.baselines import ClassicalDriver, RandomPolicy
+from av_td3.evaluation.figure import draw_routes
 from av_td3.evaluation.metrics import Comparison, compare
 from av_td3.evaluation.pictures import Pictures, ReplacedPictures
 from av_td3.evaluation.video import VideoRecorder
@@ -37,6 +38,8 @@ class Output:
     """JSON with everything that was measured, and under which conditions."""
     table: Path
     """Markdown."""
+    picture: Path
+    """How far each route was driven, as PNG."""
     film: Path
     logs: Path | None
     """Folder of the simulator's logs; None: they are not kept."""
@@ -106,13 +109,13 @@ def evaluate(
         parent = source.run.evaluations if source.run is not None else Path("evaluations")
         folder = new_folder(parent, f"{time.strftime('%Y%m%d-%H%M%S')}-{source.title}")
         logs, prefix = (source.run.logs, folder.name) if source.run is not None else (None, None)
-        figures, table, film = (folder / f for f in ("evaluation.json", "evaluation.md", "film.mp4"))
+        names = ("evaluation.json", "evaluation.md", "evaluation.png", "film.mp4")
         try:
             comparison, conditions = _compare_agents(
                 source,
                 config,
                 console,
-                Output(figures, table, film, logs, prefix),
+                Output(*(folder / name for name in names), logs=logs, prefix=prefix),
                 episodes=episodes or config.evaluation.final_episodes,
                 seed=config.evaluation.seed if seed is None else seed,
                 baselines=baselines,
@@ -145,7 +148,9 @@ def final_evaluation(
         config,
         console,
         Output(
-            run.evaluations / "final.json", run.evaluations / "final.md", run.videos / "final.mp4", run.logs
+            *(run.evaluations / f"final.{kind}" for kind in ("json", "md", "png")),
+            film=run.videos / "final.mp4",
+            logs=run.logs,
         ),
         episodes=config.evaluation.final_episodes,
         seed=config.evaluation.seed,
@@ -238,6 +243,7 @@ def _compare_agents(
     say(console, line)
     report.write_json(output.figures, comparison, {"conditions": conditions})
     write_atomically(output.table, f"{report.markdown(comparison)}\n{line}\n")
+    draw_routes(results, output.picture, f"map {simulator.map}, agent of step {conditions['step']:,}")
     for film in camera.files if camera else ():
         say(console, f"video:       {film}")
     return comparison, conditions

@@ -22,6 +22,7 @@ from av_td3.config import Config
 from av_td3.health import guards, metrics
 from av_td3.health.alerts import Alert
 from av_td3.health.metrics import Scalars
+from av_td3.training import board
 from av_td3.training.agents import Action
 from av_td3.training.run_directory import RunDirectory, RunError, write_atomically
 from av_td3.training.state import TrainingState
@@ -132,7 +133,7 @@ class RunLogger:
         """
         self._trackers = trackers
         self.config, self.run, self.display = config, run, display
-        self._events = _EventFiles(run.tensorboard, step, self.message)
+        self._events = _EventFiles(run.tensorboard, step, board.settings(config), self.message)
         self._interval = interval
         self._progress = Progress()
         self._returns = [0.0] * config.train.envs  # of the episodes that are being driven
@@ -280,6 +281,11 @@ class RunLogger:
         self._write(step, {tag: value for tag, value in row.items() if tag.startswith(evaluation.PREFIX)})
         with self.warned_of(OSError):
             write_atomically(self.run.evaluations / f"step_{step:09d}.json", json.dumps(row, indent=1))
+        routes = self.run.evaluations / f"step_{step:09d}.png"
+        if routes.exists():
+            with self.warned_of(OSError, ValueError):
+                shown = Summary(value=[board.picture(board.ROUTES, routes)])
+                self._events.write(lambda writer: writer.file_writer.add_summary(shown, step))
         completion = row.get(evaluation.ROUTE_COMPLETION.tag, float("nan"))
         self.message(
             f"step {step}: evaluation on held-out routes: route completion {100 * completion:.0f} %, "
@@ -326,8 +332,8 @@ def log_final_evaluation(
 ) -> None:
     """Write the final evaluation to TensorBoard and the trackers too, so that the curves end with it.
 
-    It is appended to the newest event file: another file would look like another start of the run.
-    ``tell`` takes a line for the user.
+    TensorBoard gets its table, picture and films as well.  All is appended to the newest event file: another
+    file would look like another start of the run.  ``tell`` takes a line for the user.
     """
     row = {tag: value for tag, value in row.items() if tag.startswith(evaluation.PREFIX)}
     try:
@@ -339,10 +345,13 @@ def log_final_evaluation(
     files = sorted(run.tensorboard.glob("events.out.tfevents.*"), key=lambda f: f.stat().st_mtime)
     if not files:
         return
-    values = [Summary.Value(tag=tag, simple_value=value) for tag, value in row.items()]
-    event = Event(wall_time=time.time(), step=step, summary=Summary(value=values))
+    now = time.time()
+    values = [*board.figures(row), *board.evaluated(run, tell), board.ending(now)]
     with files[-1].open("ab") as file:
-        RecordWriter(file).write(event.SerializeToString())
+        writer = RecordWriter(file)
+        for value in values:
+            event = Event(wall_time=now, step=step, summary=Summary(value=[value]))
+            writer.write(event.SerializeToString())
 
 
 def layout() -> dict[str, dict[str, list[Any]]]:
@@ -365,9 +374,14 @@ class _EventFiles:
 
     RETRY_S = 60.0
 
-    def __init__(self, folder: Path, step: int, tell: Callable[[str], None]) -> None:
-        """``step`` is where the run stands; ``tell`` takes a line for the user."""
-        self._folder, self._step, self._tell = folder, step, tell
+    def __init__(
+        self, folder: Path, step: int, first: list[Summary.Value], tell: Callable[[str], None]
+    ) -> None:
+        """``step`` is where the run stands; ``tell`` takes a line for the user.
+
+        ``first`` is what each file begins with, at step 0, which no resume takes out.
+        """
+        self._folder, self._step, self._first, self._tell = folder, step, first, tell
         self._writer: SummaryWriter | None = None
         self._lost_at = -math.inf
         threading.excepthook = _quiet_about_full_disks
@@ -400,6 +414,7 @@ class _EventFiles:
     def _open(self) -> SummaryWriter:
         writer = SummaryWriter(str(self._folder), purge_step=self._step + 1)
         writer.add_custom_scalars(layout())
+        writer.file_writer.add_summary(Summary(value=self._first), 0)
         return writer
 
     def _lose(self, error: OSError) -> None:

@@ -116,7 +116,7 @@ class RunDirectory:
         try:
             event_files.drop_later(self.tensorboard, step)
             policies.drop_later(self.policies, step, best)
-            for file in self.evaluations.glob("step_*.json"):
+            for file in (*self.evaluations.glob("step_*.json"), *self.evaluations.glob("step_*.png")):
                 number = file.stem.removeprefix("step_")
                 if number.isdecimal() and int(number) > step:
                     file.unlink(missing_ok=True)
