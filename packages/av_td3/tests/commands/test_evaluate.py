@@ -22,7 +22,7 @@ class TenSteps(FakeDrivingEnv):
 
     made: list[TenSteps] = []
 
-    def __init__(self, config, split, log_dir, name, render_mode):
+    def __init__(self, config, split, *, log_dir, name, render_mode, crews):
         super().__init__(config, length=10.0)
         self.render_mode, self.max_steps = render_mode, 10
         self.made.append(self)

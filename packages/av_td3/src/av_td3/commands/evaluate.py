@@ -109,13 +109,13 @@ def evaluate(
         parent = source.run.evaluations if source.run is not None else Path("evaluations")
         folder = new_folder(parent, f"{time.strftime('%Y%m%d-%H%M%S')}-{source.title}")
         logs, prefix = (source.run.logs, folder.name) if source.run is not None else (None, None)
-        names = ("evaluation.json", "evaluation.md", "evaluation.png", "film.mp4")
+        figures, table, routes = (folder / f"evaluation.{kind}" for kind in ("json", "md", "png"))
         try:
             comparison, conditions = _compare_agents(
                 source,
                 config,
                 console,
-                Output(*(folder / name for name in names), logs=logs, prefix=prefix),
+                Output(figures, table, routes, folder / "film.mp4", logs, prefix),
                 episodes=episodes or config.evaluation.final_episodes,
                 seed=config.evaluation.seed if seed is None else seed,
                 baselines=baselines,
@@ -148,9 +148,11 @@ def final_evaluation(
         config,
         console,
         Output(
-            *(run.evaluations / f"final.{kind}" for kind in ("json", "md", "png")),
-            film=run.videos / "final.mp4",
-            logs=run.logs,
+            run.evaluations / "final.json",
+            run.evaluations / "final.md",
+            run.evaluations / "final.png",
+            run.videos / "final.mp4",
+            run.logs,
         ),
         episodes=config.evaluation.final_episodes,
         seed=config.evaluation.seed,

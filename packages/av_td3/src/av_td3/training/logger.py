@@ -285,7 +285,7 @@ class RunLogger:
         if routes.exists():
             with self.warned_of(OSError, ValueError):
                 shown = Summary(value=[board.picture(board.ROUTES, routes)])
-                self._events.write(lambda writer: writer.file_writer.add_summary(shown, step))
+                self._events.write(lambda writer: writer._get_file_writer().add_summary(shown, step))
         completion = row.get(evaluation.ROUTE_COMPLETION.tag, float("nan"))
         self.message(
             f"step {step}: evaluation on held-out routes: route completion {100 * completion:.0f} %, "
@@ -414,7 +414,7 @@ class _EventFiles:
     def _open(self) -> SummaryWriter:
         writer = SummaryWriter(str(self._folder), purge_step=self._step + 1)
         writer.add_custom_scalars(layout())
-        writer.file_writer.add_summary(Summary(value=self._first), 0)
+        writer._get_file_writer().add_summary(Summary(value=self._first), 0)
         return writer
 
     def _lose(self, error: OSError) -> None:
