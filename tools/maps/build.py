@@ -76,7 +76,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Street:
-    """From junction ``a`` to junction ``b`` by way of ``via``, corners rounded to ``radius``."""
+    """From junction ``a`` to another, ``b``, by way of ``via``, corners rounded to ``radius``."""
 
     a: int
     b: int
@@ -132,6 +132,8 @@ class Network:
     # ------------------------------------------------------------------ parts
 
     def _street(self, nodes: list[Node], number: int, street: Street) -> xodr.Road:
+        if street.a == street.b:  # an arm is known by its street: it would have to be two arms of one junction
+            raise ValueError(f"street {number} begins and ends at junction {street.a}: it needs one between")
         a, b = nodes[street.a].centre, nodes[street.b].centre
         points = [a, *street.via, b]
         points[0] = _towards(points[0], points[1], self.reach)

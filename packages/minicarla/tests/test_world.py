@@ -396,7 +396,7 @@ def test_a_folder_of_maps(tmp_path: Path) -> None:
     (tmp_path / "Ruin.xodr").write_text("<OpenDRIVE/>")
     (tmp_path / "notes.txt").write_text("no map")
     world = World("loop", map_folder=str(tmp_path))
-    assert set(world.catalogue.names()) == {"grid", "loop", "suburb", "town", "village", "Village", "Ruin"}
+    assert set(world.catalogue.names()) == {*maps.available(), "Village", "Ruin"}
     for name in ("Village", "Village_Opt"):
         world.load_named(name, True)
         assert world.roadmap.name == name

@@ -20,5 +20,11 @@ def test_a_map_does_not_depend_on_what_was_made_before() -> None:
     assert build.text("grid") == build.text("grid")
 
 
+def test_a_street_that_comes_back_to_its_junction_is_refused() -> None:
+    street = build.Street(0, 0, via=((100, 0), (100, 100)))
+    with pytest.raises(ValueError, match="street 0 begins and ends at junction 0"):
+        build.Network("knot").build([build.Node((0.0, 0.0))], [street])
+
+
 def test_every_bundled_map_has_its_source() -> None:
     assert sorted(build.MAPS) == maps.available()

@@ -240,7 +240,8 @@ FAULTS: dict[str, InjectedFault] = {
             "detached-actor",
             "the action is detached before the critic judges it",
             "gradient-missing",
-            ("agent.pre_tanh_penalty=0",),
+            # Both reach the actor by other ways than the critic.
+            ("agent.pre_tanh_penalty=0", "agent.action_change_penalty=0"),
             _detached_actor,
             alert="gradient_missing",
         ),
