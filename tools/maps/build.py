@@ -132,7 +132,7 @@ class Network:
     # ------------------------------------------------------------------ parts
 
     def _street(self, nodes: list[Node], number: int, street: Street) -> xodr.Road:
-        if street.a == street.b:  # an arm is known by its street: it would have to be two arms of one junction
+        if street.a == street.b:  # an arm is known by its street, and this would be two of one junction
             raise ValueError(f"street {number} begins and ends at junction {street.a}: it needs one between")
         a, b = nodes[street.a].centre, nodes[street.b].centre
         points = [a, *street.via, b]
