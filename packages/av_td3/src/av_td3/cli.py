@@ -7,7 +7,6 @@ own, see docs/diagnosis.md.
 from __future__ import annotations
 
 import contextlib
-import enum
 import os
 import sys
 import warnings
@@ -20,7 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from av_td3 import __version__
-from av_td3.config import Config, ConfigError, load_config, preset_names, preset_text
+from av_td3.config import Config, ConfigError, Pictures, Weather, load_config, preset_names, preset_text
 from av_td3.errors import UserError
 from rundoctor.cli import diagnose
 
@@ -147,17 +146,8 @@ Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random
 Device = Annotated[str | None, typer.Option(help="What torch computes on: auto, cpu, cuda or cuda:N.")]
 
 
-class WeatherKind(str, enum.Enum):
-    """The values of ``--weather``: those of ``env.weather``."""
-
-    FIXED = "fixed"
-    TRAIN = "train"
-    HELD_OUT = "held_out"
-    ALL = "all"
-
-
-Weather = Annotated[
-    WeatherKind | None,
+WeatherOption = Annotated[
+    Weather | None,
     typer.Option(
         help="Weather and light of each episode: fixed, the server's own; train, one of four; held_out, one "
         "of two that training never sees; all, any preset of CARLA.  Without it, as in training."
@@ -173,16 +163,6 @@ RayAddress = Annotated[
         "through Ray.  Needs `pip install 'av-td3[ray]'`; see docs/many-machines.md.",
     ),
 ]
-
-
-class PictureKind(str, enum.Enum):
-    """The values of ``--picture``; ``av_td3.evaluation.pictures`` says what each is."""
-
-    CAMERA = "camera"
-    BLACK = "black"
-    FROZEN = "frozen"
-    SHUFFLED = "shuffled"
-    OTHER = "other"
 
 
 RunDir = Annotated[
@@ -443,7 +423,7 @@ def evaluate(
     map_: Map = None,
     carla: Carla = None,
     device: Device = None,
-    weather: Weather = None,
+    weather: WeatherOption = None,
     set_: Change = None,
     baselines: Annotated[
         bool,
@@ -451,13 +431,13 @@ def evaluate(
     ] = True,
     video: Annotated[bool, typer.Option(help="Film the trained agent.")] = True,
     picture: Annotated[
-        PictureKind,
+        Pictures,
         typer.Option(
             help="What the agent sees: its camera; black; the episode's first picture, frozen; the episode's "
             "pictures, shuffled; those of another episode.  An agent that drives as well with any of them "
             "does not use its camera."
         ),
-    ] = PictureKind.CAMERA,
+    ] = "camera",
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the figures into this file too.")
     ] = None,
@@ -480,11 +460,11 @@ def evaluate(
                 map_=map_,
                 address=carla,
                 device=device,
-                weather=weather.value if weather is not None else None,
+                weather=weather,
                 settings=set_ or (),
                 baselines=baselines,
                 video=video,
-                picture=picture.value,
+                picture=picture,
                 json_file=json_file,
             )
 
@@ -508,7 +488,7 @@ def drive(
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the first route.")] = None,
     device: Device = None,
-    weather: Weather = None,
+    weather: WeatherOption = None,
     set_: Change = None,
 ) -> None:
     """Watch a trained agent drive routes that it was not trained on.  Without options: the agent `base`."""
@@ -523,7 +503,7 @@ def drive(
                 map_=map_,
                 address=carla,
                 device=device,
-                weather=weather.value if weather is not None else None,
+                weather=weather,
                 settings=set_ or (),
                 video=video,
                 live=live,

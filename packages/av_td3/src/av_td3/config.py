@@ -71,6 +71,14 @@ class Section(BaseModel):
 
 Weather = Literal["fixed", "train", "held_out", "all"]
 """Which weather and light an episode may have."""
+Pictures = Literal["camera", "black", "frozen", "shuffled", "other"]
+"""What an agent gets to see.
+
+``camera``: what its camera shows.  ``black``: nothing.  ``frozen``: the first picture of the episode, all
+the time.  ``shuffled``: at each step the pictures of a random earlier step of the episode, so each picture
+is a real one of this drive, at the wrong time.  ``other``: the pictures of the episode before, step by
+step, as if they were of this one.
+"""
 
 
 class SimulatorConfig(Section):

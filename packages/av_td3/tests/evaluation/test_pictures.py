@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 
-from av_td3.evaluation.pictures import KINDS, ReplacedPictures
+from av_td3.config import Pictures
+from av_td3.evaluation.pictures import ReplacedPictures
 from av_td3.evaluation.rollout import evaluate
 
 from .fake_env import FakeDrivingEnv
@@ -72,7 +75,7 @@ def test_shuffled_shows_real_pictures_at_the_wrong_time_and_the_same_ones_again(
     assert (np.array(once[0]) != steps).mean() > 0.6
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", get_args(Pictures))
 def test_a_plain_function_is_a_policy_too(kind):
     env = FakeDrivingEnv(length=12.0)
     env.max_steps = 5

@@ -13,13 +13,13 @@ from rich.console import Console
 
 import av_td3
 from av_td3.commands.common import BAD_INPUT, ObservedPolicy, check_before_start, say
-from av_td3.config import Config, Weather, overridden
+from av_td3.config import Config, Pictures, Weather, overridden
 from av_td3.errors import UserError
 from av_td3.evaluation import report, rollout
 from av_td3.evaluation.baselines import ClassicalDriver, RandomPolicy
 from av_td3.evaluation.figure import draw_routes
 from av_td3.evaluation.metrics import Comparison, compare
-from av_td3.evaluation.pictures import Pictures, ReplacedPictures
+from av_td3.evaluation.pictures import ReplacedPictures
 from av_td3.evaluation.video import VideoRecorder
 from av_td3.supervision.supervised import CrewMaker, SupervisedEnv
 from av_td3.training import policies

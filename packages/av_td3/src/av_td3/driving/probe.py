@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -43,9 +44,15 @@ def probe(address: str, ticks: int, timeout_s: float = 10.0) -> dict[str, Any]:
     return facts
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str]) -> int:
+    """Print what the server says; the exit status."""
     try:
-        print(json.dumps(probe(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 0)))
+        print(json.dumps(probe(arguments[0], int(arguments[1]) if len(arguments) > 1 else 0)))
     except (RuntimeError, ValueError) as error:
         print(error, file=sys.stderr)
-        sys.exit(1)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

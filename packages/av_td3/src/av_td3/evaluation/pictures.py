@@ -7,22 +7,13 @@ its camera: what it knows comes from the vector.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from av_td3.config import Pictures
 from av_td3.evaluation.rollout import Action, Observation, Policy
-
-Pictures = Literal["camera", "black", "frozen", "shuffled", "other"]
-"""What an agent gets to see.
-
-``camera``: what its camera shows.  ``black``: nothing.  ``frozen``: the first picture of the episode, all
-the time.  ``shuffled``: at each step the pictures of a random earlier step of the episode, so each picture
-is a real one of this drive, at the wrong time.  ``other``: the pictures of the episode before, step by
-step, as if they were of this one.
-"""
-KINDS: tuple[Pictures, ...] = ("camera", "black", "frozen", "shuffled", "other")
 
 
 class ReplacedPictures:

@@ -28,87 +28,7 @@ _SHIM = (
 )
 
 
-# Stands between us and a program that may start others (CARLA's is a shell script, docker a client).
-# Whatever descends from it has this process for its last parent (PR_SET_CHILD_SUBREAPER), so it can end
-# them all, also those that became daemons.  It does so when the program ends, on SIGTERM (with a grace
-# for the program), on SIGUSR1 (at once), and when our own process is gone.
-_KEEPER = r"""
-import ctypes, os, select, signal, sys, time
-libc = ctypes.CDLL(None)
-libc.prctl(36, 1, 0, 0, 0)
-parent, grace = int(sys.argv[1]), float(sys.argv[2])
-try:
-    watch = os.pidfd_open(parent)
-except OSError:
-    sys.exit(1)
-if os.getppid() != parent:
-    sys.exit(1)
-mine = os.getpid()
-wake, waker = os.pipe()
-os.set_blocking(waker, False)
-for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD):
-    signal.signal(number, lambda *_: None)
-signal.set_wakeup_fd(waker)
-child = os.fork()
-if child == 0:
-    libc.prctl(1, 9, 0, 0, 0)
-    if os.getppid() != mine:
-        os._exit(1)
-    try:
-        os.execvp(sys.argv[3], sys.argv[3:])
-    except OSError as error:
-        print(f"{sys.argv[3]}: {error.strerror}", flush=True)
-        os._exit(127)
-
-def children():
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat") as file:
-                    if int(file.read().rpartition(")")[2].split()[1]) == mine:
-                        found.append(int(name))
-            except (OSError, ValueError, IndexError):
-                pass
-    return found
-
-def end(status):
-    while True:
-        for pid in children():
-            try:
-                os.kill(pid, 9)
-            except ProcessLookupError:
-                pass
-        try:
-            os.waitpid(-1, 0)
-        except ChildProcessError:
-            os._exit(status)
-
-status, deadline = None, None
-while status is None:
-    left = None if deadline is None else max(0.0, deadline - time.monotonic())
-    ready = select.select([watch, wake] if deadline is None else [wake], [], [], left)[0]
-    received = os.read(wake, 4096) if wake in ready else b""
-    while True:
-        try:
-            pid, code = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            break
-        if pid == 0:
-            break
-        if pid == child:
-            status = os.waitstatus_to_exitcode(code)
-    if signal.SIGUSR1 in received or (deadline is not None and time.monotonic() >= deadline):
-        break
-    if deadline is None and (watch in ready or signal.SIGTERM in received):
-        deadline = time.monotonic() + grace
-        for pid in children():
-            try:
-                os.kill(pid, signal.SIGTERM)
-            except ProcessLookupError:
-                pass
-end(0 if status is None else status if status >= 0 else 128 - status)
-"""
+_KEEPER = Path(__file__).with_name("keeper.py")
 KEEPER_GRACE_S = 5.0
 """How long a kept program may take to end after SIGTERM, also when our own process is gone."""
 LOG_LIMIT = 8 << 20
@@ -179,11 +99,15 @@ class Child:
         log.parent.mkdir(parents=True, exist_ok=True)
         rotate(log)
         self._kept = kept
-        starter = [_KEEPER, str(os.getpid()), str(KEEPER_GRACE_S)] if kept else [_SHIM, str(os.getpid())]
+        # -I and -S: nothing but the standard library, so that it starts in the time of a bare interpreter.
+        if kept:
+            starter = ["-IS", str(_KEEPER), str(os.getpid()), str(KEEPER_GRACE_S)]
+        else:
+            starter = ["-IS", "-c", _SHIM, str(os.getpid())]
         with log.open("ab") as out:
             self.log_start = out.tell()
             self._process = _starter.popen(
-                args=[sys.executable, "-SE", "-c", *starter, *command],
+                args=[sys.executable, *starter, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
