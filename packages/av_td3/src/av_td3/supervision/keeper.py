@@ -40,7 +40,8 @@ def main(parent: int, grace_s: float, command: list[str]) -> NoReturn:
         sys.exit(1)
     wake = _signals_to_a_pipe()
     program = _start(libc, command)
-    status, deadline = None, None
+    status: int | None = None
+    deadline: float | None = None
     while status is None:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         ready = select.select([watch, wake] if deadline is None else [wake], [], [], left)[0]
