@@ -1,11 +1,12 @@
 """Several environments for one learner: memory of each, and steps/s with the learner off and on.
 
-    python -m benchmarks.many_simulators [--envs 1 2 4] [--steps 300] [--rounds 2] [--ray] [--json FILE]
+    python -m benchmarks.many_simulators [--envs 1 2 4] [--steps 300] [--rounds 2] [--learner both] [--ray]
+        [--json FILE]
 
-With --ray each is measured twice, with the simulators started directly and through a Ray cluster of this
-machine (extra ``av-td3[ray]``).
 This is the training loop itself (``av_td3.training.loop.drive``) with the networks of a preset.  The
-rounds are interleaved: each goes through all numbers of environments, without updates and with the preset's.
+rounds are interleaved: each goes through all numbers of environments, without updates and with the preset's,
+every other one backwards.  With --ray each is measured twice, with the simulators started directly and
+through a Ray cluster of this machine (extra ``av-td3[ray]``); the column is the median of the rounds' ratios.
 Each environment begins with a reset, which is part of the time.  Memory is the proportional set size: what
 processes share is divided among them.
 """
@@ -155,6 +156,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    parser.add_argument("--learner", choices=["off", "on", "both"], default="both")
     parser.add_argument("--ray", action="store_true", help="also through a Ray cluster of this machine")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
@@ -172,28 +174,29 @@ def main() -> None:
             )
             for envs in options.envs
             for updates in (False, True)
+            if options.learner in ("both", "on" if updates else "off")
             for cluster in clusters
         ]
         for contender in contenders:
             contender.drive(options.warm_up)
-        for _ in range(options.rounds):
-            for contender in contenders:
+        for number in range(options.rounds):
+            for contender in contenders[:: -1 if number % 2 else 1]:
                 contender.rates.append(contender.drive(options.steps * contender.envs))
         rows = [describe(contender) for contender in contenders]
-    off, on = (next(r["steps_per_s"] for r in rows if r["updates"] is u) for u in (False, True))
+    base = {row["updates"]: row["steps_per_s"] for row in reversed(rows)}
     for direct, through in itertools.pairwise(contenders):
         if through.through_ray:
             ratios = [b / a for a, b in zip(direct.rates, through.rates, strict=True)]
             rows[contenders.index(through)]["ray_to_direct"] = statistics.median(ratios)
             rows[contenders.index(through)]["ray_to_direct_all"] = ratios
     print(f"map {config.env.simulator.map}, {os.cpu_count()} cores, preset {options.preset}, load {load()}")
-    print("envs  updates  where   steps/s  ratio  simulator MiB  worker MiB  to direct  learner ms")
+    print("envs  updates  where   steps/s  ratio  simulator MiB  worker MiB  learner ms  to direct")
     for row in rows:
-        row["ratio"] = row["steps_per_s"] / (on if row["updates"] else off)
+        row["ratio"] = row["steps_per_s"] / base[row["updates"]]
         print(
             f"{row['envs']:4d}  {'on' if row['updates'] else 'off':>7}  {row['where']:6}  "
             f"{row['steps_per_s']:7.1f}  {row['ratio']:5.2f}  {row['simulator_mib']:13.0f}  "
-            f"{row['worker_mib']:10.0f}"
+            f"{row['worker_mib']:10.0f}  {row['learner_ms']:10.2f}"
             + (f"  {row['ray_to_direct']:9.2f}" if "ray_to_direct" in row else "")
         )
     if options.json is not None:

@@ -180,10 +180,11 @@ def strike(
     how()
     noticed = wait_until(lambda: len(training.lines("incidents.jsonl")) > incidents, patience)
     expect(noticed is not None, f"node {what}: not noticed")
+    seen = "not" if noticed is None else f"after {noticed:.1f} s"
     recovered = wait_until(lambda: len(training.lines("recoveries.jsonl")) > recoveries, patience)
     expect(recovered is not None, f"node {what}: its environment did not come back")
     expect(training.goes_on(patience), f"node {what}: the training did not go on")
-    print(f"node {what}: noticed after {noticed} s, back after {time.monotonic() - began:.1f} s", flush=True)
+    print(f"node {what}: noticed {seen}, back after {time.monotonic() - began:.1f} s", flush=True)
 
 
 def _runs(process: psutil.Process) -> bool:

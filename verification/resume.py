@@ -1,11 +1,12 @@
 """Kills a training again and again, and compares it with one that never stopped: bit for bit.
 
-    python -m verification.resume [--kills 20] [--npc 0] [--envs 1] [--seed 0]
+    python -m verification.resume [--kills 20] [--npc 0] [--envs 1] [--seed 0] [--steps N] [--ray]
 
 Two runs with the same seed on minicarla.  One is left alone; the other is killed with SIGKILL at random
 moments and goes on each time by the same command.  Compared are all figures in their event files but those
-that measure time and machine, the weights, the replay, the evaluations and the alerts.  Exit status 1 when
-anything differs.
+that measure time and machine, the weights, the replay, the evaluations and the alerts.  With --ray the
+simulators of the second run are those of a Ray cluster of this machine; with --kills 0 that is all that the
+two differ in.  Exit status 1 when anything differs.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def toy_config(steps: int, npc: int, envs: int, seed: int) -> Config:
     return load_config("debug", overrides=[f"{key}={value}" for key, value in values.items()])
 
 
-def start(config: Config, run: Path) -> int:
+def start(config: Config, run: Path, through_ray: bool = False) -> int:
     """Start a run in a process of its own, or go on with it; its id.
 
     The process is forked, because importing torch takes longer than most runs last before they are killed.
@@ -84,8 +85,9 @@ def start(config: Config, run: Path) -> int:
         os.dup2(log, 1)
         os.dup2(log, 2)
         from av_td3.commands import train
+        from av_td3.commands.common import Ray
 
-        status = train.start(config, "debug", run)
+        status = train.start(config, "debug", run, ray=Ray("local", "CPU=1") if through_ray else None)
     finally:
         sys.stdout.flush()
         os._exit(status)
@@ -99,19 +101,21 @@ def step_of(run: Path) -> int:
         return 0
 
 
-def train_with_kills(config: Config, run: Path, kills: int, seed: int) -> list[int]:
+def train_with_kills(
+    config: Config, run: Path, kills: int, seed: int, through_ray: bool = False
+) -> list[int]:
     """Train to the end, killed so many times; the steps at which it was killed."""
     dice, moments = random.Random(seed), []
     goals = sorted(dice.sample(range(20, config.train.steps - 10), kills))
     for goal in goals:
-        pid = start(config, run)
+        pid = start(config, run, through_ray)
         while step_of(run) < goal and os.waitpid(pid, os.WNOHANG) == (0, 0):
             time.sleep(0.005)
         time.sleep(dice.uniform(0.0, 0.2))  # also in the middle of a checkpoint, or of an evaluation
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         moments.append(step_of(run))
-    status = os.waitstatus_to_exitcode(os.waitpid(start(config, run), 0)[1])
+    status = os.waitstatus_to_exitcode(os.waitpid(start(config, run, through_ray), 0)[1])
     if status != 0:
         raise SystemExit(f"the run failed:\n{run.with_suffix('.log').read_text()[-3000:]}")
     return moments
@@ -181,13 +185,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--npc", type=int, default=0)
     parser.add_argument("--envs", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, help=f"default: 60, and {STEPS_PER_KILL} for each kill")
+    parser.add_argument("--ray", action="store_true", help="the second run's simulators through Ray")
     options = parser.parse_args(arguments)
-    steps = 60 + STEPS_PER_KILL * options.kills
+    steps = options.steps or 60 + STEPS_PER_KILL * options.kills
     config = toy_config(steps, options.npc, options.envs, options.seed)
     with tempfile.TemporaryDirectory(prefix="resume_") as name:
         whole, killed = Path(name) / "whole", Path(name) / "killed"
         train_with_kills(config, whole, 0, options.seed)
-        moments = train_with_kills(config, killed, options.kills, options.seed)
+        moments = train_with_kills(config, killed, options.kills, options.seed, options.ray)
         compared, different = differences(whole, killed)
     print(f"{steps} steps, killed {len(moments)} times, at steps {', '.join(map(str, moments))}")
     print(f"{compared:,} values compared, {len(different)} series, arrays or files differ")

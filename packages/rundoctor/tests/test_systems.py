@@ -386,6 +386,16 @@ def test_incidents_are_counted_by_kind(tmp_path: Path) -> None:
     assert f.evidence[0].text == "3 tick deadline, 1 worker died"
 
 
+def test_how_long_simulators_were_away_is_evidence(tmp_path: Path) -> None:
+    made = healthy(12)
+    rows = made.points["system/restarts"]
+    made.points["system/restarts"] = [(step, wall, 2.0) for step, wall, _ in rows]
+    made.points["system/downtime_s"] = [(step, wall, 12.4) for step, wall, _ in rows]
+    write_events(tmp_path / "events.out.tfevents.1700000000.host.1.0", made.points)
+    f = next(f for f in diagnose(load([tmp_path]).runs[0]).findings if f.id == "simulator-incidents")
+    assert [e.text for e in f.evidence] == ["2 restarts", "simulators were away for 12 s"]
+
+
 def test_a_tree_older_than_the_run_must_hold_the_code_that_ran(tmp_path: Path) -> None:
     for name in PACKAGES:
         folder = tmp_path / "packages" / name / "src" / name

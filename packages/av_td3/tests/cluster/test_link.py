@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -78,6 +80,41 @@ def test_without_ray_one_line_says_how_to_get_it(monkeypatch):
         link.joined("local", 1, {"CPU": 1.0}),
     ):
         pass
+
+
+class LateRay(FakeRay):
+    """Late so many times; each time it leaves a process behind."""
+
+    def __init__(self, late):
+        super().__init__()
+        self.late, self.left, self.shut = late, [], 0
+
+    def init(self, **_):
+        self.late -= 1
+        if self.late >= 0:
+            self.left.append(subprocess.Popen(["sleep", "300"]))
+            raise Exception("The current node timed out during startup. This could happen")
+
+    def shutdown(self):
+        self.shut += 1
+
+
+@pytest.mark.parametrize("late", [0, 2, 9])
+def test_a_cluster_of_this_machine_that_starts_late_is_started_again(monkeypatch, late):
+    ray, own = LateRay(late), subprocess.Popen(["sleep", "300"])
+    monkeypatch.setattr(link, "import_ray", lambda: ray)
+    monkeypatch.setattr(link, "_keep_to_this_machine", lambda: None)
+    if late > link.LOCAL_TRIES:
+        with pytest.raises(UserError, match="timed out"), link.joined("local", 1, {"CPU": 1.0}):
+            pass
+        assert len(ray.left) == link.LOCAL_TRIES
+    else:
+        with link.joined("local", 1, {"CPU": 1.0}) as one:
+            assert one.address == "local" and len(ray.left) == late
+    assert all(process.wait(10) == -signal.SIGKILL for process in ray.left)
+    assert own.poll() is None, "what was there before stays"
+    own.kill()
+    own.wait()
 
 
 def test_an_address_that_is_none_or_does_not_answer():

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import psutil
+
 from av_td3.cluster.host import Facts, SimulatorHost, facts
 from av_td3.cluster.remote import HostFailure, Pace, RemoteCrews
 from av_td3.errors import UserError
@@ -27,6 +29,8 @@ EXAMINE_S = 180.0
 """How long the nodes may take to say what they have."""
 AVOID_S = 120.0
 """How long nothing is started on a node whose host did not answer, if there is another."""
+LOCAL_TRIES = 4
+"""How often a cluster of this machine is started: on a busy one it may be late."""
 LOCAL_STORE = 80 << 20
 """Bytes of Ray's object store in a local cluster: next to nothing goes through it."""
 BAD_INPUT = 2
@@ -109,15 +113,7 @@ def joined(address: str, wanted: int, needs: Mapping[str, float]) -> Iterator[Cl
     ray = import_ray()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        ray.init(log_to_driver=False, logging_level="ERROR", **arguments)
-    except Exception as error:
-        with contextlib.suppress(Exception):
-            ray.shutdown()
-        busy = " Ray gives itself 30 s to start: on a busy machine try again"
-        advice = busy if address == LOCAL else f" {_ADVICE}"
-        raise UserError(
-            f"cannot join the Ray cluster {address}: {_first_line(error)}.{advice}", BAD_INPUT
-        ) from None
+        _start(ray, address, arguments)
     finally:
         # Ray sets its own, which end the process without a checkpoint.
         for number, handler in handlers.items():
@@ -131,6 +127,28 @@ def joined(address: str, wanted: int, needs: Mapping[str, float]) -> Iterator[Cl
         yield cluster
     finally:
         ray.shutdown()
+
+
+def _start(ray: Any, address: str, arguments: Mapping[str, Any]) -> None:
+    """Join the cluster.  One of this machine may need several tries: Ray gives itself 30 s to start."""
+    tries = LOCAL_TRIES if address == LOCAL else 1
+    others = set(psutil.Process().children(recursive=True))
+    for left in reversed(range(tries)):
+        try:
+            ray.init(log_to_driver=False, logging_level="ERROR", **arguments)
+            return
+        except Exception as error:
+            with contextlib.suppress(Exception):
+                ray.shutdown()
+            for process in set(psutil.Process().children(recursive=True)) - others:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()  # what Ray had started until then
+            if left and "timed out" in str(error):
+                continue
+            advice = "" if address == LOCAL else f" {_ADVICE}"
+            raise UserError(
+                f"cannot join the Ray cluster {address}: {_first_line(error)}.{advice}", BAD_INPUT
+            ) from None
 
 
 def _keep_to_this_machine() -> None:
