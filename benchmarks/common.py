@@ -15,8 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from av_td3.agent.td3 import Batch
+from av_td3.config import Config
+from av_td3.training import agents
 from av_td3.training.logger import Progress
+from av_td3.training.loop import to_batch
 
 ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS")
 """Environment variables that keep torch's libraries from using newer instructions."""
@@ -52,6 +57,29 @@ def machine() -> dict[str, Any]:
         "limits": {name: os.environ[name] for name in ISA_LIMITS if name in os.environ},
         "python": platform.python_version(),
     }
+
+
+def sampling(config: Config, device: torch.device, place: str) -> Callable[[], Batch]:
+    """Takes a batch out of a full replay and onto the device, as the training loop does.
+
+    Args:
+        config: the batch's size, the shapes.
+        device: of the update.
+        place: of the frames, as ``replay.device`` has it.
+    """
+    slots = {"capacity": max(2_000, config.agent.batch_size * 4), "device": place}
+    config = config.model_copy(update={"replay": config.replay.model_copy(update=slots)})
+    replay, rng = agents.make_replay(config, device), np.random.default_rng(0)
+    image = rng.integers(0, 256, agents.image_shape(config), dtype=np.uint8)
+
+    def seen() -> dict[str, np.ndarray]:
+        return {"image": image, "vector": rng.normal(size=config.env.vector_size).astype(np.float32)}
+
+    replay.begin(seen())
+    for _ in range(config.replay.capacity):
+        action = rng.uniform(-1.0, 1.0, agents.ACTION_SIZE).astype(np.float32)
+        replay.add(action, float(rng.normal()), False, False, seen())
+    return lambda: to_batch(replay.sample(config.agent.batch_size, rng), device)
 
 
 class Silent:

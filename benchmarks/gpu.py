@@ -217,10 +217,12 @@ def measure(options: argparse.Namespace, report: Report) -> None:
             with report.part(f"update {batch} {execution}", 2 * seconds):
                 work = updating(agent_config(batch, execution=execution))
                 report.add("update", f"batch {batch}, {execution}", rate(work, device, seconds), "updates/s")
+    from benchmarks import common
+
     for batch in options.batches:
         for place in ("train", "cpu"):
             with report.part(f"replay {batch} {place}", 2 * seconds):
-                work = sampling(agent_config(batch), device, place)
+                work = common.sampling(agent_config(batch), device, place)
                 name = f"batch {batch}, frames on the {'device' if place == 'train' else 'host'}"
                 report.add("replay", name, 1e3 / rate(work, device, seconds), "ms a batch")
     for envs in options.envs:
@@ -278,25 +280,6 @@ def updating(config: Any, compiled: bool = False) -> Callable[[], object]:
         stacks = getattr(batch, k).contiguous(memory_format=torch.channels_last)
         object.__setattr__(batch, k, stacks)
     return lambda: agent.update(batch)
-
-
-def sampling(config: Any, device: Any, place: str) -> Callable[[], object]:
-    """A batch from a replay of 20,000 slots to the device."""
-    import numpy as np
-
-    from av_td3.training import agents
-    from av_td3.training.loop import to_batch
-
-    slots = {"capacity": max(2_000, config.agent.batch_size * 4), "device": place}
-    config = config.model_copy(update={"replay": config.replay.model_copy(update=slots)})
-    replay, rng = agents.make_replay(config, device), np.random.default_rng(0)
-    shape = agents.image_shape(config)
-    image = rng.integers(0, 256, shape, dtype=np.uint8)
-    seen = {"image": image, "vector": np.zeros(config.env.vector_size, np.float32)}
-    replay.begin(seen)
-    for _ in range(config.replay.capacity):
-        replay.add(np.zeros(2, np.float32), 0.0, False, False, seen)
-    return lambda: to_batch(replay.sample(config.agent.batch_size, rng), device)
 
 
 def acting(config: Any, envs: int) -> Callable[[], object]:

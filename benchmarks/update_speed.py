@@ -3,7 +3,8 @@
     python -m benchmarks.update_speed [--batch 64] [--seconds 3] [--rounds 5] [--count] [--json FILE]
 
 Each works in a process of its own, started as its users start it: Stable-Baselines3 as it is, this one with
-the settings of its command.  Both let waiting threads sleep, which on a busy machine helps both.
+the settings of its command.  Each draws the batch of every update from its replay.  Both let waiting threads
+sleep, which on a busy machine helps both.
 
   Stable-Baselines3  TD3 with MultiInputPolicy: Nature CNN 4x84x84 -> 512 for actor and critic each,
                      a vector of 53 numbers, heads 256-256, policy delay 2
@@ -51,12 +52,12 @@ def configuration(name: str, batch: int, changes: Sequence[str] = ()) -> Config:
     return load_config(preset, None, [*settings, *changes])
 
 
-def updates(agent: TD3, batch: Batch) -> Callable[[], int]:
-    """Makes as many updates as lie between two steps of the actor."""
+def updates(agent: TD3, batches: Callable[[], Batch]) -> Callable[[], int]:
+    """Makes as many updates as lie between two steps of the actor, each with a batch of its own."""
 
     def work() -> int:
         for _ in range(agent.config.policy_delay):
-            agent.update(batch)
+            agent.update(batches())
         return agent.config.policy_delay
 
     return work
@@ -116,7 +117,8 @@ def contend(name: str, batch: int, threads: int | None, changes: Sequence[str]) 
     config = arithmetic.measured(configuration(name, batch, changes), lambda text: None)
     set_threads(config, threads)
     tune_allocator()
-    common.serve_turns(updates(agents.make_agent(config), arithmetic.random_batch(config)))
+    agent = agents.make_agent(config)
+    common.serve_turns(updates(agent, common.sampling(config, agent.device, "cpu")))
 
 
 def set_threads(config: Config, threads: int | None) -> None:

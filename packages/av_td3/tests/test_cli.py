@@ -119,6 +119,7 @@ def start(path: Path, *more: str) -> subprocess.Popen:
         (["--map", "atlantis"], ["atlantis"]),
         (["--map", "nowhere.xodr"], ["nowhere.xodr"]),
         (["--inject", "gremlins"], ["gremlins", "faults list"]),
+        (["--inject", "detached-actor", "--set", "agent.execution=graphs"], ["--inject", "execution=eager"]),
         (["--set", "replay.capacity=100000000000"], ["replay.capacity", "GiB"]),
         (["--set", "agent.batch_size=5001"], ["agent.batch_size (5001)", "replay.capacity (5000)"]),
         (["--set", "train.device=cuda:99"], ["train.device", "'cuda:99'", "cpu"]),

@@ -39,6 +39,11 @@ def start(
         fault: of the catalogue, to be injected.
         ray: the cluster that its simulators run on; None for this machine.
     """
+    if fault is not None and config.agent.execution == "graphs":
+        # The faults replace networks and losses, which a recorded update would not notice.
+        raise UserError(
+            "--inject: a fault cannot be put into a recorded update; set agent.execution=eager", BAD_INPUT
+        )
     path = path or default_path(preset, config.train.seed)
     errors = contextlib.nullcontext() if config.train.debug else common.one_line_errors()
     with errors, terminable():
