@@ -446,6 +446,14 @@ def test_the_documentation_lists_every_rule() -> None:
     assert [r.id for r in all_rules() if f"`{r.id}`" not in text] == []
 
 
+def test_a_critic_that_does_not_teach_the_actor(tmp_path: Path) -> None:
+    for value, found in ((1e-9, False), (0.0, True)):
+        made = healthy(0)
+        made.put("gradients/actor_action_path_norm", lambda p, value=value: value)
+        ids = {f.id for f in judge(tmp_path / str(value), made).findings}
+        assert ("gradient-missing" in ids) is found
+
+
 @pytest.mark.parametrize("encoder", ["none", "asymmetric"])
 def test_an_agent_without_an_encoder_of_its_critic_lacks_no_gradient(tmp_path: Path, encoder: str) -> None:
     made = healthy(3)

@@ -207,6 +207,13 @@ def test_a_shared_encoder_has_no_actor_encoder_to_miss():
     assert RULES["gradient_missing"].judge(row, separate).level == "critical"
 
 
+def test_penalties_do_not_hide_that_the_critic_does_not_teach_the_actor():
+    rule = RULES["gradient_missing"]
+    assert rule.judge(HEALTHY | {"gradients/actor_action_path_norm": 1e-9}, BOUNDS).level == "ok"
+    found = rule.judge(HEALTHY | {"gradients/actor_action_path_norm": 0.0}, BOUNDS)
+    assert found.level == "critical" and "through its action" in found.text
+
+
 def test_events_are_alerts_too(tmp_path):
     monitor = AlertMonitor(BOUNDS, tmp_path / "alerts.jsonl")
     assert {monitor.scalars()[f"alerts/{name}_critical"] for name in EVENTS} == {0.0}

@@ -17,6 +17,17 @@ def test_state_path_is_zero_and_finds_the_leak():
     assert metrics.probe_scalars(agent, b)["gradients/actor_state_path_norm"] > 0.0
 
 
+def test_action_path_is_zero_when_the_critic_does_not_see_the_action():
+    agent, b = make(action_change_penalty=0.1), batch()
+    assert metrics.probe_scalars(agent, b)["gradients/actor_action_path_norm"] > 0.0
+    value = agent.policy_value
+    agent.policy_value = lambda state, vector, action: value(state, vector, action.detach())
+    assert metrics.probe_scalars(agent, b)["gradients/actor_action_path_norm"] == 0.0
+    _, step = agent.update(b)
+    _, step = (None, step) if step is not None else agent.update(b)
+    assert step.gradients.before["actor_head"] > 0.0  # of the penalty: the norm alone does not show it
+
+
 @pytest.mark.parametrize("encoder", ["separate", "shared"])
 def test_rows_are_complete_and_finite(encoder):
     agent, b = make(encoder=encoder), batch()

@@ -260,7 +260,11 @@ def clip_not_applied(row: Row, bounds: Bounds) -> Judgement | None:
 
 
 def gradient_missing(row: Row, bounds: Bounds) -> Judgement | None:
-    """Groups of parameters whose loss does not reach them: their gradient is exactly 0."""
+    """Groups of parameters whose loss does not reach them: their gradient is exactly 0.
+
+    One more counts if the critic's part of the actor's loss does not reach the actor: penalties on the action
+    would hide that.
+    """
     before = {group: gradients.BEFORE[group].tag for group in bounds.groups}
     if not _known(row, *before.values()):
         return None
@@ -270,6 +274,10 @@ def gradient_missing(row: Row, bounds: Bounds) -> Judgement | None:
         if gradients.CLIP_RATIO[group.split("_")[0]].tag in row and row.get(tag) == 0.0
     ]
     text = f"no gradient reaches {_listed(silent) or 'none of the groups'}: exactly 0 in every update"
+    if not silent and row.get(gradients.ACTION_PATH.tag) == 0.0:
+        return compare(
+            conditions.GRADIENT_MISSING, 1, "no gradient of Q reaches the actor through its action"
+        )
     return compare(conditions.GRADIENT_MISSING, len(silent), text)
 
 

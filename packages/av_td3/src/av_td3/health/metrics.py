@@ -156,19 +156,24 @@ def probe_scalars(agent: TD3, batch: Batch) -> Scalars:
 
     ``gradients/actor_state_path_norm`` is the gradient that reaches the actor through the critic's state
     input.  It is measured with the agent's own wiring: the action is detached, so whatever gradient is left
-    came through the state.
+    came through the state.  ``gradients/actor_action_path_norm`` is the opposite: the state is detached.  The
+    norm of the whole actor loss does not show that this way is cut, for penalties on the action go on.
     """
     row: Scalars = {}
     parameters = [p for group in agent.actor_groups.values() for p in group]
     features = agent.actor_features(batch)
     action, _ = agent.actor(features, batch.vector)
     state = agent.critic_state(batch, features)
-    leak = 0.0
-    if state.requires_grad:
-        q = agent.policy_value(state, batch.vector, action.detach())
-        parts = torch.autograd.grad(q.mean(), parameters, allow_unused=True)
-        leak = float(sum((g.square().sum() for g in parts if g is not None), torch.zeros(())).sqrt())
-    row[gradients.STATE_PATH.tag] = leak
+
+    def reaching(state: Tensor, action: Tensor) -> float:
+        q = agent.policy_value(state, batch.vector, action).mean()
+        if not q.requires_grad:
+            return 0.0
+        parts = torch.autograd.grad(q, parameters, allow_unused=True, retain_graph=True)
+        return math.hypot(*(float(part.norm()) for part in parts if part is not None))
+
+    row[gradients.ACTION_PATH.tag] = reaching(state.detach(), action)
+    row[gradients.STATE_PATH.tag] = reaching(state, action.detach()) if state.requires_grad else 0.0
     for name, encoder in (("actor", agent.actor_encoder), ("critic", agent.critic_encoder)):
         with torch.no_grad():
             z = encoder(batch.image)

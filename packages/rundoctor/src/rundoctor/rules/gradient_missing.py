@@ -12,6 +12,9 @@ SATURATED = ACTOR_SATURATED.threshold("critical")
 
 
 def check(run: Run) -> Outcome:
+    cut = _actor_cut_off(run)
+    if cut is not None:
+        return cut
     judged = groups(run)
     if not judged:
         return Skipped(
@@ -26,8 +29,7 @@ def check(run: Run) -> Outcome:
             f"gradients reach {', '.join(reached)}" if reached else "no gradient was measured in time"
         )
     names = " and ".join(g.name for g in silent)
-    saturation = run.get(actor.SATURATION)
-    if saturation is not None and saturation.tail(0.25, 2).median() >= SATURATED:
+    if _saturated(run):
         return Clear(f"no gradient in the {names}: see actor-saturated")
     others = {g.key for g in judged if not g.silent}
     if [g.key for g in silent] == ["actor_head"] and "actor_encoder" in others:
@@ -55,6 +57,31 @@ def check(run: Run) -> Outcome:
         0.85,
         onset=int(silent[0].gradient.step[0]),
         plots=tuple((g.gradient.tag,) for g in silent),
+    )
+
+
+def _saturated(run: Run) -> bool:
+    saturation = run.get(actor.SATURATION)
+    return saturation is not None and saturation.tail(0.25, 2).median() >= SATURATED
+
+
+def _actor_cut_off(run: Run) -> Finding | None:
+    """The finding that Q's gradient has never reached the actor; penalties on the action may still have."""
+    path = run.get(gradients.ACTION_PATH)
+    if path is None or path.value.any() or _saturated(run):
+        return None
+    tag = gradients.ACTION_PATH.tag
+    return Finding(
+        "gradient-missing",
+        CRITICAL,
+        "The critic does not teach the actor",
+        [Evidence(tag, path.last.step, 0.0, f"{tag} is exactly 0 on all {len(path)} rows")],
+        "The actor's loss has no path from Q to the action: the action is detached before the critic judges "
+        "it, or Q is computed under no_grad(). Penalties still move the actor, so its gradient is not 0.",
+        "In the actor's loss, give the critic the action as the actor computed it, with its gradient.",
+        0.95,
+        onset=int(path.step[0]),
+        plots=((tag,),),
     )
 
 

@@ -274,8 +274,8 @@ CLIP_NOT_APPLIED = Condition(
 GRADIENT_MISSING = Condition(
     "gradient-missing",
     "no gradient reaches some of the parameters",
-    tuple(gradients.BEFORE.values()),
-    "groups that are trained and whose gradient is exactly 0",
+    (*gradients.BEFORE.values(), gradients.ACTION_PATH),
+    "groups that are trained and whose gradient is exactly 0, and 1 if Q's gradient does not reach the actor",
     critical=0.0,
     raised="row",
     reason="saturation and vanishing leave traces before they reach 0; a detached loss does not",

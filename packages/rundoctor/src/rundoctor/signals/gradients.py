@@ -87,3 +87,11 @@ STATE_PATH = Signal(
     "last",
     "exactly 0; anything else is a gradient leak",
 )
+ACTION_PATH = Signal(
+    "grad_action_path",
+    "gradients/actor_action_path_norm",
+    "norm of the gradient of Q that reaches the actor through its action, penalties left out",
+    "reward",
+    "last",
+    "above 0; exactly 0 means that the critic does not teach the actor, whatever else moves it",
+)
