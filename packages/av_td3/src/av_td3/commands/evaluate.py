@@ -231,7 +231,13 @@ def _compare_agents(
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "map": simulator.map,
         "simulator": simulator.address or f"minicarla {versions()['minicarla']}",
-        "traffic": {"wanted": simulator.npc, "there": sorted(npc), "driven_by": simulator.traffic},
+        "traffic": {
+            "wanted": simulator.npc,
+            "there": sorted(npc),
+            "placement": simulator.npc_placement,
+            "speed": simulator.npc_speed,
+            "driven_by": simulator.traffic,
+        },
         "picture": picture,
         "weather": config.env.weather,
         "settings": list(settings),
@@ -266,6 +272,10 @@ def _in_words(conditions: dict[str, Any]) -> str:
     if there and there[0] < wanted:
         count = f"{there[0]} to {there[-1]}" if there[0] < there[-1] else str(there[0])
         traffic = f"{count} other vehicles ({wanted} were asked for: the map has no room for more)"
+    if wanted and conditions["traffic"]["placement"] == "near":
+        traffic += " near its start"
+    if wanted and (speed := conditions["traffic"]["speed"]) is not None:
+        traffic += f" at {speed[0]:.0%} to {speed[1]:.0%} of the speed limit"
     weather = "" if conditions["weather"] == "fixed" else f"weather {conditions['weather']}, "
     settings = "".join(f"{setting}, " for setting in conditions["settings"])
     return (

@@ -414,7 +414,8 @@ def _title(conditions: Mapping[str, Any]) -> str:
     name = Path(str(conditions["map"])).stem
     wanted = conditions["traffic"]["wanted"]
     picture, weather = conditions.get("picture", "camera"), conditions.get("weather", "fixed")
-    title = f"{name}, {wanted} vehicles"
+    near = wanted and conditions["traffic"].get("placement", "anywhere") == "near"
+    title = f"{name}, {wanted} vehicles{' near its start' if near else ''}"
     title += "" if picture == "camera" else f", picture {picture}"
     return title + ("" if weather == "fixed" else f", weather {weather.replace('_', '-')}")
 
