@@ -319,7 +319,7 @@ def test_a_resumed_run_keeps_its_injected_fault(tmp_path):
     assert first.returncode == 0 and "injected fault: detached-actor" in first.stdout, first.stderr
     again = invoke("train", "--resume", str(path), "--steps", "80")
     assert again.returncode == 0 and "injected fault: detached-actor" in again.stdout, again.stderr
-    rows = scalars(path)["gradients/actor_head_norm_before_clip"]
+    rows = scalars(path)["gradients/actor_action_path_norm"]
     assert [value for step, value in rows if step > 40] and {value for _, value in rows} == {0.0}
     assert "injected fault" in one_line_error(invoke("validate", "--resume", str(path)), 2)
 

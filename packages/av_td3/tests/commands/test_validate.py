@@ -45,7 +45,7 @@ def test_a_stage_that_training_did_not_finish_is_not_passed(tmp_path, fake_train
 def test_what_a_first_step_that_failed_says_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(FakeEnv, "_observation", lambda self: {"vector": np.array([np.nan])})
 
-    def make(run, config, display):
+    def make(run, config, display, crews=None):
         return Trainer(config, run, lambda: FakeEnv(config), fake_evaluation, SilentDisplay())
 
     monkeypatch.setattr(common, "make_trainer", make)
@@ -73,7 +73,7 @@ def fake_trainers(monkeypatch):
     """Stages train on the fake environment; returns the highest step of each trainer made."""
     made = []
 
-    def make(run, config, display):
+    def make(run, config, display, crews=None):
         made.append(config.train.steps)
         return Trainer(config, run, lambda: FakeEnv(config), fake_evaluation, SilentDisplay())
 

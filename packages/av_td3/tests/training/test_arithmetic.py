@@ -112,7 +112,7 @@ def test_a_run_that_goes_on_elsewhere_is_warned_and_measured_too(monkeypatch, tm
     monkeypatch.setattr(train, "_train", lambda run, given, *_, **__: trained.append(given) or 0)
     given = config("agent.precision=bfloat16", "train.threads=auto")
     run = RunDirectory.create(tmp_path / "run", given, {})
-    assert train._go_on(run, given, None, extended=False) == 0
+    assert train._go_on(run, given, None, extended=False, ray=None) == 0
     assert trained[0].train.threads == 1 == run.config().train.threads
     assert "2.0 times" in capsys.readouterr().out
 

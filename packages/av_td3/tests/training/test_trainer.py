@@ -190,8 +190,8 @@ def test_nan_weights_are_found_before_they_are_saved(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["critic", "actor"])
-def test_a_nan_gradient_stops_before_the_weights_have_used_it(tmp_path, network):
+@pytest.mark.parametrize(("network", "named"), [("critic", "critic_head"), ("actor", "actor_action_path")])
+def test_a_nan_gradient_stops_before_the_weights_have_used_it(tmp_path, network, named):
     """The last good state is then this one, not that of a checkpoint thousands of steps ago."""
     t, _ = trainer(tmp_path / "run", checkpoint_interval=10_000)
     parameter = next(getattr(t.state.agent, network).parameters())
@@ -202,7 +202,7 @@ def test_a_nan_gradient_stops_before_the_weights_have_used_it(tmp_path, network)
         t.state.agent.policy_value = lambda *a: value(*a) * (float("nan") if t.state.step >= 90 else 1.0)
     outcome = t.train()
     assert outcome.state == "failed" and outcome.step in (90, 91)
-    assert "non-finite gradient" in outcome.reason and f"{network}_head" in outcome.reason
+    assert "non-finite" in outcome.reason and named in outcome.reason
     path, state, _ = checkpoint.newest_good(t.run.checkpoints)
     assert state["step"] == outcome.step
     again = make_agent(t.config)

@@ -263,7 +263,7 @@ def gradient_missing(row: Row, bounds: Bounds) -> Judgement | None:
     """Groups of parameters whose loss does not reach them: their gradient is exactly 0.
 
     One more counts if the critic's part of the actor's loss does not reach the actor: penalties on the action
-    would hide that.
+    would hide that.  A saturated actor has no gradient either, and an alert of its own.
     """
     before = {group: gradients.BEFORE[group].tag for group in bounds.groups}
     if not _known(row, *before.values()):
@@ -274,7 +274,8 @@ def gradient_missing(row: Row, bounds: Bounds) -> Judgement | None:
         if gradients.CLIP_RATIO[group.split("_")[0]].tag in row and row.get(tag) == 0.0
     ]
     text = f"no gradient reaches {_listed(silent) or 'none of the groups'}: exactly 0 in every update"
-    if not silent and row.get(gradients.ACTION_PATH.tag) == 0.0:
+    saturated = row.get(actor.SATURATION.tag, 0.0) > conditions.ACTOR_SATURATED.threshold("critical")
+    if not silent and not saturated and row.get(gradients.ACTION_PATH.tag) == 0.0:
         return compare(
             conditions.GRADIENT_MISSING, 1, "no gradient of Q reaches the actor through its action"
         )
