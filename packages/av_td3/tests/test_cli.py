@@ -235,7 +235,8 @@ def test_each_evaluation_has_a_folder_of_its_own(killed_and_resumed, tmp_path):
     assert conditions == json.loads(copy.read_text())["conditions"]
     assert conditions["checkpoint"] == str(path / "policies" / "best.safetensors")
     assert conditions["map"] == "town" and conditions["device"] == "cpu"
-    assert conditions["traffic"] == {"wanted": 1, "there": [1], "driven_by": "auto"}
+    traffic = {"wanted": 1, "there": [1], "placement": "anywhere", "speed": None, "driven_by": "auto"}
+    assert conditions["traffic"] == traffic
     assert conditions["versions"]["av-td3"] and conditions["simulator"].startswith("minicarla")
     assert "Map town, 1 other vehicles" in again.stdout + (best / "evaluation.md").read_text()
 
