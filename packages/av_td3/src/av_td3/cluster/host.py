@@ -79,6 +79,10 @@ class Failed(TypedDict):
     output: str
 
 
+def _reported(failure: CrewFailure) -> Failed:
+    return {"kind": failure.kind, "text": failure.text, "output": failure.output}
+
+
 class SimulatorHost:
     """One worker and one server at a time, in the process of a Ray actor.
 
@@ -129,10 +133,15 @@ class SimulatorHost:
         except SetupError as error:
             self.dismiss()
             return {"kind": "setup", "text": str(error), "output": ""}
-        except (LaunchError, CrewFailure, OSError) as error:
+        except CrewFailure as error:
             self.dismiss()
-            kind = error.kind if isinstance(error, CrewFailure) else "server-died"
-            return {"kind": "error" if isinstance(error, OSError) else kind, "text": str(error), "output": ""}
+            return {"kind": error.kind, "text": str(error), "output": ""}
+        except LaunchError as error:
+            self.dismiss()
+            return {"kind": "server-died", "text": str(error), "output": ""}
+        except OSError as error:
+            self.dismiss()
+            return {"kind": "error", "text": str(error), "output": ""}
         self._watch(self._worker, self._server)
         return {
             "server": self._server.address,
@@ -149,15 +158,13 @@ class SimulatorHost:
             text = "the process that held worker and simulator ended, and was started anew"
             return {"kind": "host-died", "text": text, "output": ""}
         # The watch ends the worker of a server that has ended.
-        failure = death(None, server) if server.process.wait(0.05) else death(worker, None)
-        return {"kind": failure.kind, "text": failure.text, "output": failure.output}
+        return _reported(death(None, server) if server.process.wait(0.05) else death(worker, None))
 
     def server_ended(self) -> Failed | None:
         """How the server ended; None while it runs."""
         if self._server is None or not self._server.process.wait(0.05):
             return None
-        failure = death(None, self._server)
-        return {"kind": failure.kind, "text": failure.text, "output": failure.output}
+        return _reported(death(None, self._server))
 
     def output(self) -> str:
         """The end of the worker's log."""
