@@ -13,8 +13,9 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
-from av_td3 import config as config_module
 from av_td3.agent import replay as replay_module
+from av_td3.config import config_from_dict
+from av_td3.config import driving as driving_config
 from av_td3.training import checkpoint, policies, tensor_files
 from av_td3.training.agents import make_agent
 from av_td3.training.checkpoint import CheckpointError
@@ -281,7 +282,7 @@ def test_a_run_can_be_driven_by_a_version_whose_critic_sees_more(tmp_path, monke
     config = config.model_copy(update={"agent": agent, "env": env})
     then = TrainingState(config)
     then.save(tmp_path)
-    monkeypatch.setattr(config_module, "NEIGHBOURS", config_module.NEIGHBOURS + 2)
+    monkeypatch.setattr(driving_config, "NEIGHBOURS", driving_config.NEIGHBOURS + 2)
     now, path = make_agent(config), checkpoint.newest_good(tmp_path)[0]
     critic = {k: v.clone() for k, v in now.critic.state_dict().items()}
     for parameter in (*now.actor.parameters(), *now.actor_encoder.parameters()):
@@ -300,7 +301,7 @@ def test_an_agent_that_is_loaded_forgets_its_recorded_updates(tmp_path):
     """They would go on with the optimisers' moments from before."""
     tree = small_config().model_dump()
     tree["agent"]["execution"] = "graphs"
-    agent = make_agent(config_module.config_from_dict(tree))
+    agent = make_agent(config_from_dict(tree))
     writer = checkpoint.CheckpointWriter(tmp_path, 1)
     writer.begin(1, agent, None, {})
     path = writer.outcome(wait=True)
