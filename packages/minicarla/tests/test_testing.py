@@ -177,22 +177,23 @@ FAULTS = """
 import os, signal
 import carla
 
-def listen(world):
+def listen(world, client):
     blueprints = world.get_blueprint_library()
     sensor = world.spawn_actor(blueprints.find("sensor.camera.rgb"), carla.Transform())
     sensor.listen(lambda image: None)
     world.tick()
+    client.set_timeout(0.5)  # the next calls get no answer; those of other tests may take longer
 
-def test_the_server_dies(carla_world, carla_server):
-    listen(carla_world)
+def test_the_server_dies(carla_world, carla_client, carla_server):
+    listen(carla_world, carla_client)
     carla_server.process.kill()
     carla_world.tick()
 
 def test_after_its_death(carla_world):
     carla_world.tick()
 
-def test_the_server_hangs(carla_world, carla_server):
-    listen(carla_world)
+def test_the_server_hangs(carla_world, carla_client, carla_server):
+    listen(carla_world, carla_client)
     os.kill(carla_server.process.pid, signal.SIGSTOP)
     carla_world.tick()
 
@@ -210,7 +211,7 @@ def test_further_servers(carla_server_factory, carla_server):
 
 @pytest.mark.slow
 def test_a_server_that_fails_fails_one_test(project: Path) -> None:
-    status, output = pytest_in(project, FAULTS, "--carla-timeout", "0.7")
+    status, output = pytest_in(project, FAULTS)
     found = outcomes(output)
     assert status == 1 and len(found) == 5, output
     failing = {"test_the_server_dies", "test_the_server_hangs"}

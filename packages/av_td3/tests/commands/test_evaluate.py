@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 
 import pytest
+from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from av_td3.cli import app
@@ -84,21 +86,37 @@ def test_other_pictures(agents, tmp_path):
 
 def test_other_weather_and_one_environment_whatever_the_run_had(agents, tmp_path):
     near = "env.simulator.npc_placement=near"
-    done = invoke(
-        agents.path, "--episodes", 2, "--no-video", "--no-baselines", "--weather", "held_out", "--set", near
-    )
+    options = ["--no-video", "--no-baselines", "--weather", "held_out", "--set", near]
+    done = invoke(agents.path, "--episodes", 2, *options)
     assert done.exit_code == 0, done.output
     assert TenSteps.made[0].config.weather == "held_out"
     assert TenSteps.made[0].config.simulator.npc_placement == "near"
     (folder,) = (p for p in agents.evaluations.iterdir() if p.is_dir())
     assert json.loads((folder / "evaluation.json").read_text())["conditions"]["weather"] == "held_out"
-    assert f"weather held_out, {near}" in (folder / "evaluation.md").read_text()
+    conditions = (folder / "evaluation.md").read_text()
+    assert "other vehicles" in conditions and "near its start, weather held_out, agent of" in conditions
     tree = agents.config().model_dump()
     tree["env"]["simulator"]["address"] = None
     tree["train"] |= {"envs": 3, "maps": ["loop", "grid", "town"]}
     given = {"npc": None, "map_": None, "device": None, "weather": None}
     one = evaluate.changed(config_from_dict(tree), address="127.0.0.1:2000", **given)
     assert (one.train.envs, one.train.maps) == (1, [])
+
+
+def test_a_picture_that_cannot_be_written_costs_a_warning_and_no_figures(agents, tmp_path, monkeypatch):
+    save = Figure.savefig
+
+    def full_disk(self, file, **options):
+        save(self, file, **options)
+        raise OSError(errno.ENOSPC, "No space left on device", str(file))
+
+    monkeypatch.setattr(Figure, "savefig", full_disk)
+    done = invoke("tiny", "--episodes", 2, "--no-baselines", "--no-video")
+    assert done.exit_code == 0, done.output
+    (warning,) = done.stderr.splitlines()
+    assert "picture is missing" in warning and "No space left" in warning
+    (folder,) = (tmp_path / "cwd" / "evaluations").iterdir()
+    assert {p.name for p in folder.iterdir()} == {"evaluation.json", "evaluation.md"}
 
 
 def test_who_drives_by_sight_has_no_driver_beside_it_that_needs_the_route(agents, tmp_path):

@@ -184,13 +184,20 @@ def make_trainer(run: RunDirectory, config: Config, display: Display, crews: Cre
             # The best is chosen on other drives than those that it is judged on at the end.
             seed = settings.seed + (settings.final_episodes if settings.keep_best else 0)
             result = rollout.evaluate(env, observed, settings.episodes, seed)
-        try:
-            draw_routes({f"step {step}": result}, run.evaluations / f"step_{step:09d}.png")
-        except OSError as error:
-            display.message(f"warning: the evaluation's picture is missing: {error}")
+        draw_or_warn({f"step {step}": result}, run.evaluations / f"step_{step:09d}.png", display.message)
         return scalars(result)
 
     return Trainer(config, run, make_env, evaluate, display)
+
+
+def draw_or_warn(
+    evaluations: Mapping[str, rollout.Evaluation], file: Path, warn: Callable[[str], None], title: str = ""
+) -> None:
+    """Draw how far each route was driven; a picture that cannot be written is only worth a warning."""
+    try:
+        draw_routes(evaluations, file, title)
+    except OSError as error:
+        warn(f"warning: the evaluation's picture is missing: {error}")
 
 
 def own_command() -> str:

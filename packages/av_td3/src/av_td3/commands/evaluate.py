@@ -6,18 +6,18 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 import av_td3
-from av_td3.commands.common import BAD_INPUT, ObservedPolicy, check_before_start, say
+from av_td3.commands.common import BAD_INPUT, ObservedPolicy, check_before_start, draw_or_warn, say
 from av_td3.config import Config, Pictures, Weather, overridden
 from av_td3.errors import UserError
 from av_td3.evaluation import report, rollout
 from av_td3.evaluation.baselines import ClassicalDriver, RandomPolicy
-from av_td3.evaluation.figure import draw_routes
 from av_td3.evaluation.metrics import Comparison, compare
 from av_td3.evaluation.pictures import ReplacedPictures
 from av_td3.evaluation.video import VideoRecorder
@@ -251,7 +251,8 @@ def _compare_agents(
     say(console, line)
     report.write_json(output.figures, comparison, {"conditions": conditions})
     write_atomically(output.table, f"{report.markdown(comparison)}\n{line}\n")
-    draw_routes(results, output.picture, f"map {simulator.map}, agent of step {conditions['step']:,}")
+    title = f"map {simulator.map}, agent of step {conditions['step']:,}"
+    draw_or_warn(results, output.picture, partial(say, Console(stderr=True)), title)
     for film in camera.files if camera else ():
         say(console, f"video:       {film}")
     return comparison, conditions
@@ -265,6 +266,13 @@ _SEEN: dict[Pictures, str] = {
     "other": "the agent saw the pictures of another episode, ",
 }
 
+_IN_WORDS = {
+    "env.weather",
+    "evaluation.seed",
+    *(f"env.simulator.{key}" for key in ("map", "npc", "npc_placement", "npc_speed", "address")),
+}
+"""Settings of which the sentence of conditions tells in its own words."""
+
 
 def _in_words(conditions: dict[str, Any]) -> str:
     wanted, there = conditions["traffic"]["wanted"], conditions["traffic"]["there"]
@@ -277,7 +285,8 @@ def _in_words(conditions: dict[str, Any]) -> str:
     if wanted and (speed := conditions["traffic"]["speed"]) is not None:
         traffic += f" at {speed[0]:.0%} to {speed[1]:.0%} of the speed limit"
     weather = "" if conditions["weather"] == "fixed" else f"weather {conditions['weather']}, "
-    settings = "".join(f"{setting}, " for setting in conditions["settings"])
+    others = [text for text in conditions["settings"] if text.partition("=")[0] not in _IN_WORDS]
+    settings = "".join(f"{setting}, " for setting in others)
     return (
         f"Map {conditions['map']}, {traffic}, {weather}{settings}{_SEEN[conditions['picture']]}"
         f"agent of step {conditions['step']:,}, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -77,5 +78,10 @@ def draw_routes(evaluations: Mapping[str, Evaluation], file: Path, title: str = 
     axes.tick_params(axis="y", length=0)
     figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     temporary = file.with_name(f".{file.name}.tmp")
-    figure.savefig(temporary, format="png")
-    os.replace(temporary, file)
+    try:
+        figure.savefig(temporary, format="png")
+        os.replace(temporary, file)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
