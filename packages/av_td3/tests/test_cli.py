@@ -449,6 +449,7 @@ def test_shell_completion_is_offered():
 def test_the_package_is_light_and_names_what_it_offers():
     code = (
         "import sys, av_td3; heavy = {'torch', 'carla', 'pydantic', 'rich'} & set(sys.modules); "
+        "import av_td3.cli; heavy |= {'torch', 'carla'} & set(sys.modules); "
         "print(sorted(heavy), all(callable(getattr(av_td3, n)) for n in ('train', 'resume', 'evaluate')))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -56,6 +56,10 @@ GIVEN = {
         "drive.drive",
         {"name": "base", "npc": 2, "live": True, "device": "cpu", "episodes": None},
     ),
+    "drive --map grid --carla h:2000 --weather all --set a.b=1 --set c=2": (
+        "drive.drive",
+        {"map_": "grid", "address": "h:2000", "weather": "all", "settings": ["a.b=1", "c=2"]},
+    ),
     "evaluate a --picture black --no-baselines --no-video": (
         "evaluate.evaluate",
         {"path": "a", "picture": "black", "baselines": False, "video": False, "which": None},
@@ -75,7 +79,7 @@ def invoke(monkeypatch):
         def stand_in(*arguments, **keywords):
             bound = signature.bind(*arguments, **keywords)
             bound.apply_defaults()
-            got.update(bound.arguments)
+            got.update(bound.arguments | bound.arguments.get("changes", {}))
             if isinstance(result, Exception):
                 raise result
             return result

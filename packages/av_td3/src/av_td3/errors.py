@@ -1,6 +1,9 @@
-"""Errors that end a command with one line."""
+"""Errors that end a command with one line, and the statuses with which commands end."""
 
 from __future__ import annotations
+
+OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+"""Exit statuses of the commands."""
 
 
 class UserError(RuntimeError):

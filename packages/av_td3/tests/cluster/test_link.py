@@ -13,7 +13,7 @@ import pytest
 from av_td3.cluster import link
 from av_td3.commands import common
 from av_td3.config import config_from_dict
-from av_td3.errors import UserError
+from av_td3.errors import BAD_INPUT, UserError
 
 
 def node(name, alive=True, **resources):
@@ -62,7 +62,7 @@ def cluster(needs=None, **options):
 def test_needs_that_cannot_be_read(text):
     with pytest.raises(UserError, match="--ray-needs") as error:
         link.parse_needs(text)
-    assert error.value.status == common.BAD_INPUT
+    assert error.value.status == BAD_INPUT
 
 
 def test_needs():

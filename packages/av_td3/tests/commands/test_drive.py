@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from av_td3.commands import common, drive
-from av_td3.errors import UserError
+from av_td3.commands import drive
+from av_td3.errors import INTERRUPTED, OK, UserError
 from av_td3.evaluation.video import PANEL, WIDTH
 from av_td3.training.shipped import ShippedAgentError
 from tools import ship_agent
@@ -47,7 +47,7 @@ def agent(tmp_path, monkeypatch):
 
 def test_five_routes_are_driven_and_described(agent, capsys):
     folder, envs = agent
-    assert drive.drive(str(folder), seed=7, npc=2, map_="grid") == common.OK
+    assert drive.drive(str(folder), seed=7, npc=2, map_="grid") == OK
     (env,) = envs
     assert env.seeds == [7, 8, 9, 10, 11] and env.closed and env.render_mode is None
     assert (env.config.simulator.npc, env.config.simulator.map) == (2, "grid")
@@ -61,7 +61,7 @@ def test_five_routes_are_driven_and_described(agent, capsys):
 def test_the_film_shows_all_routes(agent, tmp_path, capsys):
     folder, (*_,) = agent
     film = tmp_path / "film.mp4"
-    assert drive.drive(str(folder), episodes=2, video=film) == common.OK
+    assert drive.drive(str(folder), episodes=2, video=film) == OK
     frames = iio.imread(film, plugin="FFMPEG")
     assert frames.shape[0] == 2 * (10 + 20) and frames.shape[2] == WIDTH and frames.shape[1] > PANEL
     assert f"video: {film}" in capsys.readouterr().out
@@ -82,7 +82,7 @@ def test_ctrl_c_tells_what_was_driven_and_keeps_the_film(agent, tmp_path, monkey
     folder, envs = agent
     interrupted_after(monkeypatch, 15)
     film = tmp_path / "film.mp4"
-    assert drive.drive(str(folder), video=film) == common.INTERRUPTED
+    assert drive.drive(str(folder), video=film) == INTERRUPTED
     assert "on 0 of 1 routes, 0 collisions; the last route was left at" in capsys.readouterr().out
     assert len(iio.imread(film, plugin="FFMPEG")) == 15 + 20
     assert envs[0].closed
@@ -114,7 +114,7 @@ def test_a_live_drive_keeps_the_pace_until_ctrl_c(agent, monkeypatch):
 
     monkeypatch.setattr(ShortEnv, "step", slow)
     monkeypatch.setattr(drive, "time", clock)
-    assert drive.drive(str(folder), live=True) == common.OK
+    assert drive.drive(str(folder), live=True) == OK
     assert envs[0].seeds == [1_000_000, 1_000_001]
     pauses = np.diff(stepped)
     # At an episode's start it does not wait, and after a slow step it does not hurry.

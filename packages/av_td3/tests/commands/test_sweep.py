@@ -13,9 +13,9 @@ import time
 import pytest
 import yaml
 
-from av_td3.commands import common, sweep
+from av_td3.commands import sweep
 from av_td3.config import ConfigError
-from av_td3.errors import UserError
+from av_td3.errors import FAILED, INTERRUPTED, OK, UserError
 from av_td3.training.run_directory import RunDirectory
 
 from ..test_cli import TOY
@@ -147,13 +147,13 @@ def interrupt_when(path):
 def test_ctrl_c_lets_the_runs_save_themselves_and_the_sweep_goes_on(tmp_path, fake_train, capsys):
     file, into = sweep_file(tmp_path, trials={"long": {}, "late": {}}), tmp_path / "into"
     interrupt_when(into / "long-s0" / "waits")
-    assert sweep.sweep(file, into=into) == common.INTERRUPTED
+    assert sweep.sweep(file, into=into) == INTERRUPTED
     out = capsys.readouterr().out
     assert f"sweep {file} --into {into}" in out and not (into / "late-s0").exists()
     assert json.loads((into / "long-s0" / "status.json").read_text())["state"] == "interrupted"
-    assert sweep.sweep(file, into=into) == common.OK
+    assert sweep.sweep(file, into=into) == OK
     assert "[1/2] long-s0 goes on" in capsys.readouterr().out
-    assert sweep.sweep(file, into=into) == common.OK
+    assert sweep.sweep(file, into=into) == OK
     out = capsys.readouterr().out
     assert "2 runs below" in out and "2 done" in out and "starts" not in out and "3 held-out routes" in out
 
@@ -162,7 +162,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_anew(tmp_path,
     file, into = sweep_file(tmp_path, trials={"early": {}}), tmp_path / "into"
     monkeypatch.setattr(sweep, "GRACE_S", 0.1)
     interrupt_when(into / "early-s0" / "config.yaml")
-    assert sweep.sweep(file, into=into) == common.INTERRUPTED
+    assert sweep.sweep(file, into=into) == INTERRUPTED
     (trial,) = sweep.plan(file, into)
     assert trial.state() == "new" and trial.path.exists()
     trial.command()
@@ -172,16 +172,16 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_anew(tmp_path,
 def test_runs_that_fail_are_named_and_tried_again(tmp_path, fake_train, capsys):
     file = sweep_file(tmp_path, trials={"good": {}, "bad": {"agent.tau": 0.2}}, set={"train.threads": 1})
     into = tmp_path / "into"
-    assert sweep.sweep(file, into=into, jobs=2) == common.FAILED
+    assert sweep.sweep(file, into=into, jobs=2) == FAILED
     out = capsys.readouterr().out
     assert "failed: bad-s0: exit status 1: error: it went wrong" in out and "bad-s0.log" in out.replace(
         "\n", ""
     )
     assert "3 held-out routes" in out and "good" in out
-    assert sweep.sweep(file, into=into, only_list=True) == common.OK
+    assert sweep.sweep(file, into=into, only_list=True) == OK
     out = capsys.readouterr().out
     assert "2 runs below" in out and "1 done" in out and "done  good-s0" in out and "begun bad-s0" in out
-    assert sweep.sweep(file, into=into) == common.OK
+    assert sweep.sweep(file, into=into) == OK
     out = capsys.readouterr().out
     assert "[1/1] bad-s0 goes on" in out and "good-s0 starts" not in out
     assert (into / "bad-s0" / "resumed").read_text() == "True"
@@ -190,7 +190,7 @@ def test_runs_that_fail_are_named_and_tried_again(tmp_path, fake_train, capsys):
 
 
 def test_a_run_that_ends_without_an_evaluation_has_failed(tmp_path, fake_train, capsys):
-    assert sweep.sweep(sweep_file(tmp_path, trials={"odd": {}}), into=tmp_path / "into") == common.FAILED
+    assert sweep.sweep(sweep_file(tmp_path, trials={"odd": {}}), into=tmp_path / "into") == FAILED
     assert "it ended without a final evaluation" in capsys.readouterr().out
 
 
@@ -227,7 +227,7 @@ def test_a_run_that_somebody_else_trains_is_left_alone(tmp_path, fake_train, cap
     file, into = sweep_file(tmp_path, trials={"a": {}, "b": {}}), tmp_path / "into"
     (trial, _) = sweep.plan(file, into)
     with RunDirectory.create(trial.path, trial.config, {}).lock():
-        assert sweep.sweep(file, into=into) == common.FAILED
+        assert sweep.sweep(file, into=into) == FAILED
     out = capsys.readouterr().out
     assert "failed: a-s0" in out and "is in use" in out and "b-s0 is done" in out
 
@@ -237,7 +237,7 @@ def test_a_sweep_trains_and_compares(tmp_path, capsys):
     """The real thing."""
     options = dict(TOY) | {"agent.hidden": [8], "train.steps": 40, "env.termination.max_steps": 10}
     options |= {"evaluation.baselines": False, "evaluation.video": False}
-    assert sweep.sweep(sweep_file(tmp_path, set=options), into=tmp_path / "into") == common.OK
+    assert sweep.sweep(sweep_file(tmp_path, set=options), into=tmp_path / "into") == OK
     run = RunDirectory.open(tmp_path / "into" / "debug-s0")
     assert run.status()["step"] == 40 and (tmp_path / "into" / "compare.json").exists()
     assert "2 held-out routes" in capsys.readouterr().out

@@ -9,7 +9,7 @@ import pytest
 
 from av_td3.commands import common, train, validate
 from av_td3.config import ConfigError, load_config
-from av_td3.errors import UserError
+from av_td3.errors import FAILED, OK, UserError
 from av_td3.training import gates
 from av_td3.training.run_directory import RunDirectory
 from av_td3.training.trainer import Trainer
@@ -36,7 +36,7 @@ def test_a_stage_that_training_did_not_finish_is_not_passed(tmp_path, fake_train
         return receive(self)
 
     monkeypatch.setattr(FakeEnv, "receive", poisoned)
-    assert validate.start(small_config(), "debug", run, 120, file) == common.FAILED
+    assert validate.start(small_config(), "debug", run, 120, file) == FAILED
     stages = json.loads((run / "gates.json").read_text())
     assert [s["passed"] for s in stages] == [True, True, False]
     assert stages[-1]["checks"][0]["note"] == "failed"
@@ -49,7 +49,7 @@ def test_what_a_first_step_that_failed_says_is_kept(tmp_path, monkeypatch):
         return Trainer(config, run, lambda: FakeEnv(config), fake_evaluation, SilentDisplay())
 
     monkeypatch.setattr(common, "make_trainer", make)
-    assert train.start(small_config(), "debug", tmp_path / "run") == common.FAILED
+    assert train.start(small_config(), "debug", tmp_path / "run") == FAILED
     assert "nan_or_inf" in (tmp_path / "run" / "alerts.jsonl").read_text()
     assert "observation" in json.loads((tmp_path / "run" / "status.json").read_text())["reason"]
 
@@ -57,7 +57,7 @@ def test_what_a_first_step_that_failed_says_is_kept(tmp_path, monkeypatch):
 def test_a_run_with_a_fault_says_how_it_ended(tmp_path, fake_trainers, capfd):
     config = small_config(stop_on="critical")
     fault = train.find_fault("state-gradient-leak")
-    assert train.start(config, "debug", tmp_path / "run", fault) == common.FAILED
+    assert train.start(config, "debug", tmp_path / "run", fault) == FAILED
     said = capfd.readouterr().out
     assert "stopped after" in said and "state_gradient_leak" in said and "av-td3 diagnose" in said
 
@@ -84,11 +84,11 @@ def fake_trainers(monkeypatch):
 def test_validation_goes_on_where_it_stopped(tmp_path, fake_trainers):
     file, run = tmp_path / "gates.yaml", tmp_path / "run"
     file.write_text(LENIENT)
-    assert validate.start(small_config(), "debug", run, 80, file) == common.OK
+    assert validate.start(small_config(), "debug", run, 80, file) == OK
     assert [stage["steps"] for stage in json.loads((run / "gates.json").read_text())] == [40, 80]
     with pytest.raises(UserError, match="larger --until"):
         validate.resume(run, 80, file)
-    assert validate.resume(run, 120, file) == common.OK
+    assert validate.resume(run, 120, file) == OK
     assert fake_trainers == [40, 80, 120]
     assert [stage["steps"] for stage in json.loads((run / "gates.json").read_text())] == [40, 80, 120]
     status = json.loads((run / "status.json").read_text())
@@ -105,13 +105,13 @@ def test_a_validation_that_ends_before_anything_is_logged_is_refused(tmp_path, f
 def test_a_failed_gate_stops_and_writes_its_diagnosis(tmp_path, fake_trainers, capfd):
     file, run = tmp_path / "gates.yaml", tmp_path / "run"
     file.write_text(LENIENT.replace("most: 1000", "most: -5"))
-    assert validate.start(small_config(), "debug", run, 120, file) == common.FAILED
+    assert validate.start(small_config(), "debug", run, 120, file) == FAILED
     assert fake_trainers == [40, 80]
     assert (run / "diagnosis.html").exists()
     assert "the gate at 80 steps was not passed" in capfd.readouterr().out
     # With other gates the same training may go on.
     file.write_text(LENIENT)
-    assert validate.resume(run, 120, file) == common.OK
+    assert validate.resume(run, 120, file) == OK
 
 
 def test_a_million_steps_must_be_earned(tmp_path, capsys):

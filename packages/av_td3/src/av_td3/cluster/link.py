@@ -19,7 +19,7 @@ import psutil
 
 from av_td3.cluster.host import Facts, SimulatorHost, facts
 from av_td3.cluster.remote import HostFailure, Pace, RemoteCrews
-from av_td3.errors import UserError
+from av_td3.errors import BAD_INPUT, UserError
 
 LOCAL = "local"
 """In place of an address: a cluster of this machine alone, started for the run and ended with it."""
@@ -33,7 +33,6 @@ LOCAL_TRIES = 4
 """How often a cluster of this machine is started: on a busy one it may be late."""
 LOCAL_STORE = 80 << 20
 """Bytes of Ray's object store in a local cluster: next to nothing goes through it."""
-BAD_INPUT = 2
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,1 +1,1 @@
-"""What the commands ``train``, ``validate`` and ``evaluate`` do, once their arguments have been read."""
+"""What the commands of ``av-td3`` do, once their options have been read."""

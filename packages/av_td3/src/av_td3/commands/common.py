@@ -1,4 +1,4 @@
-"""What the commands share: a run directory, a trainer, errors in one line, exit statuses."""
+"""What the commands share: a run directory, a trainer, errors in one line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.console import Console
 from av_td3.agent.replay import ReplayMemoryError, slot_bytes
 from av_td3.config import Config, ConfigError
 from av_td3.driving.errors import DrivingError, SetupError
-from av_td3.errors import UserError
+from av_td3.errors import BAD_INPUT, FAILED, UserError
 from av_td3.evaluation import rollout
 from av_td3.evaluation.figure import draw_routes
 from av_td3.evaluation.metrics import scalars
@@ -33,9 +33,6 @@ from av_td3.training.loop import Policy
 from av_td3.training.run_directory import RunDirectory, RunError
 from av_td3.training.shipped import ShippedAgentError
 from av_td3.training.trainer import Trainer
-
-OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-"""Exit statuses of the commands."""
 
 
 class Ray(NamedTuple):

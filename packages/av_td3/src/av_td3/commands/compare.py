@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from av_td3.commands.common import BAD_INPUT, FAILED, say
-from av_td3.errors import UserError
+from av_td3.commands.common import say
+from av_td3.errors import BAD_INPUT, FAILED, UserError
 from av_td3.evaluation import aggregate as statistics
 from av_td3.evaluation import report
 from av_td3.evaluation.aggregate import THRESHOLDS, Aggregate, Estimate, Resampling

@@ -27,10 +27,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from av_td3.commands.common import BAD_INPUT, FAILED, OK
 from av_td3.config import SimulatorConfig, load_config, parse_address
 from av_td3.driving.errors import SetupError
-from av_td3.errors import UserError
+from av_td3.errors import BAD_INPUT, FAILED, OK, UserError
 from av_td3.supervision.launcher import LaunchError, MinicarlaProcess, last_line
 from av_td3.training.provenance import processor
 

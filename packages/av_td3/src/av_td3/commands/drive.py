@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from rich.console import Console
+from typing_extensions import Unpack
 
-from av_td3.commands.common import BAD_INPUT, INTERRUPTED, OK, check_before_start, say
-from av_td3.commands.evaluate import changed, introduce
-from av_td3.config import Config, Weather, parse_address
-from av_td3.errors import UserError
+from av_td3.commands.changes import Changes, changed
+from av_td3.commands.common import check_before_start, say
+from av_td3.commands.evaluate import introduce
+from av_td3.config import Config, parse_address
+from av_td3.errors import BAD_INPUT, INTERRUPTED, OK, UserError
 from av_td3.evaluation import rollout
 from av_td3.evaluation.rollout import Action, DrivenEnv, EpisodeRecord, Observation
 from av_td3.evaluation.video import FPS, HOLD_S, Frame, VideoError, VideoWriter, compose
@@ -39,27 +41,21 @@ LIVE_DEADLINE_S = 20.0
 def drive(
     name: str,
     *,
-    npc: int | None = None,
-    map_: str | None = None,
-    address: str | None = None,
-    device: str | None = None,
-    weather: Weather | None = None,
-    settings: Sequence[str] = (),
     video: Path | None = None,
     live: bool = False,
     episodes: int | None = None,
     seed: int | None = None,
+    **changes: Unpack[Changes],
 ) -> int:
     """Let an agent drive held-out routes, one after the other; returns the exit status.
 
     Args:
         name: a shipped agent or a run directory.
-        npc, map_, address, device, weather: settings that replace those of the agent.
-        settings: any others, ``section.key=value``.
         video: film of the whole drive.
         live: show it on a web page while it happens, in real time.
         episodes: routes; None for five, or with ``live`` until Ctrl-C.
         seed: of the first route; None for that of the agent's evaluations.
+        **changes: settings that replace those of the agent.
 
     Raises:
         ShippedAgentError, RunError, ConfigError, CheckpointError: there is no such agent or setting.
@@ -72,15 +68,7 @@ def drive(
                 f"--video {video}: give the name of an .mp4 file in a folder that exists", BAD_INPUT
             )
         source = find_agent(name)
-        config = changed(
-            source.config,
-            npc=npc,
-            map_=map_,
-            address=address,
-            device=device,
-            weather=weather,
-            settings=settings,
-        )
+        config = changed(source.config, **changes)
         check_before_start(config)
         console = Console()
         introduce(source, console)

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from typing_extensions import Unpack
 
 import av_td3
-from av_td3.commands.common import BAD_INPUT, ObservedPolicy, check_before_start, draw_or_warn, say
-from av_td3.config import Config, Pictures, Weather, overridden
-from av_td3.errors import UserError
+from av_td3.commands.changes import Changes, changed
+from av_td3.commands.common import ObservedPolicy, check_before_start, draw_or_warn, say
+from av_td3.config import Config, Pictures
+from av_td3.errors import BAD_INPUT, UserError
 from av_td3.evaluation import report, rollout
 from av_td3.evaluation.baselines import ClassicalDriver, RandomPolicy
 from av_td3.evaluation.metrics import Comparison, compare
@@ -53,16 +55,11 @@ def evaluate(
     which: str | None = None,
     episodes: int | None = None,
     seed: int | None = None,
-    npc: int | None = None,
-    map_: str | None = None,
-    address: str | None = None,
-    device: str | None = None,
-    weather: Weather | None = None,
-    settings: Sequence[str] = (),
     baselines: bool = True,
     video: bool = True,
     picture: Pictures = "camera",
     json_file: Path | None = None,
+    **changes: Unpack[Changes],
 ) -> Comparison:
     """Drive an agent, and others to compare it with, on routes that training never drove.
 
@@ -74,12 +71,12 @@ def evaluate(
         which: the checkpoint of a run: ``best``, a step or a path; None for the newest.
         episodes: held-out episodes per agent; None for the agent's ``evaluation.final_episodes``.
         seed: of the first episode, the next ones count on from it; None for ``evaluation.seed``.
-        npc, map_, address, device, weather: settings that replace those of the run.
-        settings: any others, ``section.key=value``.
         baselines: also drive the untrained agent, random actions and the classical driver.
         video: film the trained agent.
         picture: what the agent gets to see in place of its camera's pictures.
         json_file: where to write the figures as well.
+        **changes: settings that replace those of the run: ``npc``, ``map_``, ``address``, ``device``,
+            ``weather``; and any others as ``settings``, a list of ``section.key=value``.
 
     Returns:
         The figures of every agent with their confidence intervals, the trained one first.
@@ -94,15 +91,7 @@ def evaluate(
         if json_file is not None and not json_file.parent.is_dir():
             raise UserError(f"--json: there is no folder {json_file.parent}", BAD_INPUT)
         source = find_agent(path, which)
-        config = changed(
-            source.config,
-            npc=npc,
-            map_=map_,
-            address=address,
-            device=device,
-            weather=weather,
-            settings=settings,
-        )
+        config = changed(source.config, **changes)
         check_before_start(config)
         console = Console()
         introduce(source, console)
@@ -121,7 +110,7 @@ def evaluate(
                 baselines=baselines,
                 video=video,
                 picture=picture,
-                settings=settings,
+                settings=changes.get("settings", ()),
             )
         except BaseException:
             with contextlib.suppress(OSError):
@@ -307,34 +296,6 @@ def _progress(console: Console, name: str) -> Iterator[Callable[[str], None]]:
             status.update(f"evaluating {name}: {text}")
 
         yield tell
-
-
-def changed(
-    config: Config,
-    *,
-    npc: int | None,
-    map_: str | None,
-    address: str | None,
-    device: str | None,
-    weather: Weather | None,
-    settings: Sequence[str] = (),
-) -> Config:
-    """The run's configuration with what the call changes, validated; one environment, whatever the run had.
-
-    Raises:
-        ConfigError: a value is out of its range.
-    """
-    tree = config.model_dump()
-    simulator = {"npc": npc, "map": map_, "address": address}
-    tree["env"]["simulator"] |= {key: value for key, value in simulator.items() if value is not None}
-    # Faults of the simulator that a training run was given are no part of an evaluation.
-    tree["env"]["simulator"]["faults"] = None
-    tree["train"] |= {"envs": 1, "maps": []}
-    if weather is not None:
-        tree["env"]["weather"] = weather
-    if device is not None:
-        tree["train"]["device"] = device
-    return overridden(tree, settings)
 
 
 def new_folder(parent: Path, name: str) -> Path:

@@ -17,9 +17,9 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from av_td3.agent.td3 import TD3
-from av_td3.commands.common import BAD_INPUT, FAILED, say
+from av_td3.commands.common import say
 from av_td3.config import Config
-from av_td3.errors import UserError
+from av_td3.errors import BAD_INPUT, FAILED, UserError
 from av_td3.training import cards, shipped
 from av_td3.training.agents import image_shape
 from av_td3.training.sources import AgentSource, find_agent

@@ -16,8 +16,8 @@ from rich.table import Table
 from av_td3 import __version__
 from av_td3.agent.gradients import NonFiniteGradientError
 from av_td3.commands import common
-from av_td3.commands.common import BAD_INPUT, FAILED, INTERRUPTED, OK, say
-from av_td3.errors import UserError
+from av_td3.commands.common import say
+from av_td3.errors import BAD_INPUT, FAILED, INTERRUPTED, OK, UserError
 from av_td3.evaluation.statistics import ConfidenceInterval
 from av_td3.reference import baseline, learner
 from av_td3.reference.curve import SeedCurve, seed_interval, summary

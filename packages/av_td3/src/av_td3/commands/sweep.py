@@ -24,19 +24,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from rich.console import Console
 
 from av_td3.commands import compare
-from av_td3.commands.common import (
-    BAD_INPUT,
-    FAILED,
-    INTERRUPTED,
-    OK,
-    Ray,
-    check_before_start,
-    own_command,
-    say,
-)
+from av_td3.commands.common import Ray, check_before_start, own_command, say
 from av_td3.commands.train import check_earned
 from av_td3.config import Config, ConfigError, load_config
-from av_td3.errors import UserError
+from av_td3.errors import BAD_INPUT, FAILED, INTERRUPTED, OK, UserError
 from av_td3.supervision.launcher import last_line
 from av_td3.supervision.process import Child
 from av_td3.training import checkpoint

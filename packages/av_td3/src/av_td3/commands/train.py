@@ -10,11 +10,11 @@ from typing import Any
 from rich.console import Console
 
 from av_td3.commands import common
-from av_td3.commands.common import BAD_INPUT, FAILED, INTERRUPTED, OK, Crews, Ray, say
+from av_td3.commands.common import Crews, Ray, say
 from av_td3.commands.evaluate import final_evaluation
 from av_td3.config import Config, flat
 from av_td3.driving.errors import DrivingError
-from av_td3.errors import UserError
+from av_td3.errors import BAD_INPUT, FAILED, INTERRUPTED, OK, UserError
 from av_td3.evaluation import metrics
 from av_td3.training import arithmetic, cards, checkpoint, gates, policies, provenance
 from av_td3.training.display import TerminalDisplay

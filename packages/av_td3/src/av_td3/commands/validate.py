@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from av_td3.commands import common
-from av_td3.commands.common import BAD_INPUT, FAILED, INTERRUPTED, OK, say
+from av_td3.commands.common import say
 from av_td3.config import Config, TrainConfig
-from av_td3.errors import UserError
+from av_td3.errors import BAD_INPUT, FAILED, INTERRUPTED, OK, UserError
 from av_td3.training import checkpoint, gates, provenance
 from av_td3.training.display import TerminalDisplay
 from av_td3.training.memory import tune_allocator

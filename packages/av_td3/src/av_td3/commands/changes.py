@@ -1,0 +1,51 @@
+"""What of an agent's configuration an evaluation or a drive changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+from av_td3.config import Config, Weather, overridden
+
+
+class Changes(TypedDict, total=False):
+    """Settings that replace those that the agent was trained with; None, or no such key: as there."""
+
+    npc: int | None
+    """Number of other vehicles."""
+    map_: str | None
+    address: str | None
+    """``host:port`` of a CARLA server."""
+    device: str | None
+    """What torch computes on."""
+    weather: Weather | None
+    settings: Sequence[str]
+    """Any others, ``section.key=value``."""
+
+
+def changed(
+    config: Config,
+    *,
+    npc: int | None = None,
+    map_: str | None = None,
+    address: str | None = None,
+    device: str | None = None,
+    weather: Weather | None = None,
+    settings: Sequence[str] = (),
+) -> Config:
+    """The run's configuration with what the call changes, validated; one environment, whatever the run had.
+
+    Raises:
+        ConfigError: a value is out of its range.
+    """
+    tree = config.model_dump()
+    simulator = {"npc": npc, "map": map_, "address": address}
+    tree["env"]["simulator"] |= {key: value for key, value in simulator.items() if value is not None}
+    # Faults of the simulator that a training run was given are no part of an evaluation.
+    tree["env"]["simulator"]["faults"] = None
+    tree["train"] |= {"envs": 1, "maps": []}
+    if weather is not None:
+        tree["env"]["weather"] = weather
+    if device is not None:
+        tree["train"]["device"] = device
+    return overridden(tree, settings)
