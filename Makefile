@@ -60,13 +60,13 @@ coverage: $(DEV) ## run all tests and print what they cover, branches included
 prove: $(DEV)    ## what minicarla promises, one line each: held or not (35 minutes; ARGS=--short: 3)
 	$(BIN)/python -m verification.minicarla_proofs $(ARGS)
 
-chaos: $(DEV)    ## train while 200 faults strike, and see that it survives and stays true (an hour)
+chaos: $(DEV)    ## train while 200 faults strike, and check that it goes on and its data are right (an hour)
 	$(BIN)/python -m verification.chaos $(ARGS)
 
 resume: $(DEV)   ## kill a training 20 times: it must equal one that never stopped (10 minutes)
 	$(BIN)/python -m verification.resume $(ARGS)
 
-faults: $(DEV)   ## train once with each fault of the catalogue and see whether the diagnosis names it (hours)
+faults: $(DEV)   ## train once with each fault of the catalogue: does the diagnosis name it? (ARGS="--jobs 2": 45 minutes)
 	$(BIN)/python -m verification.fault_table $(ARGS)
 
 mutants: $(DEV)  ## put faults into the update and the replay: a test must fail for each (2 minutes)

@@ -1,10 +1,9 @@
-"""What a checkpoint costs the training: how long the learner stands still, and how slow it is meanwhile.
+"""What a checkpoint costs the training: how long the learner stops, and how much slower its updates are.
 
     python -m benchmarks.checkpoint_cost [--frames 200000] [--interval 5000] [--preset quick]
 
-The replay is filled with noise, which no compression can shrink.  Updates are timed while nothing is
-written, and in turn while a checkpoint is.  Quoted is the share of the training time of one interval, at one
-update a step.
+The replay is filled with noise, which cannot be compressed.  Updates are timed with and without a checkpoint
+being written, in turns.  The result is a share of the training time of one interval, at one update a step.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ def main() -> None:
         started = time.perf_counter()
         state.save(folder)
         print(
-            f"the first checkpoint, of all {options.frames:,} frames: {time.perf_counter() - started:.1f} s"
+            f"the first checkpoint, with all {options.frames:,} frames: {time.perf_counter() - started:.1f} s"
         )
         for _ in range(10):
             update(state)
@@ -94,8 +93,8 @@ def main() -> None:
     print(f"an update: {1000 * one:.1f} ms; while a checkpoint is written: {1000 * other:.1f} ms")
     print(f"standing still: {1000 * stall:.0f} ms (worst {1000 * max(stalls):.0f}); writing: {write:.2f} s")
     share = 100 * stall / interval
-    print(f"of the {interval:.0f} s of {options.interval:,} steps that is {share:.2f} % standing still")
-    print(f"and {100 * slower / interval:.2f} % lost because updates are slower meanwhile")
+    print(f"standing still takes {share:.2f} % of the {interval:.0f} s of {options.interval:,} steps")
+    print(f"slower updates take {100 * slower / interval:.2f} % of them")
 
 
 if __name__ == "__main__":

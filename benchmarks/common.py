@@ -28,14 +28,14 @@ ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTI
 
 
 def options(doc: str | None) -> argparse.ArgumentParser:
-    """A parser that shows ``doc`` as it stands and knows ``--json FILE``."""
+    """A parser that shows ``doc`` unchanged and has the option ``--json FILE``."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
     return parser
 
 
 def write_json(path: Path | None, document: dict[str, Any]) -> None:
-    """Write the figures and what they were measured on; nothing without a path."""
+    """Write the figures and the machine that they were measured on; without a path do nothing."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({**document, "machine": machine()}, indent=1) + "\n")
@@ -60,12 +60,12 @@ def machine() -> dict[str, Any]:
 
 
 def sampling(config: Config, device: torch.device, place: str) -> Callable[[], Batch]:
-    """Takes a batch out of a full replay and onto the device, as the training loop does.
+    """A function that samples a batch from a full replay onto the device, as the training loop does.
 
     Args:
-        config: the batch's size, the shapes.
-        device: of the update.
-        place: of the frames, as ``replay.device`` has it.
+        config: has the batch's size and the shapes.
+        device: where updates are computed.
+        place: where the frames are: a value of ``replay.device``.
     """
     slots = {"capacity": max(2_000, config.agent.batch_size * 4), "device": place}
     config = config.model_copy(update={"replay": config.replay.model_copy(update=slots)})
@@ -98,12 +98,12 @@ class Silent:
 class Contender:
     """A process that does one kind of work for a while each time it is told to.
 
-    Contenders in processes of their own cannot share settings of torch, of the memory allocator or of the
-    processor's caches by accident.
+    In processes of their own, contenders cannot by accident share settings of torch, of the memory allocator
+    or of the processor's caches.
     """
 
     def __init__(self, name: str, arguments: Sequence[str]) -> None:
-        """``arguments``: of a Python that runs :func:`serve_turns`."""
+        """``arguments``: for a Python that runs :func:`serve_turns`."""
         self.name = name
         self._process = subprocess.Popen(
             [sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -111,13 +111,13 @@ class Contender:
         self.turns: list[dict[str, float]] = []
 
     def turn(self, seconds: float) -> None:
-        """Let it work for so long; 0: until it is ready to begin."""
+        """Let it work for so many seconds; with 0 only wait until it is ready."""
         assert self._process.stdin is not None and self._process.stdout is not None
         try:
             self._process.stdin.write(f"{seconds}\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # its own message is on stderr; the empty answer below ends the benchmark
+            pass  # its message is on stderr, and the empty answer below ends the benchmark
         answer = self._process.stdout.readline()
         if not answer:
             raise SystemExit(f"{self.name} ended with status {self._process.wait()}")
@@ -136,9 +136,9 @@ class Contender:
 
 
 def serve_turns(work: Callable[[], int]) -> None:
-    """Be a contender: for each line of stdin work for so many seconds, and answer with a line of JSON.
+    """Be a contender: read seconds from a line of stdin, work that long, answer with a line of JSON.
 
-    ``work`` does a little and returns how many units of work that was.
+    ``work`` does a small part and returns how many units of work that was.
     """
     work()
     for line in sys.stdin:
@@ -166,8 +166,8 @@ def contenders(commands: dict[str, Sequence[str]]) -> Iterator[list[Contender]]:
 
 
 def take_turns(runners: Sequence[Contender], seconds: float, rounds: int) -> None:
-    """``rounds`` times a turn of each: what else the machine does meets all of them alike."""
+    """Give each a turn, ``rounds`` times: other work on the machine then affects all alike."""
     for number in range(rounds):
-        # Each round begins with another, so that no contender always follows the same one.
+        # Each round begins with another one, so that none always follows the same one.
         for shift in range(len(runners)):
             runners[(number + shift) % len(runners)].turn(seconds)

@@ -1,21 +1,21 @@
-"""The recipe beside other agents, all with the budget of a preset: the same environment, steps and minutes.
+"""Trains the recipe and other agents with the same budget: environment, steps and minutes of a preset.
 
     python -m benchmarks.comparison [--into runs/comparison] [--seeds 0 1 2] [--steps 10000] [--minutes 12]
     python -m benchmarks.comparison --list      # what is left to do
 
-Each agent trains until its steps or its minutes are used up, whichever comes first; evaluation costs none.
+Each agent trains until its steps or its minutes are used up, whichever comes first; evaluations do not count.
 
   recipe                   the preset as it is
-  no demonstrations        the recipe, learning from its own driving alone
-  recipe, DDPG             the recipe without what makes DDPG TD3: twin minimum, delay, target noise
+  no demonstrations        the recipe without demonstrations: it learns from its own driving alone
+  recipe, DDPG             the recipe without what TD3 adds to DDPG: twin minimum, delay, target noise
   TD3, plain               this TD3 with the settings of its authors' code and Nature encoders, nothing else
-  DDPG, plain              the same as DDPG
-  SB3 TD3                  Stable-Baselines3's TD3 as it comes
-  SB3 TD3, our sizes       the same with batch, rates and widths of the preset
+  DDPG, plain              TD3, plain, without what TD3 adds to DDPG
+  SB3 TD3                  Stable-Baselines3's TD3 with its default settings
+  SB3 TD3, our sizes       the same with batch, learning rates and widths of the preset
   classical                pure pursuit and PID; knows vehicles and lights exactly
-  random, untrained        what no training gives
+  random, untrained        random actions; networks before any training
 
-The same command goes on where it was ended.  It prints the table of av-td3 compare and a Markdown table
+The same command goes on where it was stopped.  It prints the table of av-td3 compare and a Markdown table
 (benchmarks/run_table.py), and writes compare.json, profiles.png and table.md into the folder.
 """
 
@@ -63,14 +63,14 @@ OURS: dict[str, tuple[str, dict[str, Any]]] = {
     "TD3, plain": ("td3-plain", PLAIN),
     "DDPG, plain": ("ddpg-plain", PLAIN | DDPG),
 }
-"""Label -> name of the runs, and what they change of the preset."""
+"""Label -> name of the runs, and the settings of the preset that they change."""
 SB3 = {"SB3 TD3": ("sb3-td3", "default"), "SB3 TD3, our sizes": ("sb3-td3-sizes", "preset")}
 """Label -> name of the files, and ``--networks`` of :mod:`benchmarks.sb3_baseline`."""
 SB3_AGENT = "SB3 TD3"
 
 
 def sweep_file(options: argparse.Namespace, seeds: Sequence[int]) -> Path:
-    """Write the plan of this project's runs with these seeds."""
+    """Write the sweep's file for this project's runs with these seeds."""
     budget = {"train.steps": options.steps, "train.max_minutes": options.minutes}
     evaluation = {"evaluation.final_episodes": options.episodes, "evaluation.interval": 10 * options.steps}
     outputs = {"evaluation.baselines": False, "evaluation.video": False}
@@ -87,7 +87,7 @@ def sweep_file(options: argparse.Namespace, seeds: Sequence[int]) -> Path:
 
 
 def sb3_file(options: argparse.Namespace, name: str, seed: int) -> Path:
-    """Where the figures of a run of Stable-Baselines3 lie."""
+    """The file with the figures of a run of Stable-Baselines3."""
     folder: Path = options.into
     return folder / f"{name}-s{seed}.json"
 
@@ -101,7 +101,7 @@ def sb3_command(options: argparse.Namespace, networks: str, seed: int, file: Pat
 
 
 def run_all(options: argparse.Namespace) -> None:
-    """Make what is missing: with the first seed all, then with the next."""
+    """Make the runs that are missing: all of the first seed, then all of the next."""
     for last in range(len(options.seeds)):
         seeds = options.seeds[: last + 1]
         status = sweep.sweep(sweep_file(options, seeds), into=options.into)
@@ -117,7 +117,7 @@ def run_all(options: argparse.Namespace) -> None:
 
 
 def inputs(options: argparse.Namespace) -> list[str]:
-    """What there is, for ``av-td3 compare``."""
+    """The runs and files that exist, as arguments of ``av-td3 compare``."""
     found, baselines = [], []
     for label, (name, _) in OURS.items():
         for seed in options.seeds:
@@ -136,7 +136,7 @@ def inputs(options: argparse.Namespace) -> list[str]:
 
 
 def show(options: argparse.Namespace) -> None:
-    """Print and write the tables of what there is."""
+    """Print and write the tables of the runs that exist."""
     texts = inputs(options)
     folder: Path = options.into
     compared = compare.compare(
@@ -164,9 +164,11 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--episodes", type=int, default=50, help="held-out routes")
     parser.add_argument("--metric", choices=compare.SCORES, default="route_completion")
     names = [name for name, _ in (*OURS.values(), *SB3.values())]
-    parser.add_argument("--only", nargs="+", choices=names, default=names, help="these agents")
-    parser.add_argument("--list", action="store_true", help="say what is left to do, and do nothing")
-    parser.add_argument("--table", action="store_true", help="only print the tables of what there is")
+    parser.add_argument(
+        "--only", nargs="+", choices=names, default=names, help="train and show these agents only"
+    )
+    parser.add_argument("--list", action="store_true", help="list what is left to do, and do nothing")
+    parser.add_argument("--table", action="store_true", help="only print the tables of the runs that exist")
     options = parser.parse_args(words)
     try:
         if options.list:

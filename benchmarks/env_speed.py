@@ -1,8 +1,7 @@
 """Speed of the environment: python -m benchmarks.env_speed [--npc N] [--seconds S] [--profile] [--json FILE]
 
-Steps a second of ``SupervisedEnv`` on a minicarla of its own, with a driver that stays in its
-lane, and what the supervision costs on top.  ``--profile`` runs the worker's side in this
-process instead and says where its time goes.
+Steps a second of ``SupervisedEnv`` on a minicarla of its own, with a driver that stays in its lane.
+``--profile`` runs the worker's side in this process instead and shows where its time goes.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from benchmarks import common
 
 
 def steer(config: EnvConfig, observation: dict[str, Any]) -> np.ndarray:
-    """Towards the third route point, at 7 m/s or less."""
+    """Steer towards the third route point, at 6 m/s."""
     reading = read_vector(config, observation["vector"])
     x, y = reading.waypoints[2]
     return np.clip([5.0 * y / (x * x + y * y), 0.5 * (6.0 - reading.speed)], -1, 1).astype(np.float32)
@@ -73,7 +72,7 @@ def main() -> None:
 
 
 def profile(config: EnvConfig, seconds: float) -> None:
-    """The worker's side, function by function."""
+    """Print the time of the worker's side, function by function."""
     from av_td3.driving.env import CarlaDrivingEnv
     from av_td3.supervision.launcher import MinicarlaProcess
 

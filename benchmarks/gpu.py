@@ -1,20 +1,21 @@
-"""Everything that is to be known about a GPU, with one command.
+"""Checks and times training on a GPU, with one command.
 
     python -m benchmarks.gpu [--wheels DIR] [--minutes 8] [--json FILE]
 
-It needs this checkout, torch and numpy.  Other packages that are missing are installed from a folder of
-wheels into a folder of their own; without carla, or without minicarla's compiled modules and a compiler to
-build them, the parts that need simulators are left out, and the table says so.
+It needs this checkout, torch and numpy.  With --wheels, other packages that are missing are installed from a
+folder of wheels into a folder of their own.  Without carla, or without minicarla's compiled modules and a
+compiler to build them, the parts that need simulators are left out, and the table says so.
 
-  check       an update on the GPU beside the CPU's, in float32: the largest relative difference
-  update      updates/s: operation by operation (eager), torch.compile, CUDA graphs; batch 64, 256, 512
+  check       updates on the GPU and on the CPU, in float32: the relative difference of the weights' changes
+  update      updates/s: operation by operation (eager), CUDA graphs; batch 64, 256, 512; torch.compile with
+              the middle one
   replay      milliseconds to sample, stack and deliver a batch, with the frames on the device and on the host
   acting      actions/s of one forward pass for N environments
   simulators  steps/s of N simulators without learning
-  training    three minutes of the training loop with as many simulators as did best: steps/s, updates/s and
-              the time that a million steps would take
+  training    three minutes of the training loop with the number of simulators that was fastest: steps/s,
+              updates/s and the time that a million steps would take
 
-``--device cpu`` runs the same on a machine without a GPU, but for CUDA graphs.
+``--device cpu`` runs the same, without CUDA graphs, on a machine without a GPU.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _BROUGHT = ("torch-", "numpy-", "nvidia_", "triton-")
 
 
 def missing(names: tuple[str, ...]) -> list[str]:
-    """Those that cannot be imported."""
+    """The names that cannot be imported."""
 
     def there(name: str) -> bool:
         try:
@@ -54,7 +55,7 @@ def missing(names: tuple[str, ...]) -> list[str]:
 
 
 def prepare(wheels: Path | None) -> list[str]:
-    """Install what is missing, and build what must be built; returns what there is to tell.
+    """Install what is missing, and build what must be built; returns messages of what failed.
 
     Raises:
         SystemExit: a package is missing that everything needs.
@@ -100,7 +101,7 @@ def prepare(wheels: Path | None) -> list[str]:
 
 
 class Report:
-    """The rows that were measured, and when the time is over."""
+    """The rows that were measured, and the time that is left."""
 
     def __init__(self, minutes: float) -> None:
         self.rows: list[dict[str, Any]] = []
@@ -109,28 +110,28 @@ class Report:
 
     @property
     def seconds_left(self) -> float:
-        """Until the command must be through."""
+        """Seconds until the command must have ended."""
         return self._end - time.monotonic()
 
     def add(self, part: str, what: str, value: float, unit: str) -> None:
-        """A row; shown at once, so that nothing is lost if the machine is taken away."""
+        """Add a row, and print it at once, so that nothing is lost if the command is ended early."""
         self.rows.append({"part": part, "what": what, "value": value, "unit": unit})
         print(f"| {part} | {what} | {value:.4g} {unit} |", flush=True)
 
     @contextlib.contextmanager
     def part(self, name: str, seconds: float) -> Iterator[None]:
-        """A part that takes about so long.  What fails is named, and the others go on."""
+        """A part that takes about ``seconds``.  If it fails, that is reported, and the other parts follow."""
         try:
             if self.seconds_left < seconds:
                 raise TimeoutError(f"{self.seconds_left:.0f} s left, and it takes {seconds:.0f}")
             yield
-        except Exception as error:  # whatever a strange machine does: the other parts are worth having
+        except Exception as error:  # whatever fails on an unknown machine, the other parts are still useful
             self.left_out.append(f"{name}: {type(error).__name__}: {str(error).splitlines()[0][:200]}")
             print(f"| {name} | left out: {self.left_out[-1]} | |", flush=True)
 
 
 def rate(call: Callable[[], object], device: Any, seconds: float) -> float:
-    """Calls a second, after a few that do not count."""
+    """Calls a second, measured after a few calls of warm-up."""
     import torch
 
     def wait() -> None:
@@ -184,7 +185,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def measure(options: argparse.Namespace, report: Report) -> None:
-    """All parts, in order of worth."""
+    """Measure all parts, the most important first."""
     import torch
 
     from av_td3.config import ConfigError, load_config
@@ -211,7 +212,7 @@ def measure(options: argparse.Namespace, report: Report) -> None:
     with report.part("check", 5):
         for execution in dict.fromkeys(("eager", graphs)):
             difference = check(agent_config(options.batches[0], policy_noise=0.0), device, execution)
-            report.add("check", f"{execution}, beside the CPU", difference, "largest relative difference")
+            report.add("check", f"{execution}, beside the CPU", difference, "relative difference")
     for batch in options.batches:
         for execution in dict.fromkeys(("eager", graphs)):
             with report.part(f"update {batch} {execution}", 2 * seconds):
@@ -242,7 +243,7 @@ def measure(options: argparse.Namespace, report: Report) -> None:
 
 
 def check(config: Any, device: Any, execution: str) -> float:
-    """Largest difference of weights after some updates, relative to how far they moved."""
+    """Norm of the difference of the weights after 12 updates, relative to the norm of their change."""
     import torch
 
     from av_td3.training import agents, arithmetic
@@ -267,7 +268,7 @@ def check(config: Any, device: Any, execution: str) -> float:
 
 
 def updating(config: Any, compiled: bool = False) -> Callable[[], object]:
-    """An update on a batch that lies on the device."""
+    """A function that makes an update on a batch on the device."""
     import torch
 
     from av_td3.training import agents, arithmetic
@@ -283,7 +284,7 @@ def updating(config: Any, compiled: bool = False) -> Callable[[], object]:
 
 
 def acting(config: Any, envs: int) -> Callable[[], object]:
-    """One forward pass for the observations of several environments, from host to host."""
+    """A function that makes one forward pass for several environments, from host to host."""
     import numpy as np
 
     from av_td3.training import agents
@@ -295,7 +296,7 @@ def acting(config: Any, envs: int) -> Callable[[], object]:
 
 
 def simulate(options: argparse.Namespace, report: Report, base: Any, execution: str) -> None:
-    """Simulators alone, then the training loop with as many of them as did best."""
+    """Simulators alone, then the training loop with the number of them that was fastest."""
     from av_td3.supervision.memory import check_memory
     from benchmarks.many_simulators import Contender
 
@@ -303,7 +304,7 @@ def simulate(options: argparse.Namespace, report: Report, base: Any, execution: 
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for envs in options.envs:
-            # The three minutes of training are worth more than one number more.
+            # Keep the time for the training: it matters more than one more number of simulators.
             with report.part(f"simulators {envs}", 20 + 2 * envs + options.train_seconds):
                 check_memory(base.env, envs)
                 with contextlib.closing(Contender(base, envs, False, 20 * envs, folder)) as contender:

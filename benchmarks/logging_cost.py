@@ -2,9 +2,9 @@
 
     python -m benchmarks.logging_cost [--preset quick] [--steps 3000] [--json FILE]
 
-Trains for real and times every call into the logging, from the first update on.  What the
-update itself measures for the logs - norms per group on both sides of the clip - is timed
-against torch's own ``clip_grad_norm_`` on the same gradients and counted too.
+Trains and times every call into the logging, from the first update on.  The update itself measures norms per
+group before and after the clip for the logs.  This is timed against torch's own ``clip_grad_norm_`` on the
+same gradients, and the difference is counted too.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from benchmarks import common
 
 
 class Stopwatch:
-    """Adds up the time inside wrapped calls, nested ones counted once, by the outermost's name."""
+    """Adds up the time in wrapped calls; a nested call counts once, for the outermost."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -76,7 +76,7 @@ def main() -> None:
     clip: defaultdict[str, float] = defaultdict(float)
 
     def compared(groups: Any, limit: float | None) -> Any:
-        """The clip of the update, and what torch's own takes for the same gradients."""
+        """Clip as the update does, and time torch's own clip on the same gradients."""
         parameters = [p for group in groups.values() for p in group]
         kept = [p.grad.clone() for p in parameters if p.grad is not None]
         report = None
@@ -85,7 +85,7 @@ def main() -> None:
             "ours": lambda: clip_gradients(groups, limit),
         }
         clip["updates"] += 1
-        # By turns the first, which finds the gradients outside the processor's caches.
+        # Each is first in turn: the first finds the gradients outside the processor's caches.
         for name in ("torch", "ours") if clip["updates"] % 2 else ("ours", "torch"):
             for parameter, gradient in zip(parameters, kept, strict=True):
                 parameter.grad = gradient.clone()

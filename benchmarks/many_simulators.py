@@ -3,11 +3,11 @@
     python -m benchmarks.many_simulators [--envs 1 2 4] [--steps 300] [--rounds 2] [--learner both] [--ray]
         [--json FILE]
 
-This is the training loop itself (``av_td3.training.loop.drive``) with the networks of a preset.  The
-rounds are interleaved: each goes through all numbers of environments, without updates and with the preset's,
-every other one backwards.  With --ray each is measured twice, with the simulators started directly and
-through a Ray cluster of this machine (extra ``av-td3[ray]``); the column is the median of the rounds' ratios.
-Each environment begins with a reset, which is part of the time.  Memory is the proportional set size: what
+This is the training loop itself (``av_td3.training.loop.drive``) with the networks of a preset.  Each round
+goes through all numbers of environments, without updates and with the preset's; every other round goes
+backwards.  With --ray each is measured twice, with the simulators started directly and through a Ray cluster
+on this machine (extra ``av-td3[ray]``); the column "to direct" is the median of the rounds' ratios.  The time
+includes the reset with which each environment begins.  Memory is the proportional set size: memory that
 processes share is divided among them.
 """
 
@@ -46,7 +46,7 @@ from benchmarks import common
 
 
 class Contender:
-    """One number of environments, with the learner off or on, here or through Ray."""
+    """A number of environments, with the learner off or on, with or without Ray."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Contender:
             }
         )
         self.state = TrainingState(self.config)
-        self.state.checkpoint, self.state._attempted = folder, 1  # none is due
+        self.state.checkpoint, self.state._attempted = folder, 1  # no checkpoint is due
         self.run = RunDirectory.create(folder / f"{envs}-{updates}-{self.through_ray}", self.config, {})
         self.fleet = Fleet(
             [
@@ -98,7 +98,7 @@ class Contender:
         )
 
     def drive(self, steps: float, seconds: float = math.inf) -> float:
-        """Make so many steps, or as many as that time allows; how many a second."""
+        """Make so many steps, or as many as the time allows; returns steps a second."""
         stop, until, begin = StopRequest(), self.state.step + steps, time.perf_counter()
         row = self.log.environment_step
 
@@ -135,7 +135,7 @@ class Contender:
 
 
 def pids(crew: CrewBase) -> tuple[int, int]:
-    """Of the server and of the worker, both on this machine."""
+    """Process ids of the server and of the worker, both on this machine."""
     if isinstance(crew, RemoteCrew):
         return crew.facts["server_pid"], crew.facts["worker_pid"]
     assert isinstance(crew, Crew) and crew.server is not None and crew.worker is not None
@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     parser.add_argument("--learner", choices=["off", "on", "both"], default="both")
-    parser.add_argument("--ray", action="store_true", help="also through a Ray cluster of this machine")
+    parser.add_argument("--ray", action="store_true", help="also through a Ray cluster on this machine")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     tune_allocator()
@@ -219,7 +219,7 @@ def describe(contender: Contender) -> dict[str, Any]:
 
 
 def load() -> float:
-    """Processes that wanted a core in the last minute, on average."""
+    """Load average of the last minute."""
     return os.getloadavg()[0]
 
 

@@ -75,7 +75,7 @@ camera.set_attribute("image_size_x", str(width)); camera.set_attribute("image_si
 eye = world.spawn_actor(camera, carla.Transform(carla.Location(x=1.5, z=2.0)), attach_to=car)
 images = queue.SimpleQueue()
 eye.listen(images.put)
-def step(i):  # to and fro, a little on each side
+def step(i):  # forwards and backwards
     phase = i // 20 % 4
     car.apply_control(carla.VehicleControl(
         0.4 * (phase % 2 == 0), 0.02 * (i % 2), 1.0 * (phase % 2), reverse=phase >= 2))
@@ -107,7 +107,7 @@ COLUMNS = ("steps_per_s", "p50_ms", "p99_ms", "server_ms", "client_ms")
 
 
 def measure(case: Case, map_name: str, seconds: float) -> dict[str, float] | str:
-    """Run a case; its figures by name of column, or what went wrong."""
+    """Run a case; returns its figures by name of column, or what went wrong."""
     command = [sys.executable, "-m", "minicarla", "serve", "--port", "0", "--map", map_name, "--synchronous"]
     command += ["--npc", str(case.server_npc), "--seed", "1", "--parent-pid", str(os.getpid())]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -129,7 +129,7 @@ def measure(case: Case, map_name: str, seconds: float) -> dict[str, float] | str
 
 
 class _Reader:
-    """An outlet whose streams are all read."""
+    """An outlet that claims to have a reader for every stream."""
 
     def has_reader(self, stream_id: int) -> bool:
         return True
@@ -142,7 +142,7 @@ class _Reader:
 
 
 def profile(case: Case, map_name: str, ticks: int = 400) -> str:
-    """Where the time of a tick goes, without sockets and client."""
+    """A table of where the time of a tick goes, without sockets and client."""
     from minicarla.geometry import Pose
     from minicarla.wire import structs
     from minicarla.world import blueprints

@@ -1,8 +1,8 @@
-"""Counts the multiply-adds of an update by pass and layer, and times every one of its operations alone.
+"""Counts the multiply-adds of an update by pass and layer, and times each of its operations alone.
 
-What an operation alone reaches, with its operands at hand and nothing around it, is what the update could
-reach if the rest of it cost nothing.  Times are processor seconds, the best of several: on a busy machine
-they say what the processor can do, which wall-clock time does not.
+The speed of the operations alone is what the update could reach if everything else in it cost nothing.  Times
+are processor seconds, the best of several: on a busy machine they show what the processor can do, and
+wall-clock time does not.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from av_td3.agent.networks import HAS_ONEDNN
 from av_td3.agent.td3 import TD3, Batch
 
 PASSES = {"_bellman": "target", "_update_critic": "critic", "_update_actor": "actor"}
-"""Methods of :class:`TD3` whose work is counted apart."""
+"""Methods of :class:`TD3` whose work is counted separately."""
 
 
 def _linear_flop(x: Tensor, weight: Tensor, *_: Any, **__: Any) -> int:
@@ -46,13 +46,13 @@ class Operation:
     """forward or backward."""
     layer: str
     flop: int
-    """Floating-point operations of one call: two a multiply-add."""
+    """Floating-point operations of one call; a multiply-add counts as two."""
     call: Callable[[], Any]
-    """Does it again, on the same operands."""
+    """Repeats it on the same operands."""
 
 
 class Recorder(TorchDispatchMode):
-    """While it is entered, remembers every matrix product and convolution."""
+    """A context in which every matrix product and convolution is recorded."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -62,7 +62,7 @@ class Recorder(TorchDispatchMode):
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """What runs inside belongs to this part of the update."""
+        """A context whose operations belong to this part of the update."""
         self._parts.append(name)
         try:
             yield
@@ -74,7 +74,7 @@ class Recorder(TorchDispatchMode):
         out = func(*args, **named)
         formula = FORMULAS.get(func._overloadpacket)
         if formula is not None:
-            # Tells whether autograd is running backward here.
+            # Whether autograd is in its backward pass.
             backward = torch._C._current_graph_task_id() != -1
             direction = "backward" if backward else "forward"
             key = (self._parts[-1], direction, _layer(args, out))
@@ -86,7 +86,7 @@ class Recorder(TorchDispatchMode):
 
 
 def _layer(args: Any, out: Any) -> str:
-    """A layer's name by its sizes."""
+    """A layer's name, made of its sizes."""
     tensors = [a for a in args if isinstance(a, Tensor)]
     if tensors[0].dim() == 4:
         weight = next(t for t in tensors[::-1] if t.dim() == 4)
@@ -97,7 +97,7 @@ def _layer(args: Any, out: Any) -> str:
 
 
 def count(agent: TD3, batch: Batch) -> list[tuple[Operation, float]]:
-    """Every operation of an update, and how often an update does it on average."""
+    """Every operation of an update, and its mean number of calls in an update."""
     recorder, delay = Recorder(), agent.config.policy_delay
     originals = {name: getattr(agent, name) for name in PASSES}
 
@@ -132,7 +132,7 @@ def best_seconds(call: Callable[[], Any], budget: float = 0.15) -> float:
 
 
 def ceiling(size: int = 1024) -> float:
-    """GFLOP a processor second of a large float32 matrix product."""
+    """Speed of a large float32 matrix product, in GFLOP a processor second."""
     a, b = torch.randn(size, size), torch.randn(size, size)
     return 2 * size**3 / best_seconds(lambda: a @ b, 1.0) / 1e9
 

@@ -1,4 +1,4 @@
-"""Milliseconds a measurement takes, by sensor and size, in the bundled town; CPU time of this thread.
+"""Milliseconds of this thread's processor time that a measurement takes, by sensor and size.
 
 python -m benchmarks.render [--map town] [--cars 20] [--json FILE]
 """

@@ -3,10 +3,10 @@
     python -m benchmarks.run_table runs/stabilisers
     python -m benchmarks.run_table ours=runs/a-s0 ours=runs/a-s1 sb3=sb3.json:"SB3 TD3" --metric driving_score
 
-The inputs are those of av-td3 compare; a folder that is no run stands for every finished run in it.
-Intervals are 95 %, from resampled runs and routes (docs/evaluation.md).  Sound means, for each run of a
-method: no critical alert, nothing above info in av-td3 diagnose, at most 20 % of the actions at their bound,
-Q within what the reward allows.  What is not so is named, with the number of runs.
+The inputs are those of av-td3 compare; a folder that is not a run stands for every finished run in it.
+Intervals are 95 %, from resampled runs and routes (docs/evaluation.md).  A run is sound if it has no critical
+alert, no finding of av-td3 diagnose above info, at most 20 % of the actions at their bound, and Q within what
+the reward allows.  Otherwise the table names what is wrong and in how many runs of the method.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Health:
 
     name: str
     largest_q: float | None
-    """Largest |Q| of a batch, of the replayed and of the policy's own actions."""
+    """Largest |Q| in a batch, for the replayed actions and for the policy's own."""
     q_bound: float | None
     critic_loss: float | None
     """Median over the last quarter of the rows."""
@@ -99,7 +99,7 @@ def health_of(folder: Path) -> Health:
 
 
 def _trained(entry: compare.Entry) -> Trained | None:
-    """Of a run by its directory, of another agent by what its file says; None where neither is known."""
+    """From the run's directory, or else from the file of the figures; None where neither has it."""
     if entry.run is not None:
         status = RunDirectory.open(entry.run).status()
         return Trained(int(status["step"]), float(status["minutes"]))
@@ -113,7 +113,7 @@ def _series(run: Run, signal: Signal) -> Any:
 
 
 def expanded(inputs: Iterable[str]) -> list[str]:
-    """The inputs, with a folder of runs replaced by its finished runs, each named after its method."""
+    """The inputs; a folder of runs becomes its finished runs, each named after its method."""
     found = []
     for text in inputs:
         folder = Path(text)
@@ -123,7 +123,7 @@ def expanded(inputs: Iterable[str]) -> list[str]:
         runs = sorted(p.parent.parent for p in folder.glob("*/evaluations/final.json"))
         if not runs:
             raise UserError(f"{folder} has no finished run", 2)
-        # In the order in which they were made: that of the sweep's file.
+        # In the order in which they were made, which is that of the sweep's file.
         runs.sort(key=lambda run: (run / "config.yaml").stat().st_mtime)
         found += [f"{re.sub(r'-s[0-9]+$', '', run.name)}={run}" for run in runs]
     return found

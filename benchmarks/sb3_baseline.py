@@ -1,19 +1,20 @@
-"""Wall-clock time to 90 % route completion: Stable-Baselines3's TD3 beside this one, on the same environment.
+"""Wall-clock time to 90 % route completion: Stable-Baselines3's TD3 and this one, on the same environment.
 
     python -m benchmarks.sb3_baseline --minutes 60 [--networks default|preset] [--seed 0] [--json FILE]
 
-Both learn on the environment of a preset, one after the other on the same machine, each from its first step
-for at most so many minutes.  Every --interval steps the policy drives held-out routes, by the same code as
-av-td3 evaluate does; the clock stands still meanwhile.  The time to 90 % is that of the first of these
-evaluations with a mean route completion of at least 90 %.
+Both learn on the environment of a preset, one after the other on the same machine, each for at most --minutes
+minutes.  Every --interval steps the policy drives held-out routes, with the code of av-td3 evaluate; the clock
+stands still meanwhile.  The time to 90 % is that of the first evaluation with a mean route completion of 90 %
+or more.
 
-  --networks default  Stable-Baselines3 as it comes: its networks, rates, batch and noise (none), its threads
-  --networks preset   networks, rates, batch, noise, warm-up and threads of the preset, where it has such
+  --networks default  Stable-Baselines3's default networks, rates, batch, noise (none) and threads
+  --networks preset   networks, rates, batch, noise, warm-up and threads of the preset, as far as
+                      Stable-Baselines3 has them
 
-This one is trained as av-td3 train --preset NAME does, and so ends when that does.  The minutes count from
-the first step; starting torch and the simulator is left out for both.
+This one is trained as by av-td3 train --preset NAME, and ends no later than that.  The minutes count from the
+first step; starting torch and the simulator is left out for both.
 
-FILE has the figures of both agents as av-td3 evaluate --json writes them, and beside them the curves:
+FILE has the figures of both agents as av-td3 evaluate --json writes them, and also the curves:
 
     av-td3 compare SB3=FILE:"SB3 TD3" ours=FILE:av-td3
 """
@@ -64,7 +65,7 @@ _SB3_BUFFER = 1_000_000
 
 
 class Contest:
-    """One contender's clock and what its evaluations found."""
+    """One contender's clock and the results of its evaluations."""
 
     def __init__(self, name: str, config: Config, episodes: int) -> None:
         self.name, self.config, self.episodes = name, config, episodes
@@ -86,7 +87,7 @@ class Contest:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """What happens inside takes no time."""
+        """A context whose time is not counted."""
         begin = time.monotonic()
         try:
             yield
@@ -94,7 +95,7 @@ class Contest:
             self._started += time.monotonic() - begin
 
     def evaluate(self, policy: rollout.Policy, step: int) -> Scalars:
-        """Drive held-out routes and note the result; other routes than those of the final evaluation."""
+        """Drive held-out routes, others than those of the final evaluation, and note the result."""
         with self.paused():
             settings = self.config.evaluation
             result = drive(self.config, policy, self.episodes, settings.seed + settings.final_episodes)
@@ -106,7 +107,7 @@ class Contest:
 
     @property
     def minutes_to_goal(self) -> float | None:
-        """When the goal was first reached; None: it was not."""
+        """Minutes after which the goal was first reached; None if it was not."""
         return next((p["minutes"] for p in self.curve if p["route_completion"] >= GOAL), None)
 
 
@@ -117,7 +118,7 @@ def drive(config: Config, policy: rollout.Policy, episodes: int, seed: int, name
 
 
 class Evaluating(BaseCallback):
-    """Evaluates at the first episode's end after every so many steps, and ends training in time."""
+    """Evaluates every ``interval`` steps, at the end of an episode, and ends training in time."""
 
     def __init__(self, contest: Contest, minutes: float, steps: int, interval: int) -> None:
         super().__init__()
@@ -157,7 +158,7 @@ def stable_baselines(
         }
         if config.train.threads:
             torch.set_num_threads(config.train.threads)
-    # Its replay stores both stacks of every transition; it is allocated as a whole.
+    # Its replay stores both stacks of every transition, and all its memory is allocated at once.
     spaces = env.observation_space.spaces.values()  # type: ignore[attr-defined]
     each = 2 * sum(np.prod(space.shape) * space.dtype.itemsize for space in spaces)
     fit = int(psutil.virtual_memory().available / 2 / each)
@@ -170,7 +171,7 @@ def stable_baselines(
 
 
 def train_ours(contest: Contest, minutes: float, steps: int, interval: int, folder: Path) -> Policy:
-    """Train as ``av-td3 train`` does; the policy that it ends with."""
+    """Train as ``av-td3 train`` does; returns the last policy."""
     limits = [m for m in (minutes, contest.config.train.max_minutes) if m is not None]
     train = {"max_minutes": min(limits), "steps": min(steps, contest.config.train.steps)}
     changes: dict[str, Any] = {
@@ -203,10 +204,10 @@ def train_ours(contest: Contest, minutes: float, steps: int, interval: int, fold
 def main(words: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
     parser = common.options(__doc__)
-    parser.add_argument("--minutes", type=_positive(float), default=60.0, help="of training, for each")
-    parser.add_argument("--steps", type=_positive(int), default=10**9, help="at most, for each")
+    parser.add_argument("--minutes", type=_positive(float), default=60.0, help="of training, for each agent")
+    parser.add_argument("--steps", type=_positive(int), default=10**9, help="at most, for each agent")
     parser.add_argument("--networks", choices=("default", "preset"), default="default")
-    parser.add_argument("--algorithm", choices=tuple(ALGORITHMS), default="td3", help="the other's")
+    parser.add_argument("--algorithm", choices=tuple(ALGORITHMS), default="td3", help="of Stable-Baselines3")
     parser.add_argument("--preset", default="quick", help="environment and settings")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="changes of the preset"
@@ -214,8 +215,10 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--interval", type=_positive(int), default=1000, help="steps between evaluations")
     parser.add_argument("--episodes", type=_positive(int), default=10, help="of each of these evaluations")
-    parser.add_argument("--final-episodes", type=_positive(int), default=50, help="of that at the end")
-    parser.add_argument("--only", choices=("sb3", "ours"), help="leave the other out")
+    parser.add_argument(
+        "--final-episodes", type=_positive(int), default=50, help="of the evaluation at the end"
+    )
+    parser.add_argument("--only", choices=("sb3", "ours"), help="train only this one")
     parser.add_argument("--out", type=Path, metavar="DIR", help="keep the model and the run here")
     options = parser.parse_args(words)
     threads = torch.get_num_threads()
@@ -288,7 +291,9 @@ def verdict(times: dict[str, float | None], contests: dict[str, Contest]) -> lis
         if theirs is not None:
             lines.append(f"ratio: {mine / theirs:.3f}")
         else:
-            lines.append(f"ratio: below {mine / contests[other].trained:.3f}, for {other} was not there yet")
+            lines.append(
+                f"ratio: below {mine / contests[other].trained:.3f}, because {other} did not reach it"
+            )
     return lines
 
 

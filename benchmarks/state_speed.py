@@ -1,4 +1,4 @@
-"""Updates per second on the state alone, of this TD3 and of Stable-Baselines3's, interleaved.
+"""Updates per second on the state alone, of this TD3 and of Stable-Baselines3's, which take turns.
 
     python -m benchmarks.state_speed [--batch 256] [--threads 1] [--seconds 0.3] [--rounds 31]
 
@@ -75,7 +75,7 @@ def stable_baselines(batch: int) -> Callable[[], None]:
 
 
 def with_mkl(update: Callable[[], None]) -> Callable[[], None]:
-    """The same update with torch's own matrix products."""
+    """The same update with torch's own matrix products instead of oneDNN's."""
 
     def slower() -> None:
         networks.HAS_ONEDNN = False
@@ -102,7 +102,7 @@ def main() -> None:
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for update in contenders.values():
         update()
-    for _ in range(arguments.rounds):  # interleaved: the machine's mood is shared by all
+    for _ in range(arguments.rounds):  # in turns: other work on the machine affects all alike
         for name, update in contenders.items():
             start, done = time.perf_counter(), 0
             while time.perf_counter() - start < arguments.seconds:

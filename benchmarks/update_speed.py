@@ -2,18 +2,18 @@
 
     python -m benchmarks.update_speed [--batch 64] [--seconds 3] [--rounds 5] [--count] [--json FILE]
 
-Each works in a process of its own, started as its users start it: Stable-Baselines3 as it is, this one with
-the settings of its command.  Each draws the batch of every update from its replay.  Both let waiting threads
-sleep, which on a busy machine helps both.
+Each works in a process of its own, with the settings that its users get: Stable-Baselines3 with its defaults,
+this one with those of its command.  Each draws the batch of every update from its replay.  In both, waiting
+threads sleep, which helps both on a busy machine.
 
   Stable-Baselines3  TD3 with MultiInputPolicy: Nature CNN 4x84x84 -> 512 for actor and critic each,
                      a vector of 53 numbers, heads 256-256, policy delay 2
   same networks      this TD3 with exactly these networks
   quick              this TD3 with networks, settings and threads of the preset quick
 
-A second row of each where the processor computes in bfloat16.  --count prints the multiply-adds of an update
-by part and layer, with the speed that each operation reaches alone and the update reaches as a whole.
-As on a processor without AVX-512:
+Where the processor computes in bfloat16, this TD3 has a second row for each.  --count prints the
+multiply-adds of an update by part and layer, with the speed of each operation alone and of the whole update.
+To measure as on a processor without AVX-512:
 
     ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 python -m benchmarks...
 """
@@ -44,7 +44,7 @@ _SAME = ["agent.encoder=separate", "agent.feature_norm=none", "train.device=cpu"
 
 
 def configuration(name: str, batch: int, changes: Sequence[str] = ()) -> Config:
-    """The configuration of a contender of ours."""
+    """The configuration of one of this project's contenders."""
     preset = QUICK if name.startswith(QUICK) else None
     settings = [f"agent.batch_size={batch}", "agent.critic_warmup=0", "train.device=cpu"]
     settings += [] if preset else _SAME
@@ -53,7 +53,7 @@ def configuration(name: str, batch: int, changes: Sequence[str] = ()) -> Config:
 
 
 def updates(agent: TD3, batches: Callable[[], Batch]) -> Callable[[], int]:
-    """Makes as many updates as lie between two steps of the actor, each with a batch of its own."""
+    """A function that makes ``policy_delay`` updates, each with a batch of its own."""
 
     def work() -> int:
         for _ in range(agent.config.policy_delay):
@@ -64,7 +64,7 @@ def updates(agent: TD3, batches: Callable[[], Batch]) -> Callable[[], int]:
 
 
 def stable_baselines(batch: int) -> Callable[[], int]:
-    """Two updates of Stable-Baselines3's TD3, its replay included."""
+    """A function that makes two updates of Stable-Baselines3's TD3, with batches from its replay."""
     import gymnasium as gym
     from stable_baselines3 import TD3 as SB3TD3
 
@@ -122,7 +122,7 @@ def contend(name: str, batch: int, threads: int | None, changes: Sequence[str]) 
 
 
 def set_threads(config: Config, threads: int | None) -> None:
-    """The threads that were asked for, else those of the configuration, else torch's own choice."""
+    """Use the threads that were asked for, or else those of the configuration, or else torch's choice."""
     chosen = threads or config.train.threads
     if chosen:
         torch.set_num_threads(chosen)
@@ -134,10 +134,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=3.0, help="of one turn")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, help="of every contender; default: as its users have it")
+    parser.add_argument(
+        "--threads", type=int, help="of every contender; default: the number that its users get"
+    )
     parser.add_argument("--count", action="store_true", help="multiply-adds and GFLOP/s by layer")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="changes ours")
-    parser.add_argument("--only", action="append", help="leave out the others, but for the first")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of this TD3"
+    )
+    parser.add_argument("--only", action="append", help="measure only this one and the first")
     parser.add_argument("--contend", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.contend:

@@ -1,9 +1,8 @@
-"""A CARLA program on minicarla: a car on autopilot, its camera and its lidar, for a few seconds.
+"""A CARLA program on minicarla: a car with a camera and a lidar drives for a few seconds.
 
     python examples/carla_program.py --seconds 5 --out picture.png
 
-Everything below ``with simulator()`` is CARLA's own Python API; with a CARLA 0.9.16 server give its
-address instead: ``--address HOST:PORT``.
+It uses CARLA's own Python API.  ``--address HOST:PORT`` runs it on a CARLA 0.9.16 server instead.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ import numpy as np
 
 @contextlib.contextmanager
 def simulator(map_name: str = "town") -> Iterator[tuple[str, int]]:
-    """A minicarla of our own: (host, port).  It ends with the block."""
+    """Start a minicarla; yields (host, port).  It ends with the block."""
     command = [sys.executable, "-m", "minicarla", "serve", "--port", "0", "--map", map_name]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -36,7 +35,7 @@ def simulator(map_name: str = "town") -> Iterator[tuple[str, int]]:
 
 
 def drive(client: carla.Client, seconds: float) -> tuple[np.ndarray, int, float]:
-    """Drive on autopilot; (last picture (H, W, 4) BGRA, points of the last lidar sweep, metres driven)."""
+    """Drive straight on; returns the last picture (H, W, 4) BGRA, points of the last lidar sweep, metres."""
     world = client.get_world()
     settings = world.get_settings()
     settings.synchronous_mode, settings.fixed_delta_seconds = True, 0.05
@@ -72,8 +71,8 @@ def drive(client: carla.Client, seconds: float) -> tuple[np.ndarray, int, float]
     finally:
         for sensor in (camera, lidar):
             sensor.stop()
-        # Not apply_batch_sync(..., True): right after two sensors were stopped, the client stood still in
-        # it.  It probably waits with Python's lock held, which the stopped sensors' threads need.
+        # Not apply_batch_sync(..., True): right after two sensors were stopped, the client hung in it.
+        # It probably waits with Python's lock held, which the stopped sensors' threads need.
         client.apply_batch_sync([carla.command.DestroyActor(actor) for actor in (camera, lidar, car)], False)
         world.tick()
         settings.synchronous_mode = False

@@ -1,4 +1,4 @@
-"""Tests of CARLA code, each with a server of its own: no GPU, no CARLA installation.
+"""Tests of CARLA code, each with a clean world: no GPU, no CARLA installation.
 
     pytest examples/carla_tests.py
     pytest examples/carla_tests.py --carla-address HOST:2000     # the same tests on CARLA 0.9.16

@@ -1,11 +1,11 @@
 """TD3 on the driving environment in one file, in the style of CleanRL: read it from top to bottom.
 
     python examples/cleanrl_td3.py --total-timesteps 20000 --num-envs 2
-    rundoctor runs/                                  # it logs under CleanRL's tags; see how the run went
+    rundoctor runs/                                  # diagnose the run, which logs under CleanRL's tags
 
 The algorithm is that of CleanRL's ``td3_continuous_action.py``, with an encoder for the picture before each
-network.  ``av-td3 train`` is the same algorithm with everything around it: this file has no checkpoints, no
-evaluation and no alerts.
+network.  ``av-td3 train`` is the same algorithm with checkpoints, evaluation and alerts, which this file does
+not have.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Actor(nn.Module):
 
 
 class ReplayBuffer:
-    """The newest ``size`` transitions; both stacks of pictures of each."""
+    """The newest ``size`` transitions, each with both of its stacks of pictures."""
 
     def __init__(self, size: int, vector_size: int, generator: np.random.Generator) -> None:
         self.images = np.zeros((2, size, 4, 84, 84), np.uint8)  # before and after the step
@@ -172,16 +172,16 @@ def main() -> None:
 
             for i in range(args.num_envs):
                 ended = bool(terminations[i] or truncations[i])
-                if ended:  # next_obs is of the next episode already
+                if ended:  # next_obs belongs to the next episode
                     last, info = infos["final_obs"][i], infos["final_info"]
                     faulty = info["termination"][i] == "simulator_fault"
                 else:
                     last, faulty = {key: value[i] for key, value in next_obs.items()}, False
                 returns[i] += rewards[i]
                 lengths[i] += 1
-                if not faulty:  # the step of a simulator that failed is nobody's doing
+                if not faulty:  # a step in which the simulator failed says nothing about driving
                     before = {key: value[i] for key, value in obs.items()}
-                    # Only what the driving ended is terminal: a time limit says nothing about the future.
+                    # A time limit is not terminal: the future has a value beyond it.
                     buffer.add(before, last, actions[i], float(rewards[i]), bool(terminations[i]))
                 if ended:
                     print(f"global_step={global_step}, episodic_return={returns[i]:.1f}")

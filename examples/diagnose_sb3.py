@@ -2,7 +2,7 @@
 
     python examples/diagnose_sb3.py --steps 3000 --learning-rate 0.3
 
-The default learning rate is a hundred times too large on purpose; ``rundoctor`` reads the log files only.
+The default learning rate is too large on purpose.  ``rundoctor`` reads only the log files.
 """
 
 from __future__ import annotations

@@ -22,9 +22,9 @@ OFF_POLICY: dict[str, type[TD3] | type[SAC]] = {"td3": TD3, "sac": SAC}
 
 
 def train(algorithm: str, envs: VecEnv, steps: int, rollout: int) -> PPO | SAC | TD3:
-    """The observation is a dict of a picture and a vector: SB3's MultiInputPolicy takes both."""
+    """Train with MultiInputPolicy, because the observation is a dict of a picture and a vector."""
     if algorithm == "ppo":
-        # n_steps is of each environment; PPO learns only when that many are collected.
+        # n_steps counts the steps of each environment; PPO learns when they are collected.
         each = max(2, rollout // envs.num_envs)
         model: PPO | SAC | TD3 = PPO(
             "MultiInputPolicy", envs, n_steps=each, batch_size=min(64, each * envs.num_envs), verbose=1
@@ -36,7 +36,7 @@ def train(algorithm: str, envs: VecEnv, steps: int, rollout: int) -> PPO | SAC |
             buffer_size=max(1_000, steps),  # SB3 stores each stack twice: 57 kB a transition
             learning_starts=min(1_000, steps // 2),
             train_freq=1,
-            gradient_steps=-1,  # as many updates as steps were made in all environments
+            gradient_steps=-1,  # as many updates as environment steps
             verbose=1,
         )
     return model.learn(steps)

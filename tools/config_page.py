@@ -1,4 +1,4 @@
-"""Write the tables of docs/configuration.md anew: python -m tools.config_page
+"""Rewrite the tables of docs/configuration.md: python -m tools.config_page
 
 The tables are made from the classes of ``av_td3.config`` and the bundled presets; the text around them is
 written by hand.
@@ -27,7 +27,7 @@ def settings() -> str:
 
 
 def presets() -> str:
-    """Every key that a preset changes, and to what."""
+    """Every key that a preset changes, and its values."""
     trees = {name: dict(_leaves(yaml.safe_load(preset_text(name)) or {})) for name in preset_names()}
     defaults = dict(_leaves(Config().model_dump(mode="json")))
     changed = [key for key in defaults if any(key in tree for tree in trees.values())]
@@ -68,7 +68,7 @@ def _section(path: str, model: type[BaseModel]) -> str:
 
 
 def _kind(field: FieldInfo) -> str:
-    """What the key takes: a type with its range, or its choices."""
+    """The values that a key takes: a type with its range, or its choices."""
     return _type(field.annotation) + _range(field)
 
 

@@ -1,4 +1,4 @@
-"""Write the table of ``info``'s keys in docs/architecture.md anew: python -m tools.info_table
+"""Rewrite the table of ``info``'s keys in docs/architecture.md: python -m tools.info_table
 
 The table is made from ``av_td3.driving.info.StepInfo``, where each key has its unit and meaning.
 """
@@ -24,7 +24,7 @@ def table() -> str:
 
 
 def updated(page: str) -> str:
-    """The page with the table of today between its two marks."""
+    """The page with today's table between its two marks."""
     before, rest = page.split(BEGIN)
     return before + BEGIN + table() + END + rest.split(END)[1]
 

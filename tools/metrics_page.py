@@ -1,4 +1,4 @@
-"""Write the tables of docs/metrics.md anew: python -m tools.metrics_page
+"""Rewrite the tables of docs/metrics.md: python -m tools.metrics_page
 
 The tables are made from ``rundoctor.signals`` and ``gates.yaml``; the text around them is written by hand.
 """
@@ -65,7 +65,7 @@ def others() -> str:
 
 
 def conditions() -> str:
-    """What is judged, with the thresholds and the reason for them."""
+    """The conditions, with their thresholds and the reason for them."""
     rows = [_condition(c) for c in CONDITIONS]
     return _table(("condition", "what is compared", "warning", "critical", "why"), rows)
 

@@ -1,11 +1,11 @@
-"""Make a folder that can be passed on from the agent of a finished run: policy, configuration, model card.
+"""Turn the agent of a finished run into a folder for others: policy, configuration, model card.
 
     python -m tools.ship_agent runs/base base --evaluation empty.json --evaluation traffic.json
 
 writes ``packages/av_td3/src/av_td3/agents/base``.  The evaluations are files that ``av-td3 evaluate RUN
---json FILE`` wrote; each must be of the very checkpoint that is shipped.  Without any, the run's final
-evaluation is taken.  ``--add`` replaces the figures of a folder that exists, from evaluations of the run
-or of the shipped agent itself.
+--json FILE`` wrote; each must be of the checkpoint that is shipped.  Without any, the run's final evaluation
+is taken.  ``--add`` replaces the figures of a folder that exists, with evaluations of the run or of the
+shipped agent itself.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from av_td3.training.run_directory import RunError
 from av_td3.training.shipped import Measured, ShippedAgent, ShippedAgentError
 
 LARGEST = 4_000_000
-"""Bytes: the package brings several agents along."""
+"""Bytes of a policy; the package has several agents."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command; exits with 2 and one line when something is wrong."""
+    """The command.  When something is wrong, it prints one line and exits with status 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("run", help="run directory; with --add, the shipped agent's name or folder")
     parser.add_argument("name", nargs="?", help="name of the agent, such as base")

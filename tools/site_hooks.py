@@ -1,8 +1,8 @@
 """What MkDocs does not do by itself: pages from outside docs/, and links that lead out of it.
 
-The pages are written to be read in the repository, too.  There a link such as ``../CONTRIBUTING.md`` leads
-to a file; on the site it leads to the page made from that file, or into the repository if ``repo_url`` says
-where that is.  Without an address the text of the link stays, with the file's path beside it.
+The pages can be read in the repository, too.  There a link such as ``../CONTRIBUTING.md`` leads to a file; on
+the site it leads to the page made from that file, or into the repository if ``repo_url`` has its address.
+Without an address the text of the link stays, with the file's path beside it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BROUGHT = {
     "changelog-av-td3.md": "packages/av_td3/CHANGELOG.md",
     "examples.md": "examples/README.md",
 }
-"""Pages of the site that lie elsewhere in the repository."""
+"""Pages of the site whose files are elsewhere in the repository."""
 _TOKEN = re.compile(
     r"(?P<code>^ *```.*?^ *```[^\n]*$)"
     r"|(?P<image>!?)\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>[^)\s]+)\)"
@@ -39,21 +39,21 @@ _ROLE = re.compile(r":(?:func|class|data|meth|mod|attr|exc):(?=<code>)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that lie outside docs/."""
+    """Add the pages whose files are outside docs/."""
     for name, source in BROUGHT.items():
         files.append(File.generated(config, name, content=(ROOT / source).read_text("utf-8")))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Give every link of a page the place that it has on the site."""
+    """Change every link of a page to where it leads on the site."""
     uri = page.file.src_uri
     source = PurePosixPath(BROUGHT.get(uri, f"docs/{uri}"))
     return rewrite(markdown, source, config.repo_url or "")
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Docstrings say ``:func:`name` ``, which MkDocs shows as it stands: the name is enough."""
+    """Reduce ``:func:`name` `` in docstrings, which MkDocs would show unchanged, to the name."""
     return _ROLE.sub("", html)
 
 

@@ -5,9 +5,9 @@
 A small agent is trained on a simulator that writes down what it does (:mod:`verification.witness`).
 From a seed, one fault after another strikes: simulator, worker and learner are killed, frozen, slowed and
 crashed; streams stall, break off and are garbled; the server lies; ports are stolen, the disk fills, the
-clock jumps.  After each the training has to go on by itself.  Reported are the times to detection and to
-recovery; the transitions of the replay that are not what the simulator wrote down; processes, memory and
-descriptors at the beginning and at the end.  Exit status 1 when something is not as it should be.
+clock jumps.  After each the training has to go on by itself.  The report has the times to detection and to
+recovery; the transitions of the replay that differ from what the simulator wrote down; processes, memory and
+descriptors at the beginning and at the end.  The exit status is 1 when something is wrong.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ TOY = {
 
 
 def toy_config(folder: Path) -> Config:
-    """A run of tiny networks on a simulator that is started by command."""
+    """A run of tiny networks; its simulators are started by ``env.simulator.command``."""
     command = shlex.join([sys.executable, "-m", "verification.witness", "--log", str(folder), "--port"])
     overrides = [f"{key}={value}" for key, value in TOY.items()]
     config = load_config("debug", overrides=overrides)
@@ -101,11 +101,11 @@ class Learner:
             self._train()
 
     def _train(self) -> None:
-        """In the child: never returns.  A fork, because importing torch takes longer than all else."""
+        """Train in the child; never returns.  It is a fork, so that torch is not imported again."""
         status = 1
         try:
             os.setsid()
-            ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG: not without the trial
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG: dies with the trial
             log = os.open(self.folder / "learner.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(log, 1)
             os.dup2(log, 2)
@@ -129,6 +129,7 @@ class Learner:
             os._exit(status)
 
     def process(self) -> psutil.Process:
+        """Its process."""
         return psutil.Process(self.pid)
 
     @property
@@ -139,7 +140,7 @@ class Learner:
         return self.pid > 0
 
     def end(self, number: int, within: float = 120.0) -> int | None:
-        """Signal it and wait: its exit status as ``subprocess`` gives it; None: it did not end."""
+        """Send it a signal; returns its exit status, negative for a signal, or None if it did not end."""
         os.kill(self.pid, number)
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
@@ -151,11 +152,11 @@ class Learner:
         return None
 
     def step(self) -> int:
-        """How far it has come."""
+        """The last step in its status file."""
         return step_of(self.run)
 
     def lines(self, name: str) -> list[dict[str, Any]]:
-        """A file of JSON lines of the supervision."""
+        """The lines of ``incidents.jsonl`` or ``recoveries.jsonl``."""
         return lines_of(self.run, name)
 
     def child(self, what: str) -> psutil.Process | None:
@@ -169,7 +170,7 @@ class Learner:
         return None
 
     def port(self) -> int:
-        """The server's."""
+        """The server's port."""
         server = self.child("server")
         assert server is not None
         command = server.cmdline()
@@ -177,21 +178,21 @@ class Learner:
 
 
 def step_of(run: Path) -> int:
-    """How far a run has come."""
+    """The last step in a run's status file."""
     with contextlib.suppress(OSError, ValueError):
         return int(json.loads((run / "status.json").read_text()).get("step", 0))
     return 0
 
 
 def lines_of(run: Path, name: str) -> list[dict[str, Any]]:
-    """A file of JSON lines of a run's supervision."""
+    """The lines of a run's ``incidents.jsonl`` or ``recoveries.jsonl``."""
     with contextlib.suppress(OSError):
         return [json.loads(line) for line in (run / "logs" / name).read_text().splitlines()]
     return []
 
 
 def call(port: int, name: str, *arguments: object) -> None:
-    """Call a remote procedure, and wait for the answer for a moment only."""
+    """Call a remote procedure; wait at most a second for the answer."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0) as connection:
         connection.settimeout(1.0)
         connection.sendall(msgpack.packb([0, 1, name, [[0, True], *arguments]]))
@@ -242,7 +243,7 @@ def steal_ports(learner: Learner) -> None:
 
 
 def fill_disk(learner: Learner) -> None:
-    """For three seconds nothing more fits on the file system of the run."""
+    """Fill the file system of the run for three seconds."""
     filler = learner.run / "filler"
     with contextlib.suppress(OSError), filler.open("wb") as file:
         while True:
@@ -262,7 +263,7 @@ def change_map(learner: Learner) -> None:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of fault; ``noticed``: it must become an incident."""
+    """A kind of fault; ``noticed``: it must be recorded as an incident."""
 
     strike: Callable[[Learner], None]
     noticed: bool = True
@@ -341,7 +342,7 @@ def strike(learner: Learner, kind: str, trial: Trial, patience: float) -> bool:
     started = time.monotonic()
     KINDS[kind].strike(learner)
     if kind == "learner killed":
-        # The status file is the killed one's; the new one writes it when it begins to train.
+        # The status file is still that of the killed process; the new one replaces it when it trains.
         (learner.run / "status.json").unlink(missing_ok=True)
         learner.start()
         wait_until(lambda: learner.step() > 0 or not learner.alive, patience)
@@ -361,7 +362,7 @@ def strike(learner: Learner, kind: str, trial: Trial, patience: float) -> bool:
 
 
 def wrong_transitions(config: Config, run: Path, folder: Path) -> tuple[int, list[str]]:
-    """(transitions of the newest checkpoint's replay, those that are not what the simulators wrote down).
+    """(number of transitions in the newest checkpoint's replay, those that differ from the simulators' logs).
 
     Args:
         config: of the run.
@@ -383,7 +384,7 @@ def wrong_transitions(config: Config, run: Path, folder: Path) -> tuple[int, lis
         int(file.stem.removeprefix("ticks-")): np.fromfile(file, witness.TICK)
         for file in folder.glob("ticks-*.bin")
     }
-    # A server that lies about its frames makes one of a number twice: each place in the log counts.
+    # A server that lies about its frame number uses numbers twice: either place in the log may be right.
     places: dict[tuple[int, int], list[int]] = defaultdict(list)
     for life, log in logs.items():
         for place, row in enumerate(log[:-1]):
@@ -406,7 +407,7 @@ def wrong_transitions(config: Config, run: Path, folder: Path) -> tuple[int, lis
 
 
 def _agrees(replay: Replay, slot: int, here: np.void, there: np.void) -> bool:
-    """Whether a transition is what happened between these two ticks."""
+    """Whether a transition is what the simulator did between these two ticks."""
     steer, pedal = map(float, replay.action[slot])
     return bool(
         there["frame"] == here["frame"] + 1
@@ -441,7 +442,7 @@ def belongings(learner: Learner) -> dict[str, float]:
 
 @contextlib.contextmanager
 def small_disk(folder: Path) -> Iterator[bool]:
-    """A file system of 200 MB at the folder; yields whether that was permitted."""
+    """Mount a file system of 200 MB on the folder; yields whether that was permitted."""
     folder.mkdir(parents=True, exist_ok=True)
     mount = ["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", str(folder)]
     mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
@@ -453,7 +454,7 @@ def small_disk(folder: Path) -> Iterator[bool]:
 
 
 def trial(folder: Path, faults: int, seed: int, minutes: float, only: list[str], patience: float) -> int:
-    """Run it and print the report; the exit status."""
+    """Run a trial and print the report; returns the exit status."""
     os.environ[MARK] = f"{os.getpid()}-{seed}"
     result, dice, end = Trial(), random.Random(seed), time.monotonic() + 60 * minutes
     learner = Learner(folder)
@@ -462,7 +463,7 @@ def trial(folder: Path, faults: int, seed: int, minutes: float, only: list[str],
         if not may_fill:
             kinds = [kind for kind in kinds if kind != "disk full"]
         learner.start()
-        # Until a checkpoint is there: what is killed before begins anew.
+        # Wait for the first checkpoint: a run that is killed before it begins anew.
         if wait_until(lambda: learner.step() >= 60, 10 * patience) is None:
             print((folder / "learner.log").read_text())
             return 1
@@ -471,7 +472,7 @@ def trial(folder: Path, faults: int, seed: int, minutes: float, only: list[str],
         while sum(result.struck.values()) < faults and time.monotonic() < end:
             order = order or dice.sample(kinds, len(kinds))  # every kind comes, in any order
             kind = order.pop()
-            # Some moment of an episode, or between two.
+            # A random moment, in an episode or between two.
             time.sleep(dice.uniform(0.0, 1.0))
             if not strike(learner, kind, result, patience) and not learner.alive:
                 break

@@ -1,13 +1,13 @@
-"""Trains on a Ray cluster of three nodes while one is killed and one frozen.  Does the replay stay true?
+"""Trains on a Ray cluster of three nodes while one is killed and one frozen, and checks the replay.
 
     python -m verification.cluster [--patience 120] [--out FOLDER]
 
 The nodes are groups of processes on this machine, on loopback.  A small agent is trained on three simulators
 that write down what they do (:mod:`verification.witness`), one on each node.  All processes of one node are
-killed, later all of another are stopped.  Each time the training has to go on by itself.  Reported are the
-incidents; the transitions of the replay that are not what the simulators wrote down; what is left when all is
-over.  The stopped node is continued before: what still ran on it has to end by itself.  Exit status 1 when
-something is not as it should be.
+killed, later all of another are stopped.  Each time the training has to go on by itself.  At the end the
+stopped node is continued, and its simulators have to end by themselves.  The report has the incidents, the
+transitions of the replay that differ from what the simulators wrote down, and the processes that are left.
+The exit status is 1 when something is wrong.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any
 
 import psutil
 
-# As `--ray local` does: nothing listens on other interfaces than loopback.
+# As with `--ray local`, everything listens on loopback only.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray's own spelling
@@ -44,7 +44,7 @@ HEALTH = {
     "health_check_period_ms": 2000,
     "health_check_failure_threshold": 5,
 }
-"""The head takes a node for dead after 10 s without an answer, not 30."""
+"""The head counts a node as dead after 10 s without an answer."""
 
 
 def toy_config(folder: Path) -> Config:
@@ -77,11 +77,11 @@ class Nodes:
         return found
 
     def workers(self, number: int) -> list[psutil.Process]:
-        """The workers of simulators on it."""
+        """The workers of the simulators on a node."""
         return [process for process in self.family(number) if WORKER in _command(process)]
 
     def signal(self, number: int, what: signal.Signals) -> None:
-        """To all processes of a node."""
+        """Send a signal to all processes of a node."""
         for process in self.family(number):
             with contextlib.suppress(psutil.Error):
                 process.send_signal(what)
@@ -108,22 +108,22 @@ class Training:
 
     @property
     def step(self) -> int:
-        """How far it has come."""
+        """The last step in its status file."""
         return chaos.step_of(self.run)
 
     def lines(self, name: str) -> list[dict[str, Any]]:
-        """A file of JSON lines of the supervision."""
+        """The lines of ``incidents.jsonl`` or ``recoveries.jsonl``."""
         return chaos.lines_of(self.run, name)
 
     def goes_on(self, patience: float, by: int = 60) -> bool:
-        """Whether it makes so many steps within this time."""
+        """Whether it makes ``by`` more steps within ``patience`` seconds."""
         goal = self.step + by
         wait_until(lambda: self.step >= goal or self.process.poll() is not None, patience)
         return self.step >= goal
 
 
 def trial(folder: Path, patience: float) -> int:
-    """Run it and print the report; the exit status."""
+    """Run a trial and print the report; returns the exit status."""
     os.environ[chaos.MARK] = f"{os.getpid()}-cluster"
     problems: list[str] = []
 
@@ -174,7 +174,7 @@ def strike(
     patience: float,
     expect: Callable[[bool, str], None],
 ) -> None:
-    """Something happens to a node; the training has to notice it, to recover and to go on."""
+    """Call ``how`` to break a node; the training has to notice it, recover and go on."""
     incidents, recoveries = (len(training.lines(f"{x}.jsonl")) for x in ("incidents", "recoveries"))
     began = time.monotonic()
     how()

@@ -2,9 +2,9 @@
 
     python -m verification.fault_table [--steps 5000] [--only FAULT ...] [--jobs 2] [--out runs/faults]
 
-Writes ``table.md``: fault, first alert and its step, the finding that named it, right or wrong.
-Healthy runs of three seeds come last: no alert may be raised in them, nothing above info found.
-Runs that are there already are not trained again, only diagnosed.
+Writes ``table.md``: fault, first alert and its step, the finding that named it, right or wrong.  The last
+rows are healthy runs with three seeds, in which there may be no alert and no finding above info.  A run that
+exists already is not trained again, only diagnosed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SPEED_UP = (
 
 @dataclass(frozen=True)
 class Row:
-    """One run, and what was said of it."""
+    """One run with its alerts and findings."""
 
     fault: InjectedFault | None
     seed: int
@@ -39,7 +39,7 @@ class Row:
 
     @property
     def right(self) -> bool:
-        """Alert and finding of the fault are there; without a fault nothing is."""
+        """Whether alert and finding of the fault are there; in a healthy run, whether there is nothing."""
         if self.fault is None:
             return not self.alerts and not self.found
         return self.fault.finding in self.found + self.noted and any(
@@ -84,14 +84,14 @@ def diagnose(run: Path) -> list[dict[str, Any]]:
 
 
 def train(run: Path, steps: int, *more: str) -> None:
-    """One run; its exit status is part of what is observed, not judged here."""
+    """Train one run.  It may fail: its logs are what is judged."""
     command = [*AV_TD3, "train", "--preset", "quick", "--steps", str(steps), "--run-dir", str(run)]
     with (run.parent / f"{run.name}.log").open("w") as file:
         subprocess.run([*command, *SPEED_UP, *more], stdout=file, stderr=subprocess.STDOUT, check=False)
 
 
 def observe(out: Path, steps: int, fault: InjectedFault | None, seed: int = 0) -> Row:
-    """Train one run, unless it is there already, and say what was said of it."""
+    """Train one run, unless it exists already, and collect its alerts and findings."""
     run = out / (fault.id if fault else f"healthy-{seed}")
     if not run.exists():
         train(run, steps, *(("--inject", fault.id) if fault else ("--seed", str(seed))))
@@ -106,7 +106,9 @@ def observe(out: Path, steps: int, fault: InjectedFault | None, seed: int = 0) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--only", nargs="*", default=None)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="of the healthy runs")

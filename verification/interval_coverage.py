@@ -1,9 +1,9 @@
-"""How often 95 % intervals of an evaluation hold the truth, for the samples that evaluations give.
+"""How often the 95 % intervals of an evaluation contain the true value, for samples as evaluations give them.
 
     python verification/interval_coverage.py
 
-Each line: a distribution, the number of episodes, and the share of 1,000 samples whose interval
-(percentile bootstrap, BCa bootstrap, Student's t) holds the true value.  docs/evaluation.md quotes it.
+Each line: a distribution, the number of episodes, and the share of 1,000 samples whose interval (percentile
+bootstrap, BCa bootstrap, Student's t) contains the true value.  docs/evaluation.md quotes it.
 """
 
 from __future__ import annotations

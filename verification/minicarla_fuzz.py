@@ -33,7 +33,7 @@ from minicarla.wire import commands, structs
 from minicarla.world import blueprints
 from minicarla.world.calls import PROCEDURES
 
-# Left out: what ends or freezes the server by an injected fault, and what writes files.
+# Left out: injected faults, which end or freeze the server, and what writes files.
 _SPARED = ("minicarla.fault", "start_recorder", "replay_file")
 _HEADERS = (
     b"\xdd\xff\xff\xff\xff",
@@ -200,7 +200,7 @@ def friendly(port: int) -> float:
 
 
 def main() -> int:
-    """Run the command; the exit status."""
+    """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

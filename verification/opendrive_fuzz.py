@@ -1,13 +1,13 @@
-"""Damage OpenDRIVE maps a little, again and again, and do with each what a server does with a map.
+"""Damage OpenDRIVE maps a little, again and again, and use each as a server does.
 
     python -m verification.opendrive_fuzz [--seconds 600] [--seed 0] [--keep FOLDER] [MAP.xodr ...]
 
-Every map comes from a sound one (small ones, the bundled ones, and those named) by one to three small
-faults: a number replaced or moved a little, a record repeated next to itself or beyond the end of its
-road, elements left out or exchanged.  Each is loaded; its spawn points, sidewalks and ground are made,
-two pictures are taken, a ray is sent to the ground, and a world with it takes three ticks.  A map may be
-refused with a reason.  Anything else that goes wrong is printed with the seed that makes it again.
-Exit status 1 when there was such a fault.
+Every map is a sound one (a small one, a bundled one, or one that is named) with one to three small faults:
+a number replaced or moved a little, a record repeated next to itself or beyond the end of its road, elements
+left out or exchanged.  Each is loaded; its spawn points, sidewalks and ground are made, two pictures are
+taken, a ray is sent to the ground, and a world with it takes three ticks.  A map may be refused with a
+reason.  Anything else that goes wrong is printed with the seed that reproduces it.  The exit status is 1 when
+there was such a fault.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("maps", nargs="*", type=Path, help="more maps to damage")
     parser.add_argument("--seconds", type=float, default=600.0, help="how long (default: 600)")
     parser.add_argument("--seed", type=int, default=0, help="of the first map (default: 0)")
-    parser.add_argument("--keep", type=Path, help="folder for the texts that something went wrong with")
+    parser.add_argument("--keep", type=Path, help="folder to keep the maps that failed in")
     options = parser.parse_args(arguments)
     logging.disable(logging.WARNING)
-    warnings.simplefilter("error")  # an overflow that nobody expected is a fault, too
+    warnings.simplefilter("error")  # an unexpected overflow is a fault, too
 
     texts = dict(SMALL)
     for name in maps.available():

@@ -1,10 +1,10 @@
-"""Climbs the ladder of probes: is the agent able to learn what is trivial, and if not, which part is broken?
+"""Runs the probes: can the agent learn what is trivial, and if not, which part is broken?
 
     python -m verification.probes
     python -m verification.probes --sees separate shared --set agent.critic_layer_norm=true --seed 1
 
 Each probe is an environment of one or two steps with a known answer (av_td3.reference.probes).  The exit
-status is 1 when one is not solved; the first such line says where to look.  It takes about a minute.
+status is 1 when one is not solved; the first one that is not says where to look.  It takes about a minute.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ def main(words: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     kinds = get_args(probes.Sees)
-    parser.add_argument("--sees", nargs="+", choices=kinds, default=kinds, help="what holds the observation")
+    parser.add_argument(
+        "--sees", nargs="+", choices=kinds, default=kinds, help="how the agent sees the observation"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="agent.KEY=VALUE")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(words)

@@ -1,12 +1,12 @@
-"""Kills a training again and again, and compares it with one that never stopped: bit for bit.
+"""Kills a training again and again, and compares it, bit for bit, with one that never stopped.
 
     python -m verification.resume [--kills 20] [--npc 0] [--envs 1] [--seed 0] [--steps N] [--ray]
 
-Two runs with the same seed on minicarla.  One is left alone; the other is killed with SIGKILL at random
-moments and goes on each time by the same command.  Compared are all figures in their event files but those
-that measure time and machine, the weights, the replay, the evaluations and the alerts.  With --ray the
-simulators of the second run are those of a Ray cluster of this machine; with --kills 0 that is all that the
-two differ in.  Exit status 1 when anything differs.
+There are two runs with the same seed on minicarla.  One is left alone; the other is killed with SIGKILL at
+random moments and goes on each time by the same command.  The comparison covers the weights, the replay, the
+evaluations, the alerts, and all figures in the event files except those of time and machine.  With --ray the
+second run has its simulators on a Ray cluster of this machine; with --kills 0 that is the only difference
+between the two.  The exit status is 1 when anything differs.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ TOY = {
     "evaluation.interval": 200,
     "evaluation.final_episodes": 2,
 }
-"""Tiny networks and short episodes; all parts take part."""
+"""Tiny networks and short episodes; every part of a training is used."""
 TIMED = ("system/", "time/", "alerts/")
 """Prefixes of what depends on the machine.  Alerts are compared by their own file."""
 
@@ -61,7 +61,7 @@ def toy_config(steps: int, npc: int, envs: int, seed: int) -> Config:
         "env.simulator.npc": npc,
         "train.seed": seed,
         "train.envs": envs,
-        # A machine that is busy for long must not look like a simulator that fails: that is another run.
+        # A busy machine must not look like a failed simulator: runs with failures are not equal.
         "env.simulator.client_timeout_s": 60,
         "env.simulator.step_deadline_s": 60,
         "env.simulator.reset_deadline_s": 120,
@@ -70,9 +70,9 @@ def toy_config(steps: int, npc: int, envs: int, seed: int) -> Config:
 
 
 def start(config: Config, run: Path, through_ray: bool = False) -> int:
-    """Start a run in a process of its own, or go on with it; its id.
+    """Start or resume a run in a process of its own; returns the process id.
 
-    The process is forked, because importing torch takes longer than most runs last before they are killed.
+    It is a fork, because importing torch takes longer than most runs last before they are killed.
     """
     sys.stdout.flush()
     pid = os.fork()
@@ -94,7 +94,7 @@ def start(config: Config, run: Path, through_ray: bool = False) -> int:
 
 
 def step_of(run: Path) -> int:
-    """How far a run has come."""
+    """The last step in a run's status file."""
     try:
         return int(json.loads((run / "status.json").read_text())["step"])
     except (OSError, ValueError, KeyError):
@@ -104,7 +104,7 @@ def step_of(run: Path) -> int:
 def train_with_kills(
     config: Config, run: Path, kills: int, seed: int, through_ray: bool = False
 ) -> list[int]:
-    """Train to the end, killed so many times; the steps at which it was killed."""
+    """Train to the end with ``kills`` kills on the way; returns the steps at which they came."""
     dice, moments = random.Random(seed), []
     goals = sorted(dice.sample(range(20, config.train.steps - 10), kills))
     for goal in goals:
@@ -122,7 +122,7 @@ def train_with_kills(
 
 
 def figures(run: Path) -> dict[str, list[tuple[int, float]]]:
-    """Every figure in the event files that does not depend on the machine: (step, value)s by tag."""
+    """Every figure in the event files that does not depend on the machine: (step, value) pairs by tag."""
     events = EventAccumulator(str(run / "tb"), size_guidance={"scalars": 0})
     events.Reload()
     return {

@@ -1,10 +1,10 @@
-"""Each package installs alone, and brings nothing that it should not.
+"""Checks that minicarla and rundoctor install alone and bring nothing that they should not.
 
     python -m verification.standalone
 
-For each package: a fresh virtual environment, ``pip install ./packages/NAME`` (with the packages of this
-repository that it depends on), the list of what got installed, and its command's ``--help``.  One line
-a package; exit status 1 when one brings what it should not, or does not start.
+For minicarla and rundoctor: a fresh virtual environment, ``pip install ./packages/NAME``, the list of what
+got installed, and the command's ``--help``.  One line a package; the exit status is 1 when one brings what it
+should not, or does not start.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PACKAGES = (
     ),
     Package("rundoctor", "rundoctor", frozenset({"torch", "carla", "gymnasium", "av-td3", "minicarla"})),
 )
-"""av_td3 uses both, so that installing it alone is what ``make train`` does."""
+"""av_td3 is left out: it needs both others, and ``make train`` installs it."""
 
 
 def check(package: Package, folder: Path) -> str:

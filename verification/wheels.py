@@ -1,4 +1,4 @@
-"""Wheels of all three packages, built, and used in an empty environment on a machine without a compiler.
+"""Builds wheels of all three packages, and uses them in an empty environment without a compiler.
 
     python -m verification.wheels                     # with this Python
     python -m verification.wheels --python /opt/python3.12/bin/python3 --out dist
@@ -6,8 +6,8 @@
 ``python -m build`` makes a source distribution of each package, and the wheel from that; ``auditwheel`` gives
 the compiled wheel its manylinux tag.  For each Python a new virtual environment gets the wheels, and what
 they need as wheels too, with no compiler on the PATH.  There ``minicarla serve`` answers, ``rundoctor
---rules`` lists its rules, and ``av-td3 drive --agent base`` makes a film, whose pictures are looked at.
-``--short`` leaves out av-td3 and with it torch.  One line a check; exit status 1 when one fails.
+--rules`` lists its rules, and ``av-td3 drive --agent base`` makes a film, whose pictures are checked.
+``--short`` leaves out av-td3 and with it torch.  One line a check; the exit status is 1 when one fails.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def build(out: Path) -> tuple[list[Path], Path]:
     wheels, sdists = [], {}
     for name in PACKAGES:
         with tempfile.TemporaryDirectory() as folder:
-            # A copy: a build leaves files beside its sources, and takes up those of an earlier one.
+            # A copy: a build leaves files beside its sources, and picks up those of an earlier one.
             source, made = Path(folder) / name, Path(folder) / "dist"
             skip = shutil.ignore_patterns("build", "dist", "*.egg-info", "*.so", "kernels.c", "__pycache__")
             shutil.copytree(ROOT / "packages" / name, source, ignore=skip)
@@ -76,7 +76,7 @@ def build_for(python: Path, sdist: Path, out: Path) -> Path:
 
 
 def kept(wheel: Path, out: Path) -> Path:
-    """The wheel in ``out``; a compiled one with its manylinux tag."""
+    """Copy a wheel into ``out``, a compiled one with its manylinux tag."""
     if "none-any" not in wheel.name:
         repaired = wheel.parent / "repaired"
         run([sys.executable, "-m", "auditwheel", "repair", "-w", repaired, wheel], ROOT, CLEAN)
@@ -146,7 +146,7 @@ def version(python: Path) -> str:
 
 
 def serve(here: Path, folder: Path, env: dict[str, str]) -> str:
-    """Start the server, and hear what it says when it is ready."""
+    """Start the server; returns the line that it prints when it is ready."""
     command = [str(here / "bin/minicarla"), "serve", "--port", "0", "--map", "town", "--npc", "5"]
     server = subprocess.Popen(
         command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -163,7 +163,7 @@ def serve(here: Path, folder: Path, env: dict[str, str]) -> str:
 
 
 def look(film: Path) -> str:
-    """Whether a film shows something, and something that moves."""
+    """Check that a film shows something that moves; returns its figures."""
     reader = cv2.VideoCapture(str(film))
     pictures = []
     while True:

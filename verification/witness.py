@@ -2,10 +2,10 @@
 
     python -m verification.witness --port PORT --log FOLDER [--map loop]
 
-Every tick goes as a row of :data:`TICK` into ``FOLDER/ticks-LIFE.bin``.  Every camera picture carries, as
-black and white squares in its top left corner, the frame that it shows and the server's life: so a stored
-picture shows from which tick it is.  A file ``FOLDER/lie`` with one of :data:`LIES` in it makes the
-server tell that lie once.
+Every tick is written as a row of :data:`TICK` to ``FOLDER/ticks-LIFE.bin``, where LIFE is made of the
+server's process id.  The top left corner of every camera picture holds frame and life as black and white
+squares, so that a stored picture can be traced to its tick.  A file ``FOLDER/lie`` with one of :data:`LIES`
+in it makes the server tell that lie once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from minicarla.wire import sensor_data
 TICK = np.dtype([("frame", "<i8"), ("steer", "<f8"), ("throttle", "<f8"), ("brake", "<f8"), ("speed", "<f8")])
 BITS = 16
 PICTURES = 20
-"""Pictures in a row that a lie about pictures lasts: nobody looks at those of the ticks of a reset."""
+"""Pictures that a lie about pictures lasts: a single one could fall into a reset, where none is read."""
 LIES = ("wrong-size", "garbled-picture", "short-picture", "nan-pose", "frame-back")
 
 
@@ -65,7 +65,7 @@ class Witness:
         setattr(camera_rgb.RgbCamera, "measure", measured)  # noqa: B010 - mypy lets no method be assigned
 
     def advance(self) -> int:
-        """The world's ``advance``, written down."""
+        """Advance the world and write the tick down."""
         lie = self._told()
         if lie == "frame-back":
             self._world.frame -= 5
@@ -84,7 +84,7 @@ class Witness:
         return frame
 
     def image(self, pixels: NDArray[np.uint8], fov: float) -> bytes:
-        """Message of a stamped picture, or of a lie."""
+        """The message of a picture, with its stamps or with a lie."""
         lie = self._picture_lie if self._lies_left > 0 else ""
         self._lies_left -= 1
         if lie == "wrong-size":

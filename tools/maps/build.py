@@ -1,9 +1,9 @@
-"""Makes the bundled maps: ``python -m tools.maps.build`` writes ``data/*.xodr`` anew.
+"""Makes the bundled maps: ``python -m tools.maps.build`` rewrites ``data/*.xodr`` of ``minicarla.maps``.
 
-A network is junctions at points and streets between them, along polylines with rounded
-corners.  Each street ends a fixed distance before its junctions; inside, every pair of arms
-is joined by one road that is a straight line or a single arc: both arms point at the
-junction's centre from the same distance, so one arc is tangent to both.
+A network consists of junctions and of streets between them.  A street is a polyline with rounded corners, and
+ends a fixed distance before each of its junctions.  Inside a junction every pair of arms is joined by a road
+that is a straight line or a single arc.  One arc suffices, because both arms point at the junction's centre
+from the same distance.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Point = tuple[float, float]
 
 ROAD_MARK_WIDTH = 0.15
 GEO_REFERENCE = "+proj=tmerc +lat_0=0 +lon_0=0 +k=1 +x_0=0 +y_0=0 +datum=WGS84 +units=m +no_defs"
-DATE = "2026-01-01T00:00:00"  # fixed: the files are the same whenever they are made
+DATE = "2026-01-01T00:00:00"  # fixed, so that the files do not change with the date
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A line (curvature 0) or an arc, from a pose on."""
+    """A line (curvature 0) or an arc that begins at a pose."""
 
     x: float
     y: float
@@ -132,8 +132,10 @@ class Network:
     # ------------------------------------------------------------------ parts
 
     def _street(self, nodes: list[Node], number: int, street: Street) -> xodr.Road:
-        if street.a == street.b:  # an arm is known by its street, and this would be two of one junction
-            raise ValueError(f"street {number} begins and ends at junction {street.a}: it needs one between")
+        if street.a == street.b:  # a junction knows its arms by their street, and here two have the same one
+            raise ValueError(
+                f"street {number} begins and ends at junction {street.a}: put another junction between"
+            )
         a, b = nodes[street.a].centre, nodes[street.b].centre
         points = [a, *street.via, b]
         points[0] = _towards(points[0], points[1], self.reach)
@@ -182,7 +184,7 @@ class Network:
         else:
             radius = self.reach / math.tan(abs(turn) / 2)
             piece = Piece(x, y, incoming.heading, radius * abs(turn), math.copysign(1 / radius, turn))
-        # Nothing leaves to the right of this connection: it is the junction's edge, with a kerb.
+        # No road leaves further to the right: this connection is the junction's edge, with a kerb.
         turns = [
             (a.heading + math.pi - incoming.heading + math.pi) % (2 * math.pi) - math.pi
             for a in arms
@@ -356,7 +358,7 @@ def town() -> ET.Element:
 
 
 def grid() -> ET.Element:
-    """Four by three blocks of 90 m; the inner junctions are four-way and have traffic lights."""
+    """Four by three streets, 90 m apart; the inner junctions are four-way and have traffic lights."""
     columns, rows, block = 4, 3, 90.0
     nodes: list[Node] = []
     index: dict[tuple[int, int], int] = {}
@@ -465,7 +467,7 @@ def suburb() -> ET.Element:
 
 
 def _add_controllers(root: ET.Element, signals: dict[int, list[tuple[int, str]]]) -> None:
-    """Add the controllers, by which lights switch together; ``scenariogeneration`` cannot write them."""
+    """Add the controllers, which switch lights together; ``scenariogeneration`` cannot write them."""
     junctions = {j.get("id"): j for j in root.findall("junction")}
     for junction, members in signals.items():
         for phase in (0, 1):
@@ -485,7 +487,7 @@ MAPS = {"loop": loop, "town": town, "grid": grid, "suburb": suburb, "village": v
 
 def text(name: str) -> str:
     """The OpenDRIVE text of a bundled map; the same bytes on every call."""
-    # The writer allows an id of a signal once in a process; it has to be unique within its map only.
+    # The library refuses an id that another map of this process has; it must be unique in its own map only.
     xodr.Signal._usedIDs.clear()
     root = MAPS[name]()
     header = root.find("header")

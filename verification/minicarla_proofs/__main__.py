@@ -34,9 +34,9 @@ PROOFS: dict[str, Callable[[bool], Iterator[Finding]]] = {
 
 
 def main() -> int:
-    """Run proofs; the exit status."""
+    """Run proofs; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m verification.minicarla_proofs")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PROOFS)}; all by default")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(PROOFS)}; default: all")
     parser.add_argument("--short", action="store_true", help="fewer ticks, cycles and tries")
     options = parser.parse_args()
     if unknown := set(options.names) - set(PROOFS):

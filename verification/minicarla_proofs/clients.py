@@ -343,7 +343,7 @@ def manage(port: int, managed: int, ticks: int) -> None:
 
 
 def come_next(port: int) -> None:
-    """Be the next client: tick, report which actors are left and when, and destroy those that are named."""
+    """Be the next client: tick, report the actors and the seconds it took, destroy those that are named."""
     say("ready")
     leftovers = listen()
     start = time.monotonic()
@@ -430,7 +430,7 @@ def survey(port: int) -> None:
 
 
 def cross(port: int) -> None:
-    """Drive over markings as told: [pose, speed (m/s), steer, ticks]; says poses, wheels and events."""
+    """Drive over markings as told ([pose, speed (m/s), steer, ticks]); reports poses, wheels and events."""
     stage = Stage(port)
     world = stage.world
     while order := listen():

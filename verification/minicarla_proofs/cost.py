@@ -11,11 +11,11 @@ from verification.minicarla_proofs.stage import ClientProcess, Finding, ServerPr
 
 COUNTS = (0, 20, 50, 100)
 TOLERANCE = 1.15
-"""On what a straight line through the lower counts says; measured on machines with other work."""
+"""How many times as much as one of the first 50 a vehicle beyond 50 may cost; other work disturbs."""
 
 
 def prove(short: bool) -> Iterator[Finding]:
-    """Measure servers with different numbers of vehicles in turns, so that other load hits all alike."""
+    """Measure servers with different numbers of vehicles in turns, so that other load affects all alike."""
     rounds, ticks = (3, 60) if short else (15, 200)
     cpu: dict[int, list[float]] = {count: [] for count in COUNTS}
     rate: dict[int, list[float]] = {count: [] for count in COUNTS}

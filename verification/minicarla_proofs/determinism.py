@@ -25,7 +25,7 @@ def run(map_name: str, ticks: int, seed: int, hashing: str, dawdle: int) -> dict
 
 
 def prove(short: bool) -> Iterator[Finding]:
-    """Run everything twice; compare the raw messages and what the client makes of them."""
+    """Run everything twice; compare the raw messages and what the client reads in them."""
     ticks = 100 if short else 2000
     for map_name in ("grid",) if short else ("town", "grid"):
         first = run(map_name, ticks, 1, "1", 0)

@@ -26,24 +26,24 @@ CAR = "vehicle.tesla.model3"
 TICKS = 60
 ROOM = 50.0  # metres
 UNSURE = 0.015
-"""Metres from a marking within which the client may take a corner to be off the road.
+"""Metres from a marking within which the client may count a corner as off the road.
 
-It measures from the nearest place on a lane that it knows, which is up to 0.2 m along from the nearest.
-Then it makes two events of one crossing, one of them with the mark of the lane's other side.
+It measures from a place on the lane that can be 0.2 m along the lane from the nearest one.  Then it makes two
+events of one crossing, one of them with the marking on the lane's other side.
 """
 
 
 class Crossing(NamedTuple):
-    """A corner was over the marking from frame ``last`` on, and not before frame ``first``."""
+    """A corner crossed the marking between frame ``first`` and frame ``last``."""
 
     first: int
     last: int
     certain: bool
-    """Whether the corner came over the marking at all."""
+    """Whether the corner crossed the marking at all."""
 
 
 class Line(NamedTuple):
-    """The middle of a straight lane, and the side (-1 left, 1 right) on which it is left."""
+    """The middle of a straight lane, and the side (-1 left, 1 right) to which the car leaves it."""
 
     point: NDArray[np.float64]
     heading: float
@@ -52,7 +52,7 @@ class Line(NamedTuple):
 
 
 class Tally:
-    """What was counted on one map."""
+    """The counts of one map."""
 
     def __init__(self) -> None:
         self.events = 0

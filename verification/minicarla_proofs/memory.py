@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from verification.minicarla_proofs.stage import ClientProcess, Finding, ServerProcess, slope
 
 MOST = 5.0
-"""MB that it may grow after the warm-up, and per thousand cycles or hundred thousand ticks."""
+"""MB by which it may grow after the warm-up, and per thousand cycles or hundred thousand ticks."""
 
 
 def prove(short: bool) -> Iterator[Finding]:
@@ -46,6 +46,6 @@ def _watch(what: str, program: str, map_name: str, npc: int, warm_up: int, count
     )
     if len(actors) > 1:
         found += f"; between {min(actors)} and {max(actors)} actors are left"
-    # Over a short stretch the slope is the noise of a few pages.
+    # In a short run the slope is only the noise of a few pages.
     flat = grown < MOST and (trend < MOST or count < unit)
     return Finding(f"memory flat over {count} {what}", found, flat and len(actors) == 1)

@@ -93,7 +93,7 @@ class ServerProcess:
 
 
 class ClientProcess:
-    """A program of :mod:`.clients` in a process of its own, which malformed data would abort.
+    """A program of :mod:`.clients` in a process of its own: CARLA's client aborts on malformed data.
 
     It and the proof exchange JSON values, one a line.  RuntimeError when a value is expected and the program
     ends or sends nothing for ``patience`` seconds.

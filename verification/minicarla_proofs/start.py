@@ -16,13 +16,13 @@ BARS = {"loop": 1.0, "town": 3.0, "grid": 3.0, str(TOWN01): 3.0}  # seconds
 
 
 def prove(short: bool) -> Iterator[Finding]:
-    """Start each map a few times, in turns; then once without compiled Python, as after an installation."""
+    """Start each map a few times, in turns; then once without Python's cache, as after an installation."""
     names = (
         ["loop"] if short else [name for name in BARS if name in ("loop", "town", "grid") or TOWN01.is_file()]
     )
     tries = 2 if short else 5
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-    measure(names[0])  # once to fill the cache of the disk
+    measure(names[0])  # once, to fill the disk's cache
     for _ in range(tries):
         for name in names:
             times[name].append(measure(name))

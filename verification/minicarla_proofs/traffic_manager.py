@@ -20,7 +20,7 @@ def prove(short: bool) -> Iterator[Finding]:
     for vehicles in VEHICLES:
         stood = sum(not _drives(vehicles, TICKS) for _ in range(starts))
         if short and stood:
-            # The client loses a wake-up now and then, whatever the server does.  It would not do so again.
+            # Now and then the client loses a wake-up whatever the server does: try twice more.
             starts += 2
             stood = sum(not _drives(vehicles, TICKS) for _ in range(2))
         yield Finding(

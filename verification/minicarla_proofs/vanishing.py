@@ -23,7 +23,7 @@ def prove(short: bool) -> Iterator[Finding]:
 
 
 def kill(clients: int) -> Iterator[Finding]:
-    """Kill clients that hold all kinds of things; after each, another client removes what is left."""
+    """Kill clients that hold sensors and a Traffic Manager; after each, another client removes its actors."""
     chance = random.Random(0)
     left_over, managers, waits = 0, 0, []
     usual: list[int] = []  # the actors that are there without clients

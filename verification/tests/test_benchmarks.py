@@ -71,7 +71,7 @@ def contest(name: str, *points: tuple[float, float], trained: float) -> sb3_base
     ("theirs", "line"),
     [
         (((10.0, 0.3), (40.0, 0.9)), "ratio: 0.100"),
-        (((10.0, 0.3), (40.0, 0.8)), "ratio: below 0.080, for SB3 TD3 was not there yet"),
+        (((10.0, 0.3), (40.0, 0.8)), "ratio: below 0.080, because SB3 TD3 did not reach it"),
     ],
 )
 def test_times_to_the_goal_and_their_ratio(theirs: tuple[tuple[float, float], ...], line: str) -> None:
