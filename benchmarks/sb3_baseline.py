@@ -3,7 +3,7 @@
     python -m benchmarks.sb3_baseline --minutes 60 [--networks default|preset] [--seed 0] [--json FILE]
 
 Both learn on the environment of a preset, one after the other on the same machine, each for at most --minutes
-minutes.  Every --interval steps the policy drives held-out routes, with the code of av-td3 evaluate; the clock
+minutes.  Every --interval steps the policy drives held-out routes by the code of av-td3 evaluate; the clock
 stands still meanwhile.  The time to 90 % is that of the first evaluation with a mean route completion of 90 %
 or more.
 
