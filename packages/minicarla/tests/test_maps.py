@@ -20,6 +20,7 @@ from minicarla.maps.spawn_points import BOX as SPAWN_BOX
 from minicarla.maps.spawn_points import _apart
 
 from . import small_maps
+from .conftest import need_client
 from .small_maps import ONE_LANE
 
 TOWN01 = Path(__file__).parents[4] / "shared" / "maps" / "Town01.xodr"
@@ -145,6 +146,7 @@ print(json.dumps({"waypoints": out, "topology": len(m.get_topology())}))
 
 def test_the_client_sees_the_same_lanes(roadmap, tmp_path):
     """Positions within 1 cm, headings, road and lane ids, and a drive without dead ends."""
+    need_client()
     rng = np.random.default_rng(1)
     outside = [lane for lane in roadmap.driving if lane.junction == -1]
     picks = []

@@ -19,6 +19,7 @@ from minicarla.maps.curves import Geometry
 from minicarla.maps.lane_index import REACH
 from minicarla.maps.roadmap import RoadMap
 
+from .conftest import need_client
 from .small_maps import document
 
 # Each road starts in a place and direction of its own, and carries one kind of geometry.
@@ -92,6 +93,7 @@ print(json.dumps(out))
 @pytest.fixture(scope="module")
 def client_view(roadmap) -> dict[tuple[int, int], list[tuple[float, list[float]]]]:
     """(road, lane) -> [(s, x y z yaw by the client)], from one child process for all."""
+    need_client()
     places = [
         (number, lane, float(s))
         for number in range(len(SHAPES))

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from .conftest import need_client
+
 PROGRAMS = Path(__file__).parent / "programs"
 
 
@@ -35,6 +37,7 @@ def port() -> Iterator[int]:
 @pytest.fixture
 def run(port: int) -> Callable[..., Any]:
     """A function that runs a program with further arguments and gives back what it found out."""
+    need_client()
 
     def start(name: str, *arguments: object) -> Any:
         done = subprocess.run(

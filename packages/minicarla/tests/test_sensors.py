@@ -23,6 +23,7 @@ from minicarla.sensors.view import Fixture
 from minicarla.wire import sensor_data
 from minicarla.wire.stream import SensorType
 
+from .conftest import need_client
 from .sensor_world import StandInMap, Static, View, add_car
 
 HERE = Pose(0.0, 0.0, 1.0)
@@ -398,6 +399,7 @@ print("RESULT" + json.dumps(out))
 def test_gnss_agrees_with_the_clients_map():
     from minicarla import maps
 
+    need_client()
     text = maps.load("loop").opendrive
     start, end = text.index("<geoReference>"), text.index("</geoReference>")
     references = [

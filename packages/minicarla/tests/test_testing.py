@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tomllib
 
 from minicarla.testing import ServerError, ServerProcess, plugin
 
-from .conftest import Wire, until
+from .conftest import Wire, need_client, until
 
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
@@ -24,10 +23,12 @@ PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder for tests, in an environment in which minicarla is installed with its entry point."""
+    need_client()
     installed = tmp_path / "installed" / "minicarla_plugin-1.dist-info"
     installed.mkdir(parents=True)
-    entry = tomllib.loads(PROJECT.read_text())["project"]["entry-points"]["pytest11"]
-    lines = "".join(f"{name} = {module}\n" for name, module in entry.items())
+    section = re.search(r"^\[project\.entry-points\.pytest11\]\n((?:.+\n)+)", PROJECT.read_text(), re.M)
+    assert section is not None
+    lines = section[1].replace('"', "")
     (installed / "entry_points.txt").write_text(f"[pytest11]\n{lines}")
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: minicarla-plugin\nVersion: 1\n")
     folders = [str(installed.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
