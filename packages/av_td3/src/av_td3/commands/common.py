@@ -21,9 +21,10 @@ from av_td3.evaluation import rollout
 from av_td3.evaluation.figure import draw_routes
 from av_td3.evaluation.metrics import scalars
 from av_td3.supervision import fleet
+from av_td3.supervision.crew import CrewMaker
 from av_td3.supervision.launcher import check_map
 from av_td3.supervision.memory import check_memory
-from av_td3.supervision.supervised import CrewMaker, SupervisedEnv
+from av_td3.supervision.supervised import SupervisedEnv
 from av_td3.training import checkpoint, provenance, trackers
 from av_td3.training.agents import ACTION_SIZE, image_shape, resolve_device
 from av_td3.training.checkpoint import CheckpointError

@@ -23,7 +23,8 @@ from av_td3.evaluation.baselines import ClassicalDriver, RandomPolicy
 from av_td3.evaluation.metrics import Comparison, compare
 from av_td3.evaluation.pictures import ReplacedPictures
 from av_td3.evaluation.video import VideoRecorder
-from av_td3.supervision.supervised import CrewMaker, SupervisedEnv
+from av_td3.supervision.crew import CrewMaker
+from av_td3.supervision.supervised import SupervisedEnv
 from av_td3.training import policies
 from av_td3.training.agents import make_agent, policy_of
 from av_td3.training.run_directory import RunDirectory, write_atomically

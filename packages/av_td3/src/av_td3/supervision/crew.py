@@ -317,6 +317,21 @@ class Crew(CrewBase):
         return None
 
 
+class CrewMaker(Protocol):
+    """Starts a worker and its server, as :class:`Crew` does; the arguments are the same."""
+
+    def __call__(
+        self,
+        config: EnvConfig,
+        split: str,
+        render_mode: str | None,
+        logs: Path,
+        name: str,
+        server: Server | None = None,
+        /,
+    ) -> CrewBase: ...
+
+
 def death(worker: Child | None, server: OwnServer | None) -> CrewFailure:
     """How the worker ended; the server, where no worker is given."""
     child = worker if worker is not None else server.process if server is not None else None

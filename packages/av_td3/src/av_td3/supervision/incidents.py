@@ -34,17 +34,48 @@ class Incident:
     """UTC, ISO 8601."""
 
 
-def append(incident: Incident, folder: Path, env: str) -> None:
-    """Add a line to ``incidents.jsonl`` in the folder; ``env`` says which environment had the incident.
+class IncidentLog:
+    """The incidents of one environment, and how long it was away; each is also a line of a file.
 
-    A disk that is full must not end a training, so nothing is raised when it cannot be written.
+    A disk that is full must not end a training, so nothing is raised when a line cannot be written.
+
+    Args:
+        folder: of ``incidents.jsonl``, ``recoveries.jsonl`` and ``renewals.jsonl``.
+        env: says in each line which environment it was.
     """
-    note(folder, "incidents.jsonl", env=env, **asdict(incident))
 
+    def __init__(self, folder: Path, env: str) -> None:
+        self.folder, self._env = folder, env
+        self.incidents: list[Incident] = []
+        self.downtime_s = 0.0
+        """Seconds between failures and the first observation after them, all together."""
+        self._failed_at: float | None = None
 
-def note(folder: Path, name: str, **fields: object) -> None:
-    """Add a line to a file of JSON lines; nothing is raised when it cannot be written."""
-    with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / name).open("a") as file:
-            file.write(json.dumps({"time": _now(), **fields}) + "\n")
+    def add(self, incident: Incident) -> None:
+        """Something went wrong, or a port had to be changed."""
+        self.incidents.append(incident)
+        self._write("incidents.jsonl", **asdict(incident))
+
+    def failed(self) -> None:
+        """The environment is away from now on, if it was not before."""
+        if self._failed_at is None:
+            self._failed_at = time.monotonic()
+
+    def recovered(self) -> None:
+        """There is an observation again."""
+        if self._failed_at is None:
+            return
+        seconds = time.monotonic() - self._failed_at
+        self._failed_at = None
+        self.downtime_s += seconds
+        self._write("recoveries.jsonl", seconds=round(seconds, 3))
+
+    def renewed(self, why: str) -> None:
+        """The server was replaced in good order."""
+        self._write("renewals.jsonl", why=why)
+
+    def _write(self, name: str, **fields: object) -> None:
+        with contextlib.suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with (self.folder / name).open("a") as file:
+                file.write(json.dumps({"time": _now(), "env": self._env, **fields}) + "\n")

@@ -7,21 +7,19 @@ replaced and the episode is truncated; the caller goes on with ``reset``.
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
 import time
 import warnings
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from av_td3.config import STEP_SECONDS, EnvConfig, Split, parse_address
+from av_td3.config import STEP_SECONDS, EnvConfig, Split
 from av_td3.driving import observation as obs
 from av_td3.driving.checks import (
     RENDER_MODES,
@@ -31,83 +29,23 @@ from av_td3.driving.checks import (
     check_split,
     environment_config,
 )
-from av_td3.driving.errors import DrivingError, ServerTakenError, SimulatorUnreachableError
+from av_td3.driving.errors import DrivingError
 from av_td3.driving.info import StepInfo
 from av_td3.driving.observation import Observation
-from av_td3.driving.ownership import ServerClaim, claim_for_program
 from av_td3.driving.reward import no_reward
 from av_td3.driving.termination import SIMULATOR_FAULT
-from av_td3.supervision import incidents, protocol
-from av_td3.supervision.crew import Crew, CrewBase, CrewFailure, Server
-from av_td3.supervision.incidents import Incident
+from av_td3.supervision import protocol
+from av_td3.supervision.crew import Crew, CrewBase, CrewFailure, CrewMaker
+from av_td3.supervision.escalation import IN_WORDS, Escalation
+from av_td3.supervision.incidents import Incident, IncidentLog
 from av_td3.supervision.launcher import check_map
+from av_td3.supervision.own_crew import OwnCrew
 from av_td3.supervision.patience import Patience, RestartBudget
-
-Try = Literal["same worker", "new worker", "new server"]
-_WITH: dict[Try, str] = {
-    "same worker": "the same worker",
-    "new worker": "a new worker (the server stays)",
-    "new server": "a new worker and a new server",
-}
-PROBE_S = 1.0
-"""How long a server whose worker has failed may take to answer, to be kept."""
 
 
 class SupervisionError(DrivingError):
     """The simulator failed more often than ``max_consecutive_restarts``, ``max_restarts_per_hour`` or
     ``max_restarts`` allow."""
-
-
-class CrewMaker(Protocol):
-    """Starts a worker and its server, as :class:`Crew` does; the arguments are the same."""
-
-    def __call__(
-        self,
-        config: EnvConfig,
-        split: str,
-        render_mode: str | None,
-        logs: Path,
-        name: str,
-        server: Server | None = None,
-        /,
-    ) -> CrewBase: ...
-
-
-class _Belongings:
-    """What an environment has to give back, also when nobody calls ``close``."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self.crew: CrewBase | None = None
-        self.server: Server | None = None
-        """Left behind by a crew whose worker failed; the next crew takes it over."""
-        self.claim: ServerClaim | None = None
-        """On the server at ``simulator.address``.  None before the first reset, and without an address."""
-        self.folder = folder
-        """A temporary folder; None when there is none to remove."""
-        self._pid = os.getpid()
-
-    @property
-    def are_ours(self) -> bool:
-        """False in a process that was forked from the owner: it has a copy of this object only."""
-        return os.getpid() == self._pid
-
-    def give_back(self) -> None:
-        """End the processes and remove the folder; does nothing in a forked process."""
-        if not self.are_ours:
-            return
-        crew, self.crew = self.crew, None
-        if crew is not None:
-            crew.close()
-        self.end_server()
-        self.claim = None
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-    def end_server(self) -> None:
-        """End the server that was left behind, if there is one."""
-        server, self.server = self.server, None
-        if server is not None:
-            server.stop()
 
 
 class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
@@ -159,37 +97,24 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.metadata = {**self.metadata, "render_fps": round(1 / self.config.step_seconds)}
         self.observation_space: gymnasium.Space[Any] = obs.observation_space(self.config)
         self.action_space: gymnasium.Space[Any] = obs.action_space()
-        self.incidents: list[Incident] = []
-        """All incidents since this environment was made."""
-        self.restarts = 0
-        """How often the worker, or worker and server, were replaced after a failure."""
-        self.renewals = 0
-        """How often the server was replaced in good order (``renew_after_episodes`` and the like)."""
-        self.downtime_s = 0.0
-        """Seconds between failures and the first observation after them, all together."""
         temporary = log_dir is None
         self.log_dir = Path(tempfile.mkdtemp(prefix="av_td3_")) if log_dir is None else check_log_dir(log_dir)
-        self._name = name or split
-        self._mine = _Belongings(self.log_dir if temporary else None)
-        self._crews: CrewMaker = crews or Crew
-        self._state: Literal["needs reset", "ready", "stepping"] = "needs reset"
-        self._deadline = 0.0
+        name = name or split
+        self._log = IncidentLog(self.log_dir, name)
         self._budget = RestartBudget(self.config.simulator)
+        self._escalation = Escalation(self.config.simulator)
         self._patience = Patience(self.config.simulator)
-        self._failed_at: float | None = None
-        self._sent_at = 0.0
-        self._episodes_on_server = 0
-        self._to_be_replaced = False
-        self._tried: set[Try] = set()
-        """Since the last step that was made."""
-        self._reopen = False
-        """Whether the worker has failed and is to try again."""
+        make = crews or Crew
+        self._mine = OwnCrew(
+            self.config, split, render_mode, name, make, self._log, self._patience, temporary
+        )
+        self._sent_at = self._deadline = 0.0
+        """Of the step that is being made, ``time.monotonic``."""
         self._lost_request: CrewFailure | None = None
         self._shown: protocol.Slot | None = None
         self._info: StepInfo | None = None
         self._recording = False
         self._warned_of_npc = False
-        self._routes: int | None = None
         self._closed = False
         # At garbage collection and at the interpreter's end, when nobody calls close().
         self._finalizer = weakref.finalize(self, self._mine.give_back)
@@ -209,22 +134,18 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
                 ``record``, whether ``render`` will be called (default: whether there is a render_mode).
         """
         self._check_usable()
-        route, record = check_options(options, self.render_mode, self._routes)
+        route, record = check_options(options, self.render_mode, self._mine.routes)
         super().reset(seed=seed)
         if seed is None:
             seed = int(self.np_random.integers(2**63))
-        if self._state == "stepping":
-            self._discard()
-            self._reopen = False
-        self._state = "needs reset"
+        if self._mine.state == "stepping":
+            self._mine.discard()
+        self._mine.state = "needs reset"
         request = {"do": "reset", "seed": seed, "options": {"route": route, "record": record}}
-        self._renew_if_due()
+        self._mine.renew_if_due()
         while True:
             try:
-                crew = self._ensure_crew()
-                if self._reopen:
-                    self._reopen = False
-                    crew.reopen()
+                crew = self._ready_crew()
                 asked = time.monotonic()
                 crew.ask(request)
                 answer = crew.answer(asked + self._patience.limit("reset"))
@@ -234,10 +155,10 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
                 during = "start" if self._mine.crew is None else "reset"
                 self._record_failure(during, failure, "try again with")
         self._recording = record
-        self._episodes_on_server += 1
-        self._note_recovery()
+        self._mine.episodes += 1
+        self._log.recovered()
         info = self._take(crew, answer)
-        self._state = "ready"
+        self._mine.state = "ready"
         self._warn_of_missing_npc(info)
         return self._observation(), cast("dict[str, Any]", info)
 
@@ -254,10 +175,10 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """
         self._check_usable()
         steer, pedal = obs.check_action(action)
-        crew = self._mine.crew
-        if self._state != "ready" or crew is None:
+        crew, state = self._mine.crew, self._mine.state
+        if state != "ready" or crew is None:
             raise gymnasium.error.ResetNeeded(
-                "call reset() before step()" if self._state != "stepping" else "receive() has to come first"
+                "call reset() before step()" if state != "stepping" else "receive() has to come first"
             )
         self._lost_request = None
         try:
@@ -266,7 +187,7 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             self._lost_request = failure  # reported by receive()
         self._sent_at = time.monotonic()
         self._deadline = self._sent_at + self._patience.limit("step")
-        self._state = "stepping"
+        self._mine.state = "stepping"
 
     def awaited(self) -> list[Any]:
         """After ``send``, what ``multiprocessing.connection.wait`` takes, to wait for several environments.
@@ -283,7 +204,7 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """
         self._check_usable()
         crew = self._mine.crew
-        if self._state != "stepping" or crew is None:
+        if self._mine.state != "stepping" or crew is None:
             raise gymnasium.error.ResetNeeded("send() has to come first")
         try:
             if self._lost_request is not None:
@@ -294,15 +215,15 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             self._check_frame(answer)
         except CrewFailure as failure:
             self._record_failure("step", failure, "episode truncated; the next begins with")
-            self._state = "needs reset"
+            self._mine.state = "needs reset"
             return self._observation(), 0.0, False, True, self._info_of_failure(failure)
         self._budget.worked()
-        self._tried.clear()
+        self._escalation.worked()
         # The learner may have been busy for longer than the simulator was: that time is not the step's.
         self._patience.took("step", time.monotonic() - max(waiting_since, self._sent_at))
         info = self._take(crew, answer)
         terminated, truncated = answer["terminated"], answer["truncated"]
-        self._state = "needs reset" if terminated or truncated else "ready"
+        self._mine.state = "needs reset" if terminated or truncated else "ready"
         return self._observation(), answer["reward"], terminated, truncated, cast("dict[str, Any]", info)
 
     def render(self) -> NDArray[np.uint8] | None:
@@ -329,8 +250,28 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     def close(self) -> None:
         """End worker and server; nothing is left behind.  Closing twice is fine."""
         self._closed = True
-        self._state = "needs reset"
+        self._mine.state = "needs reset"
         self._finalizer()
+
+    @property
+    def incidents(self) -> list[Incident]:
+        """All incidents since this environment was made."""
+        return self._log.incidents
+
+    @property
+    def downtime_s(self) -> float:
+        """Seconds between failures and the first observation after them, all together."""
+        return self._log.downtime_s
+
+    @property
+    def restarts(self) -> int:
+        """How often the worker, or worker and server, were replaced after a failure."""
+        return self._mine.restarts
+
+    @property
+    def renewals(self) -> int:
+        """How often the server was replaced in good order (``renew_after_episodes`` and the like)."""
+        return self._mine.renewals
 
     @property
     def server_address(self) -> str | None:
@@ -343,152 +284,33 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     @property
     def route_count(self) -> int:
         """How many routes the split has; starts the simulator if it does not run yet."""
-        while self._routes is None:
+        while self._mine.routes is None:
             try:
-                self._ensure_crew()
+                self._ready_crew()
             except CrewFailure as failure:
                 self._record_failure("start", failure, "try again with")
-        return self._routes
-
-    # ------------------------------------------------------------------ the crew
+        return self._mine.routes
 
     def _check_usable(self) -> None:
         if self._closed:
             raise gymnasium.error.ClosedEnvironmentError("the environment was closed")
-        if not self._mine.are_ours:
+        if not self._mine.is_ours:
             raise RuntimeError(
                 "this environment belongs to the process that this one was forked from: make another here"
             )
 
-    def _ensure_crew(self) -> CrewBase:
-        """The crew that there is, or a new one.
+    # ------------------------------------------------------------------ failures
+
+    def _ready_crew(self) -> CrewBase:
+        """The crew, started or replaced where needed, after failures with a pause before it.
 
         Raises:
-            CrewFailure: it failed to start; another try may succeed.
+            CrewFailure: that failed; another try may succeed.
         """
-        if self._mine.crew is not None:
-            return self._mine.crew
-        if self._budget.pause:
+        if self._mine.crew is None and self._budget.pause:
             time.sleep(self._budget.pause)
             self._check_usable()  # another thread may have closed it
-        self._take_over_server()
-        try:
-            config = self._patience.applied(self.config)
-            server, self._mine.server = self._mine.server, None
-            fresh = server is None
-            crew = self._crews(config, self.split, self.render_mode, self.log_dir, self._name, server)
-        except SimulatorUnreachableError as error:
-            if self._routes is None:
-                raise SimulatorUnreachableError(
-                    f"{error}. Start it, or correct env.simulator.address; without an address a minicarla is "
-                    "started for you"
-                ) from None
-            raise CrewFailure("error", str(error)) from None  # it was there: somebody may restart it
-        if fresh:
-            self._patience.took("start", crew.start_took_s)
-            self._episodes_on_server = 0
-        self._patience.took("map", crew.map_took_s)
-        self._mine.crew, self._routes = crew, crew.routes
-        self.restarts += self._to_be_replaced
-        self._to_be_replaced = False
-        _DRIVERS[self.config.simulator.address] = self
-        self._report_port(crew)
-        return crew
-
-    def _take_over_server(self) -> None:
-        """A running server serves one environment at a time: evaluation, say, between two episodes.
-
-        Another environment of this process that uses it and is between episodes gives it up, and
-        starts again at its next reset.
-
-        Raises:
-            ServerTakenError: the other one is in the middle of an episode, or another program uses
-                the server.
-        """
-        address = self.config.simulator.address
-        if address is not None and self._mine.claim is None:
-            self._mine.claim = claim_for_program(*parse_address(address))
-        other = _DRIVERS.get(address) if address is not None else None
-        if other is None or other is self or other._mine.crew is None or not other._mine.are_ours:
-            return
-        if other._state != "needs reset":
-            raise ServerTakenError(
-                f"another environment of this process is within an episode on the server at {address}"
-                ". One server serves one environment at a time: end that episode, or close that environment"
-            )
-        other._mine.crew.close()
-        other._mine.crew = None
-
-    def _report_port(self, crew: CrewBase) -> None:
-        simulator = self.config.simulator
-        if crew.port == crew.wanted_port or not simulator.npc or simulator.traffic != "traffic_manager":
-            return
-        self._report(
-            Incident(
-                during="start",
-                kind="port-taken",
-                text=f"something listens on port {crew.wanted_port}, the Traffic Manager's",
-                action=f"took port {crew.port}",
-                consecutive=0,
-            )
-        )
-
-    def _discard(self, keep_server: bool = False) -> None:
-        crew, self._mine.crew = self._mine.crew, None
-        if crew is not None:
-            if keep_server:
-                self._mine.server = crew.leave_server()
-            else:
-                crew.kill()
-
-    def _next_try(self, failure: CrewFailure) -> Try:
-        """What is tried after a failure: the first step that may help and was not taken since the last step.
-
-        The same worker may try again when it is alive and has reported an error, a new worker when the server
-        answers.  A minicarla starts in a second, so it is replaced together with the worker; CARLA takes a
-        minute.
-        """
-        crew, simulator = self._mine.crew, self.config.simulator
-        if simulator.address is not None:
-            return "new worker"  # the server is somebody else's
-        if crew is None or crew.server is None or failure.kind in ("server-died", "host-died"):
-            return "new server"
-        # A Traffic Manager of a client that has failed would abort the worker at its next tick.
-        minicarla = simulator.command is None
-        own_traffic = simulator.npc > 0 and simulator.traffic != ("auto" if minicarla else "server")
-        alive = failure.kind == "error" and not own_traffic
-        can_keep = simulator.command is not None and self._tried <= {"same worker"}
-        if not ((alive and not self._tried) or can_keep) or not crew.server.answers(PROBE_S):
-            return "new server"
-        return "same worker" if alive and not self._tried else "new worker"
-
-    def _renew_if_due(self) -> None:
-        """Replace a server that is old, or has become large, before it fails.  Also rotates the logs."""
-        crew = self._mine.crew
-        if crew is None:
-            return
-        crew.trim_logs()
-        why = self._why_renew(crew.server) if crew.server is not None else ""
-        if why:
-            self._mine.crew = None
-            crew.close()
-            self.renewals += 1
-            incidents.note(self.log_dir, "renewals.jsonl", env=self._name, why=why)
-
-    def _why_renew(self, server: Server) -> str:
-        simulator = self.config.simulator
-        episodes, hours = simulator.renew_after_episodes, simulator.renew_after_hours
-        if episodes is not None and self._episodes_on_server >= episodes:
-            return f"{self._episodes_on_server} episodes"
-        if hours is not None and server.hours >= hours:
-            return f"{server.hours:.2f} hours old"
-        if simulator.renew_above_gib is not None:
-            gib = server.memory / 2**30
-            if gib > simulator.renew_above_gib:
-                return f"{gib:.2f} GiB of memory"
-        return ""
-
-    # ------------------------------------------------------------------ failures
+        return self._mine.ready()
 
     def _record_failure(self, during: str, failure: CrewFailure, action: str) -> None:
         """Write the incident down and end what is left of the crew.
@@ -497,32 +319,28 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             SupervisionError: there have been too many in a row.
             ClosedEnvironmentError: it is no incident: another thread wants to close the environment.
         """
-        if self._failed_at is None:
-            self._failed_at = time.monotonic()
-        following = self._next_try(failure)
-        self._reopen = following == "same worker"
-        if not self._reopen:
-            self._discard(keep_server=following == "new worker")
+        self._log.failed()
+        following = self._escalation.after(failure, self._mine.crew)
+        if following == "same worker":
+            self._mine.begin_anew()
+        else:
+            self._mine.replace(keep_server=following == "new worker")
         self._check_usable()
         if failure.kind == "deadline" or "time-out" in failure.text:
             self._patience.missed()
-        self._to_be_replaced = self._to_be_replaced or following != "same worker"
-        self._tried.add(following)
         why = self._budget.failed()
-        self._report(
+        self._log.add(
             Incident(
                 during=during,
                 kind=failure.kind,
                 text=failure.text,
-                action="give up" if why else f"{action} {_WITH[following]}",
+                action="give up" if why else f"{action} {IN_WORDS[following]}",
                 consecutive=self._budget.in_a_row,
                 output=failure.output,
             )
         )
         if why:
-            self._discard()
-            self._mine.end_server()
-            self._mine.folder = None  # its logs are needed now
+            self._mine.give_up()
             raise SupervisionError(
                 f"the simulator failed {why}, the last time during {during}: {failure.text}. "
                 f"{self._advice()} Logs: {self.log_dir}"
@@ -533,14 +351,6 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         if address is None:
             return "The end of the logs says why."
         return f"Start the CARLA server at {address} again."
-
-    def _note_recovery(self) -> None:
-        if self._failed_at is None:
-            return
-        seconds = time.monotonic() - self._failed_at
-        self._failed_at = None
-        self.downtime_s += seconds
-        incidents.note(self.log_dir, "recoveries.jsonl", env=self._name, seconds=round(seconds, 3))
 
     def _check_frame(self, answer: dict[str, Any]) -> None:
         """A step is ``action_repeat`` ticks after the one before; fewer only where the episode ended.
@@ -555,10 +365,6 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             raise CrewFailure(
                 "error", f"a step led from frame {before} to frame {now} instead of {before + repeat}"
             )
-
-    def _report(self, incident: Incident) -> None:
-        self.incidents.append(incident)
-        incidents.append(incident, self.log_dir, self._name)
 
     def _info_of_failure(self, failure: CrewFailure) -> dict[str, Any]:
         info: StepInfo = {
@@ -592,7 +398,3 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
                 'vehicles that env.simulator.npc asks for; info["npc"] has the number of each episode',
                 stacklevel=3,
             )
-
-
-_DRIVERS: weakref.WeakValueDictionary[str | None, SupervisedEnv] = weakref.WeakValueDictionary()
-"""The environment of this process that last drove on each running server."""
