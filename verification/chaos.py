@@ -217,7 +217,10 @@ def by_server(spec: str) -> Callable[[Learner], None]:
 
 def lie(what: str) -> Callable[[Learner], None]:
     def strike(learner: Learner) -> None:
-        (learner.folder / "lie").write_text(what)
+        # Renamed into place: the server, which looks at every tick, must not find it while it is empty.
+        draft = learner.folder / "lie.draft"
+        draft.write_text(what)
+        draft.rename(learner.folder / "lie")
 
     return strike
 
