@@ -263,3 +263,25 @@ def test_a_crash_loop_is_given_up(env):
     with pytest.raises(SupervisionError, match=r"4 times within an hour.*killed by SIGSEGV.*Logs: "):
         env.step(ACTION)
     assert env.incidents[-1].action == "give up"
+
+
+def test_only_a_retry_with_what_failed_is_impatient(env, monkeypatch):
+    """Same worker, new worker on the same server, new server: the first two get the time that is usual."""
+    limits: list[float] = []
+    answer = FakeCrew.answer
+
+    def noted(crew, deadline):
+        if crew.request["do"] == "reset":
+            limits.append(round(deadline - supervised.time.monotonic()))
+        return answer(crew, deadline)
+
+    monkeypatch.setattr(FakeCrew, "answer", noted)
+    env = env(command="CarlaUE4.sh {port}", client_timeout_s=2, reset_deadline_s=30)
+    env.reset()
+    env.step(ACTION)
+    failed(env, "error", "tick: time-out of 2000ms")
+    for _ in range(2):
+        FakeCrew.script.append(CrewFailure("deadline", "no answer within the deadline"))
+    env.reset()
+    assert limits == [30, 2, 2, 60]
+    assert [crew.config.simulator.map_deadline_s for crew in FakeCrew.made] == [60, 2, 120]

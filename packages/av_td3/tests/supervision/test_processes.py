@@ -262,6 +262,19 @@ def test_deadlines_follow_what_was_measured():
     assert patience.limit("start") == 60
 
 
+def test_a_retry_with_what_failed_gets_the_time_that_it_usually_takes():
+    simulator = SimulatorConfig(reset_deadline_s=30, client_timeout_s=5, map_deadline_s=60)
+    patience = Patience(simulator)
+    assert patience.retry_limit("reset") == 30  # nothing is known yet
+    for seconds in (9.0, 0.2, 0.2, 0.3):
+        patience.took("reset", seconds)
+    assert patience.limit("reset") == 45 and patience.retry_limit("reset") == 5 + 5 * 0.25
+    patience.took("map", 2.0)
+    environment = EnvConfig()
+    assert patience.applied(environment, retry=True).simulator.map_deadline_s == 15
+    assert patience.applied(environment).simulator.map_deadline_s == 60
+
+
 def test_a_crash_loop_ends_although_each_life_makes_steps():
     now = [0.0]
     limits = SimulatorConfig(max_consecutive_restarts=3, max_restarts_per_hour=5, max_restarts=20)

@@ -39,6 +39,11 @@ class Escalation:
         """A step was made."""
         self._tried.clear()
 
+    @property
+    def retries(self) -> bool:
+        """Whether a server of our own that failed, or whose worker did, is being tried again."""
+        return bool(self._tried) and "new server" not in self._tried and self._simulator.address is None
+
     def _choose(self, failure: CrewFailure, crew: CrewBase | None) -> Try:
         simulator = self._simulator
         if simulator.address is not None:

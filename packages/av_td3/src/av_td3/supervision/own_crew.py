@@ -88,8 +88,8 @@ class OwnCrew:
 
     def _start(self) -> CrewBase:
         self._take_turn()
-        config = self._patience.applied(self._config)
         server, self._left = self._left, None
+        config = self._patience.applied(self._config, retry=server is not None)
         try:
             crew = self._make(config, self._split, self._render_mode, self._log.folder, self._name, server)
         except SimulatorUnreachableError as error:

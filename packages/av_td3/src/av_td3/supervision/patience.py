@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections import deque
 from collections.abc import Callable
@@ -26,8 +27,12 @@ class Patience:
     """Deadlines that follow what this run has measured of its own simulator.
 
     A deadline is the configured one, or :data:`SLOWEST_TIMES` the slowest of the last operations if that is
-    longer.  So a machine that is slow is not taken for one that hangs.  After a deadline that was missed
+    longer.  So a machine that is slow is not taken for one that hangs.  When a new server misses a deadline,
     the next attempt gets twice the time, until one succeeds.
+
+    After a failure the worker and the server that failed may get another try.  Such a retry gets only the time
+    that the operation usually takes (:meth:`retry_limit`): a server that hangs is replaced in seconds, and
+    one that is slow costs a restart.
     """
 
     def __init__(self, simulator: SimulatorConfig) -> None:
@@ -48,6 +53,14 @@ class Patience:
         needed = SLOWEST_TIMES * max(self._took[operation], default=0.0)
         return max(self._configured[operation], needed) * self._extension
 
+    def retry_limit(self, operation: Operation) -> float:
+        """Seconds that an operation may take that is tried again with a worker or a server that failed."""
+        took = self._took[operation]
+        if not took:
+            return self.limit(operation)
+        usual = self._client_timeout + SLOWEST_TIMES * statistics.median(took)
+        return min(usual, self.limit(operation))
+
     @property
     def client_timeout(self) -> float:
         """Seconds that one call of the client may take, if the worker were started now."""
@@ -61,14 +74,14 @@ class Patience:
             self._extension = 1.0
 
     def missed(self) -> None:
-        """A deadline has passed: perhaps the machine is slow."""
+        """A deadline has passed, and the server is new or somebody else's: perhaps the machine is slow."""
         self._extension = min(LARGEST_EXTENSION, 2.0 * self._extension)
 
-    def applied(self, config: EnvConfig) -> EnvConfig:
-        """The configuration for a worker that is started now."""
+    def applied(self, config: EnvConfig, *, retry: bool = False) -> EnvConfig:
+        """The configuration for a worker that is started now; ``retry``: on a server that failed."""
         limits = {
             "start_deadline_s": self.limit("start"),
-            "map_deadline_s": self.limit("map"),
+            "map_deadline_s": self.retry_limit("map") if retry else self.limit("map"),
             "client_timeout_s": self.client_timeout,
         }
         return config.model_copy(update={"simulator": config.simulator.model_copy(update=limits)})

@@ -148,7 +148,8 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
                 crew = self._ready_crew()
                 asked = time.monotonic()
                 crew.ask(request)
-                answer = crew.answer(asked + self._patience.limit("reset"))
+                limit = self._patience.retry_limit if self._escalation.retries else self._patience.limit
+                answer = crew.answer(asked + limit("reset"))
                 self._patience.took("reset", time.monotonic() - asked)
                 break
             except CrewFailure as failure:
@@ -326,7 +327,7 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         else:
             self._mine.replace(keep_server=following == "new worker")
         self._check_usable()
-        if failure.kind == "deadline" or "time-out" in failure.text:
+        if not self._escalation.retries and (failure.kind == "deadline" or "time-out" in failure.text):
             self._patience.missed()
         why = self._budget.failed()
         self._log.add(
