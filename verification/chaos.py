@@ -434,13 +434,16 @@ def marked() -> set[int]:
 
 def belongings(learner: Learner) -> dict[str, float]:
     """What the learner and its child processes hold."""
-    family = [learner.process(), *learner.process().children(recursive=True)]
-    return {
-        "processes": len(family),
-        "memory MiB": sum(p.memory_info().rss for p in family) / 2**20,
-        "descriptors": sum(p.num_fds() for p in family),
-        "sockets": sum(len(p.net_connections("all")) for p in family),
-    }
+    while True:
+        # One of them may end while they are asked: then all are asked again.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family = [learner.process(), *learner.process().children(recursive=True)]
+            return {
+                "processes": len(family),
+                "memory MiB": sum(p.memory_info().rss for p in family) / 2**20,
+                "descriptors": sum(p.num_fds() for p in family),
+                "sockets": sum(len(p.net_connections("all")) for p in family),
+            }
 
 
 @contextlib.contextmanager

@@ -268,7 +268,7 @@ def test_a_retry_with_what_failed_gets_the_time_that_it_usually_takes():
     assert patience.retry_limit("reset") == 30  # nothing is known yet
     for seconds in (9.0, 0.2, 0.2, 0.3):
         patience.took("reset", seconds)
-    assert patience.limit("reset") == 45 and patience.retry_limit("reset") == 5 + 5 * 0.25
+    assert patience.limit("reset") == 45 and patience.retry_limit("reset") == 5 + 5 * 0.2
     patience.took("map", 2.0)
     environment = EnvConfig()
     assert patience.applied(environment, retry=True).simulator.map_deadline_s == 15

@@ -58,7 +58,8 @@ class Patience:
         took = self._took[operation]
         if not took:
             return self.limit(operation)
-        usual = self._client_timeout + SLOWEST_TIMES * statistics.median(took)
+        # The lower median: of two resets, the first had to set everything up.
+        usual = self._client_timeout + SLOWEST_TIMES * statistics.median_low(took)
         return min(usual, self.limit(operation))
 
     @property
