@@ -94,7 +94,7 @@ class SimulatorConfig(Section):
     """Seconds that one call to the server may take, once the first episode has begun."""
     start_deadline_s: float = Field(default=60.0, gt=0)
     """Seconds that a server may take to start.  All four deadlines grow with what the run measures of its
-    simulator, and after one that was missed."""
+    simulator, and after one that a new server missed."""
     map_deadline_s: float = Field(default=60.0, gt=0)
     """Seconds that a worker may take to connect and to load the map."""
     reset_deadline_s: float = Field(default=30.0, gt=0)

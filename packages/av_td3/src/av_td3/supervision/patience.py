@@ -30,9 +30,9 @@ class Patience:
     longer.  So a machine that is slow is not taken for one that hangs.  When a new server misses a deadline,
     the next attempt gets twice the time, until one succeeds.
 
-    After a failure the worker and the server that failed may get another try.  Such a retry gets only the time
-    that the operation usually takes (:meth:`retry_limit`): a server that hangs is replaced in seconds, and
-    one that is slow costs a restart.
+    After a failure the worker and the server that failed may get another try.  Such a retry gets only the
+    time that the operation usually takes (:meth:`retry_limit`): a server that hangs is replaced in seconds,
+    and one that is slow costs a restart.
     """
 
     def __init__(self, simulator: SimulatorConfig) -> None:
