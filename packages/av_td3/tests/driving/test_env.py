@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 import textwrap
+from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
@@ -14,6 +15,7 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 from av_td3.config import NEIGHBOURS, EnvConfig
+from av_td3.driving.env import CarlaDrivingEnv
 from av_td3.driving.observation import LIMIT
 from av_td3.driving.reward import reward_bound
 from av_td3.supervision.supervised import SupervisedEnv
@@ -174,6 +176,23 @@ def test_gymnasiums_passive_checker_has_nothing_to_say():
         ended = terminated or truncated
         made.render()
     made.close()
+
+
+def test_close_gives_the_server_free_although_it_no_longer_answers():
+    """Otherwise the same process could not connect to the server again, which then is "in use"."""
+    closed = []
+
+    def fails():
+        raise RuntimeError("time-out")
+
+    env = object.__new__(CarlaDrivingEnv)
+    env._closed, env._ego = False, None
+    env._traffic, env._session = SimpleNamespace(close=fails), SimpleNamespace(close=lambda: closed.append(1))
+    with pytest.raises(RuntimeError, match="time-out"):
+        env.close()
+    assert closed == [1]
+    env.close()
+    assert closed == [1]
 
 
 def test_the_client_side_environment_passes_the_check_too(server):

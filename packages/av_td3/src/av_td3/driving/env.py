@@ -6,6 +6,7 @@ Everybody else uses :class:`av_td3.supervision.supervised.SupervisedEnv`, which 
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
@@ -151,11 +152,14 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             simulator.map_deadline_s,
             own_server,
         )
-        self._planner = RoutePlanner(self._session.map, self.config.route)
-        self.routes = self._planner.routes(split)
-        """The routes of this split, in their fixed order."""
-        self._lights = TrafficLights(self._session.world)
-        self._traffic = NpcTraffic(self._session, simulator, self._planner.spawn_points)
+        with contextlib.ExitStack() as otherwise:
+            otherwise.callback(self._session.close)
+            self._planner = RoutePlanner(self._session.map, self.config.route)
+            self.routes = self._planner.routes(split)
+            """The routes of this split, in their fixed order."""
+            self._lights = TrafficLights(self._session.world)
+            self._traffic = NpcTraffic(self._session, simulator, self._planner.spawn_points)
+            otherwise.pop_all()
         self._ego: EgoVehicle | None = None
         self._episode: _Episode | None = None
         self._running = False
@@ -198,12 +202,14 @@ class CarlaDrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             return
         self._closed = True
         self._running = False
-        self._traffic.close()
-        if self._ego is not None:
-            self._ego.destroy()
-            self._ego = None
-            self._session.flush()
-        self._session.close()
+        with contextlib.ExitStack() as finally_:
+            # Also when the simulator no longer answers: this process must not keep its claim on the server.
+            finally_.callback(self._session.close)
+            self._traffic.close()
+            if self._ego is not None:
+                self._ego.destroy()
+                self._ego = None
+                self._session.flush()
 
     # ------------------------------------------------------------------ the same without copies
 
