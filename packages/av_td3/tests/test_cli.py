@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 import av_td3
 from av_td3.cli import app
 from av_td3.config import config_from_dict, load_config
+from av_td3.training.run_directory import RunDirectory
 
 from .training.test_trainer import scalars
 
@@ -290,6 +291,16 @@ def test_a_finished_run_is_trained_further_only_when_asked(killed_and_resumed, t
     assert kept.read_bytes() == before[path / "evaluations" / "final.json"]
     final = json.loads((path / "evaluations" / "final.json").read_text())
     assert final["conditions"]["step"] == 330
+
+
+def test_a_finished_run_says_so_before_torch_is_loaded(tmp_path):
+    run = RunDirectory.create(tmp_path / "run", load_config("debug"), {})
+    run.write_status("finished", step=300)
+    (run.evaluations / "final.json").write_text("{}")
+    code = "import sys; sys.modules['torch'] = None; from av_td3.cli import main; main()"
+    command = [sys.executable, "-c", code, "train", "--resume", str(run.path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "nothing is left to do" in done.stdout, done.stderr
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from av_td3.cli.errors import user_errors
 from av_td3.cli.options import Carla, ConfigFile, Map, Npc, Preset, PrintConfig, RayAddress, RunDir, Seed, Set
 from av_td3.cli.settings import configuration, refuse_beside_resume
 from av_td3.config import load_config
+from av_td3.errors import OK
 
 
 def train(
@@ -103,6 +104,11 @@ def train(
         if print_config:
             print(settings.to_yaml(), end="")
             return
+        if resume is not None and steps is None:
+            from av_td3.commands import finished
+
+            if finished.said_so(resume):
+                raise typer.Exit(OK)
         from av_td3.commands import train as command  # torch: only when the input is good
         from av_td3.commands.common import Ray
 

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import itertools
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from av_td3.agent.replay import ReplayMemoryError, slot_bytes
+from av_td3.commands.terminal import say
 from av_td3.config import Config, ConfigError
 from av_td3.driving.errors import DrivingError, SetupError
 from av_td3.errors import BAD_INPUT, FAILED, UserError
@@ -196,21 +196,6 @@ def draw_or_warn(
         draw_routes(evaluations, file, title)
     except OSError as error:
         warn(f"warning: the evaluation's picture is missing: {error}")
-
-
-def own_command() -> str:
-    """How this program can be called from here: after ``make`` it is not on the PATH."""
-    called = Path(sys.argv[0])
-    if called.parts[-2:] == ("av_td3", "__main__.py"):
-        return f"{sys.executable} -m av_td3"
-    if called.name == "av-td3" and shutil.which("av-td3") is None:
-        return str(called)
-    return "av-td3"
-
-
-def say(console: Console, text: str, style: str | None = None) -> None:
-    """Print text as it is: paths are not broken into lines, nothing in it is taken for markup."""
-    console.print(text, style=style, highlight=False, soft_wrap=True, markup=False)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from av_td3.commands.common import say
+from av_td3.commands.terminal import say
 from av_td3.errors import BAD_INPUT, FAILED, UserError
 from av_td3.evaluation import aggregate as statistics
 from av_td3.evaluation import report

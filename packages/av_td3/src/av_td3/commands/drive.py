@@ -18,8 +18,9 @@ from rich.console import Console
 from typing_extensions import Unpack
 
 from av_td3.commands.changes import Changes, changed
-from av_td3.commands.common import check_before_start, say
+from av_td3.commands.common import check_before_start
 from av_td3.commands.evaluate import introduce
+from av_td3.commands.terminal import say
 from av_td3.config import Config, parse_address
 from av_td3.errors import BAD_INPUT, INTERRUPTED, OK, UserError
 from av_td3.evaluation import rollout

@@ -15,7 +15,8 @@ from typing_extensions import Unpack
 
 import av_td3
 from av_td3.commands.changes import Changes, changed
-from av_td3.commands.common import ObservedPolicy, check_before_start, draw_or_warn, say
+from av_td3.commands.common import ObservedPolicy, check_before_start, draw_or_warn
+from av_td3.commands.terminal import say
 from av_td3.config import Config, Pictures
 from av_td3.errors import BAD_INPUT, UserError
 from av_td3.evaluation import report, rollout

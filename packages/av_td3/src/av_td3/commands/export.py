@@ -17,7 +17,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from av_td3.agent.td3 import TD3
-from av_td3.commands.common import say
+from av_td3.commands.terminal import say
 from av_td3.config import Config
 from av_td3.errors import BAD_INPUT, FAILED, UserError
 from av_td3.training import cards, shipped

@@ -16,7 +16,7 @@ from rich.table import Table
 from av_td3 import __version__
 from av_td3.agent.gradients import NonFiniteGradientError
 from av_td3.commands import common
-from av_td3.commands.common import say
+from av_td3.commands.terminal import say
 from av_td3.errors import BAD_INPUT, FAILED, INTERRUPTED, OK, UserError
 from av_td3.evaluation.statistics import ConfidenceInterval
 from av_td3.reference import baseline, learner

@@ -24,7 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from rich.console import Console
 
 from av_td3.commands import compare
-from av_td3.commands.common import Ray, check_before_start, own_command, say
+from av_td3.commands.common import Ray, check_before_start
+from av_td3.commands.terminal import own_command, say
 from av_td3.commands.train import check_earned
 from av_td3.config import Config, ConfigError, load_config
 from av_td3.errors import BAD_INPUT, FAILED, INTERRUPTED, OK, UserError

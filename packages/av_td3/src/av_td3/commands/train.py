@@ -9,9 +9,10 @@ from typing import Any
 
 from rich.console import Console
 
-from av_td3.commands import common
-from av_td3.commands.common import Crews, Ray, say
+from av_td3.commands import common, finished
+from av_td3.commands.common import Crews, Ray
 from av_td3.commands.evaluate import final_evaluation
+from av_td3.commands.terminal import own_command, say
 from av_td3.config import Config, flat
 from av_td3.driving.errors import DrivingError
 from av_td3.errors import BAD_INPUT, FAILED, INTERRUPTED, OK, UserError
@@ -140,12 +141,8 @@ def _go_on(
     run: RunDirectory, config: Config, fault: InjectedFault | None, extended: bool, ray: Ray | None
 ) -> int:
     """Go on with a run that this process holds; ``extended``: it has become longer."""
-    if not extended and _is_complete(run):
-        say(
-            Console(),
-            f"{run.path} is finished: nothing is left to do.  Train it further with: {_resume_command(run)} "
-            f"--steps N; evaluate it again with: {common.own_command()} evaluate {run.path}",
-        )
+    if not extended and finished.is_complete(run):
+        finished.say_so(run)
         return OK
     with common.crews_on(ray, config, Console()) as crews:
         # What is still auto, and this machine may be another one than that where the run began.
@@ -214,12 +211,6 @@ def _longer(run: RunDirectory, config: Config, steps: int) -> Config:
     )
 
 
-def _is_complete(run: RunDirectory) -> bool:
-    """Trained to its end and evaluated (a run with an injected fault is not evaluated)."""
-    evaluated = (run.evaluations / "final.json").exists() or run.injected_fault() is not None
-    return run.status().get("state") == "finished" and evaluated
-
-
 def _train(
     run: RunDirectory,
     config: Config,
@@ -264,7 +255,7 @@ def _train(
 
 
 def _resume_command(run: RunDirectory) -> str:
-    return f"{common.own_command()} train --resume {run.path}"
+    return f"{own_command()} train --resume {run.path}"
 
 
 def _finish(
@@ -282,7 +273,7 @@ def _finish(
             f"the simulator failed {failures} times, and was away for {seconds:.0f} s: "
             f"{run.logs / 'incidents.jsonl'}",
         )
-    diagnose = f"{common.own_command()} diagnose {run.path}"
+    diagnose = f"{own_command()} diagnose {run.path}"
     if outcome.state == "interrupted":
         say(console, f"go on with: {_resume_command(run)}")
         return INTERRUPTED

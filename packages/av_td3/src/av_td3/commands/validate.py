@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from av_td3.commands import common
-from av_td3.commands.common import say
+from av_td3.commands.terminal import own_command, say
 from av_td3.config import Config, TrainConfig
 from av_td3.errors import BAD_INPUT, FAILED, INTERRUPTED, OK, UserError
 from av_td3.training import checkpoint, gates, provenance
@@ -73,7 +73,7 @@ def _validate(
         with display:
             outcome = trainer.train()
         if outcome.state == "interrupted":
-            go_on = f"{common.own_command()} validate --resume {run.path} --until {until}"
+            go_on = f"{own_command()} validate --resume {run.path} --until {until}"
             say(console, f"interrupted; go on with: {go_on}")
             return INTERRUPTED
         bound = trainer.state.watch.bounds.q

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from av_td3.config import Config, ConfigError, config_from_dict
-from av_td3.training import event_files, policies
+from av_td3.training import event_files
 
 
 class RunError(RuntimeError):
@@ -35,7 +35,7 @@ class RunDirectory:
         self.path = path
         self.tensorboard = path / "tb"
         self.checkpoints = path / "checkpoints"
-        self.policies = policies.folder_of(self.checkpoints)
+        self.policies = path / "policies"
         self.evaluations = path / "evaluations"
         self.videos = path / "videos"
         self.logs = path / "logs"
@@ -113,6 +113,8 @@ class RunDirectory:
         Raises:
             RunError: a file cannot be changed.
         """
+        from av_td3.training import policies  # torch: a run can be looked at without it
+
         try:
             event_files.drop_later(self.tensorboard, step)
             policies.drop_later(self.policies, step, best)
