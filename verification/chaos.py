@@ -339,6 +339,10 @@ def wait_until(condition: Callable[[], bool], within: float) -> float | None:
 
 def strike(learner: Learner, kind: str, trial: Trial, patience: float) -> bool:
     """Inject one fault and watch what follows; False when the training did not go on."""
+    complete = wait_until(lambda: bool(learner.child("server") and learner.child("worker")), patience)
+    if complete is None or not learner.alive:
+        trial.problems.append(f"before {kind}: the training has ended, or has no simulator")
+        return False
     before = len(learner.lines("incidents.jsonl"))
     step = learner.step()
     trial.struck[kind] += 1
