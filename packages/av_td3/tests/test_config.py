@@ -1,8 +1,12 @@
 """The configuration explains itself, and refuses what it cannot use."""
 
+import re
+
 import pytest
+import yaml
 from pydantic import BaseModel
 
+from av_td3.commands.changes import changed
 from av_td3.config import Config, ConfigError, config_from_dict, load_config, parse_address
 
 
@@ -65,3 +69,38 @@ def test_messages_name_the_key_the_value_and_the_limit():
 def test_a_critic_that_would_see_too_little_is_refused(settings, advice):
     with pytest.raises(ConfigError, match=advice):
         load_config(overrides=settings)
+
+
+def test_evaluations_may_change_the_scene_but_not_what_the_agent_sees():
+    scene = {"simulator": {"npc_placement": "anywhere", "npc_speed": None}, "termination": {"stuck_s": 30}}
+    training = {"simulator": {"npc": 20, "npc_placement": "near", "npc_speed": [0.4, 1.0]}}
+    config = config_from_dict({"env": training, "evaluation": {"env": scene}})
+    assert config.env.simulator.npc_placement == "near" and config.env.termination.stuck_s == 6
+    evaluated = config.for_evaluation()
+    simulator = evaluated.env.simulator
+    assert (simulator.npc, simulator.npc_placement, simulator.npc_speed) == (20, "anywhere", None)
+    assert evaluated.env.termination.stuck_s == 30 and evaluated.for_evaluation() is evaluated
+    assert config_from_dict(yaml.safe_load(config.to_yaml())) == config
+    given = changed(config, npc=5, settings=["env.termination.stuck_s=7"]).env  # a call has the last word
+    assert (given.simulator.npc, given.simulator.npc_placement, given.termination.stuck_s) == (
+        5,
+        "anywhere",
+        7,
+    )
+
+
+@pytest.mark.parametrize(
+    ("scene", "says"),
+    [
+        ({"observation": {"traffic_light": True}}, "evaluation.env.observation: what an agent sees"),
+        ({"action_repeat": 4}, "evaluation.env.action_repeat: what an agent sees and how it acts"),
+        ({"terminations": {}}, "evaluation.env.terminations: Extra inputs are not permitted"),
+        (
+            {"termination": {"stuck_s": -1}},
+            "evaluation.env.termination.stuck_s: Input should be greater",
+        ),
+    ],
+)
+def test_a_scene_for_evaluations_that_does_not_fit_is_refused(scene, says):
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        config_from_dict({"evaluation": {"env": scene}})

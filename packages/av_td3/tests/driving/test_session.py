@@ -1,5 +1,6 @@
 """What a session and a probe say of a server that is not as it should be: with a client that plays one."""
 
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -8,16 +9,20 @@ from av_td3.driving import probe as probe_module
 from av_td3.driving import session as session_module
 from av_td3.driving.errors import (
     MapUnavailableError,
+    ServerTakenError,
     SimulatorFaultError,
     SimulatorUnreachableError,
     SimulatorVersionError,
 )
-from av_td3.driving.ownership import ServerClaim
+from av_td3.driving.ownership import Mark, ServerClaim
 from av_td3.driving.session import DrivingSession
 
 
 class FakeWorld:
-    """A world in asynchronous mode, without actors, on the map ``loop``."""
+    """A world in asynchronous mode on the map ``loop``."""
+
+    roles: tuple[str, ...] = ()
+    """Role names of its actors, which have their places here for ids."""
 
     def __init__(self):
         self.frames = iter(range(1, 100))
@@ -44,7 +49,10 @@ class FakeWorld:
         return []
 
     def __iter__(self):
-        return iter(())
+        return iter(
+            SimpleNamespace(id=place, type_id="vehicle.x", attributes={"role_name": role})
+            for place, role in enumerate(self.roles)
+        )
 
     def wait_for_tick(self, seconds):
         raise RuntimeError("nobody ticks")
@@ -89,7 +97,8 @@ class FakeClient:
         return self.maps
 
     def apply_batch_sync(self, commands, tick):
-        assert commands == [] and not tick
+        assert not tick
+        self.destroyed = [command.actor_id for command in commands]
 
 
 @pytest.fixture
@@ -150,6 +159,17 @@ def test_settings_and_weather_are_put_back_as_they_were_found(client):
     driving.set_weather("fog")
     driving.close()
     assert not world.synchronous and world.weathers == ["rain", "fog", "as found"]
+
+
+def test_what_a_session_of_this_process_left_behind_is_removed(client, monkeypatch):
+    """Its connection broke, so it could not destroy its car; the worker tries again on the same server."""
+    monkeypatch.setattr(FakeWorld, "roles", ("hero", str(Mark.own())))
+    driving = session()
+    assert driving.client.destroyed == [1]
+    driving.close()
+    monkeypatch.setattr(FakeWorld, "roles", (str(Mark(Mark.own().host, os.getppid())),))
+    with pytest.raises(ServerTakenError, match=f"in use by process {os.getppid()}"):
+        session()
 
 
 def test_a_tick_that_fails_or_is_not_ours_alone_is_a_fault(client):

@@ -33,12 +33,12 @@ def changed(
     weather: Weather | None = None,
     settings: Sequence[str] = (),
 ) -> Config:
-    """The run's configuration with what the call changes, validated; one environment, whatever the run had.
+    """The run's configuration for evaluations with what the call changes, validated; of one environment.
 
     Raises:
         ConfigError: a value is out of its range.
     """
-    tree = config.model_dump()
+    tree = config.for_evaluation().model_dump()
     simulator = {"npc": npc, "map": map_, "address": address}
     tree["env"]["simulator"] |= {key: value for key, value in simulator.items() if value is not None}
     # Faults of the simulator that a training run was given are no part of an evaluation.

@@ -177,7 +177,7 @@ def make_trainer(run: RunDirectory, config: Config, display: Display, crews: Cre
 
         observed = ObservedPolicy(policy, tell, settings.episodes)
         with contextlib.closing(
-            SupervisedEnv(config.env, "held_out", log_dir=run.logs, crews=crews())
+            SupervisedEnv(config.for_evaluation().env, "held_out", log_dir=run.logs, crews=crews())
         ) as env:
             # The best is chosen on other drives than those that it is judged on at the end.
             seed = settings.seed + (settings.final_episodes if settings.keep_best else 0)

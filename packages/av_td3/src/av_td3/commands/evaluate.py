@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import av_td3
 from av_td3.commands.changes import Changes, changed
 from av_td3.commands.common import ObservedPolicy, check_before_start, draw_or_warn
 from av_td3.commands.terminal import say
-from av_td3.config import Config, Pictures
+from av_td3.config import Config, Pictures, flat
 from av_td3.errors import BAD_INPUT, UserError
 from av_td3.evaluation import report, rollout
 from av_td3.evaluation.baselines import ClassicalDriver, RandomPolicy
@@ -112,7 +113,7 @@ def evaluate(
                 baselines=baselines,
                 video=video,
                 picture=picture,
-                settings=changes.get("settings", ()),
+                settings=_settings(source.config, changes.get("settings", ())),
             )
         except BaseException:
             with contextlib.suppress(OSError):
@@ -136,7 +137,7 @@ def final_evaluation(
     best = config.evaluation.keep_best and (run.policies / policies.BEST).is_file()
     comparison, _ = _compare_agents(
         find_agent(run.path, "best" if best else None),
-        config,
+        config.for_evaluation(),
         console,
         Output(
             run.evaluations / "final.json",
@@ -151,8 +152,15 @@ def final_evaluation(
         video=config.evaluation.video,
         picture="camera",
         crews=crews,
+        settings=_settings(config),
     )
     return comparison
+
+
+def _settings(config: Config, given: Sequence[str] = ()) -> list[str]:
+    """What the configuration itself and the call change for evaluations, as ``section.key=value``."""
+    own = {key: f"{key}={json.dumps(value)}" for key, value in flat(config.evaluation.env, "env.").items()}
+    return list((own | {setting.partition("=")[0]: setting for setting in given}).values())
 
 
 def introduce(source: AgentSource, console: Console) -> None:

@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from av_td3.config.messages import ConfigError, explain, suggestion
+from av_td3.config.section import merge
 from av_td3.config.whole import Config
 
 
@@ -48,13 +49,13 @@ def load_config(preset: str | None = None, file: Path | None = None, overrides: 
     """
     tree: dict[str, Any] = {}
     if preset is not None:
-        _merge(tree, _parse_yaml(preset_text(preset), f"preset {preset}"))
+        merge(tree, _parse_yaml(preset_text(preset), f"preset {preset}"))
     if file is not None:
         try:
             text = file.read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"cannot read the configuration {file}: {error}") from None
-        _merge(tree, _parse_yaml(text, str(file)))
+        merge(tree, _parse_yaml(text, str(file)))
     return overridden(tree, overrides)
 
 
@@ -76,7 +77,7 @@ def overridden(tree: dict[str, Any], overrides: Sequence[str]) -> Config:
             parsed = _number(parsed)
         for part in reversed(key.split(".")):
             parsed = {part: parsed}
-        _merge(tree, parsed)
+        merge(tree, parsed)
     return config_from_dict(tree)
 
 
@@ -112,11 +113,3 @@ def _number(value: str) -> str | float:
         return float(value)
     except ValueError:
         return value
-
-
-def _merge(into: dict[str, Any], tree: Mapping[str, Any]) -> None:
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
-        else:
-            into[key] = dict(value) if isinstance(value, Mapping) else value

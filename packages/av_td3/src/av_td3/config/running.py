@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -68,6 +68,10 @@ class TrainConfig(Section):
 class EvaluationConfig(Section):
     """Evaluations on held-out routes."""
 
+    env: dict[str, Any] = {}
+    """Settings of ``env`` that evaluations change, such as ``{termination: {stuck_s: 30}}``: an agent may
+    train in a harder scene, and with stricter ends, than those in which agents are compared.  What it sees
+    and how it acts has to stay."""
     interval: int = Field(default=10_000, ge=1)
     """Environment steps between two evaluations while training."""
     episodes: int = Field(default=5, ge=1)

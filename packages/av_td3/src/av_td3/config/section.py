@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -15,3 +18,12 @@ class Section(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,  # the text under a key is its description
     )
+
+
+def merge(into: dict[str, Any], tree: Mapping[str, Any]) -> None:
+    """Put a nested mapping's values in the place of another one's; keys that it does not name stay."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            merge(into[key], value)
+        else:
+            into[key] = dict(value) if isinstance(value, Mapping) else value

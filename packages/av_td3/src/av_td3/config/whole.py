@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import yaml
-from pydantic import model_validator
+from pydantic import ValidationError, model_validator
 
 from av_td3.config.driving import EnvConfig
 from av_td3.config.learning import AgentConfig, ExplorationConfig, ReplayConfig
 from av_td3.config.running import EvaluationConfig, TrainConfig
-from av_td3.config.section import Section
+from av_td3.config.section import Section, merge
 
 
 class Config(Section):
@@ -73,6 +73,31 @@ class Config(Section):
                 f"replay.capacity ({self.replay.capacity}) is below 100 for each of {envs} environments"
             )
         return self
+
+    @model_validator(mode="after")
+    def _evaluations_suit_the_agent(self) -> Config:
+        changed = self._evaluation_env()
+        for name in ("observation", "camera", "action_repeat", "action_smoothing"):
+            if getattr(changed, name) != getattr(self.env, name):
+                raise ValueError(f"evaluation.env.{name}: what an agent sees and how it acts cannot change")
+        return self
+
+    def _evaluation_env(self) -> EnvConfig:
+        tree = self.env.model_dump()
+        merge(tree, self.evaluation.env)
+        try:
+            return EnvConfig.model_validate(tree)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, ("evaluation.env", *first["loc"])))
+            raise ValueError(f"{key}: {first['msg'].removeprefix('Value error, ')}") from None
+
+    def for_evaluation(self) -> Config:
+        """This configuration, with ``evaluation.env`` merged into its ``env``."""
+        if not self.evaluation.env:
+            return self
+        evaluation = self.evaluation.model_copy(update={"env": {}})
+        return self.model_copy(update={"env": self._evaluation_env(), "evaluation": evaluation})
 
     def to_yaml(self) -> str:
         """The whole configuration, every key written out."""

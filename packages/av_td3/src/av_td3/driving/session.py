@@ -254,7 +254,7 @@ class DrivingSession:
         self._original.fixed_delta_seconds = None
 
     def _remains(self) -> list[carla.Actor]:
-        """The actors that this software spawned, in processes that are gone.
+        """The actors that this software spawned, in processes that are gone or in a past session of this one.
 
         Whether a process of another machine is gone cannot be seen from here.  It is taken to be gone when
         nobody ticks the server: an interrupted container leaves such actors.
@@ -264,7 +264,8 @@ class DrivingSession:
         """
         marked = [(actor, mark) for actor in self.world.get_actors() if (mark := _mark(actor)) is not None]
         marks = {mark for _, mark in marked}
-        owners = [mark.owner for mark in marks if mark.is_alive]
+        # This process has no other session on the server: what is its own, a session that failed left behind.
+        owners = [mark.owner for mark in marks if mark.is_alive and mark != Mark.own()]
         remote = [mark.owner for mark in marks if not mark.is_of_this_machine]
         if not owners and remote and self._is_ticked_by_others(REMOTE_PROBE_SECONDS):
             owners = remote
