@@ -85,7 +85,7 @@ def _condition(condition: Condition) -> tuple[str, ...]:
 
     why = condition.reason
     for name_of, other in condition.more.items():
-        why += f". {name_of[0].upper()}{name_of[1:]} {other.value:g}: {other.reason}"
+        why += f". *{name_of[0].upper()}{name_of[1:]}*, {other.value:g}: {other.reason}"
     return name, condition.figure, threshold(condition.warning), threshold(condition.critical), why
 
 

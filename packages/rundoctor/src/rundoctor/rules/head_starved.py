@@ -1,4 +1,4 @@
-"""The actor's head gets nothing of a jointly clipped gradient."""
+"""The actor's head gets almost nothing of a jointly clipped gradient."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def check(run: Run) -> Outcome:
     return Finding(
         "head-starved",
         WARNING,
-        "The actor's head gets next to no gradient",
+        "The actor's head gets almost no gradient",
         [
             Evidence(
                 head.tag,

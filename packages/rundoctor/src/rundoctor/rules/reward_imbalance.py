@@ -1,4 +1,4 @@
-"""One reward component drowns the others, or the scale is far off."""
+"""One reward component dominates the others, or the scale is far off."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def check(run: Run) -> Outcome:
     return Finding(
         "reward-imbalance",
         WARNING,
-        f"The {name.replace('_', ' ')} component drowns the rest of the reward",
+        f"The {name.replace('_', ' ')} component dominates the reward",
         [Evidence(s.tag, s.last.step, s.last.value, f"shares of |reward| over {s.count} rows: {listing}")],
         "Everything else together is less than a tenth of the reward. That is less than the critic's error, "
         "so it is not learned.",

@@ -43,7 +43,7 @@ Q = Moments(
         "debug/actor_q_mean",
         "Q1 of the policy's own action on the replayed states, with the critic's own features",
         "reward",
-        healthy="near `train/q1_value`; a large distance is the mark of a gradient leak",
+        healthy="near `train/q1_value`; a large distance is a sign of a gradient leak",
         aliases=aliases(
             "losses/state_action_value_actor",
             "train/state_action_value_actor",

@@ -13,7 +13,7 @@ NAMES = tuple(condition.alert for condition in ALERTS)
 WARNING = Signal(
     "alert_warning",
     "alerts/<alert>_warning",
-    "1 while the alert stands at warning or critical, else 0",
+    "1 while the alert is at warning or critical, else 0",
     "",
     "last",
     "0",
@@ -22,7 +22,7 @@ WARNING = Signal(
 CRITICAL = Signal(
     "alert_critical",
     "alerts/<alert>_critical",
-    "1 while the alert stands at critical, else 0",
+    "1 while the alert is at critical, else 0",
     "",
     "last",
     "0",

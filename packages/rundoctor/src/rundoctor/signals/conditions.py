@@ -1,8 +1,8 @@
-"""What is judged in a run, and by which thresholds: one entry for each condition.
+"""The conditions that are judged in a run, and their thresholds.
 
-An alert of av-td3, a gate, a rule of rundoctor and a line of its check-list that judge the same thing share
-the entry: its id, its thresholds and the reason for them.  The id is the id of the finding; the alert has
-the same name with underscores.
+An alert of av-td3, a gate, a rule of rundoctor and a line of its check-list that judge the same condition
+share its id, its thresholds and the reason for them.  The id is that of the finding; the alert has the same
+name with underscores.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Raised = Literal["", "row", "trainer"]
 
 @dataclass(frozen=True)
 class Threshold:
-    """A figure that a judgement turns on, and why it is this one."""
+    """A figure that a judgement depends on, and the reason for it."""
 
     value: float
     reason: str
@@ -50,15 +50,15 @@ class Condition:
     below: bool = False
     """The figure is bad below the thresholds, not above."""
     reason: str = ""
-    """Why the thresholds are what they are."""
+    """The reason for the thresholds."""
     at_once: bool = False
-    """No noise is in the figure: av-td3's alert waits for no second row."""
+    """The figure has no noise: av-td3's alert does not wait for further rows."""
     raised: Raised = ""
     """Who raises av-td3's alert: the rule on a row of scalars, or the trainer.  Empty: there is no alert."""
     finding: str = ""
     """Id under which rundoctor reports it; empty: its own id."""
     more: Mapping[str, Threshold] = field(default_factory=dict)
-    """Further thresholds, of rules that have other figures to go by."""
+    """Further thresholds, of rules that judge by other figures."""
 
     @property
     def alert(self) -> str:
@@ -110,7 +110,7 @@ STATE_GRADIENT_LEAK = Condition(
     raised="row",
     reason="the critic's features are held constant in the actor's loss, so the gradient is exactly 0",
     more={
-        "rounding": Threshold(1e-6, "of the encoder's gradient, where the logs round"),
+        "rounding": Threshold(1e-6, "share of the encoder's gradient that may be the logs' rounding"),
     },
 )
 POLICY_Q_GAP = Condition(
@@ -123,11 +123,11 @@ POLICY_Q_GAP = Condition(
     raised="row",
     finding="state-gradient-leak",
     reason=(
-        "at the same states the two differ by a one-step advantage at most, a fraction of Q's own size and "
-        "spread: correct agents stay within about 1; no advantage reaches 10"
+        "on the same states the two differ by at most a one-step advantage, a fraction of Q's own size and "
+        "spread: correct agents stay within about 1, and no advantage reaches 10"
     ),
     more={
-        "beyond doubt": Threshold(100.0, "one row is enough"),
+        "beyond doubt": Threshold(100.0, "from here one row suffices"),
     },
 )
 Q_ABOVE_REWARD_BOUND = Condition(
@@ -140,14 +140,18 @@ Q_ABOVE_REWARD_BOUND = Condition(
     unit="q_bound",
     raised="row",
     reason=(
-        "no discounted return exceeds max |r| / (1 - gamma); what lies beyond is the network's invention "
-        "(soft divergence, van Hasselt et al. 2018); 5 % allow for the error of a network that has learned it"
+        "no discounted return exceeds max |r| / (1 - gamma), so a larger Q is an error of the network (soft "
+        "divergence, van Hasselt et al. 2018); 5 % allow for the error of a trained network"
     ),
     more={
-        "estimated, warning": Threshold(1.5, "a bound from the rewards in batches misses rarer, larger ones"),
-        "estimated, critical": Threshold(10.0, "no rarer reward explains a factor of 10"),
-        "unknown, mean": Threshold(50.0, "mean Q for rewards about 1, where no bound is known"),
-        "unknown, largest": Threshold(100.0, "1 / (1 - gamma) at gamma 0.99"),
+        "estimated, warning": Threshold(
+            1.5, "for a bound from the rewards in batches, which may miss rare large ones"
+        ),
+        "estimated, critical": Threshold(10.0, "for the same bound: no rare reward explains a factor of 10"),
+        "unknown, mean": Threshold(50.0, "mean Q where no bound is known, for rewards of about 1"),
+        "unknown, largest": Threshold(
+            100.0, "largest Q where no bound is known: 1 / (1 - gamma) at gamma 0.99"
+        ),
     },
 )
 REWARD_ABOVE_BOUND = Condition(
@@ -159,7 +163,7 @@ REWARD_ABOVE_BOUND = Condition(
     unit="reward_bound",
     raised="row",
     finding="q-above-reward-bound",
-    reason="a thousandth allows for rounding; the bound of Q holds only as long as this one does",
+    reason="a thousandth allows for rounding; the bound of Q is valid only if this one is",
 )
 GRADIENT_EXPLOSION = Condition(
     "gradient-explosion",
@@ -172,11 +176,11 @@ GRADIENT_EXPLOSION = Condition(
     raised="row",
     reason=(
         "beyond 100 times its limit the clip discards 99 % of every step: the loss is on another scale than "
-        "the optimiser was set up for; the norm before the clip is judged, for the clip bounds the other"
+        "the optimiser was set up for; the norm before the clip is judged, as the clip bounds the one after"
     ),
     more={
         "growth": Threshold(
-            1000.0, "late over early norm, where no clip is known: losses that are learned do not grow so"
+            1000.0, "late norm over early norm, where no clip is known: while losses fall it does not grow so"
         ),
     },
 )
@@ -190,15 +194,18 @@ ACTOR_SATURATED = Condition(
     raised="row",
     reason=(
         "tanh passes under 2 % of a gradient there; policies that switch between the limits reach 0.6 to 0.8 "
-        "and still learn, so half is worth a look; from 0.95 on one sample in twenty has a gradient"
+        "and still learn, so half is only a warning; from 0.95 on at most one sample in twenty has a gradient"
     ),
     more={
         "mean action": Threshold(
-            0.9, "a mean this near the limit leaves room for one action in twenty inside"
+            0.9, "size of the mean action; with a larger one about one action in twenty is within the limits"
         ),
-        "spread": Threshold(0.05, "of one action alone: full throttle on a straight road is no saturation"),
+        "spread": Threshold(
+            0.05,
+            "spread, judged if only one action is known: full throttle may be a straight road",
+        ),
         "head's gradient": Threshold(
-            1e-3, "of the encoder's: tanh' is 0.02 at |a| = 0.99 and falls as exp(-2 |pre-tanh|)"
+            1e-3, "share of the encoder's: tanh' is 0.02 at |a| = 0.99 and falls as exp(-2 |pre-tanh|)"
         ),
     },
 )
@@ -214,12 +221,13 @@ CRITIC_DIVERGENCE = Condition(
     reason="a critic that is wrong by the whole range of returns has learned nothing",
     more={
         "growth": Threshold(
-            10.0, "late loss over the best: a squared error ten times the best is three times it"
+            10.0, "late loss over the best one: ten times the squared error is three times the error"
         ),
         "growth from the start": Threshold(
-            100.0, "where the first quarter is the best: Q that starts from 0 explains a decade or more"
+            100.0,
+            "where the first quarter is the best: a Q that starts at 0 explains a factor of 10",
         ),
-        "growth, critical": Threshold(1000.0, "thirty times the error"),
+        "growth, critical": Threshold(1000.0, "the same: thirty times the error"),
     },
 )
 TWIN_DISAGREEMENT = Condition(
@@ -231,8 +239,8 @@ TWIN_DISAGREEMENT = Condition(
     critical=2.0,
     raised="row",
     reason=(
-        "both critics fit the same targets; the minimum of the two corrects by about their difference, and "
-        "from half of Q's own scale on the target is mostly that correction"
+        "both critics fit the same targets; the minimum of the two lowers the target by about their "
+        "difference, and from half of Q's own scale on the target is mostly that correction"
     ),
 )
 CRITIC_NOT_LEARNING = Condition(
@@ -244,18 +252,19 @@ CRITIC_NOT_LEARNING = Condition(
     critical=1.0,
     raised="row",
     reason=(
-        "values grow while an agent learns, and errors with them: what falls is their ratio; an error of 0.4 "
-        "standard deviations explains about three quarters of the variance; an error of one is a constant's"
+        "values and their errors grow while an agent learns, but their ratio falls; with an error of 0.4 "
+        "standard deviations the critic explains about three quarters of the variance, with 1 it is no "
+        "better than a constant"
     ),
     more={
         "settled": Threshold(
             1000.0,
-            "updates: the first ones start from a critic that knows nothing; sound ones are below 0.2 then",
+            "updates before it is judged: the critic starts untrained; sound ones are then below 0.2",
         ),
         "explained variance": Threshold(
             0.5, "below it the critic is nearer to a constant than to its targets"
         ),
-        "trend": Threshold(0.05, "rise of the ratio over a stage that noise alone can cause"),
+        "trend": Threshold(0.05, "rise of the ratio over a stage; noise alone can cause a smaller one"),
     },
 )
 
@@ -278,7 +287,7 @@ GRADIENT_MISSING = Condition(
     "groups that are trained and whose gradient is exactly 0, and 1 if Q's gradient does not reach the actor",
     critical=0.0,
     raised="row",
-    reason="saturation and vanishing leave traces before they reach 0; a detached loss does not",
+    reason="saturated and vanishing gradients are not exactly 0; that of a detached loss is",
 )
 PARAMETERS_FROZEN = Condition(
     "parameters-frozen",
@@ -290,7 +299,7 @@ PARAMETERS_FROZEN = Condition(
     reason="under Adam a parameter that has a gradient moves by about its learning rate in each update",
     more={
         "least gradient": Threshold(
-            1e-6, "a smaller norm is lost in the optimiser's epsilon and in rounding"
+            1e-6, "a smaller gradient is lost in the optimiser's epsilon and in rounding"
         ),
     },
 )
@@ -301,10 +310,14 @@ TARGET_ENCODERS_MISSING = Condition(
     "networks whose target copy does not follow them",
     critical=0.0,
     raised="row",
-    reason="a target copy lags behind its network: it is neither equal to it nor another network",
+    reason="a target copy follows its network with a lag: it is neither equal to it nor independent of it",
     more={
-        "no lag": Threshold(1e-9, "distance of network and target over the network's length: rounding"),
-        "another network": Threshold(1.0, "two networks drawn independently are about sqrt(2) lengths apart"),
+        "no lag": Threshold(
+            1e-9, "distance of network and target over the network's length; below it is rounding"
+        ),
+        "another network": Threshold(
+            1.0, "the same distance: two independent networks are about sqrt(2) lengths apart"
+        ),
     },
 )
 TERMINAL_FLAG_WRONG = Condition(
@@ -315,7 +328,7 @@ TERMINAL_FLAG_WRONG = Condition(
     critical=0.0,
     at_once=True,
     raised="row",
-    reason="what ended an episode says whether it terminated or was cut off; no exception is right",
+    reason="the cause that ended an episode determines its flag, without exception",
 )
 HYPERPARAMETER_OFF_REFERENCE = Condition(
     "hyperparameter-off-reference",
@@ -339,11 +352,15 @@ NEVER_LEARNS = Condition(
     below=True,
     reason="a car that goes straight on from its start covers several per cent of most routes",
     more={
-        "achieved": Threshold(0.5, "share of routes or successes that nobody reaches without learning"),
-        "change": Threshold(0.05, "share of the level below which a trend of the returns is no learning"),
-        "scatters": Threshold(6.0, "scatters of the last third that a rise exceeds, however small it is"),
+        "achieved": Threshold(0.5, "share of routes or successes that is not reached without learning"),
+        "change": Threshold(
+            0.05, "trend of the returns as a share of their level; a smaller one is no learning"
+        ),
+        "scatters": Threshold(
+            6.0, "rise in units of the last third's scatter; a larger one is learning, however small the rise"
+        ),
         "steady": Threshold(
-            0.03, "scatter as a share of the level: a policy that was good already varies so little"
+            0.03, "scatter as a share of the level; below it the policy may have been good from the start"
         ),
     },
 )
@@ -353,12 +370,16 @@ POLICY_FROZEN = Condition(
     (evaluation.RETURN, episodes.RETURN),
     "training returns in a row that are equal to the last digit",
     critical=10.0,
-    reason="a return sums hundreds of rewards, and exploration noise makes every episode another",
+    reason="a return is a sum of hundreds of rewards, and with exploration noise no two episodes are equal",
     more={
-        "evaluations": Threshold(5.0, "equal ones in a row: each is a sum over hundreds of steps"),
-        "share": Threshold(0.3, "of the series, from its end, where its beginning differs: less is chance"),
-        "same": Threshold(1e-6, "relative difference that float32 cannot tell apart"),
-        "nearly all": Threshold(0.9, "of one reward a step: the return may be all that there is to earn"),
+        "evaluations": Threshold(5.0, "equal evaluations in a row: each is a sum over hundreds of steps"),
+        "share": Threshold(
+            0.3, "share of the series that is equal, counted from its end; less may be chance"
+        ),
+        "same": Threshold(1e-6, "relative difference that float32 cannot resolve"),
+        "nearly all": Threshold(
+            0.9, "share of a reward of 1 a step; above it the return may be the largest possible"
+        ),
     },
 )
 EVALUATION_GAP = Condition(
@@ -367,10 +388,12 @@ EVALUATION_GAP = Condition(
     (evaluation.RETURN, episodes.RETURN),
     "return that the evaluations lack, as a share of what training gained",
     warning=0.5,
-    reason="without its noise the trained policy does as well or better; half of the gain is no seed's luck",
+    reason="without its noise the trained policy does as well or better; no seed explains half of the gain",
     more={
-        "level": Threshold(0.3, "of the larger level: other seeds and routes explain less"),
-        "scatters": Threshold(3.0, "scatters of the returns: chance explains less"),
+        "level": Threshold(
+            0.3, "the gap as a share of the larger level; other seeds and routes explain less"
+        ),
+        "scatters": Threshold(3.0, "the gap in units of the returns' scatter; chance explains less"),
     },
 )
 RESTART_COLLAPSE = Condition(
@@ -379,11 +402,13 @@ RESTART_COLLAPSE = Condition(
     (episodes.RETURN, evaluation.RETURN),
     "return that is lost at the restart, as a share of what had been gained before it",
     warning=0.5,
-    reason="a complete checkpoint goes on at its level; a replay that is filled anew costs little of it",
+    reason="after a complete checkpoint the level stays; a replay that is filled anew costs little of it",
     more={
-        "level": Threshold(0.2, "of the larger level: less is the scatter of a few episodes"),
-        "scatters": Threshold(3.0, "scatters of the returns on both sides: chance explains less"),
-        "soon": Threshold(0.1, "of the returns since: a level that is back by then was hardly lost"),
+        "level": Threshold(
+            0.2, "the loss as a share of the larger level; less is the scatter of a few episodes"
+        ),
+        "scatters": Threshold(3.0, "the loss in units of the scatter on both sides; chance explains less"),
+        "soon": Threshold(0.1, "share of the later returns; a level that is back within it was hardly lost"),
     },
 )
 AGENT_STANDSTILL = Condition(
@@ -393,14 +418,14 @@ AGENT_STANDSTILL = Condition(
     "late speed, km/h or m/s",
     warning=0.5,
     below=True,
-    reason="a car that drives is faster on every row; at rest CARLA's physics still reads some thousandths",
+    reason="a car that drives is faster on every row; a car at rest in CARLA still has some thousandths",
     more={
-        "blocked": Threshold(1e-3, "speed of a car that something other than its policy holds"),
-        "usual": Threshold(0.1, "of the speed that it drove before: slower is standing"),
-        "normalised": Threshold(
-            0.02, "where the speed may be a share of a top speed, because it never exceeds 2"
+        "blocked": Threshold(1e-3, "speed of a car that something other than its policy stops"),
+        "usual": Threshold(0.1, "share of the earlier speed; slower is standing"),
+        "normalised": Threshold(0.02, "speed, if it never exceeds 2 and so may be a share of a top speed"),
+        "rows": Threshold(
+            0.1, "share of all rows that are 0 one after the other; a stop at a light is shorter"
         ),
-        "rows": Threshold(0.1, "share of all rows in a row at 0: a stop at a light is shorter"),
     },
 )
 REWARD_DEGRADING = Condition(
@@ -409,7 +434,7 @@ REWARD_DEGRADING = Condition(
     (episodes.RETURN,),
     "loss of return from the first to the last third, as a share of the larger",
     warning=0.3,
-    reason="a drift of smoothed or scattered returns below that looks the same",
+    reason="a smaller loss may be the drift of smoothed or scattered returns",
 )
 EPISODE_COLLAPSE = Condition(
     "episode-collapse",
@@ -421,7 +446,7 @@ EPISODE_COLLAPSE = Condition(
     below=True,
     reason="random actions alone vary the length by less than a factor of 2",
     more={
-        "shortest": Threshold(25.0, "steps: in 1.25 s a car does not leave its start"),
+        "shortest": Threshold(25.0, "steps; in 1.25 s a car does not leave its start"),
     },
 )
 SINGLE_CAUSE_TERMINATION = Condition(
@@ -433,22 +458,22 @@ SINGLE_CAUSE_TERMINATION = Condition(
     critical=0.95,
     raised="row",
     reason=(
-        "an offence that need not end a drive decides how long episodes are once it ends half of them; what "
-        "really stops a drive is how every agent fails at first, so rundoctor waits for 0.95 of those"
+        "if an offence that need not end a drive ends half of the episodes, it decides their length; causes "
+        "that do stop a drive are how every agent fails at first, so for those rundoctor waits for 0.95"
     ),
 )
 REWARD_IMBALANCE = Condition(
     "reward-imbalance",
-    "one component drowns the rest of the reward",
+    "one component dominates the reward",
     (replay.COMPONENT, replay.SHARE),
     "share of one component in the sum of the components' sizes",
     warning=0.9,
-    reason="what is less than a tenth of the reward is below the critic's error and is not learned",
+    reason="less than a tenth of the reward is below the critic's error and is not learned",
     more={
         "spread": Threshold(
             30.0,
-            "standard deviation of single rewards: rates of 1e-4 to 1e-3 suit rewards about 1; 1.5 decades "
-            "more make gradients so large that the actor leaves tanh's range at once",
+            "standard deviation of single rewards: learning rates of 1e-4 to 1e-3 suit rewards about 1; with "
+            "rewards 30 times larger the gradients drive the actor out of tanh's range at once",
         ),
     },
 )
@@ -459,16 +484,16 @@ NO_EXPLORATION = Condition(
     "standard deviation of the action noise",
     warning=0.01,
     below=True,
-    reason="TD3 uses 0.1; a tenth of that moves no car differently",
+    reason="TD3 uses 0.1; a tenth of that does not change how a car drives",
 )
 HEAD_STARVED = Condition(
     "head-starved",
-    "the actor's head gets next to no gradient",
+    "the actor's head gets almost no gradient",
     (gradients.BEFORE["actor_head"], gradients.BEFORE["actor_encoder"]),
     "norm of the head's gradient over that of the encoder's, under an active joint clip",
     warning=0.01,
     below=True,
-    reason="a joint clip shares its budget by the norms; below a hundredth the head could be left out",
+    reason="a joint clip divides its limit in proportion to the norms; below 0.01 the head hardly learns",
 )
 REPRESENTATION_COLLAPSE = Condition(
     "representation-collapse",
@@ -476,9 +501,9 @@ REPRESENTATION_COLLAPSE = Condition(
     tuple(networks.DEAD_UNITS.values()),
     "share of features that are the same for every picture",
     warning=0.95,
-    reason="a twentieth of the features is all that is left to tell pictures apart",
+    reason="only a twentieth of the features still depends on the picture",
     more={
-        "rank": Threshold(1.5, "effective rank: features differ along one direction only"),
+        "rank": Threshold(1.5, "effective rank; below it features differ along one direction only"),
     },
 )
 CLIP_ALWAYS_ACTIVE = Condition(
@@ -487,9 +512,11 @@ CLIP_ALWAYS_ACTIVE = Condition(
     tuple(gradients.CLIP_RATIO.values()),
     "share of rows on which the norm before the clip exceeds its limit",
     warning=0.95,
-    reason="common and harmless for the critic; it matters where the actor's norm is cut by more than 10",
+    reason="common and harmless for the critic; it matters if the actor's norm is cut to less than a tenth",
     more={
-        "cut": Threshold(10.0, "norm before the clip over its limit: nine tenths of each step are lost"),
+        "cut": Threshold(
+            10.0, "norm before the clip over its limit; from here nine tenths of each step are lost"
+        ),
     },
 )
 EVALUATION_MISSING = Condition(
@@ -499,7 +526,7 @@ EVALUATION_MISSING = Condition(
     "number of evaluations",
     warning=0.0,
     below=True,
-    reason="returns of training are those of the noisy policy on training routes",
+    reason="training returns are only those of the noisy policy on training routes",
 )
 
 POLICY_STEP_TOO_LARGE = Condition(
@@ -510,7 +537,7 @@ POLICY_STEP_TOO_LARGE = Condition(
     warning=0.2,
     reason="0.01 to 0.05 is usual, and Spinning Up stops at 0.015; runs that learn fast reach 0.1",
     more={
-        "clip fraction": Threshold(0.6, "0.1 to 0.3 is usual; beyond this most samples give no gradient"),
+        "clip fraction": Threshold(0.6, "0.1 to 0.3 is usual; above 0.6 most samples give no gradient"),
     },
 )
 ENTROPY_COLLAPSE = Condition(
@@ -520,7 +547,7 @@ ENTROPY_COLLAPSE = Condition(
     "entropy over the second half, as a share of its start, while the return does not rise",
     warning=0.02,
     below=True,
-    reason="what is left of the choice between two actions when one is taken in 999 of 1,000 cases",
+    reason="the entropy that is left of two actions when one of them is taken in 999 of 1,000 cases",
 )
 VALUE_UNEXPLAINED = Condition(
     "value-unexplained",
@@ -529,37 +556,43 @@ VALUE_UNEXPLAINED = Condition(
     "median explained variance over the second half, while the return does not rise",
     warning=0.0,
     below=True,
-    reason="0 is what a constant reaches",
+    reason="a constant reaches 0",
 )
 
 # --- the world around ---------------------------------------------------------------------
 
 MEMORY_GROWTH = Condition(
     "memory-growth",
-    "memory grows without end",
+    "memory grows without limit",
     (machine.RSS, machine.GPU),
     "memory at the end over that at the start",
     warning=2.0,
     critical=4.0,
-    reason="buffers and caches fill up and level off; only what is never let go doubles and goes on growing",
+    reason="buffers and caches fill up and level off; only memory that is never freed doubles and grows on",
     more={
-        "least": Threshold(2.0, "GiB: growth below it fills no machine"),
-        "large": Threshold(16.0, "GiB: many machines are full then, so from here on it is critical"),
-        "still": Threshold(0.5, "growth of the second half over the first: what levels off grows less"),
-        "full": Threshold(90.0, "per cent of the machine's memory, beyond which the system kills a process"),
-        "replay": Threshold(64.0, "KiB a step of stored pictures (4 x 84 x 84, twice): a filling replay"),
+        "least": Threshold(2.0, "GiB of growth; less fills no machine"),
+        "large": Threshold(
+            16.0, "GiB of growth; from here it is critical, because many machines are then full"
+        ),
+        "still": Threshold(
+            0.5, "growth of the second half over that of the first; memory that levels off is below it"
+        ),
+        "full": Threshold(90.0, "per cent of the machine's memory; above it the system kills processes"),
+        "replay": Threshold(
+            64.0, "KiB a step; less may be a replay that fills with pictures (4 x 84 x 84, twice)"
+        ),
     },
 )
 SIMULATOR_INCIDENTS = Condition(
     "simulator-incidents",
     "the simulator fails again and again",
     (machine.INCIDENTS, machine.RESTARTS),
-    "incidents in 1,000 steps: restarts, ports that others hold",
+    "incidents in 1,000 steps: restarts, ports that are taken",
     warning=1.0,
     critical=5.0,
     at_once=True,
     raised="row",
-    reason="each one cuts an episode; five in 1,000 steps cut episodes faster than they are learned from",
+    reason="each one cuts an episode; with five in 1,000 steps hardly an episode is whole",
 )
 STALE_BUILD = Condition(
     "stale-build",
@@ -569,7 +602,7 @@ STALE_BUILD = Condition(
     warning=0.0,
     at_once=True,
     raised="row",
-    reason="conclusions about the source tree are void; the run itself may be sound",
+    reason="conclusions about the source tree are then wrong; the run itself may be sound",
 )
 NAN_OR_INF = Condition(
     "nan-or-inf",
@@ -579,17 +612,17 @@ NAN_OR_INF = Condition(
     critical=0.0,
     at_once=True,
     raised="trainer",
-    reason="every value after it is worthless; training ends with the last good state",
+    reason="every later value is worthless; training ends with the last good state",
 )
 ALERT_UNREACHABLE = Condition(
     "alert-unreachable",
     "an alert cannot fire",
     (),
-    "alerts that a row made to set them off does not set off",
+    "alerts that stay silent on a row made to set them off",
     critical=0.0,
     at_once=True,
     raised="trainer",
-    reason="an alert that stays silent in its own drill gives a false sense of safety",
+    reason="an alert that stays silent in its own test cannot warn",
 )
 
 

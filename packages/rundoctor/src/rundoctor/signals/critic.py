@@ -118,7 +118,7 @@ Q2 = Moments(
         "train/q2_value",
         "Q2 of the replayed states and actions",
         "reward",
-        healthy="beside `train/q1_value`",
+        healthy="close to `train/q1_value`",
         aliases=aliases(
             "losses/qf2_values",
             "train/critic_q2",
@@ -164,7 +164,7 @@ TARGET = Moments(
         "debug/target_q_mean",
         "Bellman target of the batch",
         "reward",
-        healthy="beside `train/q1_value`",
+        healthy="close to `train/q1_value`",
         aliases=aliases(
             "train/critic_target_q",
             "losses/target_value",

@@ -11,7 +11,7 @@ ALPHA = Signal(
     "alpha",
     "",
     "coefficient of the entropy bonus (SAC)",
-    healthy="neither 0 nor growing without end",
+    healthy="neither 0 nor growing without limit",
     aliases=aliases(
         "train/ent_coef",
         "losses/alpha",
