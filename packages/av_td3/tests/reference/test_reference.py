@@ -13,6 +13,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from av_td3.agent.gradients import NonFiniteGradientError
 from av_td3.cli import app
 from av_td3.config import ConfigError
 from av_td3.reference import baseline, learner, tasks
@@ -46,10 +47,10 @@ class Corridor(gym.Env):
     """The reward is the action; an episode ends after 7 steps, by the flag that is asked for."""
 
     observation_space = gym.spaces.Box(-10, 10, (2,), np.float64)
-    action_space = gym.spaces.Box(-2, 2, (1,), np.float32)
 
-    def __init__(self, terminates: bool = True) -> None:
+    def __init__(self, terminates: bool = True, bound: float = 2) -> None:
         self.terminates = terminates
+        self.action_space = gym.spaces.Box(-bound, bound, (1,), np.float32)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -66,10 +67,11 @@ class Corridor(gym.Env):
 
 @pytest.fixture(autouse=True, scope="module")
 def corridors():
-    for name, terminates in (("CorridorEnd-v0", True), ("CorridorCut-v0", False)):
-        gym.register(name, entry_point=lambda terminates=terminates: Corridor(terminates))
+    made = {"CorridorEnd-v0": (True,), "CorridorCut-v0": (False,), "CorridorWide-v0": (True, np.inf)}
+    for name, arguments in made.items():
+        gym.register(name, entry_point=lambda arguments=arguments: Corridor(*arguments))
     yield
-    for name in ("CorridorEnd-v0", "CorridorCut-v0"):
+    for name in made:
         del gym.registry[name]
 
 
@@ -125,6 +127,7 @@ def test_no_network_has_an_encoder_and_nothing_of_the_driving_recipe_is_left():
         ("NoSuchTask-v0", "NoSuchTask"),
         ("CartPole-v1", "action is no vector"),
         ("FrozenLake-v1", "observation is no vector"),
+        ("CorridorWide-v0", "actions have no bounds"),
     ],
 )
 def test_a_task_that_cannot_be_used_is_named(task, says):
@@ -205,6 +208,34 @@ def test_an_interrupt_keeps_what_there_is(tmp_path, monkeypatch):
     assert result.exit_code == 130
     assert "holds the evaluations" in result.output
     assert json.loads(file.read_text())["agents"]["av-td3"]["runs"][0]["final"] == 1.0
+
+
+def test_what_is_published_stands_below_what_was_measured(monkeypatch):
+    def learn(task, seed, steps, settings, evaluated):
+        curve = SeedCurve("av-td3", seed)
+        for step, value in ((40, -1200.0), (80, -150.0)):
+            curve.points.append(EvaluationPoint(step, [value]))
+            evaluated(curve)
+        curve.updates, curve.learning_s = 60, 0.5
+
+    monkeypatch.setattr(learner, "learn", learn)
+    result = invoke("--env", "Pendulum-v1", "--steps", "80", "--start-steps", "20", "--seeds", "1")
+    assert result.exit_code == 0, result.output
+    assert "wrote" not in result.output
+    measured, known = result.output.split("published")
+    (row,) = (line for line in measured.splitlines() if line.startswith("│"))
+    assert row.replace("│", " ").split() == ["av-td3", "1", "-150", "-150", "120"]
+    assert "SB3 zoo" in known and "-152 +- 90" in known
+
+
+def test_a_run_that_diverges_is_one_line_and_status_1(monkeypatch):
+    def learn(*_):
+        raise NonFiniteGradientError("the gradient of critic is nan")
+
+    monkeypatch.setattr(learner, "learn", learn)
+    result = invoke("--env", "CorridorEnd-v0", "--steps", "80", "--start-steps", "20", "--first-seed", "3")
+    assert result.exit_code == 1
+    assert result.output == "error: av-td3, seed 3 has diverged: the gradient of critic is nan\n"
 
 
 @pytest.mark.parametrize(
