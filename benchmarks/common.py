@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from av_td3.agent.td3 import Batch
-from av_td3.config import Config
+from av_td3.config import ACTION_SIZE, Config
 from av_td3.training import agents
 from av_td3.training.logger import Progress
 from av_td3.training.loop import to_batch
@@ -77,7 +77,7 @@ def sampling(config: Config, device: torch.device, place: str) -> Callable[[], B
 
     replay.begin(seen())
     for _ in range(config.replay.capacity):
-        action = rng.uniform(-1.0, 1.0, agents.ACTION_SIZE).astype(np.float32)
+        action = rng.uniform(-1.0, 1.0, ACTION_SIZE).astype(np.float32)
         replay.add(action, float(rng.normal()), False, False, seen())
     return lambda: to_batch(replay.sample(config.agent.batch_size, rng), device)
 

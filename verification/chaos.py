@@ -37,10 +37,10 @@ import numpy as np
 import psutil
 
 from av_td3.agent.replay import NOBODY, Replay
-from av_td3.config import Config, load_config
+from av_td3.config import ACTION_SIZE, Config, load_config
 from av_td3.driving.observation import SPEED_SCALE
 from av_td3.training import checkpoint
-from av_td3.training.agents import ACTION_SIZE, image_shape
+from av_td3.training.agents import image_shape
 from verification import witness
 
 MARK = "AV_TD3_CHAOS"

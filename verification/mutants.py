@@ -122,8 +122,8 @@ MUTANTS = [
     (
         "td3",
         "calm by moving away",
-        "loss = loss + scale * self.config.action_change_penalty * change",
-        "loss = loss - scale * self.config.action_change_penalty * change",
+        "loss = loss + scale * change",
+        "loss = loss - scale * change",
     ),
     (
         "networks",

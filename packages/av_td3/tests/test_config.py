@@ -104,3 +104,15 @@ def test_evaluations_may_change_the_scene_but_not_what_the_agent_sees():
 def test_a_scene_for_evaluations_that_does_not_fit_is_refused(scene, says):
     with pytest.raises(ConfigError, match=re.escape(says)):
         config_from_dict({"evaluation": {"env": scene}})
+
+
+def test_the_penalty_on_the_actions_change_has_one_weight_or_one_for_each_action():
+    for weights in (0.1, (0.2, 0.04)):
+        assert (
+            config_from_dict({"agent": {"action_change_penalty": weights}}).agent.action_change_penalty
+            == weights
+        )
+    with pytest.raises(
+        ConfigError, match="3 weights: give one for all, or two, for steering and for the pedals"
+    ):
+        config_from_dict({"agent": {"action_change_penalty": [0.1, 0.1, 0.1]}})

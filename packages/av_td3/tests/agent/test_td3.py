@@ -440,6 +440,20 @@ def test_the_penalty_on_change_brings_actions_of_neighbouring_steps_together():
     assert change(action_change_penalty=20.0) < 0.5 * change()
 
 
+def test_each_action_may_have_a_weight_of_its_own_for_its_change():
+    b = batch()
+
+    def loss(weights: float | tuple[float, ...]) -> float:
+        agent = make(action_change_penalty=weights, policy_delay=1, critic_warmup=0)
+        step = agent.update(b)[1]
+        assert step is not None
+        return float(step.loss)
+
+    both, steering, pedals, none = loss(0.5), loss((0.5, 0.0)), loss((0.0, 0.5)), loss(0.0)
+    assert loss((0.5, 0.5)) == both and none < min(steering, pedals)
+    assert steering + pedals - none == pytest.approx(both)
+
+
 def test_the_small_encoder_is_smaller_and_learns():
     nature, small = make(), make(encoder_net="small")
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from av_td3.agent.replay import ReplayMemoryError, slot_bytes
 from av_td3.commands.terminal import say
-from av_td3.config import Config, ConfigError
+from av_td3.config import ACTION_SIZE, Config, ConfigError
 from av_td3.driving.errors import DrivingError, SetupError
 from av_td3.errors import BAD_INPUT, FAILED, UserError
 from av_td3.evaluation import rollout
@@ -26,7 +26,7 @@ from av_td3.supervision.launcher import check_map
 from av_td3.supervision.memory import check_memory
 from av_td3.supervision.supervised import SupervisedEnv
 from av_td3.training import checkpoint, provenance, trackers
-from av_td3.training.agents import ACTION_SIZE, image_shape, resolve_device
+from av_td3.training.agents import image_shape, resolve_device
 from av_td3.training.checkpoint import CheckpointError
 from av_td3.training.fault_catalogue import InjectedFault
 from av_td3.training.logger import Display

@@ -10,6 +10,7 @@ reads presets, files and overrides, and ``messages.py`` says what is wrong with 
 """
 
 from av_td3.config.driving import (
+    ACTION_SIZE,
     NEIGHBOURS,
     STEP_SECONDS,
     CameraConfig,
@@ -37,6 +38,7 @@ from av_td3.config.simulator import SimulatorConfig, parse_address
 from av_td3.config.whole import Config
 
 __all__ = [
+    "ACTION_SIZE",
     "NEIGHBOURS",
     "STEP_SECONDS",
     "AgentConfig",

@@ -11,6 +11,8 @@ from av_td3.config.simulator import SimulatorConfig
 
 STEP_SECONDS = 0.05
 """Simulated seconds of one tick of the synchronous simulator."""
+ACTION_SIZE = 2
+"""Numbers of an action: steering and the pedals, each from -1 to 1."""
 NEIGHBOURS = 6
 """How many of the nearest vehicles the simulator's state describes."""
 

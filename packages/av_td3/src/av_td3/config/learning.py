@@ -58,9 +58,11 @@ class AgentConfig(Section):
     penalty_scale: Literal["absolute", "q"] = "absolute"
     """Unit of the three weights below.  absolute: 1.  q: the mean |Q| of the batch, so that a penalty weighs
     the same however far Q has grown (as in TD3+BC, Fujimoto and Gu 2021)."""
-    action_change_penalty: float = Field(default=0.0, ge=0)
+    action_change_penalty: NonNegativeFloat | tuple[NonNegativeFloat, ...] = 0.0
     """Weight, in the actor loss, of the mean squared change of the policy's action from one step to the
-    next (the temporal term of CAPS, Mysore et al. 2021).  0: none, as in TD3; more drives more calmly."""
+    next (the temporal term of CAPS, Mysore et al. 2021).  0: none, as in TD3; more drives more calmly.  Two
+    weights, such as [0.2, 0.04]: one for steering and one for the pedals, so that calm steering leaves room
+    to brake hard."""
     imitation: float = Field(default=0.0, ge=0)
     """Initial weight, in the actor loss, of the squared distance to demonstrated actions.  It counts where
     the critic prefers the demonstrated action (Q-filter of Nair et al. 2018).  0: none, as in TD3."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import yaml
 from pydantic import ValidationError, model_validator
 
-from av_td3.config.driving import EnvConfig
+from av_td3.config.driving import ACTION_SIZE, EnvConfig
 from av_td3.config.learning import AgentConfig, ExplorationConfig, ReplayConfig
 from av_td3.config.running import EvaluationConfig, TrainConfig
 from av_td3.config.section import Section, merge
@@ -33,6 +33,16 @@ class Config(Section):
             raise ValueError(
                 f"agent.batch_size ({self.agent.batch_size}) is larger than replay.capacity "
                 f"({self.replay.capacity}): a batch would hold the same transitions several times"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _penalty_fits_the_action(self) -> Config:
+        weights = self.agent.action_change_penalty
+        if isinstance(weights, tuple) and len(weights) != ACTION_SIZE:
+            raise ValueError(
+                f"agent.action_change_penalty has {len(weights)} weights: give one for all, or two, for "
+                "steering and for the pedals"
             )
         return self
 

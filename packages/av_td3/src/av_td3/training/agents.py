@@ -12,10 +12,7 @@ from numpy.typing import NDArray
 from av_td3.agent.device_replay import DeviceReplay
 from av_td3.agent.replay import Replay
 from av_td3.agent.td3 import TD3
-from av_td3.config import Config, ConfigError
-
-ACTION_SIZE = 2
-"""Steering, and throttle or brake."""
+from av_td3.config import ACTION_SIZE, Config, ConfigError
 
 Observation = Mapping[str, NDArray[Any]]
 """``{"image": uint8 (K, H, W), "vector": float32 (V,)}``."""

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from av_td3.agent.td3 import TD3, Batch
-from av_td3.config import Config, ConfigError
+from av_td3.config import ACTION_SIZE, Config, ConfigError
 from av_td3.training import agents
 
 Precision = Literal["float32", "bfloat16"]
@@ -159,7 +159,7 @@ def random_batch(config: Config) -> Batch:
     return Batch(
         image(),
         normal(b, v),
-        normal(b, agents.ACTION_SIZE).tanh(),
+        normal(b, ACTION_SIZE).tanh(),
         normal(b),
         torch.full((b,), config.agent.gamma, device=device),
         image(),

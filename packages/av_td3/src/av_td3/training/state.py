@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from av_td3.agent.exploration import Explorer
-from av_td3.config import Config
+from av_td3.config import ACTION_SIZE, Config
 from av_td3.health.alerts import Bounds
 from av_td3.health.metrics import Interval, Scalars
 from av_td3.training import checkpoint, policies
-from av_td3.training.agents import ACTION_SIZE, make_agent, make_replay
+from av_td3.training.agents import make_agent, make_replay
 from av_td3.training.watch import Watch
 from rundoctor.signals import evaluation
 
