@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import annotated_types
 import yaml
@@ -30,11 +31,13 @@ def presets() -> str:
     """Every key that a preset changes, and its values."""
     trees = {name: dict(_leaves(yaml.safe_load(preset_text(name)) or {})) for name in preset_names()}
     defaults = dict(_leaves(Config().model_dump(mode="json")))
-    changed = [key for key in defaults if any(key in tree for tree in trees.values())]
+    # What a mapping such as evaluation.env holds has no default of its own: it comes last.
+    keys = dict.fromkeys([*defaults, *(key for tree in trees.values() for key in tree)])
+    changed = [key for key in keys if any(key in tree for tree in trees.values())]
     rows = [
         (
             f"`{key}`",
-            _value(defaults[key]),
+            _value(defaults[key]) if key in defaults else "",
             *(_value(tree[key]) if key in tree else "" for tree in trees.values()),
         )
         for key in changed
@@ -78,8 +81,10 @@ def _type(annotation: Any) -> str:
     if get_origin(annotation) is tuple:
         return f"list of {_type(get_args(annotation)[0])}"
     arguments = [a for a in get_args(annotation) if a is not Ellipsis]
-    if type(None) in arguments:
-        return f"{_type(next(a for a in arguments if a is not type(None)))} or null"
+    if get_origin(annotation) in (Union, UnionType):
+        return " or ".join("null" if a is type(None) else _type(a) for a in arguments)
+    if get_origin(annotation) is dict:
+        return "mapping"
     if arguments and isinstance(arguments[0], type):  # Annotated
         return _type(arguments[0])
     return {bool: "true or false", int: "whole number", float: "number", str: "text"}[annotation]
