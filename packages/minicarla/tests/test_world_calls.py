@@ -293,7 +293,7 @@ print("null")
     lines = [record.getMessage() for record in caplog.records if record.name == "minicarla"]
     expected = (
         "open_vehicle_door has no effect: no vehicle has doors",
-        "apply_physics_control was refused, which its client is not told: .*mass is -1",
+        "apply_physics_control was refused, which its client does not report: .*mass is -1",
         "enable_environment_objects was refused.*no objects with the ids 1000000000, 10000000000",
         "enable_carsim was refused.*there is no CarSim",
         "set_wheel_steer_direction was refused.*physics of vehicle .* are on",

@@ -323,7 +323,7 @@ def test_a_run_that_was_killed_a_minute_ago_is_not_still_going(tmp_path: Path) -
     run = load([run_directory(tmp_path, status_json=status)]).runs[0]
     report = diagnose(run)
     f = next(f for f in report.findings if f.id == "run-interrupted")
-    assert f.severity == WARNING and f"process {gone.pid} runs no more" in f.evidence[0].text
+    assert f.severity == WARNING and f"process {gone.pid} is gone" in f.evidence[0].text
     assert next(c for c in report.checklist if c.name == "the run is complete").passed is False
     for other in ({"pid": os.getpid()}, {"host": "another-machine"}):
         run.status.update({"pid": gone.pid, **other})

@@ -12,7 +12,7 @@ command line ``minicarla serve`` runs it; from Python::
     server.stop()
 
 CARLA's client has to run in another process.  It holds Python's global lock while it waits for an answer, so
-a server in a thread of the same process could never give one.
+a server in a thread of the same process could never answer.
 
 ``CarlaServer(...)`` raises ``OSError`` when the port is taken, ``FileNotFoundError`` when there is no such
 map, and ``ValueError`` when a map or a fault cannot be read.  docs/minicarla.md says what the server does

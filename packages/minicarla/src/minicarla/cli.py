@@ -36,7 +36,7 @@ def _print_version(asked: bool) -> None:
 
 
 def _build_details() -> list[str]:
-    """What ``--version`` prints below the version: where it lies, what was compiled, what it runs on."""
+    """What ``--version`` prints below the version: its folder, what was compiled, what it runs on."""
     compiled = ("physics", "sensors.raster", "traffic")
     missing = [part for part in compiled if not _origin(f"minicarla.{part}.kernels").endswith(".so")]
     packages = [f"{name} {metadata.version(name)}" for name in ("numpy", "scipy", "opencv-python-headless")]
@@ -80,7 +80,7 @@ def serve(
     map: Annotated[
         str,
         typer.Option(
-            help="Map to start with: a bundled one (town, loop, grid) or the path of an .xodr file."
+            help="Map to start with: town, loop, grid, suburb, village, or the path of an .xodr file."
         ),
     ] = "town",
     maps: Annotated[
@@ -91,7 +91,7 @@ def serve(
     ] = "",
     npc: Annotated[int, typer.Option(min=0, help="Number of vehicles that the server itself drives.")] = 0,
     walkers: Annotated[
-        int, typer.Option(min=0, help="Number of pedestrians that the server itself walks.")
+        int, typer.Option(min=0, help="Number of pedestrians that the server itself moves.")
     ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of traffic and of sensor noise.")] = 0,
     faults: Annotated[
@@ -206,7 +206,7 @@ def view(
     host: Annotated[str, typer.Option(help="Host of the simulator.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65534, help="Port of the simulator.")] = 2000,
     http_host: Annotated[
-        str, typer.Option(help="Address that the web page is served on; others can reach any but loopback.")
+        str, typer.Option(help="Address to serve the web page on.  On any but loopback, others can reach it.")
     ] = "127.0.0.1",
     http_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of the web page; 0 chooses a free one.")

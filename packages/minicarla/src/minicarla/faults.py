@@ -1,4 +1,4 @@
-"""Injected faults: failures of a simulator that can be switched on, to test whatever supervises it.
+"""Injected faults: failures of a simulator that can be switched on, to test programs that supervise it.
 
 A specification is one or more faults, separated by ``;``::
 
@@ -146,7 +146,7 @@ def _set(fault: ServerFault, text: str, key: str, value: float) -> None:
 
 @dataclass
 class _Active:
-    """A fault that has struck and still bears on calls or messages."""
+    """A fault that has struck and still affects calls or messages."""
 
     fault: ServerFault
     left: int
@@ -154,7 +154,7 @@ class _Active:
 
 
 class FaultInjector:
-    """The faults of one server: those waiting, and those that bear on calls and messages now."""
+    """The faults of one server: those that wait, and those that affect calls and messages now."""
 
     def __init__(self, spec: str = "") -> None:
         self.tick = 0

@@ -32,7 +32,7 @@ class Algorithm:
     name: str
     has: frozenset[str]
     reason: str = ""
-    """What says so, for people."""
+    """How it was recognised, in words."""
     entropy: bool = False
     """Whether Q includes an entropy bonus, so that it may exceed every sum of rewards."""
 

@@ -1,7 +1,7 @@
-"""Which signal a tag of any system is.
+"""Finds the signal that a tag of any system stands for.
 
-The names themselves stand in :mod:`rundoctor.signals`, one module a family.  Here they are looked up:
-exactly, then without regard to case and separators, then by the end of the tag.
+The names are in :mod:`rundoctor.signals`, one module a family.  A tag is looked up exactly, then without
+regard to case and separators, then by its end.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Match:
     note: str = ""
     """How the tag's meaning differs from the signal's."""
     guessed: bool = False
-    """The tag is not known; its end, or a name of several meanings, says so."""
+    """The tag itself is not known: it was recognised by its end, or by a name with several meanings."""
 
 
 # Ends of tags that say too little: "mean", "loss" and "reward" belong to many signals.
@@ -76,13 +76,13 @@ def resolve(
 
     Args:
         tags: the tags, or the names of a table's columns.
-        mapping: what the user says: tag -> canonical name.  It goes before everything else.
+        mapping: what the user says: tag -> canonical name.  It takes precedence.
 
     Returns:
-        the matches of each canonical name, best first; the tags that mean nothing to us.
+        the matches of each canonical name, best first; the tags that are not recognised.
 
     Raises:
-        KeyError: ``mapping`` names a signal that there is not.
+        KeyError: ``mapping`` names an unknown signal.
     """
     present = list(dict.fromkeys(tags))
     system, on_policy = system_of(present), algorithm_of(present) in ON_POLICY
@@ -150,7 +150,7 @@ def _guess(tag: str) -> tuple[str, str] | None:
 
 
 def guesses(tag: str, most: int = 3) -> list[str]:
-    """Canonical names of the signals that an unknown tag may be, likeliest first; none without a likeness."""
+    """Canonical names of the signals that an unknown tag may be, likeliest first; there may be none."""
     words = _words(normalised(tag))
     scores: dict[str, float] = {}
     for signal in SIGNALS:

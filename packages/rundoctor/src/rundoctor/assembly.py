@@ -90,9 +90,9 @@ def _main_axis(run: Run) -> str:
 
 
 def _restarts(builder: Builder) -> bool:
-    """Whether the axis itself restarts again and again, as one does that counts steps within an episode.
+    """Whether the axis restarts again and again, as one does that counts steps within an episode.
 
-    Steps that jump back to anywhere are out of order, and only have to be sorted.
+    Steps that jump back to other places are only out of order, and have to be sorted.
     """
     if builder.rewind_count <= 8 or builder.rewind_count <= 0.01 * builder.count:
         return False
@@ -103,8 +103,8 @@ def _restarts(builder: Builder) -> bool:
 def _continuations(store: Store, restarting: set[str]) -> dict[tuple[str, int], Rewind]:
     """The jumps back at which a resumed run began to log some steps again, by tag and position.
 
-    Where one file ends and the next begins it is certain.  Within a file it shows in a good part of the
-    series at the same time: one series that jumps back alone is a quirk of its tag.
+    Between two files it is certain.  Within a file a good part of the series must jump at the same time: if
+    only one does, that is a peculiarity of its tag.
     """
     out: dict[tuple[str, int], Rewind] = {}
     groups: list[tuple[Rewind, list[tuple[str, Rewind]]]] = []
@@ -142,7 +142,7 @@ def _assign_axes(run: Run, restarting: set[str], stated: Mapping[str, str]) -> N
     """Tell series on the environment-step axis from those indexed by episode or otherwise.
 
     The longest axis is the step axis.  Another series is on it when, at the wall time of its
-    points, the step axis stands where the point's own step says.
+    points, the step axis is at the point's own step.
     """
     plain = {t: s for t, s in run.series.items() if t not in restarting and t not in stated and len(s)}
     for tag in restarting:
@@ -218,7 +218,7 @@ def _note_clock(run: Run) -> None:
     keep = np.isfinite(wall)
     if keep.sum() < 2:
         if len(step):
-            run.notes.append("the file carries no clock: speed and gaps cannot be judged")
+            run.notes.append("the file has no times: speed and gaps cannot be judged")
         return
     dt = np.diff(wall[keep])
     if (dt < -1.0).any():

@@ -29,7 +29,7 @@ WIDE = 0.5
 NOTHING_EXPLAINED, MUCH_EXPLAINED = 0.2, 0.5
 """Explained variance of a value function at its first update, and of one that was trained before."""
 CARRIED_ON = 10.0
-"""Times the updates of a row that a counter shows on its first row where an earlier run began it."""
+"""A counter of updates was begun by an earlier run if its first row is above so many rows' updates."""
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def checklist(run: Run, findings: list[Finding]) -> list[ChecklistItem]:
         if bad is not None:
             figures = bad.evidence[0].text if bad.evidence else bad.title
             if any(item.figures == figures for item in out):
-                figures = line.look(run)[1]  # a finding that fails two lines is told once
+                figures = line.look(run)[1]  # a finding that fails two lines is reported once
             out.append(ChecklistItem(line.name, False, figures))
         else:
             passed, figures = line.look(run)

@@ -25,7 +25,7 @@ app = typer.Typer(
 
 
 def _print_rules(wanted: bool) -> None:
-    """``--rules``: what is looked for, and why the evidence means what it is said to mean."""
+    """``--rules``: what is looked for, and why the evidence supports it."""
     if not wanted:
         return
     from rich.console import Console
@@ -150,11 +150,13 @@ def diagnose(
 ) -> None:
     """Say what is wrong with a training run, why, and what to do.
 
-    Reads files only: runs of av-td3, TensorBoard event files, CSV and JSON of Stable-Baselines3, CleanRL,
-    RLlib, rlkit, Spinning Up and others. Several runs are judged one by one and compared.
+    Reads files only: runs of av-td3, TensorBoard event files, CSV and JSON of
+    Stable-Baselines3, CleanRL, RLlib, rlkit, Spinning Up and others. Several
+    runs are judged one by one and compared.
 
-    Exit status: 0 nothing above info, 1 warnings, 2 critical findings (or wrong usage of this command),
-    3 something that was named could not be read, 4 it was read and nothing in it could be judged.
+    Exit status: 0 nothing above info, 1 warnings, 2 critical findings (or wrong
+    usage of this command), 3 a path could not be read, 4 nothing that was read
+    could be judged.
     """
     from rich.console import Console
 

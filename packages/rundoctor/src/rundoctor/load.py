@@ -149,7 +149,7 @@ def _runs_in_archive(path: Path, options: _LoadOptions, problems: list[str]) -> 
             return []
         found: list[str] = []
         runs = _runs_of(inside, options, found)
-        # what is said of the files names the archive, not the folder that is gone in a moment
+        # messages name the archive, not the temporary folder
         problems += [text.replace(str(inside), str(path)) for text in found]
         for run in runs:
             run.path = path / run.path.relative_to(inside)

@@ -11,11 +11,11 @@ AXES = {
     STEP: "for a column of a table: the environment steps",
     TIME: "for a column of a table: seconds, of the clock or since the start",
 }
-"""Names of ``--map`` that are no signals: columns of a table that say where its rows stand."""
+"""Names of ``--map`` that are no signals: the columns with a table's steps and times."""
 
 
 class NamingError(ValueError):
-    """A statement that cannot be used; the message says why and what would do."""
+    """A statement that cannot be used; the message says why and what can be used instead."""
 
 
 def parse_names(items: list[str], file: Path | None = None) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What stands beside the points of a run: configuration, provenance, status, hyper-parameters."""
+"""The files beside the points of a run: configuration, provenance, status, hyper-parameters."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 SAMPLE = 256
 """Statistics over all pairs use at most this many points, which make 32,640 pairs."""
 LATE_ROWS = 20
-"""Fewer rows have no end that could be told from the rest."""
+"""With fewer rows the end cannot be judged separately."""
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ NARROWEST = 1.0  # metres of a lane, below which no vehicle starts there
 def spawn_points(driving: Sequence[Lane], lanes_of_road: Mapping[int, Sequence[Lane]]) -> list[Pose]:
     """Poses on the centres of driving lanes outside junctions, :data:`HEIGHT` above the road.
 
-    A lane that leads on has one about every :data:`SPACING` metres.  A lane that ends blindly, or
-    is too short for that, has one where it enters its road, as every lane has in the maps that
-    CARLA generates from OpenDRIVE (``Map::GenerateWaypointsOnRoadEntries``); the whole vehicle
-    stands on the lane there, while CARLA puts its middle on the lane's very first point.
+    A lane that leads on has one about every :data:`SPACING` metres.  A dead end, or a lane that is
+    too short for that, has one where it enters its road, as every lane has in the maps that
+    CARLA generates from OpenDRIVE (``Map::GenerateWaypointsOnRoadEntries``).  Here the whole vehicle
+    stands on the lane, while CARLA puts its middle on the lane's very first point.
 
     lanes_of_road: all lanes of a road, by its id.
     """

@@ -1,9 +1,9 @@
-"""When a client's tick may be carried out and told, if the client runs Traffic Managers.
+"""When the tick of a client with Traffic Managers may be carried out and answered.
 
 CARLA's client can lose a wake-up.  In synchronous mode each of its Traffic Managers repeats three steps:
 it controls its vehicles by ``apply_batch``, it asks for ``get_episode_settings``, and it waits until the
 client's main thread, which has ticked, wakes it for the next round.  The main thread does so without
-holding the lock of the condition variable.  A wake-up in the moment in which a Traffic Manager begins to
+holding the lock of the condition variable.  A wake-up at the moment when a Traffic Manager begins to
 wait is lost, and the client hangs for ever.  CARLA's own ticks take so long that this is rare.  A tick of
 a quarter of a millisecond met that moment once in a few hundred ticks.
 
@@ -26,7 +26,7 @@ from minicarla.wire import rpc
 PATIENCE_SECONDS = 0.005
 """How long a tick waits at most for the client's Traffic Managers to ask for the settings."""
 MISSES_ALLOWED = 3
-"""Ticks in a row that may wait in vain; after that no tick waits until a Traffic Manager asks again."""
+"""After so many ticks that waited in vain, no tick waits until a Traffic Manager asks again."""
 SETTLE_SECONDS = 0.0005
 """How long a Traffic Manager is given to begin to wait, from the answer to its question on."""
 

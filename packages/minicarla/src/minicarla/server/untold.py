@@ -17,7 +17,7 @@ from minicarla.world.calls.registry import IGNORED
 log = logging.getLogger("minicarla")
 
 MOST_LINES = 100
-"""Lines about one client; what it does wrong after that is not logged."""
+"""Lines that are logged about one client at most."""
 
 
 class UntoldErrors:
@@ -34,7 +34,7 @@ class UntoldErrors:
         elif not request.waits:
             results = result if isinstance(result, list) and row is not None and row.bare else [result]
             for refusal in filter(None, map(rpc.refusal, results)):
-                self._say(client, f"{request.name} was refused, which its client is not told: {refusal}")
+                self._say(client, f"{request.name} was refused, which its client does not report: {refusal}")
 
     def _say(self, client: ClientConnection, text: str) -> None:
         said = self._said.setdefault(client, set())
@@ -42,5 +42,5 @@ class UntoldErrors:
             return
         said.add(text)
         if len(said) > MOST_LINES:
-            text = "there is more that this client's calls do not do; it is not logged"
+            text = "further calls of this client without effect are not logged"
         log.warning("%s", text)

@@ -28,7 +28,7 @@ Scope = Literal["session", "package", "module", "class", "function"]
 DELTA = 0.05
 """Simulated seconds of a tick, unless the test's marker says otherwise."""
 
-_MARKER = """carla(map=None, delta=0.05, synchronous=True): what the carla_world of this test is like. \
+_MARKER = """carla(map=None, delta=0.05, synchronous=True): how the carla_world of this test is set up. \
 map: name of the map; delta: simulated seconds of a tick; synchronous: whether time stands still between \
 the test's world.tick() calls."""
 
@@ -49,7 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--carla-map",
         metavar="NAME",
-        help="Map of the tests that name none: town (the default), loop, grid, an .xodr file; with "
+        help="Map of the tests that name none: a bundled one (default town) or an .xodr file; with "
         "--carla-address a map of that server (default: the one that it shows).",
     )
     group.addoption(
@@ -162,7 +162,7 @@ class TestServer:
         return self._client
 
     def restart(self) -> None:
-        """Start a minicarla anew, on another port; clients that there are stay with the old one."""
+        """Restart minicarla on another port; existing clients stay with the old one."""
         if self.process is None:
             raise ServerError(f"{self.address} is not a server that the tests have started")
         self._client, self._unreachable = None, ""
@@ -188,7 +188,7 @@ class TestServer:
     def close(self) -> None:
         """End the client and the process."""
         used, self._client = self._client is not None, None
-        gc.collect()  # clients that tests have left go first: those without a server wait and complain
+        gc.collect()  # clients that tests have left end first: without a server they would wait and complain
         if used:
             time.sleep(_SETTLE)
         if self.process is not None:

@@ -27,9 +27,9 @@ class ServerProcess:
     """A minicarla that listens on the loopback interface, on two free ports.
 
     It ends when :meth:`stop` is called, at the end of a ``with`` block, and by itself when the process that
-    started it has ended, however that came.
+    started it has ended in whatever way.
 
-    map: a bundled map (``town``, ``loop``, ``grid``), the path of an .xodr file, or a name in ``maps``.
+    map: a bundled map such as ``town``, the path of an .xodr file, or a name in ``maps``.
     maps: a folder whose .xodr files clients may load by name.
     npc, walkers: how many vehicles and pedestrians the server itself puts on the map.
     seed: of that traffic and of the sensors' noise.

@@ -1,7 +1,7 @@
 """Junctions: a driver enters one when it has reserved its way across.
 
-First come, first served; only with room on the far side, and only at a light that is open.  Vehicles
-that nobody here drives, and pedestrians, reserve nothing and always go first.
+First come, first served; only with room on the far side, and only at a light that is open.  Pedestrians and
+vehicles that the server does not drive reserve nothing and always go first.
 """
 
 from __future__ import annotations

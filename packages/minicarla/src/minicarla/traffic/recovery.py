@@ -74,7 +74,7 @@ class Recovery:
         return back if np.count_nonzero(back) else None
 
     def _face_to_face(self, situation: Situation) -> Flags:
-        """Who stands in a junction before a stranger that comes the other way, with room to back up (n,)."""
+        """Which drivers stand in a junction before an oncoming stranger, with room to back up (n,)."""
         bodies = situation.bodies
         close = (situation.gap < FACE_TO_FACE) & np.isfinite(self._table.exit)
         if not np.count_nonzero(close):

@@ -182,7 +182,7 @@ class Situation:
         driven = np.zeros(len(bodies), np.bool_)
         driven[rows] = True
         self.strangers = np.flatnonzero(~driven & (bodies.kind == VEHICLE))
-        """Rows of vehicles that nobody here drives."""
+        """Rows of vehicles that the server does not drive."""
         self.walkers = np.flatnonzero(bodies.kind == WALKER)
         """Rows of pedestrians."""
 
@@ -192,5 +192,5 @@ class Situation:
         return np.asarray(self.s + self.half)
 
     def driver_of(self, row: int) -> TrafficDriver | None:
-        """Who drives the body in this row; None when nobody here does."""
+        """The driver of the body in this row; None if the server does not drive it."""
         return self._driver_of.get(row)

@@ -43,7 +43,7 @@ CAR, TRUCK, BUS, MOTORCYCLE, BICYCLE, PEDESTRIAN, STATIC = 14, 15, 16, 18, 19, 1
 
 
 AUTOPILOT_ROLE = "minicarla:autopilot"
-"""``role_name`` of a vehicle or walker that the server itself drives or walks; ":" and a name may follow.
+"""``role_name`` of a vehicle or walker that the server itself moves; ":" and a name may follow.
 It is among the recommended values, which tells a client that this server has such traffic."""
 _PACE = re.compile(rf"{AUTOPILOT_ROLE}@(\d{{1,3}})(?::|$)")
 

@@ -44,7 +44,7 @@ class WorldEpisode:
         self.id = number
         self.roadmap = roadmap
         self.actors = actors
-        # First all that may fail because of the map: then the episode before goes on.
+        # First everything that may fail because of the map: then the old episode can go on.
         self.physics = Physics(roadmap)
         self.traffic = Traffic(roadmap, seed)
         self.lights = self.traffic.lights

@@ -2,8 +2,8 @@
 
 They are what CARLA calls environment objects: houses, trees, poles, walls, the heads of traffic lights, the
 plates of signs, and the surfaces and markings of the roads.  Clients switch single ones off and on
-(``World.enable_environment_objects``) or whole layers (``World.unload_map_layer``).  What is off is seen by
-no sensor and hit by nothing.  The ground carries vehicles all the same.
+(``World.enable_environment_objects``) or whole layers (``World.unload_map_layer``).  No sensor sees an object
+that is off, and nothing hits it.  The ground still carries vehicles.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ navigation_of = per_map(navmesh.build)
 class WalkerControls:
     """The controls of all walkers of an episode.
 
-    seed: of the pedestrians that the server walks itself.
+    seed: of the pedestrians that the server itself moves.
 
     ``pedestrians`` are these, None before the first one.  Methods that take an actor id raise
     CarlaError when it is not a walker's.
@@ -69,7 +69,7 @@ class WalkerControls:
     # ------------------------------------------------------------------ what clients order
 
     def stroll(self, actor_id: int) -> None:
-        """Let the server walk this walker; nothing happens on a map where nobody can walk."""
+        """Let the server move this walker; nothing happens on a map where nobody can walk."""
         if self.pedestrians is None:
             mesh = navigation_of(self._roadmap)
             if mesh is None:
@@ -107,7 +107,7 @@ class WalkerControls:
         self._led[actor_id] = self._ticks, self._bodies.walk_speed[row] * np.array(direction)
 
     def kill(self, actor_id: int) -> None:
-        """Stop a walker for good; from now on what hits it pushes it around.  Other actors do not mind."""
+        """Stop a walker for good; from now on what hits it pushes it around.  No effect on other actors."""
         actor = self._actors.find(actor_id)
         if isinstance(actor, Walker):
             actor.dead = True

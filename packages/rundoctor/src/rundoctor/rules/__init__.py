@@ -1,4 +1,4 @@
-"""The rules: one file each, found by themselves.
+"""The rules: one file each, found automatically.
 
 A rule file defines ``RULE = Rule(...)``.  To add a rule, add a file; nothing else changes.
 """

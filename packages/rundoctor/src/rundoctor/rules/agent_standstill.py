@@ -33,9 +33,9 @@ ROWS, SHARE = 5, AGENT_STANDSTILL.threshold("rows")
 LATE = 0.25
 """Share of the rows, counted from the end, in which a policy that has learned to stand does so."""
 CRAWL, OF_USUAL = AGENT_STANDSTILL.threshold("warning"), AGENT_STANDSTILL.threshold("usual")
-"""Speeds below which a car goes nowhere: in km/h or m/s, and as a share of what it drove before."""
+"""Speeds below which a car stands: in km/h or m/s, and as a share of its earlier speed."""
 NORMALISED, CRAWL_NORMALISED = 2.0, AGENT_STANDSTILL.threshold("normalised")
-"""Where no speed is ever above the first, it may be a share of a top speed; then the second holds."""
+"""If no speed exceeds the first, speeds may be shares of a top speed; then the second is the limit."""
 
 _SPEED = re.compile(
     r"(^|[/_])(speed|velocity|vel)(_?(x|kmh|km_h|kph|mps|ms|m_s|km/h|m/s|mean|avg|average))*$"

@@ -115,7 +115,7 @@ def _bounded_norms(run: Run) -> list[Evidence]:
 
 
 def _trouble(run: Run) -> Evidence | None:
-    """Something an alert of any use would have fired on."""
+    """A failure on which a useful alert would have fired."""
     gap = q_gap(run)
     if gap is not None and len(gap.step) >= 3:
         level = float(np.median(gap.ratio[-max(2, len(gap.ratio) // 4) :]))

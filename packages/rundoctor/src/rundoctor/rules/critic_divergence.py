@@ -17,15 +17,15 @@ from ..signals.conditions import CRITIC_DIVERGENCE
 from ..stats import median, parts, settled_end, trend
 
 GROWN = CRITIC_DIVERGENCE.threshold("growth")
-"""The late loss over the best; a squared error ten times the best is an error three times it."""
+"""The late loss over the best one; ten times the squared error is three times the error."""
 GROWN_FROM_START = CRITIC_DIVERGENCE.threshold("growth from the start")
-"""Where the first quarter is the best one, Q starting from 0 explains a decade or more by itself."""
+"""The same where the first quarter is the best: a Q that starts at 0 explains a factor of 10 or more."""
 FAR = CRITIC_DIVERGENCE.threshold("growth, critical")
-"""Growth beyond which no unlucky choice of rates explains it."""
+"""Growth that an unlucky choice of learning rates does not explain."""
 
 
 AT_THE_END = 30.0
-"""Times the last quarter's median beyond which the last rows, if all of them are there, speak for the end."""
+"""If all of the last rows exceed so many times the last quarter's median, they count as its end."""
 
 
 @dataclass(frozen=True)

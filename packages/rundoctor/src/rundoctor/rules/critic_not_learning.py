@@ -54,7 +54,7 @@ def check(run: Run) -> Outcome:
         severity,
         "The critic does not explain its targets",
         evidence,
-        "The critic is little better than a constant, so the policy climbs noise. The usual reasons: a "
+        "The critic is little better than a constant, so the policy follows noise. The usual reasons: a "
         "learning rate that is too low or too high, targets that change faster than the critic follows "
         "(tau, a terminal flag, a reward that the observation does not show), or features that carry "
         "nothing of the state.",

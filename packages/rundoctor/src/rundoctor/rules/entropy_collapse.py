@@ -1,4 +1,4 @@
-"""The policy has stopped trying anything before it has learned anything."""
+"""The policy stopped exploring before it learned anything."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .never_learns import learned
 
 LEAST = 20
 EARLY = 1 / 3
-"""Share of the run before which the entropy must have gone: later it goes in good runs, too."""
+"""Share of the run within which the entropy must have fallen; later it falls in good runs, too."""
 
 
 def check(run: Run) -> Outcome:
@@ -59,7 +59,7 @@ def check(run: Run) -> Outcome:
 
 RULE = Rule(
     id="entropy-collapse",
-    title="Entropy that is gone too early",
+    title="Entropy that falls too early",
     statement=(
         "Policy gradients explore by the policy's own randomness (Mnih et al. 2016, section 5.1). Entropy "
         "that falls to a fiftieth within the first third of a run, while the return does not rise, ends "

@@ -1,4 +1,4 @@
-"""Nobody looked at what the policy does without noise."""
+"""The policy was never evaluated without noise."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def check(run: Run) -> Outcome:
                 ],
                 "A gradient grows with its loss, so Q or the TD error grows too.",
                 "Find out why Q grows: compare Q(policy) with Q(data), and |Q| with r_max/(1-gamma). The "
-                "finding that names the cause holds its cure.",
+                "finding that names the cause says what to do.",
                 0.75,
                 onset=first_crossing(s.step, s.value > 10 * early),
                 plots=((s.tag,),),

@@ -12,7 +12,7 @@ from ..signals import gradients
 from ..signals.conditions import HEAD_STARVED
 
 STARVED = HEAD_STARVED.threshold("warning")
-"""Share of the encoder's norm: below it the head could be left out of the clip unnoticed."""
+"""Share of the encoder's norm; below it the head hardly contributes to the clip."""
 
 
 def check(run: Run) -> Outcome:
@@ -52,7 +52,7 @@ def check(run: Run) -> Outcome:
             )
         ],
         "Encoder and head are clipped together. The encoder's gradient is so much larger that the clip "
-        "shrinks the head's to next to nothing.",
+        "shrinks the head's to almost nothing.",
         "Clip encoder and head separately, or find what makes the encoder's gradient so large.",
         0.7,
         onset=int(head.step[0]),
@@ -65,7 +65,7 @@ RULE = Rule(
     title="Starved actor head",
     statement=(
         "A clip over several parts shrinks all of them by the same factor. Where it acts and the head's "
-        "norm is less than a hundredth of the encoder's, next to nothing of the head's gradient is left."
+        "norm is less than a hundredth of the encoder's, almost nothing of the head's gradient is left."
     ),
     check=check,
     requires=(ACTOR_THROUGH_Q,),

@@ -44,9 +44,9 @@ _UNITS: tuple[tuple[str, float], ...] = (
 )
 LEAST = 8
 GROWN, LEAST_GB = MEMORY_GROWTH.threshold("warning"), MEMORY_GROWTH.threshold("least")
-"""Times and GiB by which memory grows over the whole run before it is worth a word."""
+"""Factor and GiB by which memory must grow over the whole run to be reported."""
 STILL = MEMORY_GROWTH.threshold("still")
-"""Growth of the second half as a share of the first: a buffer that fills up and caches level off."""
+"""Growth of the second half as a share of that of the first; a filling buffer and caches level off."""
 GROWN_FAR, LARGE_GB = MEMORY_GROWTH.threshold("critical"), MEMORY_GROWTH.threshold("large")
 """Both together make it critical."""
 FULL = MEMORY_GROWTH.threshold("full")
@@ -182,9 +182,9 @@ def _finding(s: Series, severity: Severity, evidence: list[Evidence], text: str,
     return Finding(
         "memory-growth",
         severity,
-        "Memory grows without end",
+        "Memory grows without limit",
         evidence,
-        "Something is kept that should be let go: a replay buffer without a capacity, observations or "
+        "Something is kept that should be released: a replay buffer without a capacity, observations or "
         "graphs that are appended to a list, losses that are stored as tensors with their graph (use "
         ".item()), figures that are never closed, or actors and sensors of the simulator that are never "
         "destroyed. The operating system kills the process when memory is full."

@@ -22,7 +22,7 @@ EARLY = 10_000
 """Environment steps that hardly any task is learned in; a run that ended on purpose is judged sooner."""
 EARLY_FINISHED = 3_000
 MANY = 100
-"""Rows without steps that are enough, whatever each stands for."""
+"""Rows that are enough where steps are not known."""
 SHORT = 50_000
 """Environment steps up to which a run may simply have been too short."""
 BEYOND_SCATTER = NEVER_LEARNS.threshold("scatters")

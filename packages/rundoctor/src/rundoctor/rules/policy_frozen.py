@@ -19,11 +19,11 @@ EVALUATIONS = int(POLICY_FROZEN.threshold("evaluations"))
 RETURNS = int(POLICY_FROZEN.threshold("critical"))
 """Identical training returns that are no coincidence: exploration noise makes every episode another."""
 NEARLY_ALL = POLICY_FROZEN.threshold("nearly all")
-"""Share of one reward a step from which a return may be all that there is to earn."""
+"""Share of a reward of 1 a step above which a return may be the largest possible."""
 SHARE = POLICY_FROZEN.threshold("share")
 """Share of a series, counted from its end, that must repeat when its beginning does not."""
 SAME = POLICY_FROZEN.threshold("same")
-"""Relative difference of values that float32 cannot tell apart."""
+"""Relative difference that float32 cannot resolve."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""PPO changes its policy by more in one update than its data can speak for."""
+"""PPO changes its policy in one update by more than its data supports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Somebody else held a port that the run wanted."""
+"""Another process held a port that the run needed."""
 
 from __future__ import annotations
 

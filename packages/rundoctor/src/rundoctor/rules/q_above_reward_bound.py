@@ -47,7 +47,7 @@ def check(run: Run) -> Outcome:
     if run.policy_q is not None:
         candidates.append(run.policy_q)
     if exact:
-        # a terminal reward is a value too: one above the bound belies the bound or the scale
+        # a terminal reward is a value, too: one above the bound contradicts the bound or the scale
         candidates += [s for s in (run.get(replay.REWARD.max), run.get(replay.REWARD.min)) if s is not None]
     if not candidates:
         return Skipped("no Q is logged", run.tags_of((critic.Q1.mean, actor.Q.mean)), "Log Q on replay.")

@@ -19,7 +19,7 @@ UNSUPPORTED = 10.0
 RUNAWAY = 10.0
 """Growth within the second half of a run that is not slowing down."""
 AT_THE_END = 30.0
-"""Times the last quarter's median beyond which the last rows, if all of them are there, speak for the end."""
+"""If all of the last rows exceed so many times the last quarter's median, they count as its end."""
 FROM_NOTHING = 1e3
 """Growth over the whole run that is an explosion where neither rewards nor returns are logged."""
 

@@ -13,7 +13,7 @@ from ..signals import episodes, replay
 
 LEAST_SECONDS = 60.0
 MANY_ROWS = 10.0
-"""Standing still for this many usual rows is no slow row."""
+"""A pause of this many usual rows is not just a slow row."""
 
 
 def check(run: Run) -> Outcome:

@@ -15,10 +15,10 @@ from ..run import Run
 from ..signals import evaluation
 
 SILENT = 1800.0
-"""Seconds without a word after which nothing writes any more: an evaluation takes minutes."""
+"""Seconds without any output after which the run counts as ended; an evaluation takes minutes."""
 
 _UNKNOWN = (
-    "The files end without a word about the end. The process was killed, crashed, hung until somebody "
+    "The files do not say why the run ended. The process was killed, crashed, hung until somebody "
     "stopped it, or was stopped by hand; the event files do not tell which. (On a time-out CARLA's client "
     "aborts its process: 'terminate called after throwing carla::client::TimeoutException'.)",
     "Look at the last lines of the text log and at the exit status. Resume from the last checkpoint. To "
@@ -31,11 +31,11 @@ _STATED = {
     ),
     "stopped": (
         "An alert reached the level that the run was told to stop at (train.stop_on).",
-        "Mend what the alert names, then start anew or from a checkpoint from before the alert.",
+        "Correct what the alert names, then start anew or from a checkpoint from before the alert.",
     ),
     "failed": (
         "An error ended the run.",
-        "status.json holds the error. Mend it and resume from the last checkpoint.",
+        "status.json has the error. Correct its cause and resume from the last checkpoint.",
     ),
 }
 
@@ -77,7 +77,7 @@ def _ended(run: Run, state: object) -> tuple[Evidence, float, tuple[str, str]] |
         text = f"status.json says {state}" + (f": {reason}" if reason else "")
         return Evidence("status.json", run.last_step, None, text), 0.98, _STATED[state]
     if state == "running" and process_is_gone(run.status):
-        text = f"status.json says running, but its process {run.status['pid']} runs no more"
+        text = f"status.json says running, but its process {run.status['pid']} is gone"
         return Evidence("status.json", run.last_step, None, text), 0.95, _UNKNOWN
     silent = _silent_for(run)
     if state == "running" and silent is not None and silent > SILENT:

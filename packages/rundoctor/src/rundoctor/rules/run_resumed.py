@@ -20,7 +20,7 @@ def check(run: Run) -> Outcome:
                 "step",
                 after,
                 float(before),
-                f"steps jump back from {before:,} to {after:,}; what was logged after the jump holds",
+                f"steps jump back from {before:,} to {after:,}; what was logged after the jump counts",
             )
             for before, after in run.resumed_at[:6]
         ],

@@ -16,7 +16,7 @@ OFFENCE = SINGLE_CAUSE_TERMINATION.threshold("warning")
 LEAST = 20
 """Episodes below which a share of 95 % says nothing."""
 MANY = 100
-"""Episodes after which an agent that learns fails in more than one way, or less."""
+"""Episodes after which an agent that learns fails in more than one way, or less often."""
 RULES = ("lane invasion", "lane touch", "marking")
 """Offences that a rule makes an end; what really stops a drive is how every agent fails at first."""
 _GOOD = ("success", "time_limit", "goal", "timeout", "truncated", "max_steps")

@@ -162,7 +162,7 @@ def _from_head(run: Run) -> Finding | None:
     ]
     by_ratio = _from_ratio(run)
     if by_ratio is not None and by_ratio.severity == CRITICAL:
-        # the figure that says it best leads; this is the proof beside it
+        # the clearest figure comes first; this one supports it
         by_ratio.evidence += evidence
         by_ratio.confidence = max(by_ratio.confidence, 0.97)
         return by_ratio
@@ -277,7 +277,7 @@ def _from_ratio(run: Run) -> Finding | None:
                 f"{number(weights.last.value)}",
             )
         )
-    # Deeper into the impossible, and over more rows, is surer.
+    # A larger excess, over more rows, is more certain.
     confidence = 0.65 + 0.35 * min(1.0, math.log10(max(level, 1) / LIKELY) / 2)
     if len(gap.step) < 6:
         confidence -= 0.1

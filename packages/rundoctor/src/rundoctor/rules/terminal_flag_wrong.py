@@ -1,4 +1,4 @@
-"""Ends of episodes are stored as what they are not."""
+"""Ends of episodes are stored with the wrong flag."""
 
 from __future__ import annotations
 

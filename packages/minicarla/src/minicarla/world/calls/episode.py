@@ -166,7 +166,7 @@ def get_all_level_BBs(call: Call, tag: int) -> list[structs.BoundingBox]:  # noq
 
 
 @procedure(
-    PARTIAL, "no sensor sees what is switched off, and nothing hits it; but roads carry vehicles all the same"
+    PARTIAL, "no sensor sees what is switched off, and nothing hits it; but roads still carry vehicles"
 )
 def enable_environment_objects(call: Call, ids: list[int], enable: bool) -> None:
     unknown = call.episode.enable_objects(ids, enable)

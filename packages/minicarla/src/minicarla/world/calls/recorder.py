@@ -61,7 +61,7 @@ def replay_file(
 
 
 def _text(name: str, make: Callable[[], str]) -> str:
-    """The text of a call.  As in CARLA a file that is missing or something else is told in the text too."""
+    """The text of a call.  As in CARLA, it also says when a file is missing or not a recording."""
     try:
         return make()
     except NoSuchRecordingError:

@@ -19,8 +19,8 @@ from minicarla.world.table import ActorTable
 from minicarla.world.world import World
 
 COMPLETE, PARTIAL, IGNORED, ABSENT = "complete", "partial", "ignored", "absent"
-"""What a client gets: what CARLA does; less, as the row's note says; nothing, which the server's log says
-when it happens; an error."""
+"""What a call does: what it does in CARLA; less, as the row's note says; nothing, and the server's log says
+so; it is answered with an error."""
 
 
 class ClientSession(Protocol):

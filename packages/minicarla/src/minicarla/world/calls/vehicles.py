@@ -45,8 +45,8 @@ def get_physics_control(call: Call, actor_id: int) -> structs.VehiclePhysicsCont
     PARTIAL,
     "engine, gears, mass, drag, steering curve, tyres' friction and lateral stiffness, steering angle, "
     "radius and brakes take effect; clutch, damping at full throttle and of wheels, longitudinal stiffness "
-    "and the centre of mass are only read back; without gears and wheels the vehicle keeps its own; what no "
-    "vehicle can move with is refused",
+    "and the centre of mass are only read back; without gears and wheels the vehicle keeps its own; values "
+    "with which no vehicle can move are refused",
 )
 def apply_physics_control(call: Call, actor_id: int, control: structs.VehiclePhysicsControl) -> None:
     call.episode.vehicles.set_physics_control(actor_id, control)
