@@ -41,6 +41,7 @@ def check(run: Run) -> Outcome:
     if not evidence:
         return Clear("; ".join(clear))
     names = " and the ".join(who)
+    logged = any(run.get(gradients.BEFORE[f"{name}_{part}"]) for name in who for part in ("encoder", "head"))
     return Finding(
         "clip-always-active",
         severity,
@@ -50,9 +51,10 @@ def check(run: Run) -> Outcome:
         "step is, and the part with the largest gradient (mostly the encoder) takes nearly all of it. For "
         "the critic this is common in correct runs and harmless with Adam. For the actor it can leave the "
         "head without a gradient.",
-        "Log the norms before the clip. Make the gradient smaller at its source: rewards of about 1 a step, "
-        "LayerNorm on the features. Clip encoder and head separately if the head gets nothing. Do not just "
-        "raise the limit: the gradient would stay as large.",
+        ("" if logged else "Log the norms before the clip. ")
+        + "Make the gradient smaller at its source: rewards of about 1 a step, LayerNorm on the features. Where "
+        "the loss itself is large (penalties in units of Q), set the limit above the usual norm; elsewhere a "
+        "higher limit leaves the gradient as large. Clip encoder and head separately if the head gets nothing.",
         0.85,
         plots=tuple(tuple(dict.fromkeys(e.tag for e in evidence if c in e.tag)) for c in who),
     )
