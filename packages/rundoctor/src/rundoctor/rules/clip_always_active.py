@@ -52,9 +52,10 @@ def check(run: Run) -> Outcome:
         "the critic this is common in correct runs and harmless with Adam. For the actor it can leave the "
         "head without a gradient.",
         ("" if logged else "Log the norms before the clip. ")
-        + "Make the gradient smaller at its source: rewards of about 1 a step, LayerNorm on the features. Where "
-        "the loss itself is large (penalties in units of Q), set the limit above the usual norm; elsewhere a "
-        "higher limit leaves the gradient as large. Clip encoder and head separately if the head gets nothing.",
+        + "Make the gradient smaller at its source: rewards of about 1 a step, LayerNorm on the features. "
+        "Where the loss itself is large (penalties in units of Q), set the limit above the usual norm; "
+        "elsewhere a higher limit leaves the gradient as large. Clip encoder and head separately if the "
+        "head gets nothing.",
         0.85,
         plots=tuple(tuple(dict.fromkeys(e.tag for e in evidence if c in e.tag)) for c in who),
     )
