@@ -285,6 +285,7 @@ KINDS: dict[str, Kind] = {
     "picture lost": Kind(by_server("drop:camera@after=2")),
     "half a picture": Kind(by_server("half:camera@after=2")),
     "half a snapshot": Kind(by_server("half:world@after=2")),
+    "picture of 2 GB": Kind(by_server("oversize:camera@after=2")),
     "garbled picture": Kind(lie("garbled-picture")),
     "short picture": Kind(lie("short-picture")),
     "picture of another size": Kind(lie("wrong-size")),

@@ -130,10 +130,10 @@ class Messages:
     def next(self, timeout: float = PATIENCE) -> bytes:
         """Next message without its length; TimeoutError, ConnectionError."""
         self.sock.settimeout(timeout)
-        (size,) = stream.LENGTH.unpack(self._exactly(4))
-        return self._exactly(size)
+        (size,) = stream.LENGTH.unpack(self.exactly(4))
+        return self.exactly(size)
 
-    def _exactly(self, size: int) -> bytes:
+    def exactly(self, size: int) -> bytes:
         data = b""
         while len(data) < size:
             more = self.sock.recv(size - len(data))

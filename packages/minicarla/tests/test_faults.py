@@ -58,11 +58,12 @@ def test_calls_and_messages_are_counted_and_timed() -> None:
     assert not faults
 
 
-def test_half_a_message_is_the_last_of_its_stream() -> None:
-    faults = FaultInjector("half:camera")
+@pytest.mark.parametrize("kind", ["half", "oversize"])
+def test_a_broken_message_is_the_last_of_its_stream(kind: str) -> None:
+    faults = FaultInjector(f"{kind}:camera")
     faults.strike(0.0, ticking=False)
     rgb, depth = ("5", "sensor.camera.rgb"), ("6", "sensor.camera.depth")
-    assert [faults.on_message(name, 0.0) for name in (rgb, depth, rgb)] == ["half", "", "stall"]
+    assert [faults.on_message(name, 0.0) for name in (rgb, depth, rgb)] == [kind, "", "stall"]
 
 
 @pytest.mark.parametrize(
@@ -150,6 +151,17 @@ def test_a_lost_and_a_halved_message(serve: Serve) -> None:
         with contextlib.suppress(TimeoutError):
             frames.append(int.from_bytes(world.next(timeout=0.2)[8:16], "little"))
     assert frames == [2, 4]
+
+
+def test_a_message_that_announces_2_gb(serve: Serve) -> None:
+    running = serve(synchronous=True)
+    wire = running.wire()
+    world = wire.subscribe()
+    until(lambda: running.server.streams.has_reader(1))
+    wire.call("minicarla.fault", "oversize:world")
+    wire.call("tick_cue")
+    assert int.from_bytes(world.exactly(4), "little") == 2**31 - 1
+    assert len(world.exactly(16)) == 16  # the rest is a message of the usual length
 
 
 def test_hangup_closes_every_connection(serve: Serve) -> None:

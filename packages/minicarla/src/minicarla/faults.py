@@ -12,6 +12,7 @@ delay                   the tick takes ``for`` seconds longer (default 0.1)
 stall      stream       messages of the stream are withheld (``for``: seconds)
 drop       stream       one message of the stream is lost (``count``: how many)
 half       stream       half a message is sent, and nothing of the stream after it
+oversize   stream       a message's length says 2 GB, and nothing of the stream follows
 error      procedure    the next call is answered with an error (``count``: how many)
 silence    procedure    the next call is not answered (``count``: how many)
 hangup                  every connection is closed
@@ -38,7 +39,7 @@ import math
 import random
 from dataclasses import dataclass, field
 
-STREAM_KINDS = ("stall", "drop", "half")
+STREAM_KINDS = ("stall", "drop", "half", "oversize")
 CALL_KINDS = ("error", "silence")
 SERVER_KINDS = ("freeze", "delay", "hangup", "restart", "kill", "abort")
 TRIGGERS = ("tick", "after", "every", "random")
@@ -199,7 +200,7 @@ class FaultInjector:
             if fault.kind in SERVER_KINDS:
                 struck.append(fault)
             else:
-                endless = fault.kind in ("stall", "half")
+                endless = fault.kind in ("stall", "half", "oversize")
                 self._active.append(_Active(fault, -1 if endless else fault.count, now + fault.seconds))
         return struck
 
@@ -211,7 +212,7 @@ class FaultInjector:
         return ""
 
     def on_message(self, names: tuple[str, ...], now: float) -> str:
-        """ "stall", "drop", "half" or "" for a message of the stream that goes by these names.
+        """One of :data:`STREAM_KINDS` or "" for a message of the stream that goes by these names.
 
         The first is its number, the second ``world`` or its sensor's blueprint id.
         """
@@ -219,7 +220,7 @@ class FaultInjector:
             target = active.fault.target
             if target == names[0] or target in names[1]:
                 kind = self._use(active)
-                if kind == "half":
+                if kind in ("half", "oversize"):
                     active.fault = ServerFault("stall", names[0])
                 return kind
         return ""

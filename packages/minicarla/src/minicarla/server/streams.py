@@ -113,6 +113,8 @@ class Streams:
                 return
             if fault == "half":
                 message = message[: len(message) // 2]
+            elif fault == "oversize":
+                message = stream.LENGTH.pack(2**31 - 1) + message[stream.LENGTH.size :]
         for reader in tuple(self.readers.get(stream_id, ())):
             reader.publish(message)
 
