@@ -19,6 +19,7 @@ import json
 import os
 import random
 import shlex
+import shutil
 import signal
 import socket
 import statistics
@@ -282,7 +283,7 @@ KINDS: dict[str, Kind] = {
     "call refused": Kind(by_server("error:tick_cue@after=2")),
     "world stalls": Kind(by_server("stall:world@after=2")),
     "camera stalls": Kind(by_server("stall:camera@after=2")),
-    "picture lost": Kind(by_server("drop:camera@after=2")),
+    "picture lost": Kind(by_server(f"drop:camera@after=2,count={witness.PICTURES}")),
     "half a picture": Kind(by_server("half:camera@after=2")),
     "half a snapshot": Kind(by_server("half:world@after=2")),
     "picture of 2 GB": Kind(by_server("oversize:camera@after=2")),
@@ -501,6 +502,7 @@ def trial(folder: Path, faults: int, seed: int, minutes: float, only: list[str],
         if orphans:
             result.problems.append(f"orphans: {sorted(orphans)}")
         transitions, wrong = wrong_transitions(learner.config, learner.run, learner.folder)
+        shutil.copytree(learner.run / "logs", folder / "logs", dirs_exist_ok=True)  # the small disk goes away
         if wrong:
             result.problems += [f"wrong: {transition}" for transition in wrong[:10]]
     print(*result.table(), sep="\n")

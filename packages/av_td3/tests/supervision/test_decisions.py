@@ -280,8 +280,19 @@ def test_only_a_retry_with_what_failed_is_impatient(env, monkeypatch):
     env.reset()
     env.step(ACTION)
     failed(env, "error", "tick: time-out of 2000ms")
-    for _ in range(2):
-        FakeCrew.script.append(CrewFailure("deadline", "no answer within the deadline"))
+    FakeCrew.script.append(CrewFailure("error", "no again"))
+    FakeCrew.script.append(CrewFailure("deadline", "no answer within the deadline"))
     env.reset()
     assert limits == [30, 2, 2, 60]
     assert [crew.config.simulator.map_deadline_s for crew in FakeCrew.made] == [60, 2, 120]
+
+
+def test_a_worker_that_hangs_with_a_new_client_as_well_costs_the_server(env):
+    env = env(command="CarlaUE4.sh {port}")
+    env.reset()
+    env.step(ACTION)
+    failed(env, "error", "tick: time-out of 2000ms")
+    FakeCrew.script.append(CrewFailure("deadline", "no answer within the deadline"))
+    env.reset()
+    first, second = FakeCrew.made
+    assert first.reopened == 1 and first.server.stopped and second.taken_over is None

@@ -21,8 +21,8 @@ class Escalation:
     """Chooses what is tried next: the mildest that may help and was not tried since the last step.
 
     The same worker may try again when it is alive and has reported an error, a new worker when the server
-    answers.  A minicarla starts in a second, so it is replaced together with the worker; CARLA takes a
-    minute.
+    answers.  When the same worker, which connects with a new client, then hangs, it is the server that hangs.
+    A minicarla starts in a second, so it is replaced together with the worker; CARLA takes a minute.
     """
 
     def __init__(self, simulator: SimulatorConfig) -> None:
@@ -54,7 +54,8 @@ class Escalation:
         minicarla = simulator.command is None
         own_traffic = simulator.npc > 0 and simulator.traffic != ("auto" if minicarla else "server")
         alive = failure.kind == "error" and not own_traffic
-        can_keep = simulator.command is not None and self._tried <= {"same worker"}
+        hangs_again = bool(self._tried) and failure.kind == "deadline"
+        can_keep = simulator.command is not None and self._tried <= {"same worker"} and not hangs_again
         if not ((alive and not self._tried) or can_keep) or not crew.server.answers(PROBE_S):
             return "new server"
         return "same worker" if alive and not self._tried else "new worker"
