@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The inner loops of the dynamics, compiled: controls, tyres, heights, and who is near whom.
+"""The inner loops of the dynamics, compiled: controls, tyres, heights, and which bodies are near each other.
 
 ``dynamics`` explains the model.  Bounds are not checked: all that comes in was made by
 ``dynamics``, ``contacts`` and ``world.bodies``.
@@ -317,7 +317,7 @@ cdef class Motion:
         self._vx[k], self._vy[k] = new_u * c - new_w * s, new_u * s + new_w * c
         self._turn[k] = turn
 
-    # ------------------------------------------------------------------ who is near whom
+    # ------------------------------------------------------------------ near bodies
 
     def find_near(self, double dt):
         """Find the pairs that may touch within ``dt`` seconds; returns how many there are."""

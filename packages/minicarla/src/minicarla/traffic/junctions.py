@@ -146,7 +146,7 @@ class Junctions:
                 and not self._crossed(situation, k, claimed, strangers.astray, *ASTRAY_AHEAD)
                 and not self._crossed(situation, k, claimed, situation.walkers, *ON_FOOT_AHEAD)
             )
-            # Those behind wait for somebody who came earlier and could go, were it not for others.
+            # Drivers behind wait for one that came earlier and waits only for others.
             taken.update(claimed.lanes)
             if free:
                 driver.held.append(claimed)

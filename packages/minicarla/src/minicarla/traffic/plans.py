@@ -22,7 +22,7 @@ LATERAL = 2.2  # m/s^2 in bends
 LOST = 6.0  # m from its path at which a driver makes a new one
 REPLANNING = 2.0  # s between two new paths
 DEAD_END = 1.0  # m kept before the end of a lane that leads nowhere
-STANDING_GAP = 2.5  # m between two who stand
+STANDING_GAP = 2.5  # m between two vehicles at rest
 _ROUNDING = 0.7  # m added to a vehicle's length and gap
 _BEND = 2  # points before and behind over which a bend is measured
 

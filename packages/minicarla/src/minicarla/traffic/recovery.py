@@ -16,11 +16,11 @@ PATIENCE = 3.0  # s for which a driver pushes against what holds it
 BACKING = 2.5  # s for which it then backs up
 HELD = 0.5  # m/s below which a driver that wants to go counts as held
 FACE_TO_FACE = 4.0  # m between two that stand before each other
-BACKWARDS, BESIDE_TAIL = 3.5, 2.5  # m that are free behind, to either side, of somebody who backs up
+BACKWARDS, BESIDE_TAIL = 3.5, 2.5  # m that are free behind, to either side, of a driver that backs up
 ASTRAY = 2.0  # m from its path at which a driver is astray
 GIVE_UP = 30.0  # s for which it may be so before it is put back
 CLEAR = 9.0  # m around that are free where it is put
-IN_SIGHT = 50.0  # m around clients' vehicles in which nobody is put anywhere
+IN_SIGHT = 50.0  # m around clients' vehicles within which no vehicle is put back
 
 
 class Recovery:

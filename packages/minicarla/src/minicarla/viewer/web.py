@@ -133,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(jpeg.tobytes(), "image/jpeg")
 
     def _trusted(self) -> bool:
-        """Refuse requests that another web site makes through the browser of whoever looks at this page.
+        """Refuse requests that another web site makes through the browser of somebody who looks at this page.
 
         Such a site can let its own name resolve to 127.0.0.1 (DNS rebinding), so on the loopback interface
         the name in ``Host`` must be a local one.

@@ -1,4 +1,4 @@
-"""The signals of a training run: one table for whoever writes, judges or explains them.
+"""The signals of a training run: one table for everything that writes, judges or explains them.
 
 A signal is one quantity of a run.  The table says its canonical name, av-td3's tag, its meaning, its
 unit, what is healthy, and the tags under which other systems log it.  Everything takes its tags from
