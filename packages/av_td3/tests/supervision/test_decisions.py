@@ -52,8 +52,9 @@ class FakeCrew:
     def trim_logs(self):
         pass
 
-    def reopen(self):
+    def reopen(self, deadline_s):
         self.reopened += 1
+        self.reopen_deadline = deadline_s
 
     def ask(self, request):
         self.request = request
@@ -284,6 +285,7 @@ def test_only_a_retry_with_what_failed_is_impatient(env, monkeypatch):
     FakeCrew.script.append(CrewFailure("deadline", "no answer within the deadline"))
     env.reset()
     assert limits == [30, 2, 2, 60]
+    assert FakeCrew.made[0].reopen_deadline == 2
     assert [crew.config.simulator.map_deadline_s for crew in FakeCrew.made] == [60, 2, 120]
 
 

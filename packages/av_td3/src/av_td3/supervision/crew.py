@@ -135,14 +135,13 @@ class CrewBase(abc.ABC):
             "render_mode": render_mode,
             "own_server": self.server is not None,
         }
-        self._map_deadline_s = config.simulator.map_deadline_s
-        self.reopen()
+        self.reopen(config.simulator.map_deadline_s)
 
-    def reopen(self) -> None:
-        """Let the worker begin anew: it connects with another client."""
+    def reopen(self, deadline_s: float) -> None:
+        """Let the worker begin anew: it connects with another client, which may take so many seconds."""
         self.ask(self._opening)
         asked = time.monotonic()
-        self.routes = self.answer(asked + self._map_deadline_s)["routes"]
+        self.routes = self.answer(asked + deadline_s)["routes"]
         self.map_took_s = time.monotonic() - asked
 
     def ask(self, request: dict[str, Any]) -> None:

@@ -83,7 +83,7 @@ class OwnCrew:
         crew = self._start() if self.crew is None else self.crew
         if self._reopen:
             self._reopen = False
-            crew.reopen()
+            crew.reopen(self._patience.retry_limit("map"))
         return crew
 
     def _start(self) -> CrewBase:
