@@ -21,7 +21,8 @@ class AgentConfig(Section):
     """The convolutions.  nature: 32-64-64 channels (Mnih et al. 2015).  small: 16-32-32 channels and
     larger strides: 2.2 million multiply-adds a picture instead of 7.7 million."""
     feature_size: int = Field(default=512, ge=8)
-    """Length of the encoder's output.  Beside a short vector a long one drowns it (docs/results.md)."""
+    """Length of the encoder's output.  One much longer than the vector makes
+    learning from the vector slower (docs/results.md)."""
     feature_norm: Literal["none", "layernorm_tanh"] = "layernorm_tanh"
     """What bounds the encoder's output.  layernorm_tanh: LayerNorm, then tanh, as in DrQ-v2 (Yarats et
     al. 2021).  none: a plain ReLU."""
