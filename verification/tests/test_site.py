@@ -82,7 +82,7 @@ def test_the_page_of_the_configuration_is_up_to_date() -> None:
 
 def leaves(tree: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     for name, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:  # an empty one is the default of a mapping, evaluation.env
             yield from leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
