@@ -122,8 +122,8 @@ MUTANTS = [
     (
         "td3",
         "calm by moving away",
-        "loss = loss + scale * change",
-        "loss = loss - scale * change",
+        "loss = loss + scale * penalty * change.mean()",
+        "loss = loss - scale * penalty * change.mean()",
     ),
     (
         "networks",

@@ -190,8 +190,7 @@ class TD3:
         self.updates = 0
         self.graphs = GraphedUpdate(self._compute, self.device) if config.execution == "graphs" else None
         self._imitation_weight = torch.zeros((), device=self.device)
-        weights = torch.as_tensor(config.action_change_penalty, dtype=torch.float32, device=self.device)
-        self.change_weights = weights if config.action_change_penalty else None
+        self.change_weights = torch.as_tensor(config.action_change_penalty, device=self.device)
 
     # ------------------------------------------------------------------ the algorithm
 
@@ -286,9 +285,13 @@ class TD3:
             q = self.policy_value(critic_features, batch.vector, action)
         loss = -q.mean() + self.config.pre_tanh_penalty * pre_tanh.square().mean()
         scale = q.detach().abs().mean() if self.config.penalty_scale == "q" else 1.0
-        if self.change_weights is not None and next_action is not None:
-            change = ((action - next_action).square() * self.change_weights).mean()
-            loss = loss + scale * change
+        penalty = self.config.action_change_penalty
+        if penalty and next_action is not None:
+            change = (action - next_action).square()
+            if isinstance(penalty, tuple):
+                loss = loss + scale * (self.change_weights * change).mean()
+            else:
+                loss = loss + scale * penalty * change.mean()
         if self.imitation_weight > 0.0:
             # A recorded update must find the weight of the moment in a tensor.
             weight = self.imitation_weight if self.graphs is None else self._imitation_weight

@@ -86,28 +86,26 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _evaluations_suit_the_agent(self) -> Config:
-        changed = self._evaluation_env()
+        evaluated = self.for_evaluation().env
         for name in ("observation", "camera", "action_repeat", "action_smoothing"):
-            if getattr(changed, name) != getattr(self.env, name):
+            if getattr(evaluated, name) != getattr(self.env, name):
                 raise ValueError(f"evaluation.env.{name}: what an agent sees and how it acts cannot change")
         return self
-
-    def _evaluation_env(self) -> EnvConfig:
-        tree = self.env.model_dump()
-        merge(tree, self.evaluation.env)
-        try:
-            return EnvConfig.model_validate(tree)
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(map(str, ("evaluation.env", *first["loc"])))
-            raise ValueError(f"{key}: {first['msg'].removeprefix('Value error, ')}") from None
 
     def for_evaluation(self) -> Config:
         """This configuration, with ``evaluation.env`` merged into its ``env``."""
         if not self.evaluation.env:
             return self
+        tree = self.env.model_dump()
+        merge(tree, self.evaluation.env)
+        try:
+            env = EnvConfig.model_validate(tree)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, ("evaluation.env", *first["loc"])))
+            raise ValueError(f"{key}: {first['msg'].removeprefix('Value error, ')}") from None
         evaluation = self.evaluation.model_copy(update={"env": {}})
-        return self.model_copy(update={"env": self._evaluation_env(), "evaluation": evaluation})
+        return self.model_copy(update={"env": env, "evaluation": evaluation})
 
     def to_yaml(self) -> str:
         """The whole configuration, every key written out."""
