@@ -37,6 +37,7 @@ def moved(made: Batch, device: str) -> Batch:
         {"encoder": "shared"},
         {"encoder": "asymmetric", "imitation": 1.0, "imitation_updates": 20},
         {"encoder": "none", "critic_layer_norm": True, "penalty_scale": "q", "action_change_penalty": 0.1},
+        {"encoder": "none", "lr_decay_updates": (10, 25), "actor_lr": 1e-2, "critic_lr": 1e-2},
     ],
 )
 def test_replayed_updates_equal_eager_ones(device, settings):

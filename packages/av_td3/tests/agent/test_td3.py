@@ -301,6 +301,31 @@ def test_each_group_learns_at_its_own_rate():
         assert stopped == {group}
 
 
+def test_all_learning_rates_fall_together_between_the_two_updates_of_the_decay():
+    rates = {"actor_lr": 1e-3, "critic_lr": 2e-3, "actor_encoder_lr": 3e-3, "critic_encoder_lr": 4e-3}
+    agent = make(lr_decay_updates=(2, 6), lr_decay_to=0.2, **rates)
+    initial, seen = [2e-3, 4e-3, 1e-3, 3e-3], []
+    for _ in range(8):
+        agent.update(batch())
+        used = [g["lr"] for o in agent.optimizers().values() for g in o.param_groups]
+        shares = {round(now / then, 6) for now, then in zip(sorted(used), sorted(initial), strict=True)}
+        seen.append(shares)
+    assert seen == [{1.0}, {1.0}, {0.8}, {0.6}, {0.4}, {0.2}, {0.2}, {0.2}]
+
+
+def test_a_resumed_agent_learns_at_the_rate_of_its_update():
+    """The rate follows from the count of updates, so a checkpoint need not hold it."""
+    agent = make(lr_decay_updates=(10, 20), lr_decay_to=0.1)
+    agent.updates = 14
+    agent.update(batch())
+    assert agent.critic_optimizer.param_groups[0]["lr"] == pytest.approx(3e-4 * 0.55)
+
+
+def test_a_decay_that_goes_backwards_is_refused():
+    with pytest.raises(ValueError, match="first update below its second"):
+        AgentConfig(lr_decay_updates=(20, 10))
+
+
 @pytest.mark.parametrize("setting", ["critic_layer_norm", "critic_batch_norm"])
 def test_a_normalised_critic_gives_the_same_q_whatever_the_scale_of_its_first_layer(setting):
     agent, b = make(**{setting: True}), batch()

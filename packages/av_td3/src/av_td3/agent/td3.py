@@ -173,7 +173,7 @@ class TD3:
         if self.state_head is not None:
             seeing.append(self.state_head)
         self.actor_groups = _groups(actor_encoder=seeing, actor_head=[self.actor])
-        rates = {
+        self._rates = {
             "critic_encoder": config.critic_encoder_lr,
             "critic_head": config.critic_lr,
             "actor_encoder": config.actor_encoder_lr,
@@ -181,7 +181,7 @@ class TD3:
         }
 
         def adam(groups: dict[str, list[nn.Parameter]]) -> torch.optim.Adam:
-            settings = [{"params": p, "lr": rates[n]} for n, p in groups.items()]
+            settings = [{"name": n, "params": p, "lr": self._rate(n)} for n, p in groups.items()]
             # Capturable: what it counts stays on the GPU, so that a graph can record its step.
             return torch.optim.Adam(settings, fused=True, capturable=self.device.type == "cuda")
 
@@ -197,6 +197,8 @@ class TD3:
     def update(self, batch: Batch) -> tuple[CriticStep, ActorStep | None]:
         """One update: the critic's step, and every ``policy_delay``-th the actor's and the targets'."""
         self.updates += 1
+        if self.config.lr_decay_updates is not None:
+            self._set_rates()
         targets = self.updates % self.config.policy_delay == 0
         actor = targets and self.updates > self.config.critic_warmup
         parts = Parts(actor, targets, imitation=self.imitation_weight > 0.0)
@@ -205,6 +207,30 @@ class TD3:
         self._imitation_weight.fill_(self.imitation_weight)
         critic_step, actor_step = self.graphs(parts, batch)
         return _resolved(critic_step), None if actor_step is None else _resolved(actor_step)
+
+    @property
+    def rate_share(self) -> float:
+        """The share of its learning rate that each optimiser uses in this update (``lr_decay_updates``)."""
+        if self.config.lr_decay_updates is None:
+            return 1.0
+        first, last = self.config.lr_decay_updates
+        done = min(max((self.updates - first) / (last - first), 0.0), 1.0)
+        return 1.0 - done * (1.0 - self.config.lr_decay_to)
+
+    def _rate(self, group: str) -> float | Tensor:
+        """The group's initial rate; a recorded update must find the rate of the moment in a tensor."""
+        rate = self._rates[group]
+        changes = self.config.lr_decay_updates is not None and self.config.execution == "graphs"
+        return torch.tensor(rate, device=self.device) if changes else rate
+
+    def _set_rates(self) -> None:
+        for optimizer in self.optimizers().values():
+            for settings in optimizer.param_groups:
+                rate = self._rates[settings["name"]] * self.rate_share
+                if isinstance(settings["lr"], Tensor):
+                    settings["lr"].fill_(rate)
+                else:
+                    settings["lr"] = rate
 
     def _compute(self, parts: Parts, batch: Batch) -> tuple[CriticStep, ActorStep | None]:
         if self.config.random_shift:

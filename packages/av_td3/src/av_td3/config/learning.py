@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, NonNegativeFloat, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, model_validator
 
 from av_td3.config.section import Section
 
@@ -42,6 +42,12 @@ class AgentConfig(Section):
     """Adam's learning rate of the actor's encoder (encoder: separate)."""
     critic_encoder_lr: float = Field(default=3e-4, gt=0)
     """Adam's learning rate of the critic's encoder, or of the shared one."""
+    lr_decay_updates: tuple[NonNegativeInt, NonNegativeInt] | None = None
+    """From the first of these updates to the second, all learning rates fall linearly to ``lr_decay_to`` of
+    themselves, and stay there.  A policy that still learns at the full rate is better at one update and worse at
+    the next; the one that is kept should not depend on that.  null: the rates stay, as in TD3."""
+    lr_decay_to: float = Field(default=0.05, gt=0, le=1)
+    """The share of the learning rates that is left after that."""
     policy_delay: int = Field(default=2, ge=1)
     """Updates of the critic for each update of the policy and the targets."""
     policy_noise: float = Field(default=0.2, ge=0)
@@ -99,6 +105,12 @@ class AgentConfig(Section):
     where the processor has it in hardware, a trial at the start shows it faster, and the gradients agree."""
     execution: Literal["eager", "graphs"] = "eager"
     """How an update runs.  eager: operation by operation.  graphs: the whole update as CUDA graphs (GPU)."""
+
+    @model_validator(mode="after")
+    def _decay_goes_forward(self) -> AgentConfig:
+        if self.lr_decay_updates is not None and self.lr_decay_updates[0] >= self.lr_decay_updates[1]:
+            raise ValueError("lr_decay_updates needs a first update below its second, such as [90000, 100000]")
+        return self
 
     @model_validator(mode="after")
     def _one_normalisation(self) -> AgentConfig:

@@ -224,9 +224,9 @@ def parameter_scalars(agent: TD3) -> Scalars:
         row[networks.WEIGHT_STD[group].tag] = float(flat.std())
     row[networks.RATE["actor_encoder"].tag] = 0.0  # unless below: the critic trains a shared encoder
     for which, optimizer in agent.optimizers().items():
-        row[networks.RATE[which].tag] = optimizer.param_groups[-1]["lr"]
+        row[networks.RATE[which].tag] = float(optimizer.param_groups[-1]["lr"])
         if len(optimizer.param_groups) > 1:
-            row[networks.RATE[f"{which}_encoder"].tag] = optimizer.param_groups[0]["lr"]
+            row[networks.RATE[f"{which}_encoder"].tag] = float(optimizer.param_groups[0]["lr"])
     return row | {networks.GAMMA.tag: agent.config.gamma, networks.TAU.tag: agent.config.tau}
 
 
