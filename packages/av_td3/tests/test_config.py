@@ -106,6 +106,15 @@ def test_a_scene_for_evaluations_that_does_not_fit_is_refused(scene, says):
         config_from_dict({"evaluation": {"env": scene}})
 
 
+def test_an_encoder_that_needs_a_larger_picture_says_so():
+    with pytest.raises(ConfigError, match=r"at least 44 x 44 pixels, and env\.camera\.size is 43"):
+        config_from_dict({"agent": {"encoder_net": "tiny"}, "env": {"camera": {"size": 43}}})
+    blind = config_from_dict(
+        {"agent": {"encoder_net": "tiny", "encoder": "none"}, "env": {"camera": {"size": 43}}}
+    )
+    assert blind.env.camera.size == 43
+
+
 def test_the_penalty_on_the_actions_change_has_one_weight_or_one_for_each_action():
     for weights in (0.1, (0.2, 0.04)):
         assert (

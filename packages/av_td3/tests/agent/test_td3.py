@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from av_td3.agent import networks
 from av_td3.agent.gradients import ClipDidNotHoldError, clip_gradients, l2_norm
 from av_td3.agent.td3 import TD3, Batch, random_shift
 from av_td3.config import AgentConfig
+from av_td3.config.whole import TINY_NEEDS
 
 V, A, B = 5, 2, 6
 
@@ -479,17 +482,24 @@ def test_each_action_may_have_a_weight_of_its_own_for_its_change():
     assert steering + pedals - none == pytest.approx(both)
 
 
-def test_the_small_encoder_is_smaller_and_learns():
-    nature, small = make(), make(encoder_net="small")
+@pytest.mark.parametrize(("net", "millions"), [("nature", 7.7), ("small", 2.2), ("tiny", 1.0)])
+def test_an_encoder_costs_what_the_configuration_says_of_it(net, millions):
+    """Multiply-adds of the convolutions, a picture of 84 x 84."""
+    encoder = networks.Encoder(4, 84, 16, "none", net=net)
+    with FlopCounterMode(display=False) as count:
+        encoder(torch.zeros(1, 4, 84, 84, dtype=torch.uint8))
+    convolutions = count.get_total_flops() / 2 - encoder.project.weight.numel()
+    assert convolutions / 1e6 == pytest.approx(millions, abs=0.05)
 
-    def convolutions(agent: TD3) -> int:
-        e = agent.critic_encoder
-        return sum(p.numel() for layer in (e.conv1, e.conv2, e.conv3) for p in layer.parameters())
 
-    assert convolutions(small) < convolutions(nature) / 3
-    before = snapshot(small)
-    small.update(batch())
-    assert "critic_encoder" in moved(small, before)
+@pytest.mark.parametrize(("net", "size"), [("small", 36), ("tiny", TINY_NEEDS)])
+def test_a_cheaper_encoder_learns(net, size):
+    agent = TD3(AgentConfig(encoder_net=net, feature_size=16, critic_warmup=0), (4, size, size), V, A)
+    before = snapshot(agent)
+    b = batch()
+    small = torch.randint(0, 256, (B, 4, size, size), dtype=torch.uint8)
+    agent.update(replace(b, image=small, next_image=small))
+    assert {"critic_encoder", "critic"} <= moved(agent, before)
 
 
 @pytest.mark.parametrize("encoder", ["separate", "shared"])

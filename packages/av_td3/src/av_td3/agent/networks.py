@@ -16,6 +16,7 @@ from torch import Tensor, nn
 CONVOLUTIONS = {
     "nature": ((32, 8, 4), (64, 4, 2), (64, 3, 1)),
     "small": ((16, 8, 4), (32, 3, 2), (32, 3, 2)),
+    "tiny": ((16, 8, 6), (32, 3, 2), (32, 3, 1)),
 }
 """Channels, kernel size and stride of the three convolutions, by ``agent.encoder_net``."""
 

@@ -17,9 +17,10 @@ class AgentConfig(Section):
     shared: one for both, trained by the critic's loss; the actor sees its output as a constant.
     asymmetric: the actor alone; the critic judges by the vector (see ``env.observation.privileged``).
     none: nobody looks at the picture."""
-    encoder_net: Literal["nature", "small"] = "nature"
+    encoder_net: Literal["nature", "small", "tiny"] = "nature"
     """The convolutions.  nature: 32-64-64 channels (Mnih et al. 2015).  small: 16-32-32 channels and
-    larger strides: 2.2 million multiply-adds a picture instead of 7.7 million."""
+    larger strides: 2.2 million multiply-adds a picture instead of 7.7 million.  tiny: the same channels, the
+    first convolution every 6 pixels: 1.0 million."""
     feature_size: int = Field(default=512, ge=8)
     """Length of the encoder's output.  One much longer than the vector makes
     learning from the vector slower (docs/results.md)."""
@@ -109,7 +110,9 @@ class AgentConfig(Section):
     @model_validator(mode="after")
     def _decay_goes_forward(self) -> AgentConfig:
         if self.lr_decay_updates is not None and self.lr_decay_updates[0] >= self.lr_decay_updates[1]:
-            raise ValueError("lr_decay_updates needs a first update below its second, such as [90000, 100000]")
+            raise ValueError(
+                "lr_decay_updates needs a first update below its second, such as [90000, 100000]"
+            )
         return self
 
     @model_validator(mode="after")

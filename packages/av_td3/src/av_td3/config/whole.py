@@ -10,6 +10,9 @@ from av_td3.config.learning import AgentConfig, ExplorationConfig, ReplayConfig
 from av_td3.config.running import EvaluationConfig, TrainConfig
 from av_td3.config.section import Section, merge
 
+TINY_NEEDS = 44
+"""Pixels along each side of a picture from which the three convolutions of ``encoder_net: tiny`` leave one."""
+
 
 class Config(Section):
     """Everything that determines a run."""
@@ -33,6 +36,16 @@ class Config(Section):
             raise ValueError(
                 f"agent.batch_size ({self.agent.batch_size}) is larger than replay.capacity "
                 f"({self.replay.capacity}): a batch would hold the same transitions several times"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _picture_fits_the_encoder(self) -> Config:
+        size = self.env.camera.size
+        if self.agent.encoder_net == "tiny" and self.agent.encoder != "none" and size < TINY_NEEDS:
+            raise ValueError(
+                f"agent.encoder_net=tiny needs pictures of at least {TINY_NEEDS} x {TINY_NEEDS} pixels, and "
+                f"env.camera.size is {size}: make that larger, or set agent.encoder_net=small"
             )
         return self
 
