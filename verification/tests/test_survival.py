@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -32,6 +33,14 @@ def test_a_training_survives_and_its_replay_is_what_happened() -> None:
 def test_a_run_that_was_killed_equals_one_that_was_not() -> None:
     report = verify("verification.resume", "--kills", "2", "--npc", "2")
     assert "killed 2 times" in report and " 0 series, arrays or files differ" in report
+
+
+@pytest.mark.slow
+def test_traffic_managers_that_get_no_answer_cost_episodes_and_no_ticks() -> None:
+    trial = "--ticks 800 --silent-every 350 --npc 5 --map loop"
+    result = json.loads(verify("verification.traffic_manager", *trial.split()))
+    assert result["ticks"] >= 800 and result["incidents"]["step: worker-died"] >= 2
+    assert result["wrong"] == [] and result["processes_left"] == 0
 
 
 def test_a_picture_says_of_which_tick_it_is() -> None:
