@@ -4,7 +4,8 @@
     python -m benchmarks.learning_curves --png FILE runs/comparison      # a folder: all runs in it, by method
 
 Each value is the mean of the training episodes that ended within ``--window`` steps before it, and these are
-driven with exploration noise.  Runs with the same label are seeds of one method.  The last values are printed, too.
+driven with exploration noise.  Runs with the same label are seeds of one method.  Their last values are
+printed.
 """
 
 from __future__ import annotations
