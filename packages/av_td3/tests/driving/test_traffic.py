@@ -200,3 +200,15 @@ def test_near_vehicles_stand_at_the_nearest_points():
     session = Session()
     NpcTraffic(session, config(npc_placement="near"), POINTS[::-1]).reset(START, np.random.default_rng(0))
     assert [command.point.location.x for command in session.batch] == [20.0, 40.0]
+
+
+def test_mixed_is_near_in_about_every_second_episode_and_depends_on_its_seed_alone():
+    def places(seed):
+        session = Session()
+        traffic = NpcTraffic(session, config(npc_placement="mixed"), POINTS[::-1])
+        traffic.reset(START, np.random.default_rng(seed))
+        return [command.point.location.x for command in session.batch]
+
+    near = [places(seed) == [20.0, 40.0] for seed in range(40)]
+    assert 10 < sum(near) < 36  # the nearest may also be drawn where any may
+    assert near == [places(seed) == [20.0, 40.0] for seed in range(40)]

@@ -29,7 +29,7 @@ class NpcTraffic:
         self, session: DrivingSession, config: SimulatorConfig, spawn_points: Sequence[carla.Transform]
     ) -> None:
         self._session, self._count, self._spawn_points = session, config.npc, list(spawn_points)
-        self._speed, self._near = config.npc_speed, config.npc_placement == "near"
+        self._speed, self._placement = config.npc_speed, config.npc_placement
         kind = config.traffic
         if kind == "auto":
             kind = "server" if session.is_minicarla else "traffic_manager"
@@ -54,7 +54,7 @@ class NpcTraffic:
             if np.hypot(point.location.x - start[0], point.location.y - start[1]) > CLEARANCE
         ]
         order = [free[i] for i in rng.permutation(len(free))]
-        if self._near:
+        if self._placement == "near" or (self._placement == "mixed" and rng.random() < 0.5):
             order.sort(key=lambda point: np.hypot(point.location.x - start[0], point.location.y - start[1]))
         if self.kind == "server":
             self._destroy()
