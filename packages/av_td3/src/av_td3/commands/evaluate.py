@@ -27,7 +27,7 @@ from av_td3.evaluation.pictures import ReplacedPictures
 from av_td3.evaluation.video import VideoRecorder
 from av_td3.supervision.crew import CrewMaker
 from av_td3.supervision.supervised import SupervisedEnv
-from av_td3.training import policies
+from av_td3.training import policies, shipped
 from av_td3.training.agents import make_agent, policy_of
 from av_td3.training.run_directory import RunDirectory, write_atomically
 from av_td3.training.signals import terminable
@@ -279,8 +279,8 @@ def _in_words(conditions: dict[str, Any]) -> str:
     if there and there[0] < wanted:
         count = f"{there[0]} to {there[-1]}" if there[0] < there[-1] else str(there[0])
         traffic = f"{count} other vehicles ({wanted} were asked for: the map has no room for more)"
-    if wanted and conditions["traffic"]["placement"] == "near":
-        traffic += " near its start"
+    if wanted:
+        traffic += shipped.PLACES[conditions["traffic"]["placement"]]
     if wanted and (speed := conditions["traffic"]["speed"]) is not None:
         traffic += f" at {speed[0]:.0%} to {speed[1]:.0%} of the speed limit"
     weather = "" if conditions["weather"] == "fixed" else f"weather {conditions['weather']}, "

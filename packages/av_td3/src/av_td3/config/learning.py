@@ -45,8 +45,8 @@ class AgentConfig(Section):
     """Adam's learning rate of the critic's encoder, or of the shared one."""
     lr_decay_updates: tuple[NonNegativeInt, NonNegativeInt] | None = None
     """From the first of these updates to the second, all learning rates fall linearly to ``lr_decay_to`` of
-    themselves, and stay there.  A policy that still learns at the full rate is better at one update and worse at
-    the next; the one that is kept should not depend on that.  null: the rates stay, as in TD3."""
+    themselves, and stay there: a policy that learns at the full rate differs from update to update, and the
+    last one is what is kept.  null: the rates stay, as in TD3."""
     lr_decay_to: float = Field(default=0.05, gt=0, le=1)
     """The share of the learning rates that is left after that."""
     policy_delay: int = Field(default=2, ge=1)

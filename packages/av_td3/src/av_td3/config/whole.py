@@ -11,7 +11,7 @@ from av_td3.config.running import EvaluationConfig, TrainConfig
 from av_td3.config.section import Section, merge
 
 TINY_NEEDS = 44
-"""Pixels along each side of a picture from which the three convolutions of ``encoder_net: tiny`` leave one."""
+"""The least pixels along each side of a picture for the three convolutions of ``encoder_net: tiny``."""
 
 
 class Config(Section):

@@ -43,6 +43,8 @@ POLICY, CONFIG, FIGURES, CARD = "policy.safetensors", "config.yaml", "figures.js
 FILM = "film.mp4"
 """A film of it, where there is one."""
 BUNDLED = Path(str(resources.files("av_td3"))) / "agents"
+PLACES = {"anywhere": "", "near": " near its start", "mixed": " near its start in every second episode"}
+"""Words for ``env.simulator.npc_placement`` after "20 vehicles"."""
 
 
 class _Training(TypedDict):
@@ -414,8 +416,8 @@ def _title(conditions: Mapping[str, Any]) -> str:
     name = Path(str(conditions["map"])).stem
     wanted = conditions["traffic"]["wanted"]
     picture, weather = conditions.get("picture", "camera"), conditions.get("weather", "fixed")
-    near = wanted and conditions["traffic"].get("placement", "anywhere") == "near"
-    title = f"{name}, {wanted} vehicles{' near its start' if near else ''}"
+    places = PLACES[conditions["traffic"].get("placement", "anywhere")] if wanted else ""
+    title = f"{name}, {wanted} vehicles{places}"
     title += "" if picture == "camera" else f", picture {picture}"
     return title + ("" if weather == "fixed" else f", weather {weather.replace('_', '-')}")
 
