@@ -74,9 +74,9 @@ class SimulatorConfig(Section):
     vehicle draws its own.  null: all drive at the limit, or on CARLA as its Traffic Manager does."""
     npc_placement: Literal["anywhere", "near", "mixed"] = "anywhere"
     """Where they are at an episode's start.  anywhere: at random spawn points of the map.  near: at the spawn
-    points nearest to the ego's start, so that it meets them.  mixed: near in about every second episode, as its
-    seed decides, so that it also drives on free roads.  With the Traffic Manager they stay on the road from one
-    episode to the next, and this has no effect."""
+    points nearest to the ego's start, so that it meets them.  mixed: near in about every second episode, as
+    its seed decides, so that it also drives on free roads.  With the Traffic Manager they stay on the road
+    from one episode to the next, and this has no effect."""
 
     @field_validator("npc_speed")
     @classmethod
