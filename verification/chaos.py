@@ -1,6 +1,6 @@
 """Trains while faults strike, and checks that the training goes on and that its data are right.
 
-    python -m verification.chaos [--faults 200] [--seed 0] [--minutes 60] [--only KIND ...]
+    python -m verification.chaos [--faults 200] [--steps 20000] [--seed 0] [--minutes 60] [--only KIND ...]
 
 A small agent is trained on a simulator that writes down what it does (:mod:`verification.witness`).
 From a seed, one fault after another strikes: simulator, worker and learner are killed, frozen, slowed and
@@ -465,7 +465,9 @@ def small_disk(folder: Path) -> Iterator[bool]:
             subprocess.run(["umount", "-l", str(folder)], check=False)
 
 
-def trial(folder: Path, faults: int, seed: int, minutes: float, only: list[str], patience: float) -> int:
+def trial(
+    folder: Path, faults: int, steps: int, seed: int, minutes: float, only: list[str], patience: float
+) -> int:
     """Run a trial and print the report; returns the exit status."""
     os.environ[MARK] = f"{os.getpid()}-{seed}"
     result, dice, end = Trial(), random.Random(seed), time.monotonic() + 60 * minutes
@@ -481,7 +483,10 @@ def trial(folder: Path, faults: int, seed: int, minutes: float, only: list[str],
             return 1
         start = belongings(learner)
         order: list[str] = []
-        while sum(result.struck.values()) < faults and time.monotonic() < end:
+        while (struck := sum(result.struck.values())) < faults and time.monotonic() < end:
+            due = steps * struck // faults
+            while learner.alive and learner.step() < due and time.monotonic() < end:
+                time.sleep(0.1)
             order = order or dice.sample(kinds, len(kinds))  # every kind comes, in any order
             kind = order.pop()
             # A random moment, in an episode or between two.
@@ -490,7 +495,7 @@ def trial(folder: Path, faults: int, seed: int, minutes: float, only: list[str],
                 break
             print(f"{sum(result.struck.values()):4} {kind}", flush=True)
         finish = belongings(learner) if learner.alive else {}
-        steps, lives = learner.step(), learner.lives
+        made, lives = learner.step(), learner.lives
         incidents = len(learner.lines("incidents.jsonl"))
         downtime = sum(line["seconds"] for line in learner.lines("recoveries.jsonl"))
         if learner.alive:
@@ -506,7 +511,7 @@ def trial(folder: Path, faults: int, seed: int, minutes: float, only: list[str],
         if wrong:
             result.problems += [f"wrong: {transition}" for transition in wrong[:10]]
     print(*result.table(), sep="\n")
-    print(f"steps {steps}, learner's lives {lives}, incidents {incidents}, no simulator for {downtime:.0f} s")
+    print(f"steps {made}, learner's lives {lives}, incidents {incidents}, no simulator for {downtime:.0f} s")
     print(f"transitions in the replay {transitions}, wrong {len(wrong)}; orphans {len(orphans)}")
     for name, before in start.items():
         print(f"{name}: {before:.0f} at the start, {finish.get(name, float('nan')):.0f} at the end")
@@ -524,6 +529,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--faults", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=0, help="spread the faults over so many steps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--only", nargs="*", choices=list(KINDS), default=[], metavar="KIND")
@@ -533,7 +539,8 @@ def main() -> int:
     with contextlib.ExitStack() as stack:
         folder = options.out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos_")))
         folder.mkdir(parents=True, exist_ok=True)
-        return trial(folder, options.faults, options.seed, options.minutes, options.only, options.patience)
+        o = options
+        return trial(folder, o.faults, o.steps, o.seed, o.minutes, o.only, o.patience)
 
 
 if __name__ == "__main__":
