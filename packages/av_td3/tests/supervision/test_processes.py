@@ -27,11 +27,13 @@ TREE = """
     import os, subprocess, sys, time
     # A grandchild, and one that became a daemon: another session, another parent.
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    if os.fork() == 0:
+    between = os.fork()
+    if between == 0:
         os.setsid()
         if os.fork() == 0:
             time.sleep(600)
         os._exit(0)
+    os.waitpid(between, 0)
     print("started", flush=True)
     time.sleep(600)
 """
