@@ -1,17 +1,18 @@
-"""Speed of the environment: python -m benchmarks.env_speed [--npc N] [--seconds S] [--profile] [--json FILE]
+"""Speed of the environment: python -m benchmarks.env_speed [--npc N] [--seconds S] [--json FILE]
 
 Steps a second of ``SupervisedEnv`` on a minicarla of its own, with a driver that stays in its lane.
+``--unsupervised`` also drives the environment without supervision, in this process; both take turns.
 ``--profile`` runs the worker's side in this process instead and shows where its time goes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import cProfile
-import os
 import pstats
-import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ def main() -> None:
     parser = common.options(__doc__)
     parser.add_argument("--npc", type=int, nargs="*", default=[0, 20])
     parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--unsupervised", action="store_true")
+    parser.add_argument("--rounds", type=int, default=11, help="with --unsupervised: turns of each")
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
     rows = []
@@ -57,6 +60,9 @@ def main() -> None:
         config = EnvConfig.model_validate({"simulator": {"npc": npc}})
         if options.profile:
             profile(config, options.seconds)
+            continue
+        if options.unsupervised:
+            rows.append({"npc": npc, **beside_unsupervised(config, options.seconds, options.rounds)})
             continue
         from av_td3.supervision.supervised import SupervisedEnv
 
@@ -71,8 +77,9 @@ def main() -> None:
     common.write_json(options.json, {"rows": rows})
 
 
-def profile(config: EnvConfig, seconds: float) -> None:
-    """Print the time of the worker's side, function by function."""
+@contextlib.contextmanager
+def unsupervised(config: EnvConfig) -> Iterator[Any]:
+    """The environment in this process, on a minicarla of its own."""
     from av_td3.driving.env import CarlaDrivingEnv
     from av_td3.supervision.launcher import MinicarlaProcess
 
@@ -80,15 +87,36 @@ def profile(config: EnvConfig, seconds: float) -> None:
     try:
         simulator = config.simulator.model_copy(update={"address": server.address})
         env = CarlaDrivingEnv(config.model_copy(update={"simulator": simulator}))
+        yield env
+        env.close()
+    finally:
+        server.stop()
+
+
+def beside_unsupervised(config: EnvConfig, seconds: float, rounds: int) -> dict[str, float]:
+    """Steps per second of both, medians over turns, and the median of the ratios of neighbouring turns."""
+    from av_td3.supervision.supervised import SupervisedEnv
+
+    with unsupervised(config) as plain, SupervisedEnv(config) as watched:
+        turns = np.array(
+            [[measure(env, config, seconds / rounds)[0] for env in (plain, watched)] for _ in range(rounds)]
+        )
+    ratio = float(np.median(turns[:, 1] / turns[:, 0]))
+    direct, supervised = map(float, np.median(turns, axis=0))
+    npc = config.simulator.npc
+    print(
+        f"{npc:3d} NPC: unsupervised {direct:6.0f} steps/s, supervised {supervised:6.0f}, ratio {ratio:.3f}"
+    )
+    return {"unsupervised": direct, "supervised": supervised, "ratio": ratio}
+
+
+def profile(config: EnvConfig, seconds: float) -> None:
+    """Print the time of the worker's side, function by function."""
+    with unsupervised(config) as env:
         env.reset(seed=0)
         profiler = cProfile.Profile()
         profiler.runcall(measure, env, config, seconds)
-        env.close()
         pstats.Stats(profiler).sort_stats("tottime").print_stats(22)
-    finally:
-        server.stop()
-    sys.stdout.flush()
-    os._exit(0)
 
 
 if __name__ == "__main__":
