@@ -11,7 +11,6 @@ from av_td3.driving.light_tracker import LightTracker
 from av_td3.driving.lights import TrafficLights, crossings
 from av_td3.driving.meter import EpisodeMeter, Reading
 from av_td3.driving.reward import (
-    LIGHT_GAP,
     no_reward,
     return_bound,
     reward_bound,
@@ -111,7 +110,10 @@ def test_the_wanted_speed_falls_to_zero_before_a_red_light_if_wanted():
     stops = RewardConfig(stop_at_red=True)
     speeds = [wanted_speed(StepState(light="red", light_distance=d), stops) for d in (40, 10, 5, 1, 0)]
     assert speeds[0] == pytest.approx(30 / 3.6) and speeds == sorted(speeds, reverse=True)
-    assert speeds[1] == pytest.approx(np.sqrt(4.0 * (10 - LIGHT_GAP))) and speeds[-2:] == [0.0, 0.0]
+    assert speeds[1] == pytest.approx(np.sqrt(4.0 * (10 - 1.0))) and speeds[-2:] == [0.0, 0.0]
+    early = RewardConfig(stop_at_red=True, light_gap_m=3.0)
+    speeds = [wanted_speed(StepState(light="red", light_distance=d), early) for d in (10, 3)]
+    assert speeds == [pytest.approx(np.sqrt(4.0 * (10 - 3.0))), 0.0]
     for colour in ("green", "yellow"):
         assert wanted_speed(StepState(light=colour, light_distance=0.0), stops) > 8.0
     assert wanted_speed(StepState(light="red", light_distance=0.0), RewardConfig()) > 8.0

@@ -112,6 +112,8 @@ class RewardConfig(Section):
     stop_at_red: bool = False
     """Whether the wanted speed falls to 0 before a red light.  Without it, waiting there costs
     ``efficiency``.  Set it where a map has lights."""
+    light_gap_m: float = Field(default=1.0, ge=0, le=10)
+    """With ``stop_at_red``: metres before the stop line at which the wanted speed is 0."""
     terminal_penalty: float = Field(default=10.0, ge=0)
     """Penalty, once, when a failure ends the episode."""
     success_bonus: float = Field(default=10.0, ge=0)

@@ -23,8 +23,6 @@ JERK_SCALE = 60.0
 """m/s^3: throttle from nothing to full within one step."""
 LATERAL_SCALE = 5.0
 """m/s^2 in a curve that nobody enjoys."""
-LIGHT_GAP = 1.0
-"""Metres between the car's front and a red light's stop line at which standing is right."""
 LIGHT_STEPS = 10
 """Steps that lie at least between two red lights that are run, for the bound of a return."""
 FASTEST = 1.0
@@ -37,7 +35,7 @@ def wanted_speed(state: StepState, config: RewardConfig) -> float:
     room = max(0.0, state.obstacle_distance - STANDSTILL_GAP)
     speed = min(speed, max(0.0, state.obstacle_speed) + room / HEADWAY)
     if config.stop_at_red and state.light == "red":
-        speed = min(speed, math.sqrt(2.0 * BRAKING * max(0.0, state.light_distance - LIGHT_GAP)))
+        speed = min(speed, math.sqrt(2.0 * BRAKING * max(0.0, state.light_distance - config.light_gap_m)))
     return speed
 
 
