@@ -73,13 +73,15 @@ def main() -> None:
         curves = np.array([curve(run, options.tag, grid, options.window) for run in runs])
         with np.errstate(all="ignore"):
             mean, low, high = curves.mean(0), curves.min(0), curves.max(0)
-        axes.plot(grid, mean, color=colour, label=f"{label}, {len(runs)} seeds")
+        axes.plot(grid, mean, color=colour, label=f"{label}, {len(runs)} seed{'s' * (len(runs) > 1)}")
         axes.fill_between(grid, low, high, color=colour, alpha=0.15, linewidth=0)
         ends = ", ".join(f"{value:.3g}" for value in curves[:, -1])
         print(f"{label}: last {options.window:.0f} steps: {ends}")
     axes.set_xlabel("environment steps")
     axes.set_ylabel(options.title or options.tag)
     axes.grid(alpha=0.3)
+    if options.tag.endswith("route_completion"):
+        axes.set_ylim(0.0, 1.02)
     axes.legend(frameon=False)
     figure.savefig(options.png)
 
