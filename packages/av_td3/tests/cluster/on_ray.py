@@ -96,16 +96,22 @@ def drive(cluster: link.Cluster, folder: Path) -> dict[str, object]:
 
 def main() -> None:
     folder, said = Path(sys.argv[1]), list[str]()
+    console = threading.RLock()  # the command's console cannot be pickled, either
+
+    def listener(line: str) -> None:
+        with console:
+            said.append(line)
+
     with link.joined("local", 2, {"CPU": 1.0}) as cluster:
         result: dict[str, object] = {"drive": drive(cluster, folder)}
         from av_td3.cluster import trials
 
         # Ray's process above the run: what a node that is lost looks like.
         when(folder / "long.lives", lambda: actor_above(run_of("long")).kill())
-        result["failed"] = trials.run_all(cluster, [Run("bad"), Run("long")], folder, None, said.append)
+        result["failed"] = trials.run_all(cluster, [Run("bad"), Run("long")], folder, None, listener)
         when(folder / "longer.lives", lambda: os.kill(os.getpid(), signal.SIGTERM))
         with contextlib.suppress(KeyboardInterrupt):
-            trials.run_all(cluster, [Run("longer")], folder, None, said.append)
+            trials.run_all(cluster, [Run("longer")], folder, None, listener)
             said.append("not interrupted")
     print(json.dumps(result | {"said": said}))
 

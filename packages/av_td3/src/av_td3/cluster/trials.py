@@ -114,6 +114,10 @@ class Told(tune.Callback):
     def __init__(self, tell: Callable[[str], None], count: int) -> None:
         self._tell, self._count, self._begun = tell, count, dict[str, float]()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the listener: Tune writes callbacks to a file, and a console cannot be pickled."""
+        return {**vars(self), "_tell": None}
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A run begins."""
         name = trial.config["trial"]
