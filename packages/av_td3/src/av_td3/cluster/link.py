@@ -100,6 +100,7 @@ def joined(address: str, wanted: int, needs: Mapping[str, float]) -> Iterator[Cl
         _keep_to_this_machine()
         amounts = {name: amount * wanted for name, amount in needs.items()}
         arguments: dict[str, Any] = {
+            "address": "local",  # a new one, also where another runs on this machine or RAY_ADDRESS is set
             "num_cpus": amounts.pop("CPU", wanted),
             "num_gpus": amounts.pop("GPU", 0),
             "resources": amounts,
