@@ -86,9 +86,8 @@ def unsupervised(config: EnvConfig) -> Iterator[Any]:
     server = MinicarlaProcess(config.simulator, Path(tempfile.mkdtemp()) / "server.log", 60.0)
     try:
         simulator = config.simulator.model_copy(update={"address": server.address})
-        env = CarlaDrivingEnv(config.model_copy(update={"simulator": simulator}))
-        yield env
-        env.close()
+        with contextlib.closing(CarlaDrivingEnv(config.model_copy(update={"simulator": simulator}))) as env:
+            yield env
     finally:
         server.stop()
 

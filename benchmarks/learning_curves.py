@@ -11,13 +11,14 @@ printed.
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Iterable
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import run_table
 from rundoctor import load_runs
 
 Array = NDArray[np.float64]
@@ -34,7 +35,7 @@ def methods(inputs: Iterable[str]) -> dict[str, list[Path]]:
         folder = Path(path)
         single = (folder / "config.yaml").exists()
         for run in [folder] if single else sorted(p.parent for p in folder.glob("*/config.yaml")):
-            name = label if separator else re.sub(r"-s[0-9]+$", "", run.name)
+            name = label if separator else run_table.method_of(run)
             found.setdefault(name, []).append(run)
     if not found:
         raise SystemExit("none of these is a run, or a folder of runs")
@@ -69,12 +70,12 @@ def main() -> None:
     figure = Figure(figsize=(6.4, 3.6), dpi=110, layout="constrained")
     axes = figure.subplots()
     grid = np.linspace(options.window, options.steps, POINTS)
-    for (label, runs), colour in zip(methods(options.inputs).items(), COLOURS, strict=False):
+    for (label, runs), colour in zip(methods(options.inputs).items(), cycle(COLOURS), strict=False):
         curves = np.array([curve(run, options.tag, grid, options.window) for run in runs])
-        with np.errstate(all="ignore"):
-            mean, low, high = curves.mean(0), curves.min(0), curves.max(0)
-        axes.plot(grid, mean, color=colour, label=f"{label}, {len(runs)} seed{'s' * (len(runs) > 1)}")
-        axes.fill_between(grid, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(
+            grid, curves.mean(0), color=colour, label=f"{label}, {len(runs)} seed{'s' * (len(runs) > 1)}"
+        )
+        axes.fill_between(grid, curves.min(0), curves.max(0), color=colour, alpha=0.15, linewidth=0)
         ends = ", ".join(f"{value:.3g}" for value in curves[:, -1])
         print(f"{label}: last {options.window:.0f} steps: {ends}")
     axes.set_xlabel("environment steps")

@@ -125,8 +125,13 @@ def expanded(inputs: Iterable[str]) -> list[str]:
             raise UserError(f"{folder} has no finished run", 2)
         # In the order in which they were made, which is that of the sweep's file.
         runs.sort(key=lambda run: (run / "config.yaml").stat().st_mtime)
-        found += [f"{re.sub(r'-s[0-9]+$', '', run.name)}={run}" for run in runs]
+        found += [f"{method_of(run)}={run}" for run in runs]
     return found
+
+
+def method_of(run: Path) -> str:
+    """The name of a run of a sweep without its seed."""
+    return re.sub(r"-s[0-9]+$", "", run.name)
 
 
 def rows(compared: compare.Compared) -> list[dict[str, Any]]:

@@ -72,9 +72,8 @@ def drive(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             if info.get("termination") != SIMULATOR_FAULT:
                 made, frame = info["frame"] - frame, info["frame"]
                 ticks += made
-                if not (
-                    made == REPEAT or (terminated and 0 < made < REPEAT)
-                ):  # an end may come within a step
+                broken_off = terminated and 0 < made < REPEAT  # an end may come within a step
+                if made != REPEAT and not broken_off:
                     wrong.append(f"a step of {made} ticks to frame {frame}")
             if terminated or truncated:
                 episodes += 1
@@ -83,7 +82,7 @@ def drive(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 frame = info["frame"]
             if time.monotonic() - shown > 30.0:
                 shown = time.monotonic()
-                print(f"{ticks} ticks, {episodes} episodes, {len(env.incidents)} incidents", flush=True)
+                print(f"{ticks} ticks, {episodes} episodes, {len(env.incidents)} incidents", file=sys.stderr)
         seconds = time.monotonic() - begin
         kinds = Counter(f"{i.during}: {i.kind}" for i in env.incidents)
     recoveries = folder / "recoveries.jsonl"
