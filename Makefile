@@ -31,7 +31,7 @@ train: $(RUN)    ## train, evaluate and film an agent (under 20 minutes on 2 cor
 test: $(DEV)     ## run all tests (under 8 minutes on 2 cores)
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
-check: $(DEV)    ## run the quick half of the tests (2 to 3 minutes on 2 cores), for working
+check: $(DEV)    ## run the quick tests (under 90 seconds on 2 cores), for working
 	$(BIN)/python -m pytest -n auto -m "not slow" $(ARGS)
 
 lint: $(DEV)     ## style, types, and who may import whom

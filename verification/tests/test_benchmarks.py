@@ -168,6 +168,7 @@ def test_the_benchmark_of_a_gpu_runs_whole_in_its_short_form(
     assert values["training", "minutes"] == pytest.approx(1e6 / steps_per_s / 60)
 
 
+@pytest.mark.slow
 def test_packages_come_from_a_folder_of_wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "")
     monkeypatch.setattr("sys.path", [*sys.path])

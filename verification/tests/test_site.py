@@ -120,6 +120,7 @@ def commands() -> Iterator[tuple[str, str]]:
 PROGRAMS = {"av-td3": app, "minicarla": minicarla.cli.app, "rundoctor": rundoctor.cli.app}
 
 
+@pytest.mark.slow
 def test_every_command_line_in_the_documentation_has_options_that_exist() -> None:
     wrong, seen = [], 0
     for page, line in commands():

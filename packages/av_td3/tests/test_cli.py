@@ -157,6 +157,7 @@ def test_a_directory_in_use_is_not_overwritten(tmp_path):
     assert (tmp_path / "run" / "thesis.txt").read_text() == "precious"
 
 
+@pytest.mark.slow
 def test_a_server_of_another_version_is_refused(tmp_path):
     code = "import minicarla, minicarla.cli; minicarla.CARLA_VERSION = '0.9.15'; "
     for module in ("minicarla.world.calls.episode", "minicarla.server"):

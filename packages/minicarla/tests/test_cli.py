@@ -26,6 +26,7 @@ def start(*options: str) -> tuple[subprocess.Popen[str], str]:
     return child, child.stdout.readline()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_says_one_line_and_ends_cleanly(number: signal.Signals) -> None:
     child, line = start("--port", "0", "--npc", "2", "--seed", "1")

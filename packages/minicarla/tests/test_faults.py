@@ -218,6 +218,7 @@ def process() -> Iterator[Callable[..., tuple[subprocess.Popen[str], int]]]:
         child.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "status"), [("kill", -signal.SIGKILL), ("abort", -signal.SIGABRT)])
 def test_the_server_can_kill_itself(process: Any, fault: str, status: int) -> None:
     child, port = process("--synchronous", "--faults", f"{fault}@tick=2")

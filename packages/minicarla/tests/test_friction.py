@@ -38,6 +38,7 @@ def braking_distance(friction: float | None) -> float:
     return float(np.hypot(*(world.bodies.position[row, :2] - begin)))
 
 
+@pytest.mark.slow
 def test_a_slippery_road_takes_longer_to_brake_on():
     dry, usual, wet = braking_distance(None), braking_distance(3.5), braking_distance(1.75)
     assert usual == dry, "3.5 is what tyres have"

@@ -77,6 +77,7 @@ def test_traffic_in_batches(run: Callable[..., Any]) -> None:
     assert found["left"] == []
 
 
+@pytest.mark.slow
 def test_3d_boxes_frame_what_the_camera_sees(run: Callable[..., Any]) -> None:
     found = run("project_boxes")
     assert len(found) == 4

@@ -542,6 +542,7 @@ def alive(running: Running) -> None:
     assert running.wire().call("version") == "0.9.16"
 
 
+@pytest.mark.slow
 def test_a_reader_that_does_not_read_stalls_nobody(serve: Serve) -> None:
     running = serve(map="town", synchronous=True)
     wire = running.wire()

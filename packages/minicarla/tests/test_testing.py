@@ -312,6 +312,7 @@ def test_options_that_can(tmp_path: Path) -> None:
         plugin.pytest_configure(Options([], given))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_server_process() -> None:
     with ServerProcess(
         map="loop", npc=1, walkers=1, seed=3, synchronous=True, faults="error:version"

@@ -97,6 +97,7 @@ class Run:
         return float(longest.max())
 
 
+@pytest.mark.slow
 def test_twenty_drivers_in_town_keep_lane_distance_and_pace(town):
     run = Run(town, 20, models=("vehicle.tesla.model3", "vehicle.mini.cooper_s", "vehicle.mercedes.sprinter"))
     worst = [0.0]

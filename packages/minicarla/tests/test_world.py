@@ -333,6 +333,7 @@ def test_constant_velocity_holds_and_ends() -> None:
     assert np.linalg.norm(world.bodies.velocity[0]) < 0.1
 
 
+@pytest.mark.slow
 def test_the_ackermann_controller_reaches_and_holds_a_speed_and_stops() -> None:
     world = make("town")
     vehicle = car(world)

@@ -72,6 +72,7 @@ print(json.dumps({
     assert out["ids"] and out["again"] and out["kinds"]
 
 
+@pytest.mark.slow
 def test_a_physics_control_made_afresh_is_taken(serve: Serve) -> None:
     """As a client makes it, it has neither gears nor wheels."""
     out = found(

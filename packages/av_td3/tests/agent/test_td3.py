@@ -514,6 +514,7 @@ def test_the_averaged_policy_is_the_target_policy(encoder):
     torch.testing.assert_close(averaged, expected)
 
 
+@pytest.mark.slow
 def test_a_fixed_batch_is_fitted_and_the_policy_climbs_q():
     agent = make(critic_lr=1e-3, actor_lr=1e-3, policy_noise=0.0)
     b = batch(discount=0.0)

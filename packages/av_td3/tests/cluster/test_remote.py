@@ -109,6 +109,7 @@ def gone(pids, within=10.0):
     return not any(psutil.pid_exists(pid) for pid in pids)
 
 
+@pytest.mark.slow
 def test_it_drives_and_films_as_on_one_machine(remote_env, hosts):
     """Every observation, reward, info and frame of a film, bit for bit."""
     options = {"record": True}
@@ -131,6 +132,7 @@ def test_it_drives_and_films_as_on_one_machine(remote_env, hosts):
     assert hosts[0].dropped is False and gone(pids)
 
 
+@pytest.mark.slow
 def test_worker_and_server_that_die_or_hang_are_named_and_replaced_on_the_same_host(remote_env, hosts):
     env = remote_env(step_deadline_s=2.0)
     env.reset(seed=1)
@@ -151,6 +153,7 @@ def test_worker_and_server_that_die_or_hang_are_named_and_replaced_on_the_same_h
     assert env.restarts == 3 and len(hosts) == 1 and env.step(ACTION)[4]["frame"] == 1
 
 
+@pytest.mark.slow
 def test_a_host_that_ends_or_is_silent_is_started_again_or_given_up(remote_env, hosts):
     env = remote_env(step_deadline_s=2.0)
     env.reset(seed=1)

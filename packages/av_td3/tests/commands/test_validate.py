@@ -81,6 +81,7 @@ def fake_trainers(monkeypatch):
     return made
 
 
+@pytest.mark.slow
 def test_validation_goes_on_where_it_stopped(tmp_path, fake_trainers):
     file, run = tmp_path / "gates.yaml", tmp_path / "run"
     file.write_text(LENIENT)

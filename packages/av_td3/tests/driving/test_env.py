@@ -89,6 +89,7 @@ def test_a_driver_that_sees_only_the_vector_completes_its_routes(env):
         assert frames == list(range(len(frames))), "one step, one frame"
 
 
+@pytest.mark.slow
 def test_standing_still_is_stuck_after_six_seconds(env):
     _, infos, terminated = run(env, lambda o: np.array([0.0, -1.0], np.float32), seed=2)
     assert infos[-1]["termination"] == "stuck" and terminated and len(infos) - 1 == 120
@@ -195,6 +196,7 @@ def test_close_gives_the_server_free_although_it_no_longer_answers():
     assert closed == [1]
 
 
+@pytest.mark.slow
 def test_the_client_side_environment_passes_the_check_too(server):
     program = """
         import os, sys

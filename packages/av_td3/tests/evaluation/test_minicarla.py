@@ -73,6 +73,7 @@ def test_the_classical_driver_completes_routes_among_traffic(classical):
     assert len({e.route for e in classical.episodes}) > 1
 
 
+@pytest.mark.slow
 def test_random_driving_does_not_and_the_table_says_so(classical, random):
     result, _ = random
     assert [e.route for e in result.episodes] == [e.route for e in classical.episodes]

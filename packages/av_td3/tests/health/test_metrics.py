@@ -10,6 +10,7 @@ from av_td3.health import metrics
 from ..agent.test_td3 import batch, make
 
 
+@pytest.mark.slow
 def test_state_path_is_zero_and_finds_the_leak():
     agent, b = make(), batch()
     assert metrics.probe_scalars(agent, b)["gradients/actor_state_path_norm"] == 0.0

@@ -98,6 +98,7 @@ def test_every_tag_that_is_logged_is_in_the_table(logged: set[str]) -> None:
     assert not_in_the_table(logged) == set()
 
 
+@pytest.mark.slow
 def test_every_tag_of_the_table_is_logged(logged: set[str]) -> None:
     assert not_logged(logged) == set()
 

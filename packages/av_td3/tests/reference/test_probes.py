@@ -71,6 +71,7 @@ def unsolved(names, sees="vector", **options):
     return {name for name in names if not solve(BY_NAME[name], sees, **options).solved}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("broken", "holds", "fails"),
     [
@@ -85,6 +86,7 @@ def test_a_broken_part_fails_its_probe_and_not_those_below(broken, holds, fails)
     assert unsolved((*holds, *fails), make=broken) == set(fails)
 
 
+@pytest.mark.slow
 def test_a_limit_of_time_that_counts_as_an_end_fails_the_probe_for_it(monkeypatch):
     add = Replay.add
 

@@ -203,6 +203,7 @@ def test_kill_9_of_the_learner_leaves_no_child(where):
     assert gone(pids)
 
 
+@pytest.mark.slow
 def test_a_forgotten_environment_cleans_up_at_the_interpreters_end():
     program = (
         "from av_td3.supervision.supervised import SupervisedEnv as E; e = E(map='loop'); e.reset(seed=0)\n"

@@ -55,6 +55,7 @@ def test_somebody_elses_tick_between_two_episodes_is_noticed_as_well(server, for
         assert np.array_equal(observation["vector"], again["vector"])
 
 
+@pytest.mark.slow
 def test_a_second_environment_is_refused_by_name_and_the_first_goes_on(server):
     """What ``av-td3 evaluate --carla`` is, beside a training."""
     program = """
@@ -96,6 +97,7 @@ def test_a_server_that_a_foreign_client_ticks_is_refused_by_name(server, foreign
     foreign("synchronous off")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("map_name", ["loop", "town"])
 def test_a_training_of_another_machine_that_is_busy_between_two_steps_is_refused_by_name(
     server, foreign, map_name
@@ -117,6 +119,7 @@ def test_a_training_of_another_machine_that_is_busy_between_two_steps_is_refused
         foreign("synchronous off")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("map_name", ["loop", "town"])
 def test_what_a_process_of_another_machine_has_left_is_removed(server, foreign, map_name):
     """Nobody ticks: it is gone."""
@@ -143,6 +146,7 @@ def test_what_a_process_of_another_machine_has_left_is_removed(server, foreign, 
     assert done.stdout.split() == ["True", "0", "False"], done.stderr
 
 
+@pytest.mark.slow
 def test_an_incident_names_a_second_client_of_another_machine(server, foreign):
     with driving(server) as env:
         foreign("spawn av_td3:elsewhere:7")

@@ -86,6 +86,7 @@ def test_when_a_kept_program_ends_by_itself_nothing_of_it_stays(tmp_path):
     missing.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stopped", [False, True], ids=["running", "stopped"])
 def test_kill_9_of_the_parent_ends_grandchildren_too(tmp_path, stopped):
     """Also when the parent was stopped before: as long as it is, its children go on."""

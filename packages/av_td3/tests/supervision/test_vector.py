@@ -41,6 +41,7 @@ def alone():
         yield env
 
 
+@pytest.mark.slow
 def test_each_drives_as_it_does_alone(envs, alone):
     assert isinstance(envs, DrivingVectorEnv)
     observations, _ = envs.reset(seed=[7, 8])

@@ -312,6 +312,7 @@ def test_an_agent_that_is_loaded_forgets_its_recorded_updates(tmp_path):
     assert forgotten == [True]
 
 
+@pytest.mark.slow
 def test_a_resume_removes_what_it_overrides(tmp_path):
     """The run stood at step 120; its checkpoint of step 120 is damaged, so it goes on from an older one."""
     t, _ = trainer(tmp_path / "run")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from av_td3.agent.replay import AGENT, DEMONSTRATOR
 from av_td3.config import Config, config_from_dict
@@ -51,6 +52,7 @@ def test_the_noise_on_demonstrations_changes_from_episode_to_episode(tmp_path: P
     assert explorer.current_noise(step=0, episode=3) == 0.5
 
 
+@pytest.mark.slow
 def test_evaluations_drive_the_averaged_policy_when_asked(tmp_path: Path) -> None:
     def evaluated(averaged: bool) -> np.ndarray:
         tree = small_config(steps=60).model_dump(mode="json")

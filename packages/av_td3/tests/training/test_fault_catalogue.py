@@ -112,30 +112,35 @@ def test_a_healthy_run_sets_off_none(run_with):
     assert run_with("none").alerts == set()
 
 
+@pytest.mark.slow
 def test_state_gradient_leak(run_with):
     rows = run_with("state-gradient-leak").rows
     assert last(rows, "gradients/actor_state_path_norm") > 0
     assert last(rows, "alerts/state_gradient_leak_critical") == 1.0
 
 
+@pytest.mark.slow
 def test_target_encoders_missing(run_with):
     rows = run_with("target-encoders-missing").rows
     assert last(rows, "agent/target_drift_critic_encoder") == 0.0
     assert last(rows, "agent/target_drift_critic") > 0.0
 
 
+@pytest.mark.slow
 def test_detached_actor(run_with):
     rows = run_with("detached-actor").rows
     assert {v for _, v in rows["gradients/actor_action_path_norm"]} == {0.0}
     assert last(rows, "gradients/actor_head_norm_before_clip") > 0.0  # of the penalties
 
 
+@pytest.mark.slow
 def test_encoder_not_optimised(run_with):
     rows = run_with("encoder-not-optimised").rows
     assert len({v for _, v in rows["agent/critic_cnn_param_std"]}) == 1
     assert len({v for _, v in rows["agent/critic_param_std"]}) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["encoder-not-clipped", "clip-after-step"])
 def test_clips_that_do_not_hold(run_with, name):
     rows = run_with(name).rows
@@ -143,6 +148,7 @@ def test_clips_that_do_not_hold(run_with, name):
     assert max(after) > 0.5
 
 
+@pytest.mark.slow
 def test_summed_norms_exceed_the_clip(run_with):
     rows = run_with("summed-norms").rows
     total = [
@@ -154,17 +160,20 @@ def test_summed_norms_exceed_the_clip(run_with):
     assert max(total) > 0.5
 
 
+@pytest.mark.slow
 def test_norm_after_zeroing(run_with):
     rows = run_with("norm-after-zeroing").rows
     assert {v for _, v in rows["gradients/critic_cnn_norm"]} == {0.0}
     assert len({v for _, v in rows["agent/critic_param_std"]}) > 1
 
 
+@pytest.mark.slow
 def test_reward_scale(run_with):
     trainer = run_with("reward-100x").trainer
     assert abs(trainer.state.replay.reward).max() > 10
 
 
+@pytest.mark.slow
 def test_ends_are_swapped(run_with):
     trainer = run_with("terminated-as-truncated").trainer
     assert not trainer.state.replay.terminated.any()
@@ -176,6 +185,7 @@ def test_ends_are_swapped(run_with):
     assert all(replay.terminated[i] for i in before_ends[:-1])
 
 
+@pytest.mark.slow
 def test_dead_alerts_are_silent_where_the_real_ones_speak(run_with):
     trainer = run_with("dead-alerts").trainer
     row = {"gradients/critic_cnn_norm": 10.0, "gradients/critic_clip_ratio": 1e6}
@@ -187,6 +197,7 @@ def test_nan_action_is_stopped_by_the_guard(run_with):
     assert outcome.state == "failed" and "action [nan, nan] is not finite" in outcome.reason
 
 
+@pytest.mark.slow
 def test_stale_build_is_written_into_provenance(run_with):
     run = run_with("stale-build").trainer.run
     assert set(json.loads((run.path / "provenance.json").read_text())["code_sha256"]) == {"0"}

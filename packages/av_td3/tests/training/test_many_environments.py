@@ -133,6 +133,7 @@ def test_resuming_equals_never_having_stopped_with_several_environments(tmp_path
     assert all(len(env.seeds) >= 2 for env in again)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_waits_until_all_environments_are_between_episodes(tmp_path):
     t, envs = trainer(tmp_path / "run", 3)
     within = []

@@ -32,6 +32,7 @@ def trained(folder: Path, *loggers: str, display: SilentDisplay | None = None) -
     return trainer
 
 
+@pytest.mark.slow
 def test_mlflow_holds_what_tensorboard_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mlflow", reason="mlflow is not installed")
     from mlflow.tracking import MlflowClient
@@ -51,6 +52,7 @@ def test_mlflow_holds_what_tensorboard_holds(tmp_path: Path, monkeypatch: pytest
     assert (120, 7.0) in kept  # the final evaluation went into the same run
 
 
+@pytest.mark.slow
 def test_wandb_holds_what_tensorboard_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb", reason="wandb is not installed")
     monkeypatch.chdir(tmp_path)
@@ -104,6 +106,7 @@ class Broken:
         raise AssertionError("a tracker that was lost is not closed")
 
 
+@pytest.mark.slow
 def test_a_tracker_that_fails_costs_its_figures_not_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,6 +75,7 @@ def weights(agent: TD3) -> dict[str, torch.Tensor]:
     return {k: v.clone() for k, v in checkpoint.agent_tensors(agent).items()}
 
 
+@pytest.mark.slow
 def test_a_run_finishes_with_everything_on_the_step_axis(tmp_path):
     t, env = trainer(tmp_path / "run")
     outcome = t.train()
@@ -421,6 +422,7 @@ def test_a_full_disk_leaves_no_half_checkpoint(tmp_path, monkeypatch):
     assert not list(t.run.checkpoints.glob(".*"))
 
 
+@pytest.mark.slow
 def test_checkpoints_hold_no_pickle(tmp_path):
     t, _ = trainer(tmp_path / "run")
     t.train()
@@ -492,6 +494,7 @@ def test_a_resumed_run_remembers_what_its_alerts_had_seen(tmp_path):
     assert (tmp_path / "run" / "alerts.jsonl").read_text().count("simulator_incidents") == 1
 
 
+@pytest.mark.slow
 def test_weights_are_copied_for_measurement_only_where_both_networks_move(tmp_path, monkeypatch):
     copies = []
     original = metrics.UpdateToWeight
@@ -504,6 +507,7 @@ def test_weights_are_copied_for_measurement_only_where_both_networks_move(tmp_pa
     assert len(copies) <= 100 / t.config.train.log_interval
 
 
+@pytest.mark.slow
 def test_the_final_evaluation_ends_the_curves_in_the_same_file(tmp_path):
     trained, _ = trainer(tmp_path / "run")
     trained.train()
