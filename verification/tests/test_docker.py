@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import re
 import shlex
@@ -14,31 +13,11 @@ import yaml
 
 import minicarla.cli
 from av_td3.cli import app
+from verification.docker_steps import ignored, instructions
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
 COMPOSE = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text("utf-8"))
-
-
-def instructions(file: Path) -> list[tuple[str, str]]:
-    """(instruction, arguments) of a Dockerfile, with continued lines joined."""
-    text = re.sub(r"\\\n", " ", file.read_text("utf-8"))
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
-    return [(line.split(None, 1)[0], line.split(None, 1)[1]) for line in lines]
-
-
-def ignored(path: str) -> bool:
-    """Whether .dockerignore keeps a path out of the build; its last pattern that matches decides."""
-    out = False
-    for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines():
-        pattern = line.strip().removeprefix("!").removeprefix("**/")
-        if not pattern or line.startswith("#"):
-            continue
-        parts = Path(path).parts
-        places = ["/".join(parts[: i + 1]) for i in range(len(parts))] + list(parts)
-        if any(fnmatch.fnmatch(place, pattern) for place in places):
-            out = not line.startswith("!")
-    return out
 
 
 @pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.stem)

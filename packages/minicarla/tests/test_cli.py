@@ -26,6 +26,18 @@ def start(*options: str) -> tuple[subprocess.Popen[str], str]:
     return child, child.stdout.readline()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_can_be_stopped_while_it_starts(number: signal.Signals) -> None:
+    # As process 1 of a container it would ignore a signal for which it has no handler yet.
+    program = (
+        "import os, minicarla.server, minicarla.cli\n"
+        f"minicarla.server.CarlaServer = lambda *a, **k: os.kill(os.getpid(), {int(number)})\n"
+        "minicarla.cli.app(['serve'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_says_one_line_and_ends_cleanly(number: signal.Signals) -> None:

@@ -110,6 +110,10 @@ def serve(
     ] = 0,
 ) -> None:
     """Run a server until Ctrl-C or SIGTERM."""
+    # From the first moment on: a container's first process that has no handler yet ignores the signal.
+    stops = (signal.SIGTERM, signal.SIGINT)
+    for number in stops:
+        signal.signal(number, lambda *_: sys.exit(0))
     from minicarla.server import CarlaServer
 
     try:
@@ -128,7 +132,7 @@ def serve(
         _fail(error)
     if parent_pid:
         _end_with(parent_pid, server.stop)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stops:
         signal.signal(number, lambda *_: server.stop())
     print(
         f"minicarla {CARLA_VERSION} ready on {server.host}:{server.port} (streams {server.stream_port}), "
