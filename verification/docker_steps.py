@@ -268,14 +268,16 @@ def say(line: str) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("name", choices=sorted(f.stem for f in (ROOT / "docker").glob("*.Dockerfile")))
-    parser.add_argument("command", nargs="*", help="after --: in place of CMD; it must end with status 0")
     parser.add_argument(
         "--work", type=Path, default=Path("/var/tmp/docker-steps"), help="where the folders lie"
     )
     parser.add_argument("--suite", default="bookworm", help="Debian's release")
     parser.add_argument("--bind", type=Path, action="append", default=[], help="a folder to show inside")
     parser.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE")
-    given = parser.parse_args(argv)
+    parser.epilog = "After -- come arguments in place of CMD; with them the program must end by itself."
+    words = list(sys.argv[1:] if argv is None else argv)
+    own = words.index("--") if "--" in words else len(words)
+    given, command = parser.parse_args(words[:own]), words[own + 1 :]
     if os.geteuid() != 0 or not shutil.which("debootstrap"):
         parser.error("it needs root and Debian's package debootstrap")
     given.work.mkdir(parents=True, exist_ok=True)
@@ -283,7 +285,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = dict(word.split("=", 1) for word in given.build_arg)
     try:
         stage = build(file, given.work, args, given.bind, given.suite)
-        try_out(stage, given.command, given.work / f"{given.name}.log")
+        try_out(stage, command, given.work / f"{given.name}.log")
     except StepError as error:
         print(f"failed: {error}", file=sys.stderr)
         return 1
