@@ -105,6 +105,18 @@ def start(path: Path, *more: str) -> subprocess.Popen:
     )
 
 
+def test_as_process_1_it_ends_when_told_to_before_anything_else_has_begun() -> None:
+    # The kernel drops a signal to process 1 of a container for which it has no handler.
+    program = (
+        "import os, sys; real = os.getpid(); os.getpid = lambda: 1\n"
+        "import av_td3.cli as cli\n"
+        f"cli.app = lambda: os.kill(real, {int(signal.SIGTERM)})\n"
+        "cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGTERM, "", "")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments, words",

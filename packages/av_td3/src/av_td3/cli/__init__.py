@@ -10,6 +10,7 @@ have been read.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import warnings
 from typing import Annotated
@@ -63,6 +64,8 @@ def main() -> None:
     # beside one busy neighbour on two cores cost a factor of ten in updates per second.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.showwarning = show_warning
+    if os.getpid() == 1:  # of a container without an init: the kernel drops signals that it does not handle
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         app()
     except KeyboardInterrupt:

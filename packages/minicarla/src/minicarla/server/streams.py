@@ -24,8 +24,9 @@ MAX_ANNOUNCED = 512
 """Streams that one client may be about to open; more are not waited for."""
 SUBSCRIBING_SECONDS = 10.0
 """How long a connection may stay open without saying which stream it reads."""
-OPENING_SECONDS = 0.5
-"""How long a tick waits at most for streams that clients are opening."""
+OPENING_SECONDS = 2.0
+"""How long a tick waits at most for streams that clients are opening.  Usually it takes milliseconds;
+on a busy machine half a second was too short."""
 
 
 class StreamConnection(SocketConnection):
