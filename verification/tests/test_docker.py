@@ -13,7 +13,7 @@ import yaml
 
 import minicarla.cli
 from av_td3.cli import app
-from verification.docker_steps import ignored, instructions
+from verification.docker_steps import Stage, ignored, instructions
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
@@ -77,6 +77,26 @@ def test_nothing_that_the_packages_need_is_kept_out_of_the_images() -> None:
     out = [f for f in kept if "/tests/" not in f and "/build/" not in f and ignored(f)]
     assert len(kept) > 100 and out == []
     assert ignored("runs/x/tb/events") and ignored(".git/config") and ignored("packages/minicarla/tests/a.py")
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.stem)
+def test_the_steps_can_be_followed_without_docker(file: Path, tmp_path: Path) -> None:
+    # All but what needs root and a network; python -m verification.docker_steps follows the rest, too.
+    stages: dict[str, Stage] = {}
+    stage = Stage(tmp_path, {}, [])
+    for name, arguments in instructions(file):
+        if name == "FROM":
+            label = arguments.partition(" AS ")[2] or "last"
+            stage = stages[label] = Stage(tmp_path / label, {"IMAGE_BUILD": "abc"}, [])
+        elif name != "RUN" and "--from=" not in arguments:
+            stage.follow(name, arguments, stages)
+    source = next((tmp_path / "build").rglob("packages/minicarla"))
+    assert (source / "pyproject.toml").is_file() and not (source / "tests").exists()
+    last = stages["last"]
+    assert (last.user, last.folder) == ("driver", "/home/driver")
+    assert last.env["PATH"].startswith("/opt/") and last.env["PATH"].endswith("/bin")
+    assert last.env.get("AV_TD3_IMAGE_BUILD", "abc") == "abc"
+    assert last.health and last.entry and last.command
 
 
 def test_the_services_are_checked_bound_to_loopback_and_not_root() -> None:
