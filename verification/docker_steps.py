@@ -120,12 +120,13 @@ class Stage:
                 self._command(words), stdout=out, stderr=subprocess.STDOUT, env=self._env()
             )
 
-    def call(self, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        """Run a program inside to its end."""
-        return subprocess.run(self._command(words), capture_output=True, text=True, env=self._env())
+    def call(self, words: Sequence[str], **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a program inside to its end, with more environment variables."""
+        env = self._env() | variables
+        return subprocess.run(self._command(words), capture_output=True, text=True, env=env)
 
     def _run(self, line: str) -> None:
-        done = self.call(["/bin/sh", "-c", line])
+        done = self.call(["/bin/sh", "-c", line], **self.args)  # an ARG is there while the image is built
         if done.returncode:
             raise StepError(f"RUN {line}: status {done.returncode}: {(done.stdout + done.stderr)[-3000:]}")
 
@@ -156,14 +157,17 @@ class Stage:
 
     def _env(self) -> dict[str, str]:
         pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
-        return pip | self.args | self.env | {"HOME": f"/home/{self.user}" if self.user != "root" else "/root"}
+        return pip | self.env | {"HOME": f"/home/{self.user}" if self.user != "root" else "/root"}
 
     def _command(self, words: Sequence[str]) -> list[str]:
         """The words that start a program inside: mounts that end with it, then chroot, then ``words``."""
-        mounts = [f"mount -t proc proc {self.root}/proc", f"mount --rbind /dev {self.root}/dev"]
+        steps = [
+            ["mount", "-t", "proc", "proc", f"{self.root}/proc"],
+            ["mount", "--rbind", "/dev", f"{self.root}/dev"],
+        ]
         for folder in self.binds:
             inside = f"{self.root}{folder}"
-            mounts += [f"mkdir -p {inside}", f"mount --bind {folder} {inside}"]
+            steps += [["mkdir", "-p", inside], ["mount", "--bind", str(folder), inside]]
         user = [
             "setpriv",
             f"--reuid={self.user}",
@@ -172,7 +176,8 @@ class Stage:
             "--pdeathsig=KILL",
         ]
         inner = ["/bin/sh", "-c", f'cd {shlex.quote(self.folder)} && exec "$@"', "sh", *words]
-        script = " && ".join(mounts) + " && exec " + shlex.join(["chroot", str(self.root), *user, *inner])
+        steps.append(["exec", "chroot", str(self.root), *user, *inner])
+        script = " && ".join(shlex.join(step) for step in steps)
         # Where unshare is killed, the kernel kills process 1 inside, and with it all others there.
         return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "/bin/sh", "-c", script]
 
