@@ -189,17 +189,23 @@ def _left_out(folder: str, names: list[str]) -> set[str]:
 
 
 def base(work: Path, suite: str) -> Path:
-    """A minimal Debian with Python; made once in ``work``."""
+    """A minimal Debian with Python; made once in ``work``.
+
+    Raises:
+        StepError: debootstrap fails.
+    """
     root = work / "base"
     if not root.exists():
         fresh = work / "base.new"
         shutil.rmtree(fresh, ignore_errors=True)
         say(f"debootstrap {suite}")
-        subprocess.run(
+        made = subprocess.run(
             ["debootstrap", "--variant=minbase", f"--include={BASE_PACKAGES}", suite, str(fresh)],
-            check=True,
-            stdout=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
         )
+        if made.returncode:
+            raise StepError(f"debootstrap: status {made.returncode}: {(made.stdout + made.stderr)[-1000:]}")
         for name in ("/etc/ssl/certs/ca-certificates.crt", "/etc/resolv.conf"):
             if Path(name).exists():
                 shutil.copy(name, f"{fresh}{name}")
