@@ -76,7 +76,7 @@ def test_without_ray_one_line_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(link.os, "environ", {})
     monkeypatch.setitem(sys.modules, "ray", None)
     with (
-        pytest.raises(UserError, match=r"pip install 'av-td3\[ray\]'"),
+        pytest.raises(UserError, match=r"pip install './packages/av_td3\[ray\]'"),
         link.joined("local", 1, {"CPU": 1.0}),
     ):
         pass

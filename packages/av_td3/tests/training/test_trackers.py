@@ -142,7 +142,7 @@ def test_a_tracker_that_cannot_begin_is_said_before_anything_is_driven(
 def test_a_package_that_is_missing_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_config("debug", overrides=["train.loggers=[mlflow]"])
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    with pytest.raises(ConfigError, match=r"pip install 'av-td3\[mlflow\]'"):
+    with pytest.raises(ConfigError, match=r"pip install './packages/av_td3\[mlflow\]'"):
         check_before_start(config)
     with pytest.raises(ConfigError, match=r"train\.loggers"):
         load_config("debug", overrides=["train.loggers=[tensorboardx]"])

@@ -23,8 +23,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="WHICH",
-            help="Which checkpoint to drive: `best` (by the evaluations during training), a step, or the "
-            "path of one.  Without it, the newest.",
+            help="Which checkpoint to drive: `best` (by the evaluations during training), `last` (of the "
+            "newest checkpoint), a step, or the path of one.  Without it, the newest checkpoint.",
         ),
     ] = None,
     episodes: Annotated[int | None, typer.Option(min=2, help="Held-out episodes per agent.")] = None,

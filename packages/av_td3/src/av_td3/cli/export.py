@@ -23,7 +23,9 @@ def export(
             "evaluation drove.",
         ),
     ] = None,
-    onnx: Annotated[bool, typer.Option(help="Also write the policy as ONNX (extra av-td3\\[onnx]).")] = True,
+    onnx: Annotated[
+        bool, typer.Option(help="Also write the policy as ONNX (needs the extra `onnx`).")
+    ] = True,
 ) -> None:
     """Write an agent for others: policy as safetensors and ONNX, configuration, model card, film.
 

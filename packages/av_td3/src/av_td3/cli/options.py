@@ -45,7 +45,7 @@ RayAddress = Annotated[
         "--ray",
         metavar="HOST:PORT|local",
         help="Run on the machines of the Ray cluster whose head is at this address, or on this machine "
-        "through Ray.  Needs `pip install 'av-td3[ray]'`; see docs/many-machines.md.",
+        "through Ray.  Needs `pip install './packages/av_td3\\[ray]'`; see docs/many-machines.md.",
     ),
 ]
 RunDir = Annotated[

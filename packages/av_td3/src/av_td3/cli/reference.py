@@ -37,7 +37,7 @@ def reference(
     """Check the agent on a task with published results: TD3 on the state alone, without pictures.
 
     Evaluations are 10 episodes every 5,000 steps, as in the paper.  MuJoCo's tasks need
-    `pip install 'av-td3\\[mujoco]'`.
+    `pip install './packages/av_td3\\[mujoco]'`.
     """
     if baseline not in (None, "sb3"):
         fail(f"--baseline {baseline}: the only one is sb3")

@@ -22,7 +22,12 @@ def train(
     carla: Carla = None,
     map_: Map = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Environment steps of the whole run, of 0.05 s each.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Environment steps of the whole run.  A step is env.action_repeat ticks of 0.05 s: 0.1 s "
+            "with the presets quick, sight and base.",
+        ),
     ] = None,
     npc: Npc = None,
     envs: Annotated[

@@ -78,7 +78,9 @@ def import_ray() -> ModuleType:
         import ray
     except ImportError as error:
         raise UserError(
-            f"--ray needs Ray, which is not installed ({error}): pip install 'av-td3[ray]'", BAD_INPUT
+            f"--ray needs Ray, which is not installed ({error}): pip install './packages/av_td3[ray]' in the "
+            "repository's folder",
+            BAD_INPUT,
         ) from None
     return ray
 

@@ -39,7 +39,7 @@ def export(name: str | Path, folder: Path, which: str | None = None, onnx: bool 
         folder: one that does not exist yet, or is empty.
         which: the checkpoint of a run: ``best``, a step or a path; None for
             the one that its final evaluation drove.
-        onnx: also write the policy as ONNX, which needs the extra ``av-td3[onnx]``.
+        onnx: also write the policy as ONNX, which needs the extra ``onnx``.
 
     Returns:
         The folder.
@@ -53,8 +53,8 @@ def export(name: str | Path, folder: Path, which: str | None = None, onnx: bool 
     missing = [package for package in NEEDED if importlib.util.find_spec(package) is None]
     if onnx and missing:
         raise UserError(
-            f"ONNX needs {', '.join(missing)}: pip install {' '.join(missing)} (they are the extra "
-            "av-td3[onnx]), or leave ONNX out with --no-onnx",
+            f"ONNX needs {', '.join(missing)}: pip install {' '.join(missing)}, or leave ONNX out with "
+            "--no-onnx",
             BAD_INPUT,
         )
     source = cards.final_agent(name, which)

@@ -165,10 +165,10 @@ def make_task(name: str) -> Env:
     """
     try:
         env: Env = gym.make(name)
-    except gym.error.DependencyNotInstalled as error:
-        raise ConfigError(f"--env {name}: {error}; pip install 'av-td3[mujoco]'") from None
-    except ImportError as error:
-        raise ConfigError(f"--env {name}: {error}; pip install 'av-td3[mujoco]'") from None
+    except (gym.error.DependencyNotInstalled, ImportError) as error:
+        raise ConfigError(
+            f"--env {name}: {error}; pip install './packages/av_td3[mujoco]' in the repository's folder"
+        ) from None
     except gym.error.Error as error:
         raise ConfigError(f"--env {name}: {error}") from None
     observations, actions = env.observation_space, env.action_space

@@ -33,8 +33,8 @@ def check_installed(config: Config) -> None:
     for name in config.train.loggers:
         if importlib.util.find_spec(MODULES[name]) is None:
             raise ConfigError(
-                f"train.loggers names {name}, which is not installed: pip install 'av-td3[{name}]', or "
-                "leave it out"
+                f"train.loggers names {name}, which is not installed: pip install "
+                f"'./packages/av_td3[{name}]' in the repository's folder, or leave it out"
             )
 
 

@@ -204,9 +204,7 @@ def _import_carla() -> ModuleType:
     try:
         import carla
     except ImportError as error:
-        raise _failure(
-            f'CARLA\'s client cannot be imported ({error}): pip install "minicarla[pytest]"'
-        ) from None
+        raise _failure(f"CARLA's client cannot be imported ({error}): pip install carla==0.9.16") from None
     return carla
 
 
