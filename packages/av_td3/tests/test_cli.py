@@ -435,7 +435,10 @@ def test_a_full_disk_is_one_line_and_no_half_checkpoint(small_disk):
 def test_help_and_presets():
     assert "train" in run("--help").stdout
     assert "train" in invoke("-h").stdout and "--print-config" in invoke("train", "-h").stdout
-    assert invoke("presets").stdout.split() == ["base", "debug", "paper", "quick", "sight"]
+    lines = invoke("presets").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["base", "debug", "paper", "quick", "sight"]
+    assert "An empty road by the picture alone." in lines[-1]
+    assert all(20 < len(line) <= 80 and line.endswith(".") for line in lines)
     assert invoke("--version").stdout.startswith("av-td3 0.")
     shown = invoke("presets", "show", "quick").stdout
     assert yaml.safe_load(shown)["agent"]["encoder"] == "asymmetric" and shown.startswith("#")
@@ -449,11 +452,16 @@ def test_one_map_or_one_server_takes_the_place_of_several_maps(tmp_path):
     def train(*options: str) -> list[object]:
         done = invoke("train", "--config", str(several), "--print-config", *options)
         train = yaml.safe_load(done.stdout)["train"]
-        return [train["envs"], train["maps"]]
+        return [train["envs"], train["maps"], done.stderr]
 
-    assert train() == [2, ["loop", "grid"]]
-    assert train("--map", "town") == [2, []]
-    assert train("--carla", "127.0.0.1:2000") == [1, []]
+    one_map = "note: --map is one map: train.maps=[loop, grid] is not used\n"
+    one_server = "note: --carla is one server: train.envs=2 and train.maps=[loop, grid] are not used\n"
+    assert train() == [2, ["loop", "grid"], ""]
+    assert train("--map", "town") == [2, [], one_map]
+    assert train("--carla", "127.0.0.1:2000") == [1, [], one_server]
+    assert train("--carla", "127.0.0.1:2000", "--map", "Town01") == [1, [], one_server]
+    assert train("--map", "town", "--set", "train.maps=[grid]") == [2, ["grid"], ""]
+    assert train("--carla", "127.0.0.1:2000", "--envs", "1", "--set", "train.maps=[]") == [1, [], ""]
 
 
 def test_print_config_prints_what_would_run(tmp_path):

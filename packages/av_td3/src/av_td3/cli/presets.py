@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from av_td3.cli.errors import user_errors
-from av_td3.config import preset_names, preset_text
+from av_td3.config import preset_names, preset_summary, preset_text
 
 app = typer.Typer(
     help="List the bundled presets, or show one.", invoke_without_command=True, no_args_is_help=False
@@ -18,7 +18,7 @@ app = typer.Typer(
 def presets(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         for name in preset_names():
-            print(name)
+            print(f"{name:8}{preset_summary(name)}")
 
 
 @app.command("show")

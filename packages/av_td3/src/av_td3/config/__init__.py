@@ -29,6 +29,7 @@ from av_td3.config.loading import (
     load_config,
     overridden,
     preset_names,
+    preset_summary,
     preset_text,
 )
 from av_td3.config.messages import ConfigError, explain
@@ -67,5 +68,6 @@ __all__ = [
     "overridden",
     "parse_address",
     "preset_names",
+    "preset_summary",
     "preset_text",
 ]

@@ -41,6 +41,15 @@ def preset_text(name: str) -> str:
     return (resources.files("av_td3") / "presets" / f"{name}.yaml").read_text()
 
 
+def preset_summary(name: str) -> str:
+    """What a bundled preset is for: the comment in its first line.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    return " ".join(preset_text(name).splitlines()[0].removeprefix("#").split())
+
+
 def load_config(preset: str | None = None, file: Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """Build a configuration: defaults, then a preset, then a YAML file, then ``key=value`` overrides.
 
