@@ -3,13 +3,14 @@
 import dataclasses
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from av_td3.config import STEP_SECONDS, RewardConfig, TerminationConfig
+from av_td3.config import STEP_SECONDS, RewardConfig, TerminationConfig, load_config, preset_names
 from av_td3.driving.reward import (
     added,
     return_bound,
@@ -26,10 +27,11 @@ from rundoctor.signals.replay import COMPONENTS
 REWARD, RULES = RewardConfig(), TerminationConfig()
 TARGET = REWARD.target_speed_kmh / 3.6
 LENGTH = 170.0
+PAGE = Path(__file__).parents[4] / "docs" / "reward.md"
 
 
-def drive(speed, lateral=lambda t: 0.0, until=None, rules=RULES):
-    """A car on a straight route of 170 m: ``speed(step)`` m/s, ``lateral(step)`` m.  Rewards, end."""
+def drive(speed, lateral=lambda t: 0.0, until=None, rules=RULES, reward=REWARD):
+    """A car on a straight route of 170 m: ``speed(tick)`` m/s, ``lateral(tick)`` m.  Rewards, end."""
     route = Route(np.array([[0.0, 0.0], [230.0, 0.0]]), LENGTH, np.full(2, 3.5), (0, 0, 0, 0))
     tracker = RouteTracker(route)
     x, slow, rewards, previous = 0.0, 0.0, [], 0.0
@@ -51,7 +53,7 @@ def drive(speed, lateral=lambda t: 0.0, until=None, rules=RULES):
         ended = termination(state, rules)
         if until is not None and step >= until[0]:
             ended = until[1]
-        rewards.append(sum(reward_components(state, ended, REWARD).values()))
+        rewards.append(sum(reward_components(state, ended, reward).values()))
         if ended:
             return rewards, ended
     raise AssertionError("no end")
@@ -107,6 +109,32 @@ def test_going_on_pays_more_than_ending_it(gamma):
                 lambda t, f=fraction: f * TARGET, lateral=lambda t, y=lateral: y, until=(20, "off_road")
             )
             assert value(on, gamma) > value(off, gamma), (lateral, fraction)
+
+
+@pytest.mark.parametrize(
+    ("preset", "furthest"), [("paper", 2.4), ("quick", 1.6), ("sight", 1.6), ("base", 0.9)]
+)
+def test_with_a_presets_weights_it_does_so_up_to_some_distance_from_the_centre(preset, furthest):
+    """Lane keeping has the weights 2 and 6 there: far from the centre a metre costs more than it earns."""
+    config = load_config(preset)
+    for lateral in (0.0, furthest / 2, furthest):
+        for fraction in (0.25, 0.5, 1.0, 1.5):
+            car = {"speed": lambda t, f=fraction: f * TARGET, "lateral": lambda t, y=lateral: y}
+            on, _ = drive(**car, reward=config.env.reward)
+            off, _ = drive(**car, reward=config.env.reward, until=(20, "off_road"))
+            gamma = config.agent.gamma
+            assert value(on, gamma) > value(off, gamma), (lateral, fraction)
+    assert preset == "paper" or f"up to {furthest} m" in PAGE.read_text()
+
+
+def test_the_page_has_the_bounds_of_every_preset():
+    scale = PAGE.read_text().split("## Scale")[1].split("## ")[0]
+    for preset in preset_names():
+        config = load_config(preset)
+        [row] = [line for line in scale.splitlines() if line.startswith("| ") and f"`{preset}`" in line]
+        bounds = reward_bound(config.env.reward), return_bound(config.env.reward, config.agent.gamma)
+        shown = [f"{round(low, 2):g} to {round(high, 2):g}" for low, high in bounds]
+        assert [cell.strip() for cell in row.split("|")[3:5]] == shown, preset
 
 
 def test_progress_telescopes_to_the_route_whatever_the_speed_below_target():
