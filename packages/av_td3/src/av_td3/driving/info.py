@@ -54,7 +54,7 @@ class _EveryStep(TypedDict):
     walker_collisions: Annotated[int, Key("count", "those of them that were with a walker")]
     lane_invasions: Annotated[int, Key("count", "lane markings crossed since the episode began")]
     off_road_steps: Annotated[
-        int, Key("steps", "steps since the episode began with the car beyond `termination.off_road_m`")
+        int, Key("ticks", "ticks since the episode began with the car beyond `termination.off_road_m`")
     ]
     acceleration: Annotated[float, Key("m/s²", "length of the acceleration vector in the ground plane")]
     longitudinal_acceleration: Annotated[

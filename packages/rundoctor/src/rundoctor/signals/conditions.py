@@ -446,7 +446,9 @@ EPISODE_COLLAPSE = Condition(
     below=True,
     reason="random actions alone vary the length by less than a factor of 2",
     more={
-        "shortest": Threshold(25.0, "steps; in 1.25 s a car does not leave its start"),
+        "shortest": Threshold(
+            25.0, "steps: 1.25 s, or 2.5 s with two ticks a step; a car is then still near its start"
+        ),
     },
 )
 SINGLE_CAUSE_TERMINATION = Condition(
