@@ -76,7 +76,7 @@ class SimulatorConfig(Section):
     """Where they are at an episode's start.  anywhere: at random spawn points of the map.  near: at the spawn
     points nearest to the ego's start, so that it meets them.  mixed: near in about every second episode, as
     its seed decides, so that it also drives on free roads.  With the Traffic Manager they stay on the road
-    from one episode to the next, and this has no effect."""
+    from one episode to the next, so this counts in the first episode alone."""
 
     @field_validator("npc_speed")
     @classmethod
