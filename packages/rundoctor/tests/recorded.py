@@ -1,6 +1,6 @@
 """Small generated runs of the shape of the recorded ones, with the same faults.
 
-They stand for the recorded runs (``docs/recorded-runs.md``) where those are not at hand.  Episodes are on an
+They stand for the recorded runs (``docs/history.md``) where those are not at hand.  Episodes are on an
 axis of their own; a row of figures comes every 100 steps from 1,100 on.  Gradient norms are logged as sums
 over tensors, the policy's Q leaves the data's, the head's gradient dies, the alerts cannot fire, and the
 first lane invasion ends every episode.

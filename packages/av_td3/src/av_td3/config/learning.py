@@ -23,7 +23,7 @@ class AgentConfig(Section):
     first convolution every 6 pixels: 1.0 million."""
     feature_size: int = Field(default=512, ge=8)
     """Length of the encoder's output.  One much longer than the vector makes
-    learning from the vector slower (docs/results.md)."""
+    learning from the vector slower (docs/history.md)."""
     feature_norm: Literal["none", "layernorm_tanh"] = "layernorm_tanh"
     """What bounds the encoder's output.  layernorm_tanh: LayerNorm, then tanh, as in DrQ-v2 (Yarats et
     al. 2021).  none: a plain ReLU."""
