@@ -30,7 +30,7 @@ def reading(x=0.0, speed=0.0, **rest):
     return Reading(x, rest.pop("y", 0.0), rest.pop("yaw", 0.0), (speed, 0.0), **rest)
 
 
-def test_the_table_in_the_docs_is_the_one_that_the_code_gives():
+def test_the_tables_in_the_docs_are_those_that_the_code_gives():
     page = info_table.PAGE.read_text()
     assert page == info_table.updated(page), "run: python -m tools.info_table"
 

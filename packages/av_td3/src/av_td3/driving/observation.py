@@ -14,7 +14,7 @@ rows, 3 + 2 N numbers, N = ``route.waypoints``.
 | route | (x ahead, y right) of each of the N route points | ``(k + 1) * waypoint_spacing_m`` m |
 | command | follow, left, straight, right (one of them 1), distance to the junction | ``COMMAND_RANGE`` m |
 | previous_action | steer and pedal that are applied | 1 |
-| light | distance to the stop line of the next traffic light, 1 unless it shows green | ``RANGE`` m, 1 |
+| light | distance to the stop line of the next traffic light, 1 at red and yellow | ``RANGE`` m, 1 |
 
 The unit of a route point is its own distance along the route: the near points, which steer the
 car, count as much as the far ones.
@@ -24,10 +24,10 @@ above that are not there already, and
 
 | name | quantity | unit of 1.0 |
 | --- | --- | --- |
-| motion | wanted speed, acceleration, standing | ``SPEED_SCALE``, 10 m/s^2, ``termination.stuck_s`` |
-| lead | distance along the route to the next vehicle on it, its speed along it | ``RANGE``, ``SPEED_SCALE`` |
-| obstacle | distance straight ahead, speed of what is there | ``RANGE``, ``SPEED_SCALE`` |
-| neighbours | (x, y, relative velocity ahead, right) of the nearest | ``RANGE``, ``SPEED_SCALE`` |
+| motion | wanted speed, acceleration, standing | ``SPEED_SCALE`` m/s, 10 m/s^2, ``termination.stuck_s`` s |
+| lead | distance along the route to the next vehicle on it, its speed | ``RANGE`` m, ``SPEED_SCALE`` m/s |
+| obstacle | distance straight ahead, speed of what is there | ``RANGE`` m, ``SPEED_SCALE`` m/s |
+| neighbours | (x, y, relative velocity ahead, right) of the nearest | ``RANGE`` m, ``SPEED_SCALE`` m/s |
 
 A vehicle that is not there stands at x = 2 (100 m) and moves as the car does.
 """
