@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from av_td3.config import Config, preset_names, preset_text
+from av_td3.config import Config, load_config, preset_names, preset_summary, preset_text
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 
@@ -43,6 +43,24 @@ def presets() -> str:
         for key in changed
     ]
     return _table(("key", "default", *(f"`{name}`" for name in trees)), rows)
+
+
+def purposes() -> str:
+    """What each preset is for, and what its agent knows."""
+    knows = {
+        "route": "where lane and route lie; the picture",
+        "sight": "the picture, and the next turn",
+        "state": "all that the simulator knows",
+    }
+    rows = []
+    for name in preset_names():
+        config = load_config(name)
+        npc, known = config.env.simulator.npc, knows[config.env.observation.vector]
+        if config.env.observation.traffic_light:
+            known += "; the next traffic light"
+        met = f"{npc}, which it must see" if npc else "none: it does not know them"
+        rows.append((f"`{name}`", preset_summary(name), f"{config.train.steps:,}", known, met))
+    return _table(("preset", "what for", "steps", "its agent is told", "other vehicles in training"), rows)
 
 
 def _sections(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
@@ -130,7 +148,7 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("``", "`").replace("|", "\\|").split())
 
 
-TABLES = {"settings": settings, "presets": presets}
+TABLES = {"settings": settings, "purposes": purposes, "presets": presets}
 
 
 def updated(page: str) -> str:
