@@ -1,4 +1,4 @@
-"""Rewrite the tables of docs/metrics.md: python -m tools.metrics_page
+"""Rewrite the tables of docs/metrics.md and docs/other-systems.md: python -m tools.metrics_page
 
 The tables are made from ``rundoctor.signals`` and ``gates.yaml``; the text around them is written by hand.
 """
@@ -15,7 +15,7 @@ from rundoctor.signals.model import collect
 from rundoctor.signals.settings import SETTINGS
 from rundoctor.signals.systems import TELLTALES
 
-PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
+PAGES = tuple(Path(__file__).parents[1] / "docs" / name for name in ("metrics.md", "other-systems.md"))
 WHEN = {
     "mean": "mean of the log interval",
     "last": "at the row",
@@ -138,13 +138,16 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def updated(page: str) -> str:
-    """The page with today's tables between their marks."""
+    """A page with today's tables between their marks."""
     for name, table in TABLES.items():
         begin, end = f"<!-- {name}: made by tools/metrics_page.py -->\n", f"<!-- /{name} -->\n"
+        if begin not in page:
+            continue
         before, rest = page.split(begin)
         page = before + begin + "\n" + table() + "\n" + end + rest.split(end)[1]
     return page
 
 
 if __name__ == "__main__":
-    PAGE.write_text(updated(PAGE.read_text()))
+    for file in PAGES:
+        file.write_text(updated(file.read_text()))

@@ -192,5 +192,6 @@ def test_every_tag_in_the_documentation_exists() -> None:
 
 
 def test_the_page_of_the_documentation_is_up_to_date() -> None:
-    page = metrics_page.PAGE.read_text()
-    assert metrics_page.updated(page) == page, "run python -m tools.metrics_page"
+    pages = [page.read_text() for page in metrics_page.PAGES]
+    assert [metrics_page.updated(page) for page in pages] == pages, "run python -m tools.metrics_page"
+    assert all(sum(f"<!-- /{name} -->" in page for page in pages) == 1 for name in metrics_page.TABLES)
