@@ -76,6 +76,17 @@ def test_torchrl_collects_and_learns() -> None:
 
 
 @pytest.mark.slow
+def test_an_exported_policy_drives_without_this_project(tmp_path: Path) -> None:
+    for module in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(module, reason="the extra onnx is not installed")
+    export = [sys.executable, "-m", "av_td3", "export", "sight", str(tmp_path / "agent")]
+    subprocess.run(export, check=True, capture_output=True, timeout=150)
+    text = run("onnx_driving.py", str(tmp_path / "agent" / "policy.onnx"), "--seconds", "6")
+    found = re.fullmatch(r"drove (\d+) m, on average (\d+\.\d+) m from the lane's centre\n", text)
+    assert found is not None and float(found[1]) > 10.0 and float(found[2]) < 0.5, text
+
+
+@pytest.mark.slow
 def test_a_run_of_stable_baselines_is_diagnosed() -> None:
     text = run("diagnose_sb3.py", "--steps", "700")
     assert "cause:" in text and "fix:" in text
