@@ -83,7 +83,7 @@ class ObservationConfig(Section):
     """Whether the vector ends with the simulator's state: lane, route, vehicles around, traffic light.  The
     agent's critic sees these entries, its actor never does; they take about 150 bytes a step more."""
     picture: Literal["camera", "black"] = "camera"
-    """black: every picture is black.  A twin that is trained so shows what the picture is worth."""
+    """black: every picture is black.  An agent that is trained so shows what the picture is worth."""
 
 
 class RewardConfig(Section):
