@@ -63,7 +63,9 @@ def checklist(run: Run, findings: list[Finding]) -> list[ChecklistItem]:
 
 
 def _finite(run: Run) -> Figures:
-    return True, f"{sum(s.count for s in run.series.values()):,} values"
+    held = sum(s.count - s.nonfinite for s in run.series.values())
+    empty = sum(s.nonfinite for s in run.series.values())
+    return True, f"{held:,} values" + (f"; {empty:,} more rows hold none" if empty else "")
 
 
 def _state_path(run: Run) -> Figures:
