@@ -16,12 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from .algorithm import ACTOR_THROUGH_Q, Q
+from .chance import rise
 from .evidence import everything
 from .measures import critic_error, q_gap
 from .model import ChecklistItem, Finding, Severity, count, number
 from .run import Run
 from .signals import Signal, actor, alerts, critic, episodes, evaluation, gradients
 from .signals.conditions import POLICY_Q_GAP, Q_ABOVE_REWARD_BOUND, STATE_GRADIENT_LEAK
+from .stats import level, level_name
 
 Figures = tuple[bool | None, str]
 
@@ -158,9 +160,10 @@ def _returns(run: Run) -> Figures:
         return None, f"{run.tags_of(episodes.RETURN)[0]} is not logged"
     if len(s) < 8:
         return None, f"only {count(len(s), 'return')}"
-    first, last = s.head(1 / 3).median(), s.tail(1 / 3).median()
-    figures = f"{number(first)} -> {number(last)} (medians of the first and the last third)"
-    return True if last > first else None, figures
+    first, last = (level(part.value, s.value) for part in (s.head(1 / 3), s.tail(1 / 3)))
+    figures = f"{number(first)} -> {number(last)} ({level_name(s.value)} of the first and the last third)"
+    rises = last > first and rise(s.value) is not None
+    return True if rises else None, figures
 
 
 def _causes(run: Run) -> Figures:
@@ -181,8 +184,8 @@ def _evaluation_agrees(run: Run) -> Figures:
     training, evaluated = run.get(episodes.RETURN), run.get(evaluation.RETURN)
     if training is None or evaluated is None:
         return None, "returns of training and evaluation are not both logged"
-    late = number(training.tail(0.25).median())
-    return True, f"{evaluated.tag} {number(evaluated.tail(0.25).median())} beside {training.tag} {late}"
+    late, beside = (number(level(s.tail(0.25).value, s.value)) for s in (evaluated, training))
+    return True, f"{evaluated.tag} {late} beside {training.tag} {beside}"
 
 
 def _complete(run: Run) -> Figures:

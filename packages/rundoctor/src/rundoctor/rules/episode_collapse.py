@@ -7,8 +7,8 @@ from ..run import Run
 from ..series import Series
 from ..signals import episodes
 from ..signals.conditions import EPISODE_COLLAPSE
-from ..stats import median, parts, separation, trend
-from .reward_degrading import LEAST, _falls_below
+from ..stats import level, levels, parts, separation, settles_below, trend
+from .reward_degrading import LEAST
 
 HALVED, GONE = EPISODE_COLLAPSE.threshold("warning"), EPISODE_COLLAPSE.threshold("critical")
 
@@ -21,15 +21,15 @@ def check(run: Run) -> Outcome:
             f"only {count(len(lengths), 'episode')} logged", (lengths.tag,), "Let the run finish 20 episodes."
         )
     thirds = parts(lengths.value, 3)
-    first, last = median(thirds[0]), median(thirds[2])
+    first, _, last = levels(thirds, lengths.value)
     delta, p = separation(thirds[0], thirds[2])
-    text = f"{lengths.tag}: median {number(first)} steps over the first third, {number(last)} over the last"
+    text = f"{lengths.tag}: {number(first)} steps over the first third, {number(last)} over the last"
     if last > HALVED * first or delta > -0.5 or p > 1e-3:
         return _below_random(run, lengths) or Clear(text)
     returns = run.get(episodes.RETURN)
     if returns is not None and len(returns) >= LEAST:
-        r = parts(returns.value, 3)
-        if median(r[2]) >= median(r[0]):
+        early, _, late = levels(parts(returns.value, 3), returns.value)
+        if late >= early:
             return Clear(f"{text}, but the return does not fall: shorter is better here")
     completion = run.get(episodes.ROUTE_COMPLETION, episodes.SUCCESS)
     if (
@@ -38,7 +38,7 @@ def check(run: Run) -> Outcome:
         and trend(completion.step, completion.value).rising
     ):
         return Clear(f"{text}, but {completion.tag} rises")
-    i = _falls_below(lengths, (first + last) / 2)
+    i = settles_below(lengths.value, (first + last) / 2)
     return Finding(
         "episode-collapse",
         CRITICAL if last < GONE * first else WARNING,
@@ -70,14 +70,14 @@ def _below_random(run: Run, lengths: Series) -> Finding | None:
     if split is None:
         return None
     random, policy = split
-    before, after = median(random), median(policy)
+    before, after = levels(split, lengths.value)
     delta, p = separation(random, policy)
     if after > HALVED * before or delta > -0.6 or p > 1e-3:
         return None
     returns = run.get(episodes.RETURN)
     if returns is not None:
         other = run.split_at_policy(returns)
-        if other is not None and median(other[1]) >= median(other[0]):
+        if other is not None and level(other[1], returns.value) >= level(other[0], returns.value):
             return None
     return Finding(
         "episode-collapse",
@@ -88,7 +88,7 @@ def _below_random(run: Run, lengths: Series) -> Finding | None:
                 lengths.tag,
                 lengths.last.step,
                 after,
-                f"{lengths.tag}: median {number(before)} steps over the {len(random)} episodes of random "
+                f"{lengths.tag}: {number(before)} steps over the {len(random)} episodes of random "
                 f"actions, {number(after)} over the {len(policy)} since",
             )
         ],
