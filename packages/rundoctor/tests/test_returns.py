@@ -9,7 +9,7 @@ import pytest
 
 from rundoctor.model import Report
 
-from .columns import ROWS, STEP, Column, curve, judged, noise, serious, sound
+from .columns import ROWS, STEP, Column, curve, found, judged, noise, serious, sound
 
 EPISODES = 600
 
@@ -116,3 +116,79 @@ def test_noise_around_0_is_not_learned(tmp_path: Path, seed: int) -> None:
 def test_a_little_more_than_noise_is_learned(tmp_path: Path) -> None:
     report = judged(tmp_path, sound(episode_return=-200 + np.linspace(0, 2, ROWS) + noise(0)))
     assert serious(report) == [] and rises(report) is True
+
+
+# --- what changes by design -------------------------------------------------------------------------------
+
+LEVEL = np.arange(ROWS) // 60
+WITHIN = np.arange(ROWS) % 60
+HARDER = 900 - 170 * LEVEL + 1.5 * WITHIN + noise(0, 15)
+"""Within each level the return rises, and falls at each new one by more."""
+
+
+@pytest.mark.parametrize(
+    "tag",
+    ["curriculum_level", "Environment/Lesson Number/maze", "difficulty", "train/stage", "terrain_level"],
+)
+def test_a_task_that_becomes_harder_is_no_fall(tmp_path: Path, tag: str) -> None:
+    report = judged(tmp_path, sound(episode_return=HARDER, **{tag: LEVEL}))
+    assert serious(report) == [] and rises(report) is True
+    assert f"since {tag} rose to 4 at step 241,000" in text(report, "reward-degrading")
+
+
+def test_a_level_that_has_just_begun_is_a_note(tmp_path: Path) -> None:
+    late = np.where(np.arange(ROWS) < 290, LEVEL, 5)
+    report = judged(tmp_path, sound(episode_return=HARDER, curriculum_level=late))
+    assert found(report)["reward-degrading"] == "info"
+
+
+def test_a_fall_within_a_level_is_one(tmp_path: Path) -> None:
+    fallen = np.where(LEVEL == 4, 900 - 14 * WITHIN + noise(1, 15), HARDER)
+    report = judged(tmp_path, sound(episode_return=fallen, curriculum_level=LEVEL))
+    assert serious(report) == ["reward-degrading"]
+
+
+@pytest.mark.parametrize("level", [np.arange(ROWS), 5 - LEVEL, LEVEL + 0.5, np.zeros(ROWS)])
+def test_what_is_no_level_excuses_no_fall(tmp_path: Path, level: np.ndarray) -> None:
+    report = judged(tmp_path, sound(episode_return=HARDER, water_level=level))
+    assert "reward-degrading" in serious(report)
+
+
+def test_episodes_that_are_shorter_at_a_harder_level_do_not_collapse(tmp_path: Path) -> None:
+    short = 1000 * 0.5**LEVEL + 2 * WITHIN + noise(3, 5)
+    columns = sound(episode_return=HARDER, episode_length=short, curriculum_level=LEVEL)
+    assert serious(judged(tmp_path, columns)) == []
+
+
+def test_a_rating_stands_for_the_return_in_self_play(tmp_path: Path) -> None:
+    columns = sound(episode_return=noise(0, 0.05), **{"Self-play/ELO": curve(1200, 1700, 5)})
+    learns = judged(tmp_path / "learns", columns)
+    assert serious(learns) == [] and rises(learns) is True
+    columns["Self-play/ELO"] = 1200 + noise(1, 5)
+    assert serious(judged(tmp_path / "flat", columns)) == ["never-learns"]
+
+
+def test_shorter_episodes_with_better_evaluations_do_not_collapse(tmp_path: Path) -> None:
+    columns = sound(episode_length=curve(1000, 80, 10), **{"eval/mean_reward": curve(-1000, -80, 10)})
+    del columns["episode_return"]
+    assert serious(judged(tmp_path / "goal", columns)) == []
+    columns["eval/mean_reward"] = -300 + noise(1, 10)
+    assert "episode-collapse" in serious(judged(tmp_path / "crash", columns))
+
+
+@pytest.mark.parametrize("unit", ["step", "episode"])
+def test_rewards_of_a_step_are_not_compared_with_those_of_an_episode(tmp_path: Path, unit: str) -> None:
+    episode, step = curve(-1400, -160, 20), curve(-7, -0.8, 0.1)
+    scaled = curve(100, 1340, 20), curve(1, 13.4, 0.2)
+    trained, evaluated = (step, episode) if unit == "step" else scaled
+    columns = sound(**{"train/reward": trained, "eval/reward": evaluated})
+    del columns["episode_return"]
+    report = judged(tmp_path, columns)
+    assert "evaluation-gap" not in serious(report)
+
+
+def test_an_evaluation_that_fails_from_start_to_end_is_a_gap(tmp_path: Path) -> None:
+    failing = judged(tmp_path / "flat", sound(episode_return=curve(90, 900, 20), eval_return=30 + noise(1)))
+    assert "evaluation-gap" in serious(failing)
+    worse = sound(episode_return=curve(-1400, -100, 20), eval_return=-1400 + noise(1, 20))
+    assert "evaluation-gap" in serious(judged(tmp_path / "worse", worse))

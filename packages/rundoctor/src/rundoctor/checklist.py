@@ -18,6 +18,7 @@ import numpy as np
 from .algorithm import ACTOR_THROUGH_Q, Q
 from .chance import rise
 from .evidence import everything
+from .lessons import of_one_level, skill
 from .measures import critic_error, q_gap
 from .model import ChecklistItem, Finding, Severity, count, number
 from .run import Run
@@ -155,13 +156,16 @@ def _explains(run: Run) -> Figures:
 
 
 def _returns(run: Run) -> Figures:
-    s = run.get(episodes.RETURN)
-    if s is None:
+    logged = skill(run)
+    if logged is None:
         return None, f"{run.tags_of(episodes.RETURN)[0]} is not logged"
-    if len(s) < 8:
-        return None, f"only {count(len(s), 'return')}"
+    if len(logged) < 8:
+        return None, f"only {count(len(logged), 'return')}"
+    judged = of_one_level(run, logged, 8)
+    s = judged.series
     first, last = (level(part.value, s.value) for part in (s.head(1 / 3), s.tail(1 / 3)))
     figures = f"{number(first)} -> {number(last)} ({level_name(s.value)} of the first and the last third)"
+    figures += f", {judged.note}" if judged.note else ""
     rises = last > first and rise(s.value) is not None
     return True if rises else None, figures
 

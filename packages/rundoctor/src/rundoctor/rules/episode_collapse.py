@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from ..chance import fall, rise
+from ..lessons import of_one_level
 from ..model import CRITICAL, INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, count, number
 from ..run import Run
 from ..series import Series
-from ..signals import episodes
+from ..signals import episodes, evaluation
 from ..signals.conditions import EPISODE_COLLAPSE
 from ..stats import level, levels, parts, separation, settles_below, trend
 from .reward_degrading import LEAST
@@ -20,6 +24,17 @@ def check(run: Run) -> Outcome:
         return Skipped(
             f"only {count(len(lengths), 'episode')} logged", (lengths.tag,), "Let the run finish 20 episodes."
         )
+    judged = of_one_level(run, lengths, LEAST)
+    found = _judge(run, judged.series)
+    if judged.mixed and isinstance(found, Finding):
+        cause = f"{judged.note}: the task is harder than before, and fails sooner."
+        return replace(
+            found, severity=INFO, cause=cause, fix="Look again when the new level has been trained."
+        )
+    return found
+
+
+def _judge(run: Run, lengths: Series) -> Clear | Finding:
     thirds = parts(lengths.value, 3)
     first, _, last = levels(thirds, lengths.value)
     delta, p = separation(thirds[0], thirds[2])
@@ -31,6 +46,9 @@ def check(run: Run) -> Outcome:
         early, _, late = levels(parts(returns.value, 3), returns.value)
         if late >= early:
             return Clear(f"{text}, but the return does not fall: shorter is better here")
+    evaluated = run.get(evaluation.RETURN)
+    if evaluated is not None and rise(evaluated.value) is not None and fall(evaluated.value) is None:
+        return Clear(f"{text}, but {evaluated.tag} rises: shorter is better here")
     completion = run.get(episodes.ROUTE_COMPLETION, episodes.SUCCESS)
     if (
         completion is not None

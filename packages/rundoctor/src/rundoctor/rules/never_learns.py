@@ -8,6 +8,7 @@ import numpy as np
 
 from ..beginning import Beginning, beginning
 from ..chance import rise
+from ..lessons import is_rating, lessons, skill
 from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, percent
 from ..run import Run
 from ..series import Series
@@ -82,7 +83,9 @@ def check(run: Run) -> Outcome:
         return Clear(
             f"{s.tag} begins at step {first_step:,.0f}: the beginning of training is not in the file"
         )
-    how = learned(s)
+    harder = lessons(run)
+    stretches = [s] if harder is None else [s, *harder.parts(run, s)]
+    how = next((text for stretch in stretches if (text := learned(stretch))), "")
     nothing = achieved is not None and achieved.value < NOTHING and not _rises(achieved.series)
     ended_with_nothing = nothing and _ended(run) and len(s) >= LEAST
     if not ended_with_nothing:
@@ -93,8 +96,7 @@ def check(run: Run) -> Outcome:
 
 
 def _returns(run: Run) -> Series | None:
-    for signal, least in ((episodes.RETURN, LEAST), (evaluation.RETURN, LEAST_EVALUATIONS)):
-        s = run.get(signal)
+    for s, least in ((skill(run), LEAST), (run.get(evaluation.RETURN), LEAST_EVALUATIONS)):
         if s is not None and (len(s) >= least or (len(s) >= 10 and repeat_at_end(s).from_the_start)):
             return s
     reward = unnamed_reward(run)
@@ -200,9 +202,13 @@ def _finding(run: Run, s: Series, achieved: _Level | None) -> Finding:
     excuse = ""
     if achieved is None and not zero:
         excuse = full_reward(run, s)
-        steady = not constant and thirds[2] > 0 and spread(v) < STEADY * thirds[2]
+        steady = not constant and not is_rating(s) and thirds[2] > 0 and spread(v) < STEADY * thirds[2]
         if not excuse and random is None:
             excuse = _excuse(began, steady)
+        if not excuse and (harder := lessons(run)) is not None:
+            excuse = (
+                f"{harder}: the task is harder than before, and returns of two levels cannot be compared."
+            )
     if excuse:
         title, cause, fix = "The return is the same from start to end", excuse, _COMPARE
     elif zero:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..algorithm import Q
 from ..chance import fall, rise
+from ..lessons import of_one_level, skill
 from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, count, number
 from ..run import Run
 from ..series import Series
@@ -19,7 +22,7 @@ DROP = REWARD_DEGRADING.threshold("warning")
 
 
 def check(run: Run) -> Outcome:
-    trained = run.get(episodes.RETURN)
+    trained = skill(run)
     returns = trained
     if trained is None or len(trained) < LEAST:
         returns = run.get(evaluation.RETURN) or trained
@@ -28,6 +31,19 @@ def check(run: Run) -> Outcome:
         return Skipped(
             f"only {count(len(returns), 'return')} logged", (returns.tag,), "Let the run finish 20 episodes."
         )
+    judged = of_one_level(run, returns, LEAST)
+    found = _judge(run, judged.series, judged.note)
+    if judged.mixed and isinstance(found, Finding) and found.severity > INFO:
+        cause = (
+            f"{judged.note}: the task is harder than before, and returns of two levels cannot be compared."
+        )
+        return replace(
+            found, severity=INFO, cause=cause, fix="Look again when the new level has been trained."
+        )
+    return found
+
+
+def _judge(run: Run, returns: Series, when: str) -> Clear | Finding:
     thirds = parts(returns.value, 3)
     first, middle, last = levels(thirds, returns.value)
     delta, p = separation(thirds[0], thirds[2])
@@ -51,7 +67,7 @@ def check(run: Run) -> Outcome:
             return below
         return Clear(
             f"{returns.tag}: {level_name(returns.value)} of the thirds {number(first)}, {number(middle)}, "
-            f"{number(last)}"
+            f"{number(last)}" + (f" {when}" if when else "")
         )
     if falling:
         text = (
@@ -67,7 +83,7 @@ def check(run: Run) -> Outcome:
         best, now, line = peak
         text = f"{returns.tag}: from a best window of {number(best)} back to {number(now)}"
     onset = run.env_step(returns, settles_below(returns.value, line))
-    note = run.note_of(returns)
+    note = ", ".join(x for x in (run.note_of(returns), when) if x)
     evidence = [
         Evidence(returns.tag, returns.last.step, returns.last.value, text + (f" ({note})" if note else ""))
     ]
