@@ -119,6 +119,8 @@ def test_where_a_series_settles_below_a_line_is_found_at_a_cost_that_grows_with_
         falls = np.linspace(10, 0, rows) + rng.normal(0, 0.1, rows)
         for line in (-1.0, 5.0, 20.0):
             assert settles_below(falls, line) == slowly(falls, line)
+    rarer = (rng.random(2000) < np.linspace(0.9, 0, 2000)).astype(float)
+    assert settles_below(rarer, 0.45, mean=True) == pytest.approx(1050, abs=100)
 
     def cost(rows: int) -> float:
         y = np.linspace(10, 0, rows) + rng.normal(size=rows)

@@ -175,14 +175,14 @@ def settled_end(size: Floats) -> float:
     return float(np.min(size[-max(5, len(size) // 20) :])) if len(size) >= LATE_ROWS else 0.0
 
 
-def settles_below(y: Floats, line: float, least: int = 5) -> int:
-    """Index from which the level of the last rows, a twentieth of all, stays below a line.
+def settles_below(y: Floats, line: float, least: int = 5, mean: bool = False) -> int:
+    """Index from which the median (or mean) of the last rows, a twentieth of all, stays below a line.
 
     It is looked up at 512 places and then between two of them, so that the cost grows with the points alone.
     """
     count = len(y)
     width = max(least, count // 20)
-    centre = np.mean if coarse(y) else np.median
+    centre = np.mean if mean else np.median
 
     def above(i: int) -> bool:
         return bool(centre(y[max(0, i - width) : i + 1]) > line)

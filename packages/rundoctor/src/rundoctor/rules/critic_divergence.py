@@ -14,7 +14,7 @@ from ..run import Run
 from ..series import Series
 from ..signals import critic, episodes, evaluation, replay
 from ..signals.conditions import CRITIC_DIVERGENCE
-from ..stats import median, parts, settled_end, trend
+from ..stats import level_name, levels, median, parts, settled_end, trend
 
 GROWN = CRITIC_DIVERGENCE.threshold("growth")
 """The late loss over the best one; ten times the squared error is three times the error."""
@@ -138,7 +138,7 @@ def _excuse(run: Run, best: int) -> _Excuse:
 
 
 def _growth(s: Series, best: int) -> float:
-    sizes = [median(np.abs(p)) for p in parts(s.value, 4)]
+    sizes = levels(parts(np.abs(s.value), 4), s.value)
     return max(1.0, sizes[3] / max(sizes[best], 1e-3 * max(sizes), 1e-30))
 
 
@@ -181,8 +181,9 @@ def _beside(run: Run) -> list[Evidence]:
     out = []
     returns = run.get(episodes.RETURN, evaluation.RETURN)
     if returns is not None and len(returns) >= 4:
-        r = [median(p) for p in parts(returns.value, 4)]
-        text = f"{returns.tag} does not account for it: medians of the quarters {', '.join(map(number, r))}"
+        r = levels(parts(returns.value, 4), returns.value)
+        quarters = f"{level_name(returns.value)} of the quarters {', '.join(map(number, r))}"
+        text = f"{returns.tag} does not account for it: {quarters}"
         out.append(Evidence(returns.tag, returns.last.step, r[3], text))
     q = run.get(critic.Q1.mean)
     if q is not None and q.lowest is not None and q.highest is not None:

@@ -11,7 +11,7 @@ from ..run import Run
 from ..series import Series
 from ..signals import episodes, evaluation
 from ..signals.conditions import EPISODE_COLLAPSE
-from ..stats import level, levels, parts, separation, settles_below, trend
+from ..stats import coarse, level, levels, parts, separation, settles_below, trend
 from .reward_degrading import LEAST
 
 HALVED, GONE = EPISODE_COLLAPSE.threshold("warning"), EPISODE_COLLAPSE.threshold("critical")
@@ -56,7 +56,7 @@ def _judge(run: Run, lengths: Series) -> Clear | Finding:
         and trend(completion.step, completion.value).rising
     ):
         return Clear(f"{text}, but {completion.tag} rises")
-    i = settles_below(lengths.value, (first + last) / 2)
+    i = settles_below(lengths.value, (first + last) / 2, mean=coarse(lengths.value))
     return Finding(
         "episode-collapse",
         CRITICAL if last < GONE * first else WARNING,

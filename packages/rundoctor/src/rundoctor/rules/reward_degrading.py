@@ -14,7 +14,7 @@ from ..run import Run
 from ..series import Series
 from ..signals import episodes, evaluation
 from ..signals.conditions import REWARD_DEGRADING
-from ..stats import level_name, levels, parts, scatter, separation, settles_below, trend, uncertainty
+from ..stats import coarse, level_name, levels, parts, scatter, separation, settles_below, trend, uncertainty
 
 LEAST = 20
 DROP = REWARD_DEGRADING.threshold("warning")
@@ -82,7 +82,7 @@ def _judge(run: Run, returns: Series, when: str) -> Clear | Finding:
         assert peak is not None
         best, now, line = peak
         text = f"{returns.tag}: from a best window of {number(best)} back to {number(now)}"
-    onset = run.env_step(returns, settles_below(returns.value, line))
+    onset = run.env_step(returns, settles_below(returns.value, line, mean=coarse(returns.value)))
     note = ", ".join(x for x in (run.note_of(returns), when) if x)
     evidence = [
         Evidence(returns.tag, returns.last.step, returns.last.value, text + (f" ({note})" if note else ""))
