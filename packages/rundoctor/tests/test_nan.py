@@ -22,6 +22,7 @@ OFTEN = noise(5) > -0.5
 
 UNMEASURED: dict[str, dict[str, Column]] = {
     "between evaluations": sound(eval_return=only(RETURN, ROW % 10 == 9)),
+    "after the only evaluation": sound(eval_return=only(RETURN, ROW == 140)),
     "where no episode ended": sound(episode_return=only(RETURN, OFTEN)),
     "a delayed policy": sound(actor_loss=only(LOSS, ROW % 2 == 1)),
     "a loss on three rows of four": sound(actor_loss=only(LOSS, ROW % 4 > 0)),

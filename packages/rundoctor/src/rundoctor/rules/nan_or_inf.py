@@ -232,7 +232,8 @@ def _unmeasured(run: Run, s: Series) -> bool:
         return of_episodes
     if not _stretches(s):
         return True
-    return _came_back(s) and _losses_are_sound(run) and (of_episodes or _rhythmic(s))
+    due = int(np.argmax(np.isfinite(s.value))) if of_episodes else 0  # one evaluation took so long to come
+    return _came_back(s, due) and _losses_are_sound(run) and (of_episodes or _rhythmic(s))
 
 
 def _initial(run: Run, s: Series) -> bool:
@@ -255,16 +256,17 @@ def _stretches(s: Series) -> list[tuple[int, int]]:
     return [(start + int(a), start + int(b) - 1) for a, b in edges.reshape(-1, 2)]
 
 
-def _came_back(s: Series) -> bool:
+def _came_back(s: Series, usual: int = 0) -> bool:
     """Whether numbers follow what is none, or may still be due.
 
-    They may where the log ends between two of them: in a stretch no longer than twice the longest before it.
+    They may where the log ends between two of them: in a stretch no longer than twice the longest before it,
+    or twice what is usual.
     """
     stretches = _stretches(s)
     if not stretches or stretches[-1][1] < len(s) - 1:
         return len(s.finite) > 0
     *before, last = (b - a + 1 for a, b in stretches)
-    return bool(before) and last <= 2 * max(before)
+    return last <= 2 * max(usual, *before, 0)
 
 
 def _losses_are_sound(run: Run) -> bool:
