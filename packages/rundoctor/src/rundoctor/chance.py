@@ -5,16 +5,15 @@ Three things are asked of the rows, thinned to at most :data:`~rundoctor.stats.S
 
 1. Two neighbouring windows differ in their means or in their mean ranks (Welch's t, which on ranks is near
    Brunner and Munzel's test: returns are skewed, and successes are 0 or 1), or the rows up to the end of the
-   later one are in a rising order (Kendall's tau).  Rows that follow one another
-   count as one where they are alike: how many are is read off the variogram, half the mean squared difference
-   of two values so many rows apart (Matheron 1963; von Neumann 1941 for one row), which a trend hardly
-   changes.
-   The probability is multiplied by the number of tests (Bonferroni).
+   later one are in a rising order (Kendall's tau).  Rows that follow one another count as one where they are
+   alike: how many are is read off the variogram, half the mean squared difference of two values so many rows
+   apart (Matheron 1963; von Neumann 1941 for one row), which a trend hardly changes.
 2. The end of a stretch lies above its beginning by more than a random walk of such steps would reach.  No
    moving mean wanders further, and a smooth curve that was learned does.
 3. The curve climbs, and hardly ever falls: its largest rise is many times its largest fall.  Noise rises and
    falls alike.  This is what tells a rise in few rows, or of a smooth curve.
 
+The probabilities of 1 and 2 are multiplied by the number of tests (Bonferroni).
 Measured on 120 seeds of each kind of noise (normal, Cauchy, successes at 2 % and 20 %, moving means over 25
 to 100 rows, 8 to 1,000 rows): at most 6 of them rise; of moving means with fewer rows than their window, 13.
 """
@@ -39,7 +38,7 @@ ENDS = (2 / 6, 3 / 6, 4 / 6, 5 / 6, 1.0)
 BEGINS = (0.0, 1 / 6, 2 / 6, 3 / 6)
 """Where a stretch begins: a return may sink before it rises above its beginning."""
 SPLITS = (0.03, 0.1, 0.25, 0.5, 0.75, 0.9)
-"""Where it begins, as shares of the rows up to its end: at once, on the way, or late."""
+"""Where the later window begins, as shares of the rows up to its end: at once, on the way, or late."""
 SHORTEST = 3
 """Rows of a window."""
 PLATEAU = 1.15

@@ -25,7 +25,7 @@ FAR = CRITIC_DIVERGENCE.threshold("growth, critical")
 
 
 SMALL = 0.1
-"""Share of |Q| that the error of a sound critic reaches (``critic-not-learning``)."""
+"""Error as a share of |Q| that a sound critic reaches even of its targets' spread (critic-not-learning)."""
 AT_THE_END = 30.0
 """If all of the last rows exceed so many times the last quarter's median, they count as its end."""
 
@@ -122,7 +122,9 @@ def _excuse(run: Run, best: int) -> _Excuse:
     valued = _growth(q, best) if q is not None and len(q) >= 8 else None
     if earned is not None and returns is not None:
         factor = max(min(earned, valued) if valued is not None else earned, _variety(returns, best))
-        return _Excuse(factor, f"the growth of {returns.tag} accounts for a factor {number(factor)}")
+        return _Excuse(
+            factor, f"the growth of {returns.tag}, or of its range, accounts for a factor {number(factor)}"
+        )
     if valued is None or q is None:
         return _Excuse(1.0, "")
     limit = run.q_limit

@@ -113,7 +113,12 @@ def _evidence(sick: list[Series]) -> list[Evidence]:
         kept = before.step < bad.step
         last = f"; the last number before it is {number(float(before.value[kept][-1]))}" if kept.any() else ""
         what = "NaN" if math.isnan(bad.value) else "infinite"
-        text = f"{s.tag} is {what} from step {bad.step:,} on ({s.nonfinite:,} of {s.count:,} points){last}"
+        points = f"{s.nonfinite:,} of {s.count:,} points"
+        text = (
+            f"{s.tag} is {what} on {points}, first at step {bad.step:,}"
+            if _came_back(s)
+            else f"{s.tag} is {what} from step {bad.step:,} on ({points}){last}"
+        )
         evidence.append(Evidence(s.tag, bad.step, bad.value, text))
     return evidence
 

@@ -215,7 +215,9 @@ def _head_moves(run: Run, steps: Floats) -> bool:
 
 def _grew(gap: QGap) -> bool:
     """Whether the policy's Q grew as a leak makes it grow: with every update, far beyond where it began."""
-    return bool(np.abs(gap.policy[-max(2, len(gap.policy) // 4) :]).max() >= LIKELY * abs(gap.policy[0]))
+    rows = len(gap.policy)
+    first = float(np.median(gap.policy[: max(1, rows // 10)]))
+    return bool(np.abs(gap.policy[-max(2, rows // 4) :]).max() >= LIKELY * abs(first))
 
 
 def _from_ratio(run: Run) -> Finding | None:
