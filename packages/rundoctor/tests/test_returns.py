@@ -185,6 +185,8 @@ def test_rewards_of_a_step_are_not_compared_with_those_of_an_episode(tmp_path: P
     del columns["episode_return"]
     report = judged(tmp_path, columns)
     assert "evaluation-gap" not in serious(report)
+    line = next(c for c in report.checklist if c.name == "evaluation agrees with training")
+    assert line.passed is None and "different units" in line.figures
 
 
 def test_an_evaluation_that_fails_from_start_to_end_is_a_gap(tmp_path: Path) -> None:

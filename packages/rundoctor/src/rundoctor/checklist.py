@@ -19,7 +19,7 @@ from .algorithm import ACTOR_THROUGH_Q, Q
 from .chance import rise
 from .evidence import everything
 from .lessons import of_one_level, skill
-from .measures import critic_error, q_gap
+from .measures import another_unit, critic_error, q_gap
 from .model import ChecklistItem, Finding, Severity, count, number
 from .run import Run
 from .signals import Signal, actor, alerts, critic, episodes, evaluation, gradients
@@ -188,6 +188,9 @@ def _evaluation_agrees(run: Run) -> Figures:
     training, evaluated = run.get(episodes.RETURN), run.get(evaluation.RETURN)
     if training is None or evaluated is None:
         return None, "returns of training and evaluation are not both logged"
+    other = another_unit(run, training, evaluated)
+    if other:
+        return None, other
     late, beside = (number(level(s.tail(0.25).value, s.value)) for s in (evaluated, training))
     return True, f"{evaluated.tag} {late} beside {training.tag} {beside}"
 

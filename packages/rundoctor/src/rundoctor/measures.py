@@ -15,7 +15,7 @@ from .run import Run
 from .series import Series
 from .signals import critic, episodes, evaluation, gradients, networks, normalised, others, replay
 from .signals.conditions import CLIP_NOT_APPLIED, CRITIC_NOT_LEARNING, Level
-from .stats import Floats
+from .stats import Floats, level
 
 ENCODER_TENSORS = 8
 """Weights and biases of four layers (three convolutions and a projection, or four convolutions):
@@ -242,6 +242,41 @@ def _files_by_creation(run: Run) -> list[tuple[float, str]]:
         if found is not None and file.get("points"):
             out.append((float(found.group(1)), name))
     return sorted(out)
+
+
+UNIT = 10.0
+"""Factor between two units: episodes are longer than so many steps."""
+CONSTANT = 1.5
+"""Times by which the factor may change over the run; where the evaluations fail it grows with the return."""
+CHANGED = 2.0
+"""Times by which the training return must change for a constant factor to tell anything."""
+
+
+def another_unit(run: Run, training: Series, evaluated: Series) -> str:
+    """Why the two cannot be compared: one is a multiple of the other throughout, while both change."""
+    steps = run.env_steps(training)
+    if not np.isfinite(steps).all() or evaluated.axis != "step":
+        return ""
+    edges = np.quantile(evaluated.step, [0.25, 0.5, 0.75])
+    pairs = []
+    for k in range(4):
+        there = training.value[np.searchsorted(edges, steps) == k]
+        here = evaluated.value[np.searchsorted(edges, evaluated.step) == k]
+        if not len(there) or not len(here):
+            return ""
+        pairs.append((level(there, training.value), level(here, evaluated.value)))
+    trained, reached = np.array(pairs).T
+    if (trained * reached <= 0).any():
+        return ""
+    factor = reached / trained
+    apart = np.minimum(factor, 1 / factor).max() <= 1 / UNIT
+    changes = np.ptp(np.log(np.abs(trained))) >= math.log(CHANGED)
+    if not apart or not changes or np.ptp(np.log(factor)) > math.log(CONSTANT):
+        return ""
+    return (
+        f"{evaluated.tag} is about {number(float(np.median(factor)))} times {training.tag} from start to end "
+        "while both change: they are in different units, such as the reward of a step and that of an episode"
+    )
 
 
 def growth(series: Series) -> tuple[float, float]:

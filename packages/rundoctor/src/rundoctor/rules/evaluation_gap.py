@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from ..measures import another_unit
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, count, number
 from ..run import Run
 from ..series import Series
@@ -20,13 +21,6 @@ OF_LEVEL = EVALUATION_GAP.threshold("level")
 """The same as a share of the larger level: below that, other seeds and routes explain it."""
 SCATTERS = EVALUATION_GAP.threshold("scatters")
 """Scatters of the returns that the gap must exceed."""
-
-UNIT = 10.0
-"""Factor between two units: episodes are longer than so many steps."""
-CONSTANT = 1.5
-"""Times by which the factor may change over the run; where the evaluations fail it grows with the return."""
-CHANGED = 2.0
-"""Times by which the training return must change for a constant factor to tell anything."""
 
 
 def check(run: Run) -> Outcome:
@@ -55,7 +49,7 @@ def check(run: Run) -> Outcome:
     # Single successes of 0 or 1 overlap with any mean of them; their standard error says enough.
     if gap <= enough or (delta > -0.9 and not coarse(beside)):
         return Clear(text)
-    other = _another_unit(run, training, evaluated)
+    other = another_unit(run, training, evaluated)
     if other:
         return Clear(other)
     evidence = [Evidence(evaluated.tag, int(late.step[-1]), reached, text)]
@@ -96,33 +90,6 @@ def check(run: Run) -> Outcome:
         0.85,
         onset=_onset(run, training, evaluated, enough),
         plots=((training.tag, evaluated.tag),),
-    )
-
-
-def _another_unit(run: Run, training: Series, evaluated: Series) -> str:
-    """Why the two cannot be compared: one is a multiple of the other throughout, while both change."""
-    steps = run.env_steps(training)
-    if not np.isfinite(steps).all() or evaluated.axis != "step":
-        return ""
-    edges = np.quantile(evaluated.step, [0.25, 0.5, 0.75])
-    pairs = []
-    for k in range(4):
-        there = training.value[np.searchsorted(edges, steps) == k]
-        here = evaluated.value[np.searchsorted(edges, evaluated.step) == k]
-        if not len(there) or not len(here):
-            return ""
-        pairs.append((level(there, training.value), level(here, evaluated.value)))
-    trained, reached = np.array(pairs).T
-    if (trained * reached <= 0).any():
-        return ""
-    factor = reached / trained
-    apart = np.minimum(factor, 1 / factor).max() <= 1 / UNIT
-    changes = np.ptp(np.log(np.abs(trained))) >= math.log(CHANGED)
-    if not apart or not changes or np.ptp(np.log(factor)) > math.log(CONSTANT):
-        return ""
-    return (
-        f"{evaluated.tag} is about {number(float(np.median(factor)))} times {training.tag} from start to end "
-        "while both change: they are in different units, such as the reward of a step and that of an episode"
     )
 
 
