@@ -25,7 +25,7 @@ from ..run import Run
 from ..series import Series
 from ..signals import episodes, evaluation, normalised
 from ..signals.conditions import AGENT_STANDSTILL
-from ..stats import Floats, median
+from ..stats import Floats, median, settles_below
 
 STILL = AGENT_STANDSTILL.threshold("blocked")
 """Speed of a car that is blocked; at rest on CARLA's physics it still reads a few thousandths of km/h."""
@@ -85,9 +85,7 @@ def _crawls(size: Floats) -> int | None:
     limit = max(STILL, min(limit, OF_USUAL * usual)) if usual > limit else limit
     if late >= limit:
         return None
-    k = max(3, len(size) // 20)
-    moving = [i for i in range(len(size)) if median(size[max(0, i - k) : i + 1]) >= limit]
-    return min(moving[-1] + 1, len(size) - 1) if moving else 0
+    return settles_below(size, limit, least=3)
 
 
 def _stands(run: Run, speed: Series, start: int) -> Finding:

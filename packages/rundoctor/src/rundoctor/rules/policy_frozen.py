@@ -12,7 +12,7 @@ from ..run import Run
 from ..series import Series
 from ..signals import Signal, actor, episodes, evaluation
 from ..signals.conditions import POLICY_FROZEN
-from ..stats import Floats, median, spread
+from ..stats import Floats, level, median, spread
 
 EVALUATIONS = int(POLICY_FROZEN.threshold("evaluations"))
 """Identical evaluations that are no coincidence: each is a sum over hundreds of steps."""
@@ -142,7 +142,7 @@ def _finding(run: Run, signal: Signal, repeat: Repeat) -> Finding:
     training = run.get(episodes.RETURN) if signal is evaluation.RETURN else None
     learns = False
     if training is not None and len(training) >= 8:
-        first, last = training.head(0.25).median(), training.tail(0.25).median()
+        first, last = (level(x.value, training.value) for x in (training.head(0.25), training.tail(0.25)))
         scatter = max(spread(training.head(0.25).value), spread(training.tail(0.25).value))
         learns = last - first > max(2 * scatter, 0.2 * max(abs(first), abs(last)))
         evidence.append(
@@ -150,7 +150,7 @@ def _finding(run: Run, signal: Signal, repeat: Repeat) -> Finding:
                 training.tag,
                 training.last.step,
                 last,
-                f"meanwhile {training.tag} goes from {number(first)} to {number(last)} (medians of the first "
+                f"meanwhile {training.tag} goes from {number(first)} to {number(last)} (the first "
                 "and the last quarter)",
             )
         )
