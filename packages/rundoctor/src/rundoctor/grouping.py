@@ -17,7 +17,7 @@ from .readers.filenames import download_of, tag_of_file
 from .readers.monitor import merge_monitors
 from .readers.source import Source, plain_name
 from .run import Pause
-from .signals import evaluation
+from .signals import EVALUATION_WORDS, evaluation
 from .store import Builder, Store
 
 _SLACK = 5.0
@@ -201,17 +201,6 @@ def _starts_within(store: Store) -> list[Store]:
 
 # --- tables -----------------------------------------------------------------------------------
 
-EVALUATION_WORDS = {
-    "eval",
-    "evaluation",
-    "evaluations",
-    "evaluator",
-    "test",
-    "testing",
-    "validation",
-    "valid",
-    "val",
-}
 _TRAINING = {"train", "training", "progress", "log", "logs", "metrics", "history", "results", "scalars"}
 
 

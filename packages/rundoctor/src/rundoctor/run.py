@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .algorithm import Algorithm, Q, recognise
-from .aliases import Match, guesses, tags_for
+from .aliases import MOST_GUESSED, Match, guesses, tags_for
 from .evidence import Evidence, number
 from .series import Series
 from .signals import (
@@ -176,11 +176,9 @@ class Run:
         return self.blind and any(self._shows(self.core[part], 1) for part in self.unseen)
 
     def _shows(self, signals: tuple[Signal, ...], points: int) -> bool:
-        """Whether one of them has so many points; a loss without a name may be that of anything."""
-        return any(
-            (s := self.get(signal)) is not None and len(s) >= points and self.note_of(s) != critic.UNNAMED
-            for signal in signals
-        )
+        """Whether one of them has so many points; a loss without a name may be anything, but not in DQN."""
+        shown = [s for signal in signals if (s := self.get(signal)) is not None and len(s) >= points]
+        return any(self.algorithm.has == {Q} or self.note_of(s) != critic.UNNAMED for s in shown)
 
     @cached_property
     def guesses(self) -> dict[str, list[str]]:
@@ -188,7 +186,7 @@ class Run:
 
         They are offered to the user, who confirms one with ``--map``. No rule uses them.
         """
-        return {tag: names for tag in self.unmapped if (names := guesses(tag))}
+        return {tag: names for tag in self.unmapped[:MOST_GUESSED] if (names := guesses(tag))}
 
     @cached_property
     def policy_q(self) -> Series | None:

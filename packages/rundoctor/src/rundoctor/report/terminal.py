@@ -79,8 +79,13 @@ def unknown_lines(report: Report, most: int | None = None) -> list[str]:
     run = report.run
     if not run.unseen or run.too_short:
         return []
-    short = [part for part in run.unseen if any(run.has(name) for name in run.core[part])]
-    unknown = [part for part in run.unseen if part not in short]
+    seen = {part: [s for name in run.core[part] if (s := run.get(name)) is not None] for part in run.unseen}
+    short = [part for part, series in seen.items() if any(len(s) < LEAST_POINTS for s in series)]
+    unknown = [
+        part + "".join(f" ({s.tag} may be any network's)" for s in seen[part])
+        for part in run.unseen
+        if part not in short
+    ]
     out = [f"fewer than {LEAST_POINTS} points: {', '.join(short)}"] if short else []
     if not unknown:
         return out
