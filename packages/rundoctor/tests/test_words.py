@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rundoctor.aliases import guesses, resolve
-from rundoctor.engine import diagnose
-from rundoctor.load import load
-from rundoctor.model import Report
 from rundoctor.report.terminal import unknown_lines
 
-N = 300
-RNG = np.random.default_rng(0)
-STEPS = [1000 * (k + 1) for k in range(N)]
-LOSS = (3 + RNG.random(N)).round(3).tolist()
-
-
-def curve(start: float, end: float, spread: float = 20.0) -> list[float]:
-    x = np.linspace(0, 4, N)
-    return (end + (start - end) * np.exp(-x) + spread * RNG.normal(size=N)).round(3).tolist()
-
-
-def judged(path: Path, columns: Mapping[str, Sequence[object]]) -> Report:
-    lines = [",".join(columns), *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True))]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n")
-    (run,) = load([path]).runs
-    return diagnose(run)
+from .own_tables import LOSS, STEPS, N, curve, judged
 
 
 def name_of(tag: str) -> str:

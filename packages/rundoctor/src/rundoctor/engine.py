@@ -170,7 +170,7 @@ def _verdict(run: Run, findings: list[Finding], missing: list[Missing], decisive
         return Verdict(INFO, sentence, action)
     lead = serious[0]
     sentence = lead.sentence
-    explained = [lower_first(f.title) for f in lead.symptoms]
+    explained = [lower_first(f.title) for f in lead.symptoms if f.severity > INFO]
     if explained:
         sentence += f" This explains the rest: {_join(explained)}."
     beside = [lower_first(f.title) for f in serious[1:] if f.severity == CRITICAL]

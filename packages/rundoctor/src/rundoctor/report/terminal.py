@@ -124,8 +124,8 @@ def _panel(report: Report, full: bool) -> Panel:
     parts: list[RenderableType] = []
     if lead is not None and worst:
         parts.append(Text(lead.sentence))
-        if lead.symptoms:
-            explained = [lower_first(s.title) for s in lead.symptoms]
+        explained = [lower_first(s.title) for s in lead.symptoms if s.severity > INFO]
+        if explained:
             parts.append(Text("This also explains: " + "; ".join(explained) + ".", style="dim"))
         beside = [lower_first(f.title) for f in report.findings[1:] if f.severity == CRITICAL]
         if beside:
