@@ -1,8 +1,8 @@
 """Which algorithm wrote a run's logs, and which questions make sense for it.
 
-The names of the logged series tell first (:func:`rundoctor.signals.algorithm_of`): only SAC tunes an
-entropy coefficient, only PPO clips a probability ratio.  Where they do not decide, the configuration and
-the run's name do.
+The names of the logged series tell first (:mod:`rundoctor.signals.algorithms`): only SAC tunes an entropy
+coefficient, only PPO clips a probability ratio.  Where they do not decide, the configuration and the run's
+name do.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from .signals import algorithm_of, normalised
+from .signals import normalised
+from .signals.algorithms import Speaks, spoken_for
 
 Q = "a Q function"
 ACTOR_THROUGH_Q = "an actor that is trained through Q"
@@ -77,7 +78,7 @@ _CONFIG_KEYS = ("algorithm", "algo", "algo_name", "agent", "alg", "exp_name", "_
 def recognise(
     tags: Iterable[str], config: Mapping[str, object], names: Iterable[str], system: str
 ) -> Algorithm:
-    """Tell the algorithm from the tags first, then from the configuration, then from names.
+    """Tell the algorithm: a stated name is believed unless the tags decide otherwise.
 
     Args:
         tags: names of the logged series.
@@ -86,13 +87,15 @@ def recognise(
         system: the software that wrote the logs.
     """
     present = list(tags)
-    by_tags = "DrQ-v2" if system == "DrQ-v2" or _is_drqv2(present) else algorithm_of(present)
+    spoken = spoken_for(present)
+    if system == "DrQ-v2" or _is_drqv2(present):
+        spoken = Speaks("DrQ-v2")
     stated = _stated(config, names)
-    if stated is not None and (not by_tags or _refines(stated.name, by_tags)):
+    if stated is not None and stated.name in (spoken.name, *spoken.allowed):
         return stated
-    if not by_tags:
+    if not spoken.name:
         return _known("TD3", "tags of av-td3") if system == "av-td3" else UNKNOWN
-    return _known(by_tags, "the names of its series")
+    return _known(spoken.name, "the names of its series")
 
 
 def _known(name: str, reason: str) -> Algorithm:
@@ -101,15 +104,6 @@ def _known(name: str, reason: str) -> Algorithm:
 
 def _is_drqv2(tags: list[str]) -> bool:
     return {"actor_ent", "actor_logprob"} <= {normalised(t).rsplit("/", 1)[-1] for t in tags}
-
-
-def _refines(stated: str, by_tags: str) -> bool:
-    """Whether a stated name may be believed beside what the tags show."""
-    if by_tags in ("TD3", "TD3 or DDPG"):
-        return stated in ("TD3", "DDPG", "DrQ-v2")
-    if by_tags in ("A2C", "PPO or A2C"):
-        return stated in ("A2C", "PPO")
-    return stated == by_tags
 
 
 def _stated(config: Mapping[str, object], names: Iterable[str]) -> Algorithm | None:

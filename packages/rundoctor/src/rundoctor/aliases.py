@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from .signals import Alias, Signal, algorithm_of, known_as, lookup, normalised, signal_of, system_of
-from .signals.systems import ON_POLICY
+from .signals.algorithms import ON_POLICY
 from .signals.table import SIGNALS
 from .signals.words import names_an_episode, reading, without_evaluation
 
@@ -56,6 +56,8 @@ _IN_EVALUATION = {
     "lane_invasions": "eval_lane_invasions",
 }
 """Signal of training -> the same in evaluations, which the prefix of a tag tells apart."""
+_ON_POLICY_NAMES = {"actor_loss": "surrogate_loss", "critic_loss": "value_loss"}
+"""What an on-policy agent means by the losses of its actor and critic, of which the names say no more."""
 
 
 def _ends() -> dict[str, str]:
@@ -78,13 +80,14 @@ _ENDS = _ends()
 
 
 def resolve(
-    tags: Iterable[str], mapping: Mapping[str, str] | None = None
+    tags: Iterable[str], mapping: Mapping[str, str] | None = None, on_policy: bool | None = None
 ) -> tuple[dict[str, list[Match]], list[str]]:
     """Find the signals among the tags of one run.
 
     Args:
         tags: the tags, or the names of a table's columns.
         mapping: what the user says: tag -> canonical name.  It takes precedence.
+        on_policy: whether they are those of an on-policy agent; None: as far as the tags say.
 
     Returns:
         the matches of each canonical name, best first; the tags that are not recognised.
@@ -93,7 +96,9 @@ def resolve(
         KeyError: ``mapping`` names an unknown signal.
     """
     present = list(dict.fromkeys(tags))
-    system, on_policy = system_of(present), algorithm_of(present) in ON_POLICY
+    system = system_of(present)
+    if on_policy is None:
+        on_policy = algorithm_of(present) in ON_POLICY
     exact = set(present)
     loose: dict[str, str] = {}
     for tag in present:
@@ -112,9 +117,10 @@ def resolve(
             here = alias.tag if alias.tag in exact else loose.get(normalised(alias.tag))
             if here is None or here in stated:
                 continue
-            matches = found.setdefault(signal.name, [])
+            name = _ON_POLICY_NAMES.get(signal.name, signal.name) if on_policy else signal.name
+            matches = found.setdefault(name, [])
             if all(m.tag != here for m in matches):
-                matches.append(Match(signal.name, here, alias.note, guessed=alias.unsure))
+                matches.append(Match(name, here, alias.note, guessed=alias.unsure))
             used.add(here)
     guessed: list[tuple[float, Match]] = []
     for tag in present:

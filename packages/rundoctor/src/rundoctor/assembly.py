@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .algorithm import ON_POLICY, recognise
 from .aliases import resolve
 from .run import Run
 from .series import Series, finish
@@ -48,7 +49,11 @@ def build(
     counted = COUNTED.get(system_of(store.series))
     if counted is not None:
         stated = dict.fromkeys(store.series, counted) | stated
-    matches, unmapped = resolve(store.series, names)
+    parents = reversed(path.absolute().parts[-2:])
+    # a column that never holds a number says nothing: an entropy that the algorithm does not have
+    speaking = [tag for tag, builder in store.series.items() if builder.lowest is not None]
+    algorithm = recognise(speaking, rest.get("config") or {}, [name, *parents], system_of(store.series))
+    matches, unmapped = resolve(store.series, names, on_policy=ON_POLICY in algorithm.has)
     unmapped = [t for t in unmapped if not is_axis(t.removeprefix(evaluation.PREFIX))]
     run = Run(name, path, {}, matches, unmapped, system_of(store.series), **rest)
     if run.provenance or run.status or _is_own(run.config):

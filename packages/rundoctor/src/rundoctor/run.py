@@ -116,7 +116,8 @@ class Run:
     def algorithm(self) -> Algorithm:
         """The algorithm that wrote the logs, as far as they show it."""
         names = [self.name, *reversed(self.path.absolute().parts[-2:])]
-        return recognise(self.series, self.config, names, self.system)
+        speaking = [tag for tag, s in self.series.items() if s.lowest is not None]
+        return recognise(speaking, self.config, names, self.system)
 
     # --- series ---------------------------------------------------------------------
 
