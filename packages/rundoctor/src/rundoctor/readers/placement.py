@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
 
-from ..signals.systems import clock, x_axis
+from ..signals import clock, normalised, x_axis
+from ..signals.words import reading
 from ..stats import Floats
 from .cells import Column
 
@@ -81,10 +82,18 @@ def checked_axis(
     sound = len(steps) >= 0.02 * len(rows) and len(steps) > 0
     if len(steps) > 2 and steps.min() == steps.max():
         sound, back = True, np.arange(len(steps))  # one value on every row counts nothing
+    seconds = normalised(header[axis.column]) == "t" and _is_seconds(steps, header, rows, columns)
+    if seconds:
+        back = np.arange(len(steps))
     if sound and len(back) <= max(_MOST_STARTS, 0.01 * len(steps)):
         return axis
     name = header[axis.column]
-    if sound and steps.min() < steps.max() and _only_unordered(steps, back, header, axis, rows, columns):
+    if (
+        sound
+        and not seconds
+        and steps.min() < steps.max()
+        and _only_unordered(steps, back, header, axis, rows, columns)
+    ):
         notes.append(f"{file}: the rows are not in the order of {name!r} and were sorted by it")
         axis.unordered = True
         return axis
@@ -96,7 +105,7 @@ def checked_axis(
         found.index if found is not None else None,
         found.axis if found is not None else "row",
         axis.wall,
-        axis.elapsed,
+        axis.column if seconds and axis.elapsed is None else axis.elapsed,
     )
     following.taken = {i for i in (following.column, axis.wall, axis.elapsed) if i is not None}
     by = f"{header[found.index]!r}" if found is not None else "the number of the row"
@@ -104,6 +113,48 @@ def checked_axis(
     if found is None:
         return following
     return checked_axis(header, following, rows, columns, stated, file, notes, tried)
+
+
+def _is_seconds(times: Floats, header: list[str], rows: list[list[str]], columns: dict[int, Column]) -> bool:
+    """Whether a column ``t`` holds seconds: fractions, or less than half of the steps of all episodes."""
+    if (times != np.round(times)).any():
+        return True
+    for i, name in enumerate(header):
+        read = reading(normalised(name))
+        if read is not None and read.name == "episode_length":
+            lengths = steps_of(rows, i, columns[i])
+            return bool(np.nanmax(times, initial=0.0) < 0.5 * np.nansum(lengths))
+    return False
+
+
+def checked_clock(
+    header: list[str],
+    axis: RowAxis,
+    parts: Iterable[list[list[str]]],
+    columns: dict[int, Column],
+    stated: Container[str],
+    file: str,
+    notes: list[str],
+) -> RowAxis:
+    """The same axis without a column of seconds that is no clock: how long each row took, for example.
+
+    Args:
+        parts: the first rows of each run in the table.
+    """
+    if axis.elapsed is None or header[axis.elapsed] in stated:
+        return axis
+    times = [steps_of(rows, axis.elapsed, columns[axis.elapsed]) for rows in parts]
+    if any(is_clock(t) for t in times):
+        return axis
+    notes.append(f"{file}: {header[axis.elapsed]!r} falls again and again, so it is no clock")
+    return replace(axis, elapsed=None, taken=axis.taken - {axis.elapsed})
+
+
+def is_clock(times: Floats) -> bool:
+    """Whether seconds since the start go on; they may begin anew a few times, where a run was resumed."""
+    times = times[np.isfinite(times)]
+    falls = int((np.diff(times) < 0).sum())
+    return falls <= max(1, 0.01 * len(times), min(_MOST_STARTS, 0.1 * len(times)))
 
 
 def _only_unordered(

@@ -18,6 +18,7 @@ import numpy as np
 from ..signals.systems import clock, x_axis
 from ..store import BUDGET, Store
 from .filenames import tag_of_file
+from .placement import is_clock
 from .source import ReadError, Source, open_binary
 
 _LARGEST_STEP = float(2**53)
@@ -189,7 +190,12 @@ class _RecordWriter:
         axis = x_axis(["" if f in self.names else f for f in fields])
         self.step = stated.get("step") or (fields[axis.index] if axis is not None else None)
         self.source.axis = "step" if "step" in stated else axis.axis if axis is not None else "row"
-        found = [fields[i] for i in clock(fields) if i is not None]
+        times = [fields[i] for i in clock(fields) if i is not None]
+        found = [f for f in times if is_clock(np.array([record.get(f, math.nan) for record in block]))]
+        for field in set(times) - set(found):
+            self.source.notes.append(
+                f"{self.source.path.name}: {field!r} falls again and again, so it is no clock"
+            )
         self.walls = [stated["time"]] if "time" in stated else found
         self.source.axis_columns = tuple(t for t in (self.step, *self.walls) if t)
         self.decided = True

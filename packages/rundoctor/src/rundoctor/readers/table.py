@@ -23,11 +23,12 @@ from typing import TextIO
 
 import numpy as np
 
+from ..stats import Floats
 from ..store import BUDGET, Store
 from .cells import Column, number
 from .filenames import tag_of_file
 from .monitor import read_monitor
-from .placement import axis_of, checked_axis, filled, is_time, steps_of, walls_of
+from .placement import axis_of, checked_axis, checked_clock, filled, is_time, steps_of, walls_of
 from .rows import TableWriter
 from .several import columns_of_runs, grouping_columns, rows_by_run, runs_side_by_side
 from .source import ReadError, Source
@@ -197,9 +198,9 @@ class _Table:
             )
 
     def _several(
-        self, header: list[str], grouping: list[int], blocks: Iterable[list[list[str]]]
+        self, header: list[str], grouping: list[int], rows: list[list[str]], steps: Floats | None
     ) -> list[int]:
-        found = columns_of_runs(header, grouping, blocks)
+        found = columns_of_runs(header, grouping, rows, steps)
         if found:
             columns = ", ".join(repr(header[i]) for i in found)
             self.notes.append(f"{self.path.name}: holds several runs, told apart by {columns}")
@@ -227,10 +228,15 @@ class _Table:
         head = list(itertools.islice(blocks, max(1, 4_000_000 // (_BLOCK * max(1, len(header))))))
         rows_of_head = [row for block, _ in head for row in block]
         axis = checked_axis(header, axis, rows_of_head, columns, self.names, self.path.name, self.notes)
+        stands = (
+            steps_of(rows_of_head, axis.column, columns[axis.column]) if axis.column is not None else None
+        )
+        varying = self._several(header, grouping, rows_of_head, stands)
+        parts = [part for _, part in rows_by_run(rows_of_head, varying)]
+        axis = checked_clock(header, axis, parts, columns, self.names, self.path.name, self.notes)
         series = [i for i in range(len(header)) if i not in axis.taken | self.left_out]
         tags = {i: tags.get(i, header[i] or f"column {i + 1}") for i in series}
         writer = TableWriter(self.budget, axis, tags, columns, self.delimiter)
-        varying = self._several(header, grouping, [block for block, _ in head])
         for block, again in itertools.chain(head, blocks):
             for label, part in rows_by_run(block, varying):
                 writer.write(label, part, again)
@@ -257,7 +263,8 @@ class _Table:
         grouping = grouping_columns(header, (tag, value))
         blocks = self._blocks(rows, header)
         head = list(itertools.islice(blocks, 10))
-        varying = self._several(header, grouping, [block for block, _ in head])
+        rows_of_head = [row for block, _ in head for row in block]
+        varying = self._several(header, grouping, rows_of_head, None)
         stores: dict[str, Store] = {}
         counts: dict[tuple[str, str], int] = {}
         points = 0

@@ -1,7 +1,7 @@
 """Which algorithm the names of a run's series speak for.
 
-Some names decide: only PPO clips a ratio, only SAC tunes an entropy coefficient, and what has a Q function is
-no on-policy agent.  Others say nothing: every agent with both may log an ``actor_loss`` and a ``critic_loss``.
+Some names decide: only PPO clips a ratio, only SAC tunes an entropy coefficient, and what has a Q function
+is no on-policy agent.  Others say nothing: any agent may log an ``actor_loss`` and a ``critic_loss``.
 """
 
 from __future__ import annotations
