@@ -117,3 +117,51 @@ def test_names_seeds_and_counts_of_their_own_are_several_runs(tmp_path: Path, co
         "\n".join([",".join((*columns, "episode_return")), *(",".join(map(str, r)) for r in rows)])
     )
     assert len(load([path]).runs) > 1
+
+
+# --- speeds and actions ---------------------------------------------------------------------
+
+STANDS = (14 * np.exp(-25 * np.linspace(0, 1, N)) + 0.02).round(4)
+
+
+@pytest.mark.parametrize(
+    ("beside", "folder", "judges"),
+    [
+        ({}, "walker", False),
+        ({}, "carla-ppo", True),
+        ({"throttle": curve(0.5, 0.5, 0.1)}, "mine", True),
+        ({"collisions": [0] * N}, "mine", True),
+        ({"joint_torque": curve(0.5, 0.5, 0.1)}, "mine", False),
+    ],
+)
+def test_only_vehicles_are_said_to_stand_still(tmp_path: Path, beside, folder: str, judges: bool) -> None:
+    columns = {"step": STEPS, "episode_return": curve(-60, -8, 1), "avg_speed": STANDS, **beside}
+    report = judged(tmp_path / folder / "log.csv", columns)
+    assert ("agent-standstill" in serious(report)) is judges
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Episode/rew_dof_vel", "pole_vel", "joint_vel", "lin_vel_x", "ang_vel", "cost/speed", "theta_vel"],
+)
+def test_rewards_and_joints_have_no_speed_of_a_vehicle(tmp_path: Path, name: str) -> None:
+    columns = {"step": STEPS, "episode_return": curve(-60, -8, 1), name: STANDS, "steer": curve(0, 0, 0.1)}
+    assert "agent-standstill" not in serious(judged(tmp_path / "log.csv", columns))
+
+
+@pytest.mark.parametrize("dqn", [False, True])
+def test_shares_of_actions_are_no_saturation(tmp_path: Path, dqn: bool) -> None:
+    columns = {
+        "step": STEPS,
+        "episode_return": curve(20, 20, 2),
+        "action_0": [0.5 if k < 150 else 0 for k in range(N)],
+        "action_1": [0.5 if k < 150 else 1 for k in range(N)],
+    }
+    if dqn:
+        columns |= {"epsilon": np.linspace(1, 0.05, N), "action_0": [0] * N}  # one share is not logged
+    assert "actor-saturated" not in serious(judged(tmp_path / "log.csv", columns))
+
+
+def test_actions_at_their_limits_are_saturation(tmp_path: Path) -> None:
+    columns = {"step": STEPS, "episode_return": curve(20, 20, 2), "action_0": [-1] * N, "action_1": [1] * N}
+    assert "actor-saturated" in serious(judged(tmp_path / "log.csv", columns))

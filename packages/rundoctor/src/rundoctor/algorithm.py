@@ -16,6 +16,7 @@ from .signals import normalised
 from .signals.algorithms import Speaks, spoken_for
 
 Q = "a Q function"
+ACTOR = "an actor"
 ACTOR_THROUGH_Q = "an actor that is trained through Q"
 ACTION_NOISE = "noise that is added to the actions"
 TWINS = "two critics"
@@ -42,7 +43,8 @@ class Algorithm:
         return next((t for t in traits if t not in self.has), "")
 
 
-_ALL = frozenset({Q, ACTOR_THROUGH_Q, ACTION_NOISE, TWINS})
+_ALL = frozenset({Q, ACTOR, ACTOR_THROUGH_Q, ACTION_NOISE, TWINS})
+_ACTS_ON_POLICY = frozenset({ACTOR, ON_POLICY})
 _KNOWN: dict[str, Algorithm] = {
     a.name: a
     for a in (
@@ -52,10 +54,10 @@ _KNOWN: dict[str, Algorithm] = {
         Algorithm("DrQ-v2", _ALL),
         Algorithm("SAC", _ALL - {ACTION_NOISE}, entropy=True),
         Algorithm("DQN", frozenset({Q})),
-        Algorithm("PPO", frozenset({ON_POLICY})),
-        Algorithm("A2C", frozenset({ON_POLICY})),
-        Algorithm("PPO or A2C", frozenset({ON_POLICY})),
-        Algorithm("DreamerV3", frozenset()),
+        Algorithm("PPO", _ACTS_ON_POLICY),
+        Algorithm("A2C", _ACTS_ON_POLICY),
+        Algorithm("PPO or A2C", _ACTS_ON_POLICY),
+        Algorithm("DreamerV3", frozenset({ACTOR})),
     )
 }
 UNKNOWN = Algorithm("unknown", _ALL)

@@ -114,7 +114,8 @@ def _frozen_counter(run: Run) -> Evidence | None:
                 "although the replay is not full: no transition is stored any more",
             )
     speed = run.get(episodes.SPEED)
-    if speed is not None and len(speed) >= 8 and speed.value[-1] != 0:
+    rounded = speed is not None and bool((speed.value == np.round(speed.value)).all())
+    if speed is not None and len(speed) >= 8 and speed.value[-1] != 0 and not rounded:
         still = speed.value == speed.value[-1]
         n = int(still[::-1].argmin()) if not still.all() else len(still)
         if n >= max(6, len(speed) // 10):
