@@ -11,7 +11,7 @@ import pytest
 from rundoctor.engine import diagnose
 from rundoctor.load import load
 
-from .own_tables import EPISODES, LOSS, RNG, STEPS, N, curve, judged, serious
+from .own_tables import EPISODES, LOSS, RNG, STEPS, N, curve, judged, serious, write
 from .synthetic import START, write_events
 
 LENGTHS = (100 + np.arange(N) + RNG.normal(0, 10, N)).astype(int)
@@ -165,3 +165,59 @@ def test_shares_of_actions_are_no_saturation(tmp_path: Path, dqn: bool) -> None:
 def test_actions_at_their_limits_are_saturation(tmp_path: Path) -> None:
     columns = {"step": STEPS, "episode_return": curve(20, 20, 2), "action_0": [-1] * N, "action_1": [1] * N}
     assert "actor-saturated" in serious(judged(tmp_path / "log.csv", columns))
+
+
+# --- units ----------------------------------------------------------------------------------
+
+SELDOM = (RNG.random(N) < 0.6).astype(int)
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        *((f"success{unit}", SELDOM) for unit in ("_rate (%)", "_pct", "_percentage", " %", "_rate_percent")),
+        ("success_rate", [f"{k}%" for k in SELDOM]),
+        ("success_rate (%)", [f"{k} %" for k in SELDOM]),
+    ],
+)
+@pytest.mark.parametrize("stated", [False, True])
+def test_successes_in_per_cent_are_read_as_shares(tmp_path: Path, name: str, cells, stated: bool) -> None:
+    columns = {"step": STEPS, "episode_return": curve(-50, -50, 0.2), name: cells, "critic_loss": LOSS}
+    path = write(tmp_path / "log.csv", columns)
+    (run,) = load([path], names={name: "success"} if stated else {}).runs
+    success = run.get("success")
+    assert success is not None and success.highest is not None
+    assert success.highest.value == pytest.approx(0.01) and success.value.max() == pytest.approx(0.01)
+    report = diagnose(run)
+    assert "never-learns" in serious(report) and "100%" not in report.verdict.sentence
+
+
+def test_other_quantities_in_per_cent_stay_what_they_are(tmp_path: Path) -> None:
+    columns = {
+        "step": STEPS,
+        "episode_return": curve(0, 850),
+        "cpu_percent": [40] * N,
+        "ram_pct": ["55%"] * N,
+    }
+    run = judged(tmp_path / "log.csv", columns).run
+    assert set(run.series["cpu_percent"].value) == {40} and set(run.series["ram_pct"].value) == {55}
+
+
+def test_not_every_episode_succeeds_where_most_do(tmp_path: Path) -> None:
+    columns = {"step": STEPS, "eval_return": [-12.34] * N, "eval_success": SELDOM}
+    assert "policy-frozen" in serious(judged(tmp_path / "log.csv", columns))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "severity"),
+    [
+        ("memory", np.asarray(STEPS), 0),  # a replay
+        ("memory", np.asarray(STEPS) * 8 + 64, 0),  # that of eight environments
+        ("memory", np.minimum(STEPS, 50_000), 0),
+        ("memory", np.linspace(2000, 70_000, N) + 0.5, 1),  # MiB, as far as one can guess
+        ("memory_mb", np.linspace(2000, 70_000, N), 2),
+    ],
+)
+def test_memory_without_a_unit(tmp_path: Path, name: str, values, severity: int) -> None:
+    report = judged(tmp_path / "log.csv", {"step": STEPS, "episode_return": curve(-300, 200), name: values})
+    assert report.severity == severity

@@ -119,7 +119,7 @@ def test_implausible_steps_are_no_steps(tmp_path: Path) -> None:
         ("1.5", 1.5),
         (" 2 ", 2.0),
         ("True", 1.0),
-        ("85%", 85.0),
+        ("85%", 0.85),
         ("tensor(0.25, device='cuda:0')", 0.25),
         ("np.float64(3.5)", 3.5),
         ("[4.0]", 4.0),

@@ -99,7 +99,7 @@ def _excuse(run: Run, signal: Signal, repeat: Repeat) -> str:
         if value >= float(before.max()) - 0.05 * max(float(np.ptp(before)), 1e-12):
             return f"{s.tag} repeats its best value, {number(value)}: it has converged"
     success = run.get(evaluation.SUCCESS, episodes.SUCCESS)
-    if success is not None and success.tail(0.25, 1).median() in (1.0, 100.0):
+    if success is not None and float(success.tail(0.25, 1).value.min()) in (1.0, 100.0):
         return f"{s.tag} repeats {number(value)}, and every episode succeeds"
     return _one_a_step(run, signal, s, 1.0) or _one_a_step(run, signal, s, -1.0)
 

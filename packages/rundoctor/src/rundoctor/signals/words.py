@@ -95,6 +95,19 @@ def without_evaluation(name: str) -> str:
     return "/".join(parts)
 
 
+_PERCENT = re.compile(r"[\s_/(\[]*(%|(?<![a-z])(pct|percent(age)?)(?![a-z]))[\s_)\]]*", re.I)
+
+
+def says_percent(tag: str) -> bool:
+    """Whether a tag names per cent as its unit."""
+    return _PERCENT.search(tag) is not None
+
+
+def without_percent(tag: str) -> str:
+    """A tag without the unit: ``success_rate (%)`` becomes ``success_rate``."""
+    return _PERCENT.sub("_", tag).strip("_")
+
+
 def reading(name: str) -> Reading | None:
     """What the words of a tag say; None where one of them says that it is something else.
 
