@@ -19,15 +19,13 @@ from ..signals.systems import clock, x_axis
 from ..store import BUDGET, Store
 from .filenames import tag_of_file
 from .placement import is_clock
-from .source import ReadError, Source, open_binary
+from .source import LEFT_OUT, ReadError, Source, open_binary
 
 _LARGEST_STEP = float(2**53)
 _BLOCK = 5_000
 _LARGEST_DOCUMENT = 1 << 28
 """Bytes of a document that is no series of lines, and has to be held as a whole."""
 _SACRED = {"steps", "values"}
-_SKIPPED = frozenset({"config", "hist_stats", "info_config"})
-"""Parts of RLlib's results that repeat the configuration or hold raw samples in every line."""
 
 
 def read_records(path: Path, budget: int = BUDGET, names: Mapping[str, str] | None = None) -> list[Source]:
@@ -168,7 +166,7 @@ def _flat(value: object, prefix: str = "", level: int = 0) -> dict[str, float]:
         elif isinstance(item, str):
             with contextlib.suppress(ValueError):
                 out[name] = float(item)  # "NaN" and "Infinity", and loggers that write numbers as texts
-        elif isinstance(item, dict) and not (level == 0 and key in _SKIPPED):
+        elif isinstance(item, dict) and not (level == 0 and key in LEFT_OUT):
             out |= _flat(item, f"{name}/", level + 1)
     return out
 

@@ -31,13 +31,16 @@ from .monitor import read_monitor
 from .placement import axis_of, checked_axis, checked_clock, filled, is_time, steps_of, walls_of
 from .rows import TableWriter
 from .several import columns_of_runs, grouping_columns, rows_by_run, runs_side_by_side
-from .source import ReadError, Source
+from .source import LEFT_OUT, ReadError, Source
 from .text import delimiter_of, open_text
 
 _TAGS = ("tag", "name", "metric", "series", "variable", "key")
 _VALUES = ("value", "values", "scalar")
 _BLOCK = 20_000
 """Rows that are converted at a time."""
+LONGEST_CELL = 1 << 22
+"""Characters of the longest cell that is read, some 200,000 numbers; the csv module by itself reads 131,072."""
+csv.field_size_limit(LONGEST_CELL)
 
 
 def read_table(path: Path, budget: int = BUDGET, names: Mapping[str, str] | None = None) -> list[Source]:
@@ -75,7 +78,7 @@ class _Table:
         self.comments: list[str] = []
         self.delimiter = ","
         self.left_out: set[int] = set()
-        """Columns that only number the rows of a table without names."""
+        """Columns that are no series: those that only number rows, or repeat the configuration in each."""
 
     def read(self) -> list[Source]:
         lines = self._lines()
@@ -98,7 +101,7 @@ class _Table:
             raise ReadError("not a table")
         header = _distinct(header)
         lower = [h.lower() for h in header]
-        rows = self._rows(lines)
+        rows = self._without_samples(header, self._rows(lines))
         if lower[:2] == ["r", "l"] and ("t" in lower or len(self.comments) or "monitor" in self.path.name):
             return [read_monitor(self.path, header, rows, self.comments, self.budget)]
         tag = next((lower.index(n) for n in _TAGS if n in lower), None)
@@ -121,6 +124,18 @@ class _Table:
             return (line.split() for line in lines)
         # NUL bytes are what a machine that lost power leaves at the end of a file
         return csv.reader((x.replace("\0", "") if "\0" in x else x for x in lines), delimiter=self.delimiter)
+
+    def _without_samples(self, header: list[str], rows: Iterator[list[str]]) -> Iterator[list[str]]:
+        """The rows, where cells that repeat the configuration or hold raw samples are empty."""
+        parts = [name.split("/") for name in header]
+        unread = [i for i, p in enumerate(parts) if len(p) > 1 and p[0] in LEFT_OUT]
+        self.left_out |= set(unread)
+        for row in rows if unread else ():
+            for i in unread:
+                if i < len(row) and row[i].strip() != header[i]:
+                    row[i] = ""
+            yield row
+        yield from rows
 
     def _header_in_comments(self, columns: int) -> list[str] | None:
         """The names of columns as numpy.savetxt writes them: in the last comment."""
