@@ -34,6 +34,7 @@ LEVEL = curve(-200, -200)
         (["actor_loss", "critic_loss"], "ppo_cartpole", "PPO"),
         (["actor_loss", "critic_loss"], "log.csv", "TD3 or DDPG"),
         (["a_loss", "c_loss"], "a2c", "A2C"),
+        (["actor_loss", "critic_loss"], "ppo_vs_sac", "TD3 or DDPG"),
         # names that decide do not
         (["losses/a_loss", "losses/c_loss"], "ddpg", "PPO"),
         (["approx_kl", "value_loss"], "sac", "PPO"),

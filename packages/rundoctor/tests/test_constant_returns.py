@@ -34,6 +34,18 @@ def test_rewards_of_steps_are_summed_over_each_episode(tmp_path: Path, count: st
     assert any("each row is a step" in note for note in report.run.notes)
 
 
+def test_a_named_return_beside_the_rewards_of_steps_is_the_return(tmp_path: Path) -> None:
+    rows = step_rows()
+    columns = {
+        "step": [at for _, _, at in rows],
+        "episode": [e for e, _, _ in rows],
+        "reward": [1.0] * len(rows),
+        "episode_return": [9.0 + e for e, _, _ in rows],
+    }
+    run = judged(tmp_path / "log.csv", columns).run
+    assert run.matches["episode_return"][0].tag == "episode_return" and "reward" in run.series
+
+
 def test_rows_of_several_workers_in_one_episode_are_no_steps(tmp_path: Path) -> None:
     columns = {"episode": [k // 4 for k in range(N)], "reward": curve(0, 850), "loss": LOSS}
     returns = judged(tmp_path / "log.csv", columns).run.get("episode_return")

@@ -124,4 +124,5 @@ def _stated(config: Mapping[str, object], names: Iterable[str]) -> Algorithm | N
 def _word(text: str) -> str | None:
     parts = re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower())
     joined = [*parts, *(a + b for a, b in itertools.pairwise(parts))]
-    return next((_WORDS[p] for p in joined if p in _WORDS), None)
+    named = {_WORDS[p] for p in joined if p in _WORDS}
+    return named.pop() if len(named) == 1 else None  # a comparison of several names none

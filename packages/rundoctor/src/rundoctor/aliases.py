@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from .signals import Alias, Signal, algorithm_of, known_as, lookup, normalised, signal_of, system_of
@@ -117,10 +117,9 @@ def resolve(
             here = alias.tag if alias.tag in exact else loose.get(normalised(alias.tag))
             if here is None or here in stated:
                 continue
-            name = _ON_POLICY_NAMES.get(signal.name, signal.name) if on_policy else signal.name
-            matches = found.setdefault(name, [])
+            matches = found.setdefault(signal.name, [])
             if all(m.tag != here for m in matches):
-                matches.append(Match(name, here, alias.note, guessed=alias.unsure))
+                matches.append(Match(signal.name, here, alias.note, guessed=alias.unsure))
             used.add(here)
     guessed: list[tuple[float, Match]] = []
     for tag in present:
@@ -138,6 +137,10 @@ def resolve(
         if match.name not in found or _all_guessed(found[match.name]):
             found.setdefault(match.name, []).append(match)
             used.add(match.tag)
+    for old, new in _ON_POLICY_NAMES.items() if on_policy else ():
+        meant = [replace(m, name=new) for m in found.pop(old, []) if m.tag not in stated]
+        if meant:
+            found[new] = [*found.get(new, []), *meant]
     return found, [t for t in present if t not in used]
 
 

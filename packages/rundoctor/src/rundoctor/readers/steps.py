@@ -6,7 +6,8 @@ from collections.abc import Container
 
 import numpy as np
 
-from ..signals import EPISODE_NAMES, is_of_evaluation, normalised
+from ..aliases import resolve
+from ..signals import EPISODE_NAMES, episodes, normalised
 from ..signals.words import A_REWARD, reading
 from ..stats import Floats
 from ..store import Ints
@@ -29,34 +30,32 @@ def summed(source: Source, stated: Container[str] = ()) -> Source:
         stated: tags of which the user says what they are; they stay.
     """
     series = source.store.series
-    for tag in list(series):
-        read = reading(normalised(tag))
-        if (
-            read is None
-            or read.note != A_REWARD
-            or is_of_evaluation(tag)
-            or tag in stated
-            or RETURN in series
-        ):
-            continue
-        rows = series[tag].rows()
-        first = _first_rows(source, tag)
-        if first is None:
-            continue
-        # the last episode may be unfinished
-        ends = first[1:] - 1
-        sums = np.add.reduceat(rows[:, 2], first)[:-1]
-        dropped = series.pop(tag)
-        source.store.held -= dropped.held
-        source.store.points -= dropped.count
-        at, walls = rows[ends, 0].astype(np.int64), rows[ends, 1]
-        source.store.append(RETURN, at, walls, sums)
-        source.store.append(LENGTH, at, walls, np.diff(first).astype(np.float64))
-        source.notes.append(
-            f"{source.path.name}: each row is a step, so {tag!r} is summed over each episode "
-            f"({len(sums):,}; the last one may be unfinished and is left out)"
-        )
+    tag = next((t for t in series if _is_reward(t) and t not in stated), None)
+    first = _first_rows(source, tag) if tag is not None else None
+    if tag is None or first is None:
+        return source
+    returns = resolve(series)[0].get(episodes.RETURN.name, [])
+    if [m.tag for m in returns[:1]] != [tag]:
+        return source  # another column holds the return
+    rows = series[tag].rows()
+    ends = first[1:] - 1  # the last episode may be unfinished
+    sums = np.add.reduceat(rows[:, 2], first)[:-1]
+    dropped = series.pop(tag)
+    source.store.held -= dropped.held
+    source.store.points -= dropped.count
+    at, walls = rows[ends, 0].astype(np.int64), rows[ends, 1]
+    source.store.append(RETURN, at, walls, sums)
+    source.store.append(LENGTH, at, walls, np.diff(first).astype(np.float64))
+    source.notes.append(
+        f"{source.path.name}: each row is a step, so {tag!r} is summed over each episode "
+        f"({len(sums):,}; the last one may be unfinished and is left out)"
+    )
     return source
+
+
+def _is_reward(tag: str) -> bool:
+    read = reading(normalised(tag))
+    return read is not None and read.note == A_REWARD
 
 
 def _first_rows(source: Source, tag: str) -> Ints | None:

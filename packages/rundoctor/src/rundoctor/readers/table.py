@@ -39,7 +39,7 @@ _VALUES = ("value", "values", "scalar")
 _BLOCK = 20_000
 """Rows that are converted at a time."""
 LONGEST_CELL = 1 << 22
-"""Characters of the longest cell that is read, some 200,000 numbers; the csv module by itself reads 131,072."""
+"""Characters of the longest cell that is read, some 200,000 numbers; the csv module by itself: 131,072."""
 csv.field_size_limit(LONGEST_CELL)
 
 

@@ -23,7 +23,7 @@ def check(run: Run) -> Outcome:
             f"{interval.value:,.0f} steps was planned ({interval.source})",
             True,
         )
-    unknown = next((tag for tag in run.series if is_of_evaluation(tag)), None)
+    unknown = next((tag for tag in run.unmapped if is_of_evaluation(tag)), None)
     if unknown is not None:
         return Skipped(
             f"evaluations are logged under names that are not recognised, such as {shortened(unknown)}",

@@ -35,7 +35,8 @@ _NAMES = {
         r"(^|/)(policy_gradient_loss|vf_loss|losses/c_loss|value_loss|v_loss|loss_?v|valuelosses)$"
     ),
     "entropy coefficient": (
-        r"(^|/)(ent_coef(_loss)?|alpha(_loss|_value)?|train_alpha/(value|loss)|log_pis?(_mean)?|average_?log_?pi|(continuous_)?entropy_coeff)$"
+        r"(^|/)(ent_coef(_loss)?|alpha(_loss|_value)?|train_alpha/(value|loss)|log_pis?(_mean)?"
+        r"|average_?log_?pi|(continuous_)?entropy_coeff)$"
     ),
     "entropy": r"(^|/)((mean|average|policy)_)?entropy(_mean|/mean)?$|(^|/)train/entropy_loss$",
     "twin critics": (
