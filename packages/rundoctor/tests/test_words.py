@@ -163,3 +163,12 @@ def test_guesses_are_quick(tmp_path: Path) -> None:
     report = judged(tmp_path / "log.csv", columns)
     assert 0 < len(report.run.guesses) <= 300
     assert guesses("stats/mean_episode_return_100")[0] == "episode_return"
+
+
+@pytest.mark.parametrize(("name", "explodes"), [("mean_reward", False), ("mean_return", True)])
+def test_a_mean_of_rewards_may_be_one_over_steps_when_q_is_bounded(
+    tmp_path: Path, name: str, explodes: bool
+) -> None:
+    """With a reward of 50 a step and gamma = 0.99, Q is 5,000."""
+    columns = {"step": STEPS, name: curve(10, 50, 1), "q_value": curve(50, 4750, 25), "critic_loss": LOSS}
+    assert ("q-explosion" in {f.id for f in judged(tmp_path / "log.csv", columns).findings}) is explodes

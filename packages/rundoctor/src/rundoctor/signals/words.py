@@ -19,6 +19,7 @@ EVALUATION_WORDS = frozenset(
     {
         "eval",
         "evals",
+        "evaluate",
         "evaluation",
         "evaluations",
         "evaluator",
@@ -36,7 +37,7 @@ _OTHERWISE_VALUE = frozenset({"val", "valid"})
 _EPISODE = frozenset({"episode", "episodes", "episodic", "ep", "eps"})
 _SUM = frozenset({"total", "sum", "cumulative", "cum", "accumulated", "undiscounted"})
 _MEAN = frozenset(
-    {"mean", "avg", "average", "averaged", "running", "moving", "rolling", "smoothed", "smooth"}
+    {"mean", "avg", "average", "averaged", "running", "moving", "rolling", "smoothed", "smooth", "ma"}
 )
 _FILLING = frozenset(
     {
