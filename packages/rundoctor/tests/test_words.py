@@ -172,3 +172,9 @@ def test_a_mean_of_rewards_may_be_one_over_steps_when_q_is_bounded(
     """With a reward of 50 a step and gamma = 0.99, Q is 5,000."""
     columns = {"step": STEPS, name: curve(10, 50, 1), "q_value": curve(50, 4750, 25), "critic_loss": LOSS}
     assert ("q-explosion" in {f.id for f in judged(tmp_path / "log.csv", columns).findings}) is explodes
+
+
+def test_a_mean_of_rewards_may_be_one_over_steps_beside_evaluations(tmp_path: Path) -> None:
+    columns = {"step": STEPS, "mean_reward": curve(-7, -0.8, 0.1), "eval_mean_reward": curve(-1400, -160)}
+    report = judged(tmp_path / "log.csv", columns)
+    assert "evaluation-gap" not in {f.id for f in report.findings}

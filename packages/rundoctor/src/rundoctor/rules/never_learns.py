@@ -108,7 +108,7 @@ def _achieved(run: Run) -> _Level | None:
         if s is None or s.highest is None:
             continue
         if signal in evaluated or len(s) >= LEAST:
-            value = float(s.tail(0.25, 1).value.mean())
+            value = s.tail(0.25, 1).median()
             best = _Level(s, value / 100 if s.highest.value > 1.5 else value)
             if signal is evaluation.SUCCESS and best.value == 0:
                 continue  # how far it gets says more
