@@ -35,6 +35,20 @@ def test_how_long_each_episode_took_is_no_clock(tmp_path: Path, kind: str) -> No
     assert not any("jumps back" in note for note in report.run.notes)
 
 
+def test_lengths_of_episodes_in_json_are_no_running_count(tmp_path: Path) -> None:
+    rows = ({"episode": k, "steps": int(RNG.integers(20, 90)), "reward": float(k)} for k in range(N))
+    (tmp_path / "log.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (run,) = load([tmp_path / "log.json"]).runs
+    assert run.axis == "episode" and run.series["steps"].count == N
+
+
+def test_json_out_of_order_is_sorted(tmp_path: Path) -> None:
+    rows = ({"step": 100 * int(k), "episode_reward": float(k)} for k in RNG.permutation(N))
+    (tmp_path / "log.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    returns = load([tmp_path / "log.json"]).runs[0].get("episode_return")
+    assert returns is not None and returns.value.tolist() == list(range(N))
+
+
 def test_a_clock_that_begins_anew_where_the_run_was_resumed_stays_one(tmp_path: Path) -> None:
     columns = {"step": STEPS, "episode_reward": curve(-300, 200), "time": [5.0 * (k % 100) for k in range(N)]}
     report = judged(tmp_path / "log.csv", columns)

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..signals.systems import clock, x_axis
+from ..stats import Floats
 from ..store import BUDGET, Store
 from .filenames import tag_of_file
-from .placement import is_clock
+from .placement import Head, axis_of, checked_axis, checked_clock
+from .rows import sorted_by_step
 from .source import LEFT_OUT, ReadError, Source, open_binary
 
 _LARGEST_STEP = float(2**53)
@@ -54,6 +55,8 @@ def read_records(path: Path, budget: int = BUDGET, names: Mapping[str, str] | No
             writer.write(block)
             block = []
     writer.write(block)
+    if writer.unordered:
+        source.store = sorted_by_step(source.store)
     if not source.store.series:
         raise ReadError("no JSON object in it holds numbers")
     if bad:
@@ -180,21 +183,19 @@ class _RecordWriter:
         self.walls: list[str] = []
         self.rows = 0
         self.last = 0.0
-        self.decided = False
+        self.decided = self.unordered = False
 
     def _decide(self, block: Sequence[Mapping[str, float]]) -> None:
         fields = list(dict.fromkeys(k for record in block for k in record))
-        stated = {name: tag for tag, name in self.names.items() if tag in fields}
-        axis = x_axis(["" if f in self.names else f for f in fields])
-        self.step = stated.get("step") or (fields[axis.index] if axis is not None else None)
-        self.source.axis = "step" if "step" in stated else axis.axis if axis is not None else "row"
-        times = [fields[i] for i in clock(fields) if i is not None]
-        found = [f for f in times if is_clock(np.array([record.get(f, math.nan) for record in block]))]
-        for field in set(times) - set(found):
-            self.source.notes.append(
-                f"{self.source.path.name}: {field!r} falls again and again, so it is no clock"
-            )
-        self.walls = [stated["time"]] if "time" in stated else found
+
+        def values(index: int) -> Floats:
+            return np.array([record.get(fields[index], math.nan) for record in block])
+
+        head = Head(fields, values, self.names, self.source.path.name, self.source.notes)
+        axis = checked_clock(head, checked_axis(head, axis_of(fields, self.names)))
+        self.step = fields[axis.column] if axis.column is not None else None
+        self.source.axis, self.unordered = axis.kind, axis.unordered
+        self.walls = [fields[i] for i in (axis.wall, axis.elapsed) if i is not None]
         self.source.axis_columns = tuple(t for t in (self.step, *self.walls) if t)
         self.decided = True
 

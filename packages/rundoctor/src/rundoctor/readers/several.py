@@ -68,9 +68,13 @@ def rows_by_run(block: list[list[str]], columns: list[int]) -> Iterator[tuple[st
         return
     parts: dict[str, list[list[str]]] = {}
     for row in block:
-        label = "-".join(row[i].strip() if i < len(row) else "" for i in columns)
-        parts.setdefault(label or "unnamed", []).append(row)
+        parts.setdefault(run_of(row, columns), []).append(row)
     yield from parts.items()
+
+
+def run_of(row: list[str], columns: list[int]) -> str:
+    """The label of the run that a row belongs to."""
+    return "-".join(row[i].strip() if i < len(row) else "" for i in columns) or "unnamed"
 
 
 def runs_side_by_side(sources: list[Source]) -> list[Source]:

@@ -18,6 +18,7 @@ import math
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TextIO
 
@@ -28,9 +29,9 @@ from ..store import BUDGET, Store
 from .cells import Column, number
 from .filenames import tag_of_file
 from .monitor import read_monitor
-from .placement import axis_of, checked_axis, checked_clock, filled, is_time, steps_of, walls_of
+from .placement import Head, axis_of, checked_axis, checked_clock, filled, is_time, steps_of, walls_of
 from .rows import TableWriter
-from .several import columns_of_runs, grouping_columns, rows_by_run, runs_side_by_side
+from .several import columns_of_runs, grouping_columns, rows_by_run, run_of, runs_side_by_side
 from .source import LEFT_OUT, ReadError, Source
 from .text import delimiter_of, open_text
 
@@ -242,13 +243,13 @@ class _Table:
         blocks = ((b, again) for b, again in self._blocks(rows, header))
         head = list(itertools.islice(blocks, max(1, 4_000_000 // (_BLOCK * max(1, len(header))))))
         rows_of_head = [row for block, _ in head for row in block]
-        axis = checked_axis(header, axis, rows_of_head, columns, self.names, self.path.name, self.notes)
-        stands = (
-            steps_of(rows_of_head, axis.column, columns[axis.column]) if axis.column is not None else None
-        )
+        seen = cache(lambda i: steps_of(rows_of_head, i, columns[i]))
+        checked = Head(header, seen, self.names, self.path.name, self.notes)
+        axis = checked_axis(checked, axis)
+        stands = seen(axis.column) if axis.column is not None else None
         varying = self._several(header, grouping, rows_of_head, stands)
-        parts = [part for _, part in rows_by_run(rows_of_head, varying)]
-        axis = checked_clock(header, axis, parts, columns, self.names, self.path.name, self.notes)
+        runs = [run_of(row, varying) for row in rows_of_head] if varying else ()
+        axis = checked_clock(checked, axis, runs)
         series = [i for i in range(len(header)) if i not in axis.taken | self.left_out]
         tags = {i: tags.get(i, header[i] or f"column {i + 1}") for i in series}
         writer = TableWriter(self.budget, axis, tags, columns, self.delimiter)
