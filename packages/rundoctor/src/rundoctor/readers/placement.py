@@ -131,8 +131,9 @@ def checked_clock(head: Head, axis: RowAxis, runs: Sequence[str] = ()) -> RowAxi
     if axis.elapsed is None or head.names[axis.elapsed] in head.stated:
         return axis
     times = head.values(axis.elapsed)
-    of_run = [times[np.array([r == run for r in runs])] for run in set(runs)] or [times]
-    if any(_goes_on(t[np.isfinite(t)]) for t in of_run):
+    labels, of_row = np.unique(np.asarray(runs or [""] * len(times)), return_inverse=True)
+    of_run = (times[(of_row == k) & np.isfinite(times)] for k in range(len(labels)))
+    if any(map(_goes_on, of_run)):
         return axis
     head.says(f"{head.names[axis.elapsed]!r} falls again and again, so it is no clock")
     return replace(axis, elapsed=None, taken=axis.taken - {axis.elapsed})
