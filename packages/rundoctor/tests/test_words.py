@@ -136,6 +136,7 @@ def test_a_run_without_a_return_is_not_called_sound(tmp_path: Path) -> None:
     assert (report.word, report.exit_status) == ("CANNOT JUDGE", 4)
     assert report.verdict.sentence.startswith("No return is recognised")
     assert '--map "mean_reward_of_cars=episode_return" (a guess)' in report.verdict.action
+    assert any("mean_reward_of_cars (perhaps episode_return)" in line for line in unknown_lines(report))
 
 
 def test_evaluations_of_unknown_names_are_not_said_to_be_missing(tmp_path: Path) -> None:

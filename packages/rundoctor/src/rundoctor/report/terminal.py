@@ -90,9 +90,11 @@ def unknown_lines(report: Report, most: int | None = None) -> list[str]:
     if not unknown:
         return out
     out.append(f"not recognised: {', '.join(unknown)}")
+    wanted = {signal.name for part in run.unseen for signal in run.core[part]}
     tags = sorted(run.unmapped, key=lambda t: t not in run.guesses)
     for tag in tags[:most]:
-        guess = f" (perhaps {run.guesses[tag][0]})" if tag in run.guesses else ""
+        names = run.guesses.get(tag, [])
+        guess = f" (perhaps {next((n for n in names if n in wanted), names[0])})" if names else ""
         out.append(f"  unknown tag: {shortened(tag)}{guess}")
     if most is not None and len(tags) > most:
         out.append(f"  and {len(tags) - most} more unknown tags; --full lists them")
