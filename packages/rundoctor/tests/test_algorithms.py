@@ -42,7 +42,14 @@ LEVEL = curve(-200, -200)
     ],
 )
 def test_the_evidence_is_weighed(tags: list[str], name: str, algorithm: str) -> None:
-    assert recognise(tags, {}, [name], "unknown").name == algorithm
+    assert recognise(dict.fromkeys(tags, 1.0), {}, [name], "unknown").name == algorithm
+
+
+def test_a_large_loss_of_the_actor_is_minus_a_q() -> None:
+    """SAC that logs its entropy and no coefficient; advantages of on-policy agents are of size 1."""
+    sizes = {"actor_loss": 5e3, "critic_loss": 80.0, "entropy": 1.4}
+    assert recognise(sizes, {}, ["log.csv"], "unknown").name == "TD3 or DDPG"
+    assert recognise(sizes, {}, ["a2c"], "unknown").name == "A2C"
 
 
 def test_an_exploding_q_is_seen_beside_a_loss_and_c_loss(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from .signals import normalised
-from .signals.algorithms import Speaks, spoken_for
+from .signals.algorithms import LARGEST_SURROGATE, Speaks, spoken_for
 
 Q = "a Q function"
 ACTOR = "an actor"
@@ -78,19 +78,18 @@ _CONFIG_KEYS = ("algorithm", "algo", "algo_name", "agent", "alg", "exp_name", "_
 
 
 def recognise(
-    tags: Iterable[str], config: Mapping[str, object], names: Iterable[str], system: str
+    sizes: Mapping[str, float], config: Mapping[str, object], names: Iterable[str], system: str
 ) -> Algorithm:
     """Tell the algorithm: a stated name is believed unless the tags decide otherwise.
 
     Args:
-        tags: names of the logged series.
+        sizes: largest absolute value of each logged series, by its tag; without those that hold no number.
         config: the flattened configuration.
         names: names of the run and of its folders, nearest first.
         system: the software that wrote the logs.
     """
-    present = list(tags)
-    spoken = spoken_for(present)
-    if system == "DrQ-v2" or _is_drqv2(present):
+    spoken = spoken_for(sizes, [tag for tag, size in sizes.items() if size > LARGEST_SURROGATE])
+    if system == "DrQ-v2" or _is_drqv2(sizes):
         spoken = Speaks("DrQ-v2")
     stated = _stated(config, names)
     if stated is not None and stated.name in (spoken.name, *spoken.allowed):
@@ -104,7 +103,7 @@ def _known(name: str, reason: str) -> Algorithm:
     return replace(_KNOWN[name], reason=reason)
 
 
-def _is_drqv2(tags: list[str]) -> bool:
+def _is_drqv2(tags: Iterable[str]) -> bool:
     return {"actor_ent", "actor_logprob"} <= {normalised(t).rsplit("/", 1)[-1] for t in tags}
 
 

@@ -53,8 +53,12 @@ def build(
         stated = dict.fromkeys(store.series, counted) | stated
     parents = reversed(path.absolute().parts[-2:])
     # a column that never holds a number says nothing: an entropy that the algorithm does not have
-    speaking = [tag for tag, builder in store.series.items() if builder.lowest is not None]
-    algorithm = recognise(speaking, rest.get("config") or {}, [name, *parents], system_of(store.series))
+    sizes = {
+        tag: max(abs(b.lowest.value), abs(b.highest.value))
+        for tag, b in store.series.items()
+        if b.lowest is not None and b.highest is not None
+    }
+    algorithm = recognise(sizes, rest.get("config") or {}, [name, *parents], system_of(store.series))
     matches, unmapped = resolve(store.series, names, on_policy=ON_POLICY in algorithm.has)
     unmapped = [t for t in unmapped if not is_axis(t.removeprefix(evaluation.PREFIX))]
     run = Run(name, path, {}, matches, unmapped, system_of(store.series), **rest)

@@ -116,8 +116,9 @@ class Run:
     def algorithm(self) -> Algorithm:
         """The algorithm that wrote the logs, as far as they show it."""
         names = [self.name, *reversed(self.path.absolute().parts[-2:])]
-        speaking = [tag for tag, s in self.series.items() if s.lowest is not None]
-        return recognise(speaking, self.config, names, self.system)
+        ends = {tag: (s.lowest, s.highest) for tag, s in self.series.items()}
+        sizes = {tag: max(abs(a.value), abs(b.value)) for tag, (a, b) in ends.items() if a and b}
+        return recognise(sizes, self.config, names, self.system)
 
     # --- series ---------------------------------------------------------------------
 

@@ -53,6 +53,9 @@ _NAMES = {
     "continuous action": r"(^|[/_])(steer(ing)?|throttle|accel(eration)?|brake)([/_]|$)",
 }
 _PATTERNS = {what: re.compile(pattern) for what, pattern in _NAMES.items()}
+LARGEST_SURROGATE = 100.0
+"""An on-policy actor's loss is a mean of advantages, which are normalised and so of size 1; a loss far above
+that is minus a Q."""
 _Q_WORDS = {"q", "qf", "qs", "qval", "qvals", "qvalue", "qvalues", "qfunction", "qfunc"}
 _OF_ATTENTION = {"proj", "attn", "attention"}
 """Words of tags in which q is a query."""
@@ -68,11 +71,14 @@ class Speaks:
     """What it may be called as well, where the configuration or the run's name says so."""
 
 
-def spoken_for(tags: Iterable[str]) -> Speaks:
+def spoken_for(tags: Iterable[str], large: Iterable[str] = ()) -> Speaks:
     """Weigh what the tags say.
 
     They say by which rules a run can be judged, not what its authors called it: SAC that logs no entropy
     coefficient looks like TD3.
+
+    Args:
+        large: those of the tags that hold values beyond :data:`LARGEST_SURROGATE`.
     """
     present = {normalised(t) for t in tags}
     found = {what for what, pattern in _PATTERNS.items() if any(map(pattern.search, present))}
@@ -90,7 +96,8 @@ def spoken_for(tags: Iterable[str]) -> Speaks:
         return Speaks("A2C" if a2c else "PPO or A2C", ("PPO", "A2C"))
     if "random actions" in found and not actor and "continuous action" not in found:
         return Speaks("DQN")
-    if "entropy" in found and not has_q and not found & {"replay", "random actions"}:
+    off_policy = has_q or found & {"replay", "random actions"} or any(map(_is_actors, large))
+    if "entropy" in found and not off_policy:
         return Speaks("PPO or A2C", _ANY)
     if "twin critics" in found:
         return Speaks("TD3", _THROUGH_Q)
@@ -104,6 +111,10 @@ def spoken_for(tags: Iterable[str]) -> Speaks:
 def algorithm_of(tags: Iterable[str]) -> AlgorithmName:
     """Which algorithm the tags speak for by themselves; empty when they do not say."""
     return spoken_for(tags).name
+
+
+def _is_actors(tag: str) -> bool:
+    return _PATTERNS["actor"].search(normalised(tag)) is not None
 
 
 def _is_q(name: str) -> bool:
