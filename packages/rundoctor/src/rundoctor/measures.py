@@ -15,6 +15,7 @@ from .run import Run
 from .series import Series
 from .signals import critic, episodes, evaluation, gradients, networks, normalised, others, replay
 from .signals.conditions import CLIP_NOT_APPLIED, CRITIC_NOT_LEARNING, Level
+from .signals.words import A_MEAN_REWARD
 from .stats import Floats, level
 
 ENCODER_TENSORS = 8
@@ -155,7 +156,8 @@ def _earned(run: Run, horizon: float) -> float | None:
     ):
         if returns is None or returns.lowest is None or returns.highest is None:
             continue
-        most = max(most, abs(returns.lowest.value), abs(returns.highest.value))
+        whole = horizon if run.note_of(returns) == A_MEAN_REWARD else 1.0  # it may be the mean over steps
+        most = max(most, whole * abs(returns.lowest.value), whole * abs(returns.highest.value))
         if lengths is not None and len(lengths):
             per_step = np.abs(returns.value) / np.maximum(lengths.at(returns.step), 1)
             per_step = per_step[np.isfinite(per_step)]

@@ -12,6 +12,7 @@ from ..run import Run
 from ..series import Series
 from ..signals import episodes, evaluation
 from ..signals.conditions import EVALUATION_GAP
+from ..signals.words import A_MEAN_REWARD
 from ..stats import Floats, coarse, level, separation, uncertainty
 
 LEAST_EVALUATIONS, LEAST_RETURNS = 3, 10
@@ -26,6 +27,8 @@ SCATTERS = EVALUATION_GAP.threshold("scatters")
 def check(run: Run) -> Outcome:
     training, evaluated = run.get(episodes.RETURN), run.get(evaluation.RETURN)
     assert training is not None and evaluated is not None
+    if run.note_of(training) == A_MEAN_REWARD:
+        return Skipped(f"{training.tag} may be a mean over steps", (episodes.RETURN.tag,))
     if len(evaluated) < LEAST_EVALUATIONS or len(training) < LEAST_RETURNS:
         return Skipped(
             f"only {count(len(evaluated), 'evaluation')} and {count(len(training), 'training return')}",

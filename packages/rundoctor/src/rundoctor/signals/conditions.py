@@ -416,7 +416,7 @@ RESTART_COLLAPSE = Condition(
 )
 AGENT_STANDSTILL = Condition(
     "agent-standstill",
-    "the car does not move",
+    "the agent does not move",
     (episodes.SPEED,),
     "late speed, km/h or m/s",
     warning=0.5,
