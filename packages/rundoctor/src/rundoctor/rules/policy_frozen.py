@@ -194,8 +194,8 @@ def _finding(run: Run, signal: Signal, repeat: Repeat) -> Finding:
             and len(t) >= 4
             and (other is actor.SATURATION or repeat_at_end(t).count > len(t) / 2)
         ):
-            level = median(t.tail(0.25).value)
-            evidence.append(Evidence(t.tag, t.last.step, level, f"{t.tag} ends at {number(level)}"))
+            ending = median(t.tail(0.25).value)
+            evidence.append(Evidence(t.tag, t.last.step, ending, f"{t.tag} ends at {number(ending)}"))
     if learns:
         severity = WARNING
         cause = (
