@@ -52,7 +52,7 @@ class TrainConfig(Section):
     """Where torch computes: auto (a GPU if there is one), cpu, cuda, cuda:1, ..."""
     threads: int | None = Field(default=None, ge=0)
     """Threads of one torch operation.  null: one a core.  On a machine that others use, take one fewer.
-    auto (or 0): measured at the start; each simulator keeps a core to itself."""
+    auto (or 0): measured at the start and kept with the run; each simulator keeps a core to itself."""
 
     @field_validator("threads", mode="before")
     @classmethod
