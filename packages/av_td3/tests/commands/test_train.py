@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from typer.testing import CliRunner
 
+from av_td3.cli import app
 from av_td3.commands import train
 from av_td3.config import config_from_dict
 from av_td3.errors import BAD_INPUT, UserError
@@ -32,3 +34,12 @@ def test_what_decides_the_episodes_stays(tmp_path, monkeypatch, changes, says):
     with pytest.raises(UserError) as raised:
         train.start(config(**changes), "quick", run.path)
     assert says in str(raised.value) and raised.value.status == BAD_INPUT
+
+
+@pytest.mark.parametrize("given", [[], ["--new-replay"]])
+def test_a_new_replay_is_collected_where_it_is_asked_for(tmp_path, monkeypatch, given):
+    asked = []
+    monkeypatch.setattr(train, "_train", lambda *_, **more: asked.append(more) or 0)
+    run = RunDirectory.create(tmp_path / "run", config_from_dict({}), {})
+    assert CliRunner().invoke(app, ["train", "--resume", str(run.path), *given]).exit_code == 0
+    assert asked == [{"resumed": True, "new_replay": bool(given)}]
