@@ -356,7 +356,7 @@ def newest_good(folder: Path, replay: bool = True) -> tuple[Path, dict[str, Any]
             if isinstance(error, DamagedReplayError):
                 without_replay = without_replay or path.name
     detail = f" ({'; '.join(problems)})" if problems else ""
-    hint = f".  The rest of {without_replay} is whole: {NEW_REPLAY} goes on from it" if without_replay else ""
+    hint = f". The rest of {without_replay} is whole: {NEW_REPLAY} goes on from it" if without_replay else ""
     raise CheckpointError(f"no usable checkpoint in {folder}{detail}{hint}")
 
 
