@@ -6,7 +6,9 @@ import json
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from av_td3.agent.td3 import TD3
 from av_td3.evaluation import rollout
 from av_td3.health import metrics
 from av_td3.supervision.supervised import SupervisionError
-from av_td3.training import checkpoint, policies
+from av_td3.training import checkpoint, policies, state
 from av_td3.training.agents import make_agent
 from av_td3.training.logger import CURVES, layout, log_final_evaluation
 from av_td3.training.loop import episode_seed
@@ -387,6 +389,27 @@ def test_the_main_curves_are_of_tags_that_are_logged(tmp_path):
 def test_time_limit_counts_the_time_before_a_resume(tmp_path):
     t, _ = trainer(tmp_path / "run", max_minutes=1e-6)
     assert t.train().step <= 1
+
+
+@pytest.mark.parametrize(("computing", "steps"), [(0.0, 40), (0.01, 40), (1.0, 30)])
+def test_a_pause_is_no_time_trained(tmp_path, monkeypatch, computing, steps):
+    """The process is stopped for an hour; an hour of computing counts."""
+    clock = {"monotonic": 0.0, "process_time": 0.0}
+    fake = SimpleNamespace(**{name: partial(clock.__getitem__, name) for name in clock})
+    monkeypatch.setattr(state, "time", fake)
+    t, env = trainer(tmp_path / "run", steps=40, max_minutes=30, learning_starts=1000)
+    receive = env.receive
+
+    def received():
+        hour = 3600.0 * (env.total_steps == 29)
+        clock["monotonic"] += hour
+        clock["process_time"] += computing * hour
+        return receive()
+
+    env.receive = received
+    outcome = t.train()
+    assert (outcome.state, outcome.step) == ("finished", steps)
+    assert outcome.minutes == (60.0 if computing == 1.0 else 0.0)
 
 
 @pytest.mark.slow

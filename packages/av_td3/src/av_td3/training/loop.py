@@ -125,12 +125,15 @@ def drive(config: Config, state: TrainingState, fleet: Fleet, log: RunLogger, st
     due = False
     for env in range(len(fleet)):
         begin(config, state, fleet, env)
+    state.note_round(first=True)
     while episodes or not due:
         actions = choose_actions(config, state, {e: x for e, x in episodes.items() if fleet.at_rest(e)})
         for env, action in actions.items():
             fleet.send(env, action)  # the simulators work ...
         learn(config, state, log, stop, len(actions))  # ... while the networks are updated
-        for env, event in fleet.collect().items():
+        events = fleet.collect()
+        state.note_round()  # before anybody asks whether the time is up
+        for env, event in events.items():
             if isinstance(event, Started):
                 episodes[env] = start(config, state, env, event, log)
             elif isinstance(event, Stepped):

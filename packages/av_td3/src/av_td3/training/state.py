@@ -16,6 +16,12 @@ from av_td3.training.agents import make_agent, make_replay
 from av_td3.training.watch import Watch
 from rundoctor.signals import evaluation
 
+PAUSE_S = 60.0
+"""A round of the loop that takes longer, and hardly computes, was a pause: the process was stopped (SIGSTOP)
+or waited for a new simulator.  No step is waited for as long."""
+HARDLY = 0.1
+"""Share of a round below which its computing is hardly any: updates keep a core busy all the time."""
+
 
 class TrainingState:
     """Agent, replay, random generators, counters, and what the watch remembers.
@@ -63,6 +69,7 @@ class TrainingState:
         """Lines of the file of alerts when the checkpoint was written from which this run goes on."""
         self._minutes_before = 0.0
         self._started = time.monotonic()
+        self._round = time.monotonic(), time.process_time()
 
     @property
     def episode(self) -> int:
@@ -95,6 +102,17 @@ class TrainingState:
     def leave_out(self, seconds: float) -> None:
         """So much of the time since then was not training: a benchmark measured something."""
         self._started += seconds
+
+    def note_round(self, first: bool = False) -> None:
+        """A round of the loop has been made since the last call.  If it was a pause, it was no time trained.
+
+        ``first``: what was before was no round.
+        """
+        since, computed = self._round
+        self._round = time.monotonic(), time.process_time()
+        seconds = self._round[0] - since
+        if not first and seconds > PAUSE_S and self._round[1] - computed < HARDLY * seconds:
+            self.leave_out(seconds)
 
     @property
     def finished(self) -> bool:
