@@ -7,7 +7,14 @@ import yaml
 from pydantic import BaseModel
 
 from av_td3.commands.changes import changed
-from av_td3.config import Config, ConfigError, config_from_dict, load_config, parse_address
+from av_td3.config import (
+    Config,
+    ConfigError,
+    config_from_dict,
+    load_config,
+    parse_address,
+    preset_names,
+)
 
 
 def keys(section, prefix=""):
@@ -125,3 +132,13 @@ def test_the_penalty_on_the_actions_change_has_one_weight_or_one_for_each_action
         ConfigError, match="3 weights: give one for all, or two, for steering and for the pedals"
     ):
         config_from_dict({"agent": {"action_change_penalty": [0.1, 0.1, 0.1]}})
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in preset_names() if load_config(name).agent.lr_decay_updates]
+)
+def test_a_preset_whose_rates_fall_is_trained_to_their_end(name):
+    """Cut short by a limit in minutes on a slower machine it would keep a policy of the full rate."""
+    config = load_config(name)
+    updates = config.train.updates_per_step * (config.train.steps - config.train.learning_starts)
+    assert config.train.max_minutes is None and config.agent.lr_decay_updates[1] <= updates

@@ -6,7 +6,9 @@ import json
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,9 +16,10 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from av_td3.agent.td3 import TD3
+from av_td3.evaluation import rollout
 from av_td3.health import metrics
 from av_td3.supervision.supervised import SupervisionError
-from av_td3.training import checkpoint, policies
+from av_td3.training import checkpoint, policies, state
 from av_td3.training.agents import make_agent
 from av_td3.training.logger import CURVES, layout, log_final_evaluation
 from av_td3.training.loop import episode_seed
@@ -388,6 +391,27 @@ def test_time_limit_counts_the_time_before_a_resume(tmp_path):
     assert t.train().step <= 1
 
 
+@pytest.mark.parametrize(("computing", "steps"), [(0.0, 40), (0.01, 40), (1.0, 30)])
+def test_a_pause_is_no_time_trained(tmp_path, monkeypatch, computing, steps):
+    """The process is stopped for an hour; an hour of computing counts."""
+    clock = {"monotonic": 0.0, "process_time": 0.0}
+    fake = SimpleNamespace(**{name: partial(clock.__getitem__, name) for name in clock})
+    monkeypatch.setattr(state, "time", fake)
+    t, env = trainer(tmp_path / "run", steps=40, max_minutes=30, learning_starts=1000)
+    receive = env.receive
+
+    def received():
+        hour = 3600.0 * (env.total_steps == 29)
+        clock["monotonic"] += hour
+        clock["process_time"] += computing * hour
+        return receive()
+
+    env.receive = received
+    outcome = t.train()
+    assert (outcome.state, outcome.step) == ("finished", steps)
+    assert outcome.minutes == (60.0 if computing == 1.0 else 0.0)
+
+
 @pytest.mark.slow
 def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
     t, _ = trainer(tmp_path / "run")
@@ -404,6 +428,109 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
         (path / "state.json").write_text("{")
     with pytest.raises(checkpoint.CheckpointError, match="no usable checkpoint"):
         trainer(tmp_path / "run")[0].restore()
+
+
+@pytest.mark.parametrize("lost", ["left out", "damaged"])
+def test_a_replay_that_is_collected_anew_is_waited_for(tmp_path, lost):
+    """Updates on one transition, then on one episode, would ruin a policy that has learned."""
+    first, _ = trainer(tmp_path / "run", steps=60, checkpoint_replay=lost != "left out")
+    first.train()
+    updates, folder = first.state.agent.updates, first.run.checkpoints
+    if lost == "damaged":
+        for segment in (folder / "replay").iterdir():
+            segment.write_bytes(segment.read_bytes()[:-1])
+        with pytest.raises(
+            checkpoint.CheckpointError, match=r"rest of step_000000060 is whole.*--new-replay"
+        ):
+            trainer(tmp_path / "run")[0].restore()
+    seen = []
+
+    def goes_on(steps):
+        t, _ = trainer(tmp_path / "run", steps=steps, checkpoint_replay=lost != "left out")
+        t.restore(new_replay=lost == "damaged" and not seen)
+        seen.append((t.state.step, t.state.learning_from, len(t.state.replay)))
+        assert t.train().step == steps
+        return t
+
+    second = goes_on(75)  # ended while it collects
+    assert any(
+        "collected anew, and the networks are updated again from step 80" in m
+        for m in second.display.messages
+    )
+    assert any("not before the run ends" in m for m in second.display.messages)
+    assert second.state.agent.updates == updates
+    third = goes_on(100)
+    if lost == "damaged":  # the new replay was kept, and goes on being collected
+        assert seen[1] == (75, 80, 16)
+        assert third.state.agent.updates == updates + 20
+        assert checkpoint.newest_good(folder)[1]["step"] == 100, "the new replay is whole"
+    else:
+        assert seen[1] == (75, 95, 0)
+        assert third.state.agent.updates == updates + 5
+
+
+def test_the_updates_of_a_run_that_keeps_its_replay_begin_where_they_did(tmp_path):
+    first, _ = trainer(tmp_path / "run", steps=15)
+    first.train()
+    second, _ = trainer(tmp_path / "run", steps=40)
+    second.restore()
+    assert (second.state.step, second.state.learning_from) == (15, 20)
+    assert second.train().updates == 20
+
+
+class DrivenFake(FakeEnv):
+    """The same for ``rollout.evaluate``: a step at once."""
+
+    render_mode = None
+
+    def step(self, action):
+        self.send(action)
+        return self.receive()
+
+    def _info(self):
+        more = dict.fromkeys(("distance_m", "jerk", "lateral_deviation_m"), 0.0)
+        return super()._info() | more | {"time_to_collision_s": float("inf")}
+
+
+def evaluating(path: Path, evaluate, **changes) -> Trainer:
+    config = small_config()
+    config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update=changes)})
+    run = RunDirectory.create(path, config, {})
+    return Trainer(config, run, lambda: FakeEnv(config), evaluate, SilentDisplay())
+
+
+@pytest.mark.parametrize("keep_best", [False, True])
+def test_an_evaluation_that_measures_nothing_costs_a_warning(tmp_path, keep_best):
+    def evaluate(policy, step):
+        env = DrivenFake(t.config)
+        env.fault_at = set(range(5, 1000, 5))  # after some steps of every attempt
+        return rollout.evaluate(env, policy, 2, 0)
+
+    t = evaluating(tmp_path / "run", evaluate, interval=40, keep_best=keep_best)
+    outcome = t.train()
+    assert (outcome.state, outcome.step, outcome.evaluations) == ("finished", 120, [])
+    warnings = [m for m in t.display.messages if "failed in all 6 attempts at 2 episodes" in m]
+    assert len(warnings) == 2 + keep_best and warnings[0].startswith("warning: step 45: ")
+    rows = scalars(tmp_path / "run")
+    assert rows["eval/simulator_faults"] == [(50, 6.0), (100, 6.0)]
+    assert rows["eval/episodes"] == [(50, 0.0), (100, 0.0)]
+    assert checkpoint.newest_good(t.run.checkpoints)[1]["step"] == 120
+
+
+def test_nan_weights_that_an_evaluation_shows_first_raise_the_alert(tmp_path):
+    def evaluate(policy, step):
+        next(t.state.agent.actor.parameters()).data.fill_(float("nan"))
+        return rollout.evaluate(DrivenFake(t.config), policy, 2, 0)
+
+    t = evaluating(tmp_path / "run", evaluate)
+    outcome = t.train()
+    assert (outcome.state, outcome.step) == ("failed", 60) and "is not finite" in outcome.reason
+    assert scalars(tmp_path / "run")["alerts/nan_or_inf_critical"][-1] == (60, 1.0)
+    assert "nan_or_inf" in t.run.alerts.read_text()
+    path, state, _ = checkpoint.newest_good(t.run.checkpoints)
+    again = make_agent(t.config)
+    checkpoint.load_agent(path, again)
+    assert state["step"] < 60 and all(torch.isfinite(v).all() for v in weights(again).values())
 
 
 @pytest.mark.slow

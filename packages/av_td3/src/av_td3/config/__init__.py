@@ -6,9 +6,11 @@ is written into the run directory.  Unknown keys are errors.
 
 ``env`` stands in ``driving.py`` and ``simulator.py``; ``agent``, ``exploration`` and ``replay`` in
 ``learning.py``; ``train`` and ``evaluation`` in ``running.py``; all together in ``whole.py``.  ``loading.py``
-reads presets, files and overrides, and ``messages.py`` says what is wrong with them.
+reads presets, files and overrides, ``messages.py`` says what is wrong with them, and ``comparing.py`` in what
+two configurations differ.
 """
 
+from av_td3.config.comparing import differences, with_measured
 from av_td3.config.driving import (
     ACTION_SIZE,
     NEIGHBOURS,
@@ -62,6 +64,7 @@ __all__ = [
     "TrainConfig",
     "Weather",
     "config_from_dict",
+    "differences",
     "explain",
     "flat",
     "load_config",
@@ -70,4 +73,5 @@ __all__ = [
     "preset_names",
     "preset_summary",
     "preset_text",
+    "with_measured",
 ]

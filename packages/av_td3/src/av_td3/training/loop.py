@@ -20,6 +20,7 @@ from av_td3.agent.td3 import Batch
 from av_td3.config import Config
 from av_td3.driving.termination import SIMULATOR_FAULT, TRUNCATIONS
 from av_td3.evaluation.baselines import ClassicalDriver
+from av_td3.evaluation.rollout import NothingMeasuredError
 from av_td3.health import guards
 from av_td3.health.metrics import Scalars
 from av_td3.supervision.fleet import Fleet, Late, Started, Stepped
@@ -29,11 +30,15 @@ from av_td3.training.logger import RunLogger
 from av_td3.training.run_directory import RunDirectory
 from av_td3.training.signals import StopRequest
 from av_td3.training.state import TrainingState
+from rundoctor.signals import evaluation as signals
 
 End = Literal["finished", "interrupted", "stopped"]
 Policy = Callable[[Observation], Action]
 Evaluate = Callable[[Policy, int], Scalars]
-"""``evaluate(policy, step)`` drives held-out routes and returns scalars ``eval/...``."""
+"""``evaluate(policy, step)`` drives held-out routes and returns scalars ``eval/...``.
+
+NothingMeasuredError: the simulator failed in every attempt.  PolicyFailedError: an action is not finite.
+"""
 
 
 @dataclass
@@ -61,7 +66,8 @@ def train(
     """Train to the configured number of steps or minutes, or until an alert or a signal ends it.
 
     Raises:
-        NonFiniteError, NonFiniteGradientError, InvalidActionError: a value is NaN or infinite.
+        NonFiniteError, NonFiniteGradientError, InvalidActionError, PolicyFailedError: a value is NaN or
+            infinite.
         StopRequested: a signal came, and an update or an evaluation was left off.
         DrivingError: the simulator failed too often in a row.
     """
@@ -72,10 +78,7 @@ def train(
         if state.watch.stop_reason:
             return "stopped"
         if state.evaluation_due:
-            row = evaluate(stop.obeyed_by(policy_of(state.agent, config.evaluation.averaged)), state.step)
-            log.evaluation(state.step, row)
-            with log.warned_of(CheckpointError):
-                state.add_evaluation(row, run.checkpoints)
+            evaluate_policy(config, run, state, evaluate, log, stop)
         with log.warned_of(CheckpointError):  # a full disk: the older checkpoint stays
             state.settle()
             if state.checkpoint_due:
@@ -84,6 +87,32 @@ def train(
                 state.begin_checkpoint(run.checkpoints)
                 state.watch.compare_code(run.code_sha256())
     return "finished"
+
+
+def evaluate_policy(
+    config: Config,
+    run: RunDirectory,
+    state: TrainingState,
+    evaluate: Evaluate,
+    log: RunLogger,
+    stop: StopRequest,
+) -> None:
+    """Drive held-out routes, and keep the policy with its figures.
+
+    Where the simulator failed in every attempt nothing is known of the policy, and training goes on: the next
+    evaluation comes when its turn is.
+    """
+    try:
+        row = evaluate(stop.obeyed_by(policy_of(state.agent, config.evaluation.averaged)), state.step)
+    except NothingMeasuredError as error:
+        state.last_evaluation = state.step
+        state.interval.add(signals.EPISODES.tag, 0.0)  # the next row of scalars says so
+        state.interval.add(signals.SIMULATOR_FAULTS.tag, float(error.faults))
+        log.message(f"warning: step {state.step}: evaluation on held-out routes: {error}; training goes on")
+        return
+    log.evaluation(state.step, row)
+    with log.warned_of(CheckpointError):
+        state.add_evaluation(row, run.checkpoints)
 
 
 def drive(config: Config, state: TrainingState, fleet: Fleet, log: RunLogger, stop: StopRequest) -> None:
@@ -96,12 +125,15 @@ def drive(config: Config, state: TrainingState, fleet: Fleet, log: RunLogger, st
     due = False
     for env in range(len(fleet)):
         begin(config, state, fleet, env)
+    state.note_round(first=True)
     while episodes or not due:
         actions = choose_actions(config, state, {e: x for e, x in episodes.items() if fleet.at_rest(e)})
         for env, action in actions.items():
             fleet.send(env, action)  # the simulators work ...
         learn(config, state, log, stop, len(actions))  # ... while the networks are updated
-        for env, event in fleet.collect().items():
+        events = fleet.collect()
+        state.note_round()  # before anybody asks whether the time is up
+        for env, event in events.items():
             if isinstance(event, Started):
                 episodes[env] = start(config, state, env, event, log)
             elif isinstance(event, Stepped):
@@ -206,7 +238,7 @@ def take(
 
 def learn(config: Config, state: TrainingState, log: RunLogger, stop: StopRequest, steps: int) -> None:
     """The updates that are due for so many steps of the environments."""
-    if not steps or state.step < config.train.learning_starts or not state.replay.can_sample():
+    if not steps or state.step < state.learning_from or not state.replay.can_sample():
         return
     state.update_credit += config.train.updates_per_step * steps
     while state.update_credit >= 1.0 and not stop.requested:
