@@ -305,6 +305,24 @@ def test_a_signal_ends_an_evaluation(tmp_path):
     assert checkpoint.newest_good(run.checkpoints)[1]["step"] == 60
 
 
+def test_a_signal_ends_an_evaluation_whose_simulator_does_not_come_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(StopRequest, "GRACE_S", 0.2)
+    config, left = small_config(), []
+    run = RunDirectory.create(tmp_path / "run", config, {})
+
+    def evaluate(policy, step):
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            time.sleep(60)
+        finally:
+            left.append(step)  # the evaluation's simulator is ended
+        raise AssertionError("the signal was not obeyed")
+
+    outcome = Trainer(config, run, lambda: FakeEnv(config), evaluate, SilentDisplay()).train()
+    assert outcome.state == "interrupted" and left == [60]
+    assert checkpoint.newest_good(run.checkpoints)[1]["step"] == 60
+
+
 def test_a_simulator_that_stays_away_leaves_a_checkpoint_of_the_last_step(tmp_path):
     t, env = trainer(tmp_path / "run")
     original = env.receive
