@@ -105,7 +105,7 @@ class Config(Section):
         return self
 
     def for_evaluation(self) -> Config:
-        """This configuration with ``evaluation.env`` merged into its ``env``, in the units of the training."""
+        """This configuration with ``evaluation.env`` merged into its ``env``, and the training's units."""
         tree = self.env.with_units().model_dump()
         merge(tree, self.evaluation.env)
         try:
