@@ -22,12 +22,13 @@ from av_td3.config import Config, Pictures, flat
 from av_td3.errors import BAD_INPUT, UserError
 from av_td3.evaluation import report, rollout
 from av_td3.evaluation.baselines import ClassicalDriver, RandomPolicy
+from av_td3.evaluation.conditions import other_settings, traffic_in_words
 from av_td3.evaluation.metrics import Comparison, compare
 from av_td3.evaluation.pictures import ReplacedPictures
 from av_td3.evaluation.video import VideoRecorder
 from av_td3.supervision.crew import CrewMaker
 from av_td3.supervision.supervised import SupervisedEnv
-from av_td3.training import policies, shipped
+from av_td3.training import policies
 from av_td3.training.agents import make_agent, policy_of
 from av_td3.training.run_directory import RunDirectory, write_atomically
 from av_td3.training.signals import terminable
@@ -265,30 +266,13 @@ _SEEN: dict[Pictures, str] = {
     "other": "the agent saw the pictures of another episode, ",
 }
 
-_IN_WORDS = {
-    "env.weather",
-    "evaluation.seed",
-    *(f"env.simulator.{key}" for key in ("map", "npc", "npc_placement", "npc_speed", "address")),
-}
-"""Settings of which the sentence of conditions tells in its own words."""
-
 
 def _in_words(conditions: dict[str, Any]) -> str:
-    wanted, there = conditions["traffic"]["wanted"], conditions["traffic"]["there"]
-    traffic = f"{wanted} other vehicles"
-    if there and there[0] < wanted:
-        count = f"{there[0]} to {there[-1]}" if there[0] < there[-1] else str(there[0])
-        traffic = f"{count} other vehicles ({wanted} were asked for: the map has no room for more)"
-    if wanted:
-        traffic += shipped.PLACES[conditions["traffic"]["placement"]]
-    if wanted and (speed := conditions["traffic"]["speed"]) is not None:
-        traffic += f" at {speed[0]:.0%} to {speed[1]:.0%} of the speed limit"
     weather = "" if conditions["weather"] == "fixed" else f"weather {conditions['weather']}, "
-    others = [text for text in conditions["settings"] if text.partition("=")[0] not in _IN_WORDS]
-    settings = "".join(f"{setting}, " for setting in others)
+    settings = "".join(f"{setting}, " for setting in other_settings(conditions))
     return (
-        f"Map {conditions['map']}, {traffic}, {weather}{settings}{_SEEN[conditions['picture']]}"
-        f"agent of step {conditions['step']:,}, "
+        f"Map {conditions['map']}, {traffic_in_words(conditions)}, {weather}{settings}"
+        f"{_SEEN[conditions['picture']]}agent of step {conditions['step']:,}, "
         f"seeds from {conditions['seed']:,}, av-td3 {av_td3.__version__}, {conditions['simulator']}."
     )
 

@@ -34,6 +34,7 @@ from torch import Tensor
 
 from av_td3.agent.td3 import TD3
 from av_td3.config import Config, ConfigError, config_from_dict
+from av_td3.evaluation.conditions import PLACES
 from av_td3.training import tensor_files
 from av_td3.training.run_directory import write_atomically
 from av_td3.training.tensor_files import CheckpointError
@@ -43,8 +44,6 @@ POLICY, CONFIG, FIGURES, CARD = "policy.safetensors", "config.yaml", "figures.js
 FILM = "film.mp4"
 """A film of it, where there is one."""
 BUNDLED = Path(str(resources.files("av_td3"))) / "agents"
-PLACES = {"anywhere": "", "near": " near its start", "mixed": " near its start in every second episode"}
-"""Words for ``env.simulator.npc_placement`` after "20 vehicles"."""
 
 
 class _Training(TypedDict):
