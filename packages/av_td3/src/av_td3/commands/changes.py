@@ -43,6 +43,8 @@ def changed(
     tree["env"]["simulator"] |= {key: value for key, value in simulator.items() if value is not None}
     # Faults of the simulator that a training run was given are no part of an evaluation.
     tree["env"]["simulator"]["faults"] = None
+    if address is not None:  # a server that runs takes the place of one that would be started
+        tree["env"]["simulator"]["command"] = None
     tree["train"] |= {"envs": 1, "maps": []}
     if weather is not None:
         tree["env"]["weather"] = weather

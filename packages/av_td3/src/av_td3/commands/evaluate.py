@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from av_td3.training.agents import make_agent, policy_of
 from av_td3.training.run_directory import RunDirectory, write_atomically
 from av_td3.training.signals import terminable
 from av_td3.training.sources import AgentSource, find_agent
-from av_td3.training.versions import versions
+from av_td3.training.versions import simulator_name, versions
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,8 @@ def final_evaluation(
 def _settings(config: Config, given: Sequence[str] = ()) -> list[str]:
     """What the configuration itself and the call change for evaluations, as ``section.key=value``."""
     own = {key: f"{key}={json.dumps(value)}" for key, value in flat(config.evaluation.env, "env.").items()}
-    return list((own | {setting.partition("=")[0]: setting for setting in given}).values())
+    called = (re.sub(r"^evaluation\.(?=env\.)", "", setting) for setting in given)  # the same key as above
+    return list((own | {setting.partition("=")[0]: setting for setting in called}).values())
 
 
 def introduce(source: AgentSource, console: Console) -> None:
@@ -230,7 +232,7 @@ def _compare_agents(
         **source.described(),
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "map": simulator.map,
-        "simulator": simulator.address or f"minicarla {versions()['minicarla']}",
+        "simulator": simulator_name(simulator),
         "traffic": {
             "wanted": simulator.npc,
             "there": sorted(npc),
