@@ -114,9 +114,9 @@ def drive(config: Config, state: TrainingState, fleet: Fleet, log: RunLogger, st
                 if not (due or leaving(state, stop)):
                     begin(config, state, fleet, env)
             elif isinstance(event, Late):
-                others = "; the others go on" if len(fleet) > 1 else ""
-                text = f"environment {env} has not answered for {event.seconds:g} s{others}"
-                log.message(f"step {state.step}: {text}")
+                if len(fleet) > 1:  # else nobody goes on without it, and the run stays what it is
+                    name = f"environment {env} has not answered for {event.seconds:g} s"
+                    log.message(f"step {state.step}: {name}; the others go on")
             else:
                 log.message(f"step {state.step}: training goes on without environment {env}: {event.error}")
                 episodes.pop(env, None)
