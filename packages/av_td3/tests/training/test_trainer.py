@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -307,6 +308,24 @@ def test_a_signal_ends_an_evaluation(tmp_path):
     assert checkpoint.newest_good(run.checkpoints)[1]["step"] == 60
 
 
+def test_a_signal_ends_an_evaluation_whose_simulator_does_not_come_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(StopRequest, "GRACE_S", 0.2)
+    config, left = small_config(), []
+    run = RunDirectory.create(tmp_path / "run", config, {})
+
+    def evaluate(policy, step):
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            time.sleep(60)
+        finally:
+            left.append(step)  # the evaluation's simulator is ended
+        raise AssertionError("the signal was not obeyed")
+
+    outcome = Trainer(config, run, lambda: FakeEnv(config), evaluate, SilentDisplay()).train()
+    assert outcome.state == "interrupted" and left == [60]
+    assert checkpoint.newest_good(run.checkpoints)[1]["step"] == 60
+
+
 def test_a_simulator_that_stays_away_leaves_a_checkpoint_of_the_last_step(tmp_path):
     t, env = trainer(tmp_path / "run")
     original = env.receive
@@ -558,11 +577,22 @@ def test_checkpoints_hold_no_pickle(tmp_path):
     assert {p.suffix for p in (t.run.checkpoints / "replay").iterdir()} == {".safetensors"}
 
 
-def test_episode_seeds_are_reproducible_and_below_evaluations():
-    seeds = [episode_seed(3, e, 1_000_000) for e in range(2000)]
-    assert seeds == [episode_seed(3, e, 1_000_000) for e in range(2000)]
-    assert max(seeds) < 1_000_000 and len(set(seeds)) > 1990
-    assert episode_seed(4, 0, 1_000_000) != seeds[0]
+def test_recorded_runs_keep_their_seeds():
+    """The draw of every run whose evaluations begin at a million, or further on."""
+    kept = [573787, 342472, 784169, 392219]
+    assert [episode_seed(3, e, 1_000_000) for e in range(4)] == kept
+    assert [episode_seed(3, e, 2_000_000) % 1_000_000 for e in range(4)] == kept
+
+
+@pytest.mark.parametrize("evaluation_seed", [0, 1, 42, 999_999, 1_000_000, 2**40])
+def test_training_and_evaluation_never_drive_the_same_seed(evaluation_seed):
+    seeds = [episode_seed(3, e, evaluation_seed) for e in range(2000)]
+    assert seeds == [episode_seed(3, e, evaluation_seed) for e in range(2000)]
+    assert episode_seed(4, 0, evaluation_seed) != seeds[0]
+    assert len(set(seeds)) > 1990
+    evaluated = range(evaluation_seed, evaluation_seed + 1_000_000)
+    assert not any(seed in evaluated for seed in seeds)
+    gymnasium.utils.seeding.np_random(max(seeds))  # what an environment makes of it
 
 
 def test_stop_on_critical_keeps_the_checkpoint_from_before_the_trouble(tmp_path):

@@ -27,7 +27,6 @@ from av_td3.config.driving import (
 from av_td3.config.learning import AgentConfig, ExplorationConfig, ReplayConfig
 from av_td3.config.loading import (
     config_from_dict,
-    flat,
     load_config,
     overridden,
     preset_names,
@@ -36,7 +35,7 @@ from av_td3.config.loading import (
 )
 from av_td3.config.messages import ConfigError, explain
 from av_td3.config.running import EvaluationConfig, Pictures, TrackerName, TrainConfig
-from av_td3.config.section import Section
+from av_td3.config.section import Section, flat
 from av_td3.config.simulator import SimulatorConfig, parse_address
 from av_td3.config.whole import Config
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from av_td3.config.loading import flat
+from av_td3.config.section import flat
 from av_td3.config.whole import Config
 
 

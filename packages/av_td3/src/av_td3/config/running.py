@@ -87,7 +87,7 @@ class EvaluationConfig(Section):
     video: bool = True
     """Whether the evaluation at the end films the agent."""
     seed: int = Field(default=1_000_000, ge=0)
-    """Evaluation episode i has the seed ``seed + i``.  Seeds of training episodes stay below."""
+    """Evaluation episode i has the seed ``seed + i``.  No training episode has one of these seeds."""
     averaged: bool = False
     """Evaluate the target policy, whose weights are the moving average (``agent.tau``) of the policy's.
     It drives more steadily than the policy of the last update.  false: the policy itself, as in TD3."""

@@ -146,8 +146,9 @@ def drive(config: Config, state: TrainingState, fleet: Fleet, log: RunLogger, st
                 if not (due or leaving(state, stop)):
                     begin(config, state, fleet, env)
             elif isinstance(event, Late):
-                name = f"environment {env} has not answered for {event.seconds:g} s"
-                log.message(f"step {state.step}: {name}; the others go on")
+                if len(fleet) > 1:  # else nobody goes on without it, and the run stays what it is
+                    name = f"environment {env} has not answered for {event.seconds:g} s"
+                    log.message(f"step {state.step}: {name}; the others go on")
             else:
                 log.message(f"step {state.step}: training goes on without environment {env}: {event.error}")
                 episodes.pop(env, None)
@@ -165,7 +166,7 @@ def begin(config: Config, state: TrainingState, fleet: Fleet, env: int) -> None:
     """Let an environment begin its next episode, unless it does so already."""
     if fleet.at_rest(env):
         number = state.episode_number(env)
-        fleet.begin(env, episode_seed(config.train.seed, number, below=config.evaluation.seed))
+        fleet.begin(env, episode_seed(config.train.seed, number, config.evaluation.seed))
 
 
 def start(config: Config, state: TrainingState, env: int, event: Started, log: RunLogger) -> Episode:
@@ -272,6 +273,24 @@ def to_batch(sample: Sample, device: torch.device) -> Batch:
     )
 
 
-def episode_seed(run_seed: int, episode: int, below: int) -> int:
-    """The environment's seed of a training episode: reproducible, and below evaluation's seeds."""
-    return int(np.random.SeedSequence([run_seed, episode]).generate_state(1, np.uint64)[0] % below)
+ENOUGH_SEEDS = 1_000_000
+"""Seeds below ``evaluation.seed`` that suffice for training; its default, by which runs are recorded.  Of
+10,000 episodes about 50 have the seed of another one."""
+FAR_SEEDS = 2**32
+"""Where training's seeds begin, and how many there are, when fewer than that lie below.  Evaluations count on
+from ``evaluation.seed``, one seed an episode, so none gets as far.  Nothing needs a seed to fit into 32 bits:
+numpy takes any, and the simulator's own are drawn from its generator."""
+
+
+def episode_seed(run_seed: int, episode: int, evaluation_seed: int) -> int:
+    """The environment's seed of a training episode: reproducible, and of no episode of an evaluation.
+
+    Args:
+        run_seed: ``train.seed``.
+        episode: its number within the run.
+        evaluation_seed: ``evaluation.seed``, of the first episode of an evaluation.
+    """
+    drawn = int(np.random.SeedSequence([run_seed, episode]).generate_state(1, np.uint64)[0])
+    if evaluation_seed >= ENOUGH_SEEDS:
+        return drawn % evaluation_seed
+    return FAR_SEEDS + drawn % FAR_SEEDS

@@ -149,7 +149,8 @@ class Trainer:
                 if dead is not None:
                     log.event(state, dead)
                 state.watch.compare_code(self.run.code_sha256())
-                ending = loop.train(self.config, self.run, state, fleet, self.evaluate, log, stop)
+                evaluate = stop.leaves_off(self.evaluate)
+                ending = loop.train(self.config, self.run, state, fleet, evaluate, log, stop)
                 return ending, state.watch.stop_reason
             except StopRequested:
                 return "interrupted", ""
