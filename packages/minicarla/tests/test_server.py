@@ -13,6 +13,7 @@ import msgpack
 import pytest
 
 from minicarla.server import CarlaServer
+from minicarla.server import server as server_module
 from minicarla.server import streams as streams_module
 from minicarla.server.connections import ClientConnection
 from minicarla.server.streams import MAX_UNSENT_MESSAGES
@@ -512,6 +513,40 @@ world = client.get_world()
 first = world.wait_for_tick()
 later = [world.wait_for_tick() for _ in range(5)]
 assert [s.frame for s in later] == list(range(first.frame + 1, first.frame + 6))
+"""
+    )
+
+
+def test_in_asynchronous_mode_a_client_gets_no_tick_of_its_own(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told the frame of the next one, which comes by itself."""
+    monkeypatch.setattr(server_module, "FREE_RATE", 1e-3)  # one tick at the start, the next in 1,000 s
+    running = serve()
+    wire, world = running.wire(), running.server.world
+    until(lambda: world.frame == 2)
+    assert [wire.call("tick_cue") for _ in range(3)] == [3, 3, 3]
+    wire.call("apply_batch", [], True)
+    assert world.frame == 2
+    world.settings = world.settings._replace(synchronous_mode=True)
+    assert wire.call("tick_cue") == 3
+    wire.call("apply_batch", [], True)
+    assert world.frame == 4
+
+
+def test_the_real_client_ticks_in_real_time_in_asynchronous_mode(serve: Serve) -> None:
+    serve().client(
+        """
+world = client.get_world()
+world.tick()
+real, simulated = time.monotonic(), world.get_snapshot().timestamp.elapsed_seconds
+for _ in range(20):
+    frame = world.tick()
+    client.apply_batch_sync([], True)
+    assert world.get_snapshot().frame >= frame
+real = time.monotonic() - real
+simulated = world.get_snapshot().timestamp.elapsed_seconds - simulated
+assert 0.9 < simulated < real + 0.2, (simulated, real)
 """
     )
 

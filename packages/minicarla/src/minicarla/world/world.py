@@ -150,6 +150,14 @@ class World:
         self.finish()
         return self.frame
 
+    def cue(self) -> int:
+        """A client asks for a tick; returns the frame that it will see.
+
+        In asynchronous mode time goes on by itself, so this makes no tick and names the next one (as CARLA's
+        ``tick_cue``; ``FCarlaEngine::OnPreTick`` takes cues in synchronous mode alone).
+        """
+        return self.advance() if self.settings.synchronous_mode else self.frame + 1
+
     def advance(self) -> int:
         """Advance by one step, publish what happened and the snapshot; returns the new frame.
 

@@ -59,7 +59,7 @@ def set_episode_settings(call: Call, settings: structs.EpisodeSettings) -> int:
 
 @procedure()
 def tick_cue(call: Call) -> int:
-    call.session.seen = call.world.advance()
+    call.session.seen = call.world.cue()
     return call.session.seen
 
 
