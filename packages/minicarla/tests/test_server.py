@@ -506,6 +506,35 @@ assert seen[:4] == [State.Green, State.Yellow, State.Red, State.Green], seen
     )
 
 
+def test_the_times_of_any_light_are_those_of_its_controller(serve: Serve) -> None:
+    """As in CARLA: whichever light of a controller is set, all of them switch by it, and no others."""
+    serve(map="grid").client(
+        """
+import itertools
+world = synchronous()
+world.tick()
+State = carla.TrafficLightState
+times = lambda light: [light.get_green_time(), light.get_yellow_time(), light.get_red_time()]
+lights = sorted(world.get_actors().filter("traffic.traffic_light"), key=lambda light: light.id)
+for number, light in enumerate(lights):
+    light.set_green_time(2.0); light.set_yellow_time(0.5); light.set_red_time(1.0)
+    world.reset_all_traffic_lights()
+    world.tick()
+    shown = {other.id: [] for other in lights}
+    for _ in range(40 * 20):
+        for other in lights:
+            shown[other.id].append(other.get_state())
+        world.tick()
+    together = [other.id for other in lights if shown[other.id] == shown[light.id]]
+    set_now = [other.id for other in lights if times(other) == [2.0, 0.5, 1.0]]
+    assert len(together) == 2 and together == set_now, (number, together, set_now)
+    greens = [len(list(run)) for state, run in itertools.groupby(shown[light.id]) if state == State.Green]
+    assert max(greens) == 40, (number, greens)  # two seconds
+    light.set_green_time(10.0); light.set_yellow_time(3.0); light.set_red_time(2.0)
+"""
+    )
+
+
 def test_asynchronous_worlds_run_by_themselves(serve: Serve) -> None:
     serve().client(
         """
