@@ -361,6 +361,28 @@ except RuntimeError as error:
     )
 
 
+def test_every_episode_begins_with_the_servers_weather_and_gravity(serve: Serve) -> None:
+    serve(synchronous=True).client(
+        """
+world = client.get_world()
+text = world.get_map().to_opendrive()
+weather, gravity = world.get_weather(), world.get_imui_sensor_gravity()
+for load in (
+    lambda: client.reload_world(False),
+    lambda: client.load_world("grid", False),
+    lambda: client.load_world("grid", False),
+    lambda: client.generate_opendrive_world(text, reset_settings=False),
+):
+    world.set_weather(carla.WeatherParameters.HardRainNight)
+    world.set_imui_sensor_gravity(1.6)
+    assert world.get_weather() != weather and world.get_imui_sensor_gravity() != gravity
+    world = load()
+    assert world.get_weather() == weather and world.get_imui_sensor_gravity() == gravity
+    assert world.get_settings().synchronous_mode
+"""
+    )
+
+
 @pytest.mark.slow
 def test_the_traffic_manager_drives_and_leaves(serve: Serve) -> None:
     running = serve(map="town")
