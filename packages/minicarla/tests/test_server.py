@@ -383,6 +383,34 @@ for load in (
     )
 
 
+def test_calls_of_any_size_are_answered(serve: Serve) -> None:
+    """Textures are not taken, and batches are, whatever their size; the connection goes on."""
+    serve(synchronous=True).client(
+        """
+world = client.get_world()
+name = world.get_names_of_all_objects()[0]
+calls = {
+    "apply_color_texture_to_objects": lambda size: world.apply_color_texture_to_object(
+        name, carla.MaterialParameter.Diffuse, carla.TextureColor(size, size)),
+    "apply_float_color_texture_to_objects": lambda size: world.apply_float_color_texture_to_object(
+        name, carla.MaterialParameter.Normal, carla.TextureFloatColor(size, size)),
+}
+for function, paint in calls.items():
+    for size in (8, 512):
+        try:
+            paint(size)
+            raise SystemExit(f"{function} of {size} was accepted")
+        except RuntimeError as error:
+            assert str(error).startswith(f"minicarla does not have the function {function}"), error
+        frame = world.tick()
+batch = client.apply_batch_sync(70_000 * [carla.command.DestroyActor(987654)], True)
+assert len(batch) == 70_000 and all(answer.error for answer in batch)
+assert not len(world.get_actors(list(range(1000, 71_000))))
+assert world.tick() == frame + 2
+"""
+    )
+
+
 @pytest.mark.slow
 def test_the_traffic_manager_drives_and_leaves(serve: Serve) -> None:
     running = serve(map="town")
@@ -678,6 +706,18 @@ def test_garbage_closes_that_connection_alone(serve: Serve) -> None:
             foe.answer()
         assert friend.call("version") == "0.9.16"
     until(lambda: sum(isinstance(c, ClientConnection) for c in running.server.connections) == 1)
+
+
+def test_arguments_that_cannot_be_decoded_are_refused_and_the_connection_goes_on(serve: Serve) -> None:
+    wire = serve(synchronous=True).wire()
+    for name in ("destroy_actor", "set_traffic_light_state"):  # a call with a value, one without
+        with pytest.raises(RuntimeError, match=f"{name}: not msgpack that CARLA sends"):
+            wire.call(name, {"actor": 1})
+    with pytest.raises(RuntimeError, match="does not have the function enable_carsim"):
+        wire.call("enable_carsim", {"actor": 1})
+    with pytest.raises(RuntimeError, match="does not know the function no_such"):
+        wire.call("no_such", {"actor": 1})
+    assert wire.call("version") == "0.9.16"
 
 
 def test_a_connection_that_never_says_which_stream_it_reads_is_closed(

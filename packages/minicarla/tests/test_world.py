@@ -486,7 +486,7 @@ class Nobody:
 
 
 def call(world: World, name: str, *arguments: Any) -> Any:
-    return answer(Call(world, Nobody()), name, arguments)
+    return answer(Call(world, Nobody()), name, lambda: arguments)
 
 
 def test_every_procedure_withstands_wrong_arguments() -> None:
