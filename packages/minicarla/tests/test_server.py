@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -833,6 +835,71 @@ def test_a_host_may_be_a_name(serve: Serve) -> None:
     assert running.server.host == "127.0.0.1"
     pose = _wire_pose(6 * [0.0])
     assert len(running.wire().call("spawn_actor", [0, "sensor.camera.rgb", []], pose)[5]) == 24
+
+
+class Relay:
+    """Passes on what comes to another address of this machine, as a router with NAT does."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.passed = 0  # connections
+        self._to = ("127.0.0.1", port)
+        self._listener = socket.create_server((host, port))
+        self._start(self._accept)
+
+    def _start(self, function: Callable[..., None], *arguments: Any) -> None:
+        threading.Thread(target=function, args=arguments, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, far = self._listener.accept()[0], socket.create_connection(self._to)
+                self.passed += 1
+                self._start(self._pump, near, far)
+                self._start(self._pump, far, near)
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                sink.sendall(data)
+        for sock in (source, sink):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+def test_a_client_needs_no_address_of_the_server_but_its_own(serve: Serve) -> None:
+    """Behind NAT, as in many containers, the server's own address is of no use to clients."""
+    running = serve()
+    relays = [Relay("127.0.0.2", port) for port in (running.port, running.port + 1)]
+    running.client(
+        """
+client = carla.Client("127.0.0.2", PORT)
+client.set_timeout(5.0)
+world = synchronous()
+imu = world.spawn_actor(world.get_blueprint_library().find("sensor.other.imu"), carla.Transform())
+messages = queue.Queue()
+imu.listen(messages.put)
+message(messages, world.tick())
+"""
+    )
+    for relay in relays:
+        relay.close()
+    # The prelude's own client has called nobody.
+    assert [relay.passed for relay in relays] == [1, 2], "one for calls, two for streams"
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.0.0.9"])
+def test_the_server_is_found_by_any_of_its_names(serve: Serve, host: str) -> None:
+    serve(host="0.0.0.0", synchronous=True).client(
+        f"""
+client = carla.Client("{host}", PORT)
+client.set_timeout(5.0)
+world = client.get_world()
+assert world.tick() == world.get_snapshot().frame
+"""
+    )
 
 
 def test_errands_run_in_the_servers_thread(serve: Serve) -> None:

@@ -143,9 +143,9 @@ class CarlaServer:
 
     def _listen(self, port: int) -> None:
         calls, streams = bind_pair(self.host, port)
-        self.host, self.port = calls.getsockname()  # tokens carry addresses, not names
+        self.host, self.port = calls.getsockname()
         self.stream_port: int = streams.getsockname()[1]
-        self.streams.host, self.streams.port = self.host, self.stream_port
+        self.streams.port = self.stream_port
         self._listeners = [
             Listener(self._loop, calls, self.connections, self._connect_client),
             Listener(self._loop, streams, self.connections, self._connect_reader),

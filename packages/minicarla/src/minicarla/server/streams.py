@@ -70,13 +70,13 @@ class StreamConnection(SocketConnection):
 class Streams:
     """Sends what a world publishes to those who read it (``world.outlet.Outlet``).
 
-    host, port: where clients find the streams.
+    port: where clients find the streams.
     faults: may withhold, drop or cut messages.
     sensor_type: blueprint id of the sensor that writes a stream; "" when there is none.
     """
 
     def __init__(self, faults: FaultInjector, sensor_type: Callable[[int], str]) -> None:
-        self.host, self.port = "", 0
+        self.port = 0
         self.readers: defaultdict[int, list[StreamConnection]] = defaultdict(list)
         self._faults = faults
         self._sensor_type = sensor_type
@@ -103,9 +103,9 @@ class Streams:
         else:
             self._deliver(stream_id, message)
 
-    def token(self, stream_id: int, host: str | None = None) -> bytes:
-        """What tells a client where to read a stream; ``host``: this machine's address as it knows it."""
-        return token.pack(stream_id, host or self.host, self.port)
+    def token(self, stream_id: int) -> bytes:
+        """What tells a client where to read a stream."""
+        return token.pack(stream_id, self.port)
 
     def _deliver(self, stream_id: int, message: bytes) -> None:
         if self._faults:

@@ -36,7 +36,7 @@ def get_sensor_token(call: Call, stream_id: int) -> structs.Token:
 
 
 def _token(call: Call, stream_id: int) -> structs.Token:
-    return structs.Token(call.world.outlet.token(stream_id, call.session.host))
+    return structs.Token(call.world.outlet.token(stream_id))
 
 
 @procedure()

@@ -35,10 +35,6 @@ class ClientSession(Protocol):
     def announce(self, stream_id: int) -> None:
         """The client is about to open this stream."""
 
-    @property
-    def host(self) -> str:
-        """Address of this server as that client reaches it."""
-
 
 class Call(NamedTuple):
     """What a handler gets besides the client's arguments."""
