@@ -20,7 +20,7 @@ from minicarla.server import streams as streams_module
 from minicarla.server.connections import ClientConnection
 from minicarla.server.streams import MAX_UNSENT_MESSAGES
 
-from .conftest import PATIENCE, Running, Wire, until
+from .conftest import PATIENCE, Messages, Running, Wire, until
 
 Serve = Callable[..., Running]
 
@@ -673,12 +673,123 @@ def test_a_reader_that_does_not_read_stalls_nobody(serve: Serve) -> None:
     assert [wire.call("tick_cue") for _ in range(frames)] == list(range(first + 1, first + 1 + frames))
     (subscriber,) = running.server.streams.readers[stream_id]
     assert subscriber.dropped > 0
-    assert subscriber.unsent <= MAX_UNSENT_MESSAGES
+    assert subscriber.unsent <= MAX_UNSENT_MESSAGES + 800 * 600 * 4 + 64
     # What does come later is whole messages.
     for _ in range(3):
         assert len(lazy.next()) == 48 + 12 + 800 * 600 * 4
     lazy.close()
     until(lambda: not running.server.streams.has_reader(stream_id))
+
+
+def test_in_synchronous_mode_a_slow_callback_gets_every_picture(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client reads nothing while a callback runs; its next tick waits, as nothing is lost in CARLA."""
+    monkeypatch.setattr(streams_module, "MAX_UNSENT_MESSAGES", 1 << 20)
+    running = serve(synchronous=True)
+    out = running.client(
+        """
+world = synchronous()
+camera = world.get_blueprint_library().find("sensor.camera.rgb")
+camera.set_attribute("image_size_x", "800"); camera.set_attribute("image_size_y", "600")
+eye = world.spawn_actor(camera, carla.Transform(carla.Location(z=2)))
+seen = []
+def save(image):
+    time.sleep(0.02)
+    seen.append(image.frame)
+eye.listen(save)
+frames = [world.tick() for _ in range(60)]
+ahead = len(frames) - len(seen)
+end = time.monotonic() + 30.0
+while len(seen) < len(frames) and time.monotonic() < end:
+    time.sleep(0.01)
+assert seen == frames, (len(seen), seen)
+print(ahead)
+"""
+    )
+    assert int(out) > 1, "the client ticked on meanwhile"
+
+
+def _slow_camera(running: Running, wire: Wire) -> Messages:
+    """A camera of 400x300 and the client's reader of it, which has not read anything."""
+    description = [0, "sensor.camera.rgb", [["image_size_x", 2, "400"], ["image_size_y", 2, "300"]]]
+    camera = wire.call("spawn_actor", description, _wire_pose(6 * [0.0]))
+    (stream_id,) = struct.unpack_from("<I", camera[5])
+    wire.call("get_sensor_token", stream_id)
+    reader = wire.subscribe(stream_id)
+    until(lambda: running.server.streams.has_reader(stream_id))
+    return reader
+
+
+@pytest.mark.parametrize("tick", [("tick_cue",), ("apply_batch", [], True)], ids=lambda call: call[0])
+def test_a_tick_waits_for_the_clients_own_reader_and_for_nothing_else(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, tick: tuple[Any, ...]
+) -> None:
+    monkeypatch.setattr(streams_module, "MAX_UNSENT_MESSAGES", 1 << 20)
+    running = serve(synchronous=True)
+    wire, world = running.wire(), running.server.world
+    reader = _slow_camera(running, wire)
+    first = world.frame + 1
+    wire.sock.settimeout(1.0)
+    with pytest.raises(TimeoutError):
+        for _ in range(100):  # 48 MB: more than the sockets take
+            wire.call(*tick)
+    last = world.frame
+    assert last < first + 99
+    assert running.wire().call("version") == "0.9.16"
+    assert wire.call("apply_batch", [], False) == [], "only what ticks has to wait"
+    assert world.frame == last
+    for frame in range(first, last + 2):
+        assert int.from_bytes(reader.next()[8:16], "little") == frame
+    wire.sock.settimeout(PATIENCE)
+    assert wire.answer()[0] == 1
+    assert world.frame == last + 1
+
+
+@pytest.mark.parametrize("ends", ["taking", "reading", "calling"])
+def test_a_tick_waits_no_longer_than_there_is_hope(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, ends: str
+) -> None:
+    """The reader takes nothing any more, or has gone, or the client has."""
+    monkeypatch.setattr(streams_module, "MAX_UNSENT_MESSAGES", 1 << 20)
+    monkeypatch.setattr(streams_module, "STUCK_SECONDS", 0.5 if ends == "taking" else 1000.0)
+    running = serve(synchronous=True)
+    wire, world = running.wire(), running.server.world
+    reader = _slow_camera(running, wire)
+    if ends == "taking":
+        frames = [wire.call("tick_cue") for _ in range(100)]
+        assert frames == list(range(frames[0], frames[0] + 100))
+        assert [record for record in caplog.messages if "loses messages" in record] == [
+            "a client at 127.0.0.1 reads stream 2 (sensor.camera.rgb) too slowly and loses messages "
+            "(this is logged once)"
+        ]
+        return
+    wire.sock.settimeout(1.0)
+    with pytest.raises(TimeoutError):
+        for _ in range(100):
+            wire.call("tick_cue")
+    before = world.frame
+    (reader if ends == "reading" else wire).close()
+    if ends == "reading":
+        wire.sock.settimeout(PATIENCE)
+        assert wire.answer()[0] == 1
+        assert world.frame == before + 1
+    until(lambda: not running.server._backlog._held)
+    assert running.wire().call("tick_cue") == world.frame
+
+
+def test_a_tick_does_not_wait_for_the_readers_of_other_clients(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(streams_module, "MAX_UNSENT_MESSAGES", 1 << 20)
+    monkeypatch.setattr(streams_module, "STUCK_SECONDS", 1000.0)
+    running = serve(synchronous=True)
+    reader = _slow_camera(running, running.wire())
+    wire = running.wire()
+    frames = [wire.call("tick_cue") for _ in range(100)]
+    assert frames == list(range(frames[0], frames[0] + 100))
+    assert sum("loses messages" in record for record in caplog.messages) == 1
+    assert reader.next()
 
 
 def test_answers_that_nobody_reads_do_not_pile_up(serve: Serve) -> None:
