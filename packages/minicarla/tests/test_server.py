@@ -385,8 +385,8 @@ for load in (
     )
 
 
-def test_calls_of_any_size_are_answered(serve: Serve) -> None:
-    """Textures are not taken, and batches are, whatever their size; the connection goes on."""
+def test_calls_of_any_size_are_answered(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """Also those that are refused; the connection goes on."""
     serve(synchronous=True).client(
         """
 world = client.get_world()
@@ -405,12 +405,22 @@ for function, paint in calls.items():
         except RuntimeError as error:
             assert str(error).startswith(f"minicarla does not have the function {function}"), error
         frame = world.tick()
-batch = client.apply_batch_sync(70_000 * [carla.command.DestroyActor(987654)], True)
-assert len(batch) == 70_000 and all(answer.error for answer in batch)
-assert not len(world.get_actors(list(range(1000, 71_000))))
+batch = client.apply_batch_sync(65_536 * [carla.command.DestroyActor(987654)], True)
+assert len(batch) == 65_536 and all(answer.error for answer in batch)
+for call, says in (
+    (lambda: client.apply_batch_sync(70_000 * [carla.command.DestroyActor(987654)], True), "bad_cast"),
+    (lambda: world.get_actors(list(range(1000, 71_000))), "get_actors_by_id: the arguments cannot be read: "),
+):
+    try:
+        raise SystemExit(f"accepted: {call()}")
+    except RuntimeError as error:
+        assert says in str(error), error
 assert world.tick() == frame + 2
 """
     )
+    assert caplog.messages == [
+        "refused: apply_batch: the arguments cannot be read: 70000 exceeds max_array_len(65536)"
+    ]
 
 
 @pytest.mark.slow
@@ -824,7 +834,7 @@ def test_garbage_closes_that_connection_alone(serve: Serve) -> None:
 def test_arguments_that_cannot_be_decoded_are_refused_and_the_connection_goes_on(serve: Serve) -> None:
     wire = serve(synchronous=True).wire()
     for name in ("destroy_actor", "set_traffic_light_state"):  # a call with a value, one without
-        with pytest.raises(RuntimeError, match=f"{name}: not msgpack that CARLA sends"):
+        with pytest.raises(RuntimeError, match=f"{name}: the arguments cannot be read"):
             wire.call(name, {"actor": 1})
     with pytest.raises(RuntimeError, match="does not have the function enable_carsim"):
         wire.call("enable_carsim", {"actor": 1})

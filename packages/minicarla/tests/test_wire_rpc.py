@@ -91,11 +91,13 @@ def test_what_is_no_request_is_refused(data: bytes) -> None:
 @pytest.mark.parametrize(
     "argument",
     [
+        msgpack.packb((rpc.MAX_ITEMS + 1) * [0]),
+        msgpack.packb([[rpc.MAX_ITEMS * [0] + [1]]]),
         msgpack.packb({"a": 1}),
         msgpack.packb(msgpack.ExtType(4, b"x")),
         b"\xa1\xff",  # no UTF-8
     ],
-    ids=repr,
+    ids=lambda data: repr(data[:8]),
 )
 def test_a_request_whose_arguments_cannot_be_read_can_be_answered(argument: bytes, waits: bool) -> None:
     """Its client never connects again, so the connection has to go on."""
@@ -107,13 +109,13 @@ def test_a_request_whose_arguments_cannot_be_read_can_be_answered(argument: byte
     first, second = requests.next(), requests.next()
     assert first is not None and second is not None and requests.pending == 0
     assert (first.id, first.name, first.waits) == (7, "name", waits)
-    with pytest.raises(WireError, match="not msgpack that CARLA sends"):
+    with pytest.raises(WireError, match="the arguments cannot be read"):
         first.arguments()
     assert second.arguments() == [1, "x"]
 
 
 def test_what_a_procedure_takes_may_be_long() -> None:
-    items = [[i] for i in range(100_000)]
+    items = [[i] for i in range(rpc.MAX_ITEMS)]
     requests, data = rpc.Requests(), msgpack.packb([0, 7, "name", [[False], items, "x" * 100_000]])
     for start in range(0, len(data), 1 << 16):
         assert requests.next() is None
