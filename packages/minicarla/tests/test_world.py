@@ -40,7 +40,7 @@ class Tape:
     def send(self, stream_id: int, *parts: bytes | memoryview) -> None:
         self.messages.append((stream_id, b"".join(parts)))
 
-    def token(self, stream_id: int, host: str | None = None) -> bytes:
+    def token(self, stream_id: int) -> bytes:
         return bytes(24)
 
     def records(self) -> np.ndarray:
@@ -437,7 +437,7 @@ class Tape:
     def has_reader(self, stream_id): return True
     def send(self, stream_id, *parts):
         for part in parts: digest.update(part)
-    def token(self, stream_id, host=None): return bytes(24)
+    def token(self, stream_id): return bytes(24)
 world = World("grid", seed=int(sys.argv[1]), npc=8, outlet=Tape(), synchronous=True)
 for point in world.roadmap.spawn_points:
     try:
@@ -475,7 +475,6 @@ def test_two_processes_with_the_same_seed_give_the_same_bytes() -> None:
 
 
 class Nobody:
-    host = "127.0.0.1"
     seen = 0
 
     def announce(self, stream_id: int) -> None:
@@ -486,7 +485,7 @@ class Nobody:
 
 
 def call(world: World, name: str, *arguments: Any) -> Any:
-    return answer(Call(world, Nobody()), name, arguments)
+    return answer(Call(world, Nobody()), name, lambda: arguments)
 
 
 def test_every_procedure_withstands_wrong_arguments() -> None:

@@ -43,7 +43,6 @@ class SocketConnection:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.loop = loop
         self.sock = sock
-        self.host: str = sock.getsockname()[0]
         self.peer: str = sock.getpeername()[0]
         self.closed = False
         self.unsent = 0  # bytes

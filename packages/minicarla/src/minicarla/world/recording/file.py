@@ -211,8 +211,7 @@ class RecordingWriter:
                 self._physics[vehicle.id] = vehicle.physics_control
                 physics.append((vehicle.id, self._episode.vehicles.physics_control(vehicle.id)))
         for actor in self._actors.of_kind(TrafficLight):
-            light = actor.light
-            now = (light.green_time, light.yellow_time, light.red_time)
+            now = self._episode.lights.controller_of(actor.light).times
             if self._light_times.get(actor.id) != now:
                 self._light_times[actor.id] = now
                 times.append((actor.id, now))
