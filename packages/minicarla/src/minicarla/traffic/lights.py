@@ -130,6 +130,19 @@ class MapTrafficLights:
         for one in self.groups if group is None else [self.groups[group]]:
             one.frozen = frozen
 
+    def recall(self, light: int, state: int, frozen: bool, elapsed: float) -> None:
+        """Show ``state`` on one light, as a recording has it; a state that does not exist is ignored.
+
+        frozen, elapsed: of the light's group.  The cycle goes on from there with the next :meth:`step`.
+        """
+        if not (RED <= state <= UNKNOWN and math.isfinite(elapsed)):
+            return
+        chosen = self.lights[light]
+        group = self.groups[chosen.group]
+        chosen.state, group.frozen, group.elapsed = state, frozen, elapsed
+        if state != RED:
+            group.turn = chosen.controller  # only a client's hand makes lights of two controllers not red
+
     def elapsed(self, light: int) -> float:
         """Seconds since the light's group switched last."""
         return self.groups[self.lights[light].group].elapsed
