@@ -14,7 +14,13 @@ from collections.abc import Callable
 from typing import Any
 
 from minicarla.faults import FaultInjector, ServerFault
-from minicarla.server.connections import ClientConnection, Listener, SocketConnection, bind_pair
+from minicarla.server.connections import (
+    MAX_CLIENTS,
+    ClientConnection,
+    Listener,
+    SocketConnection,
+    bind_pair,
+)
 from minicarla.server.loop import EventLoop
 from minicarla.server.pacing import ManagerPacing
 from minicarla.server.streams import StreamConnection, Streams
@@ -147,14 +153,24 @@ class CarlaServer:
         self.stream_port: int = streams.getsockname()[1]
         self.streams.host, self.streams.port = self.host, self.stream_port
         self._listeners = [
-            Listener(self._loop, calls, self.connections, self._connect_client),
-            Listener(self._loop, streams, self.connections, self._connect_reader),
+            Listener(self._loop, calls, self.connections, self._connect_client, self._full_of_clients),
+            Listener(
+                self._loop,
+                streams,
+                self.connections,
+                self._connect_reader,
+                lambda: self.streams.full(self.connections),
+            ),
         ]
 
     def _stop_listening(self) -> None:
         for listener in self._listeners:
             listener.close()
         self._listeners = []
+
+    def _full_of_clients(self) -> str:
+        count = sum(isinstance(connection, ClientConnection) for connection in self.connections)
+        return f"{count} clients are connected" if count >= MAX_CLIENTS else ""
 
     def _connect_client(self, sock: socket.socket) -> SocketConnection:
         return ClientConnection(self._loop, sock, self._disconnected, self)
