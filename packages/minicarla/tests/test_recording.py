@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from minicarla.geometry import Pose
 from minicarla.wire import structs
 from minicarla.world import blueprints
 from minicarla.world.outlet import NoReaders
+from minicarla.world.recording import Recording, RecordingError
+from minicarla.world.recording import file as file_module
+from minicarla.world.recording.file import MAGIC
 from minicarla.world.world import World
 
 from .conftest import Running
@@ -175,3 +179,64 @@ def test_an_actor_that_cannot_be_created_does_not_stop_the_world(
     assert [actor.type_id for actor in world.actors.values() if not actor.type_id.startswith("spec")] == [
         MODEL3
     ]
+
+
+# ---------------------------------------------------------------------- files
+
+
+def test_only_regular_files_are_read(serve: Any, tmp_path: Path) -> None:
+    """A pipe would stop the server for ever, and /dev/zero would fill its memory."""
+    os.mkfifo(tmp_path / "pipe.log")
+    (tmp_path / "folder.log").mkdir()
+    with (tmp_path / "big.log").open("wb") as big:
+        big.truncate(1 << 34)  # a sparse one
+    wire = serve(synchronous=True).wire()
+    for path in ("/dev/zero", *(str(tmp_path / f"{name}.log") for name in ("pipe", "folder", "big"))):
+        answers = [
+            wire.call("show_recorder_file_info", path, True),
+            wire.call("show_recorder_collisions", path, ord("a"), ord("a")),
+            wire.call("show_recorder_actors_blocked", path, 1.0, 1.0),
+            wire.call("replay_file", path, 0.0, 0.0, 0),
+        ]
+        assert answers == 4 * ["File is not a CARLA recorder\n"], path
+    for name in ("pipe", "folder", "big"):
+        with pytest.raises(RuntimeError, match="exists already and is not a recording"):
+            wire.call("start_recorder", str(tmp_path / f"{name}.log"))
+    assert wire.call("version") == "0.9.16"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("~nobody_of_this_name/x.log", "home directory"),
+        ("/tmp/a\0b.log", "null"),
+        (f"/tmp/{300 * 'a'}.log", "name too long"),
+        ("/etc/hostname/x.log", "Not a directory"),
+    ],
+)
+def test_a_name_that_no_file_can_have_is_refused(serve: Any, name: str, reason: str) -> None:
+    wire = serve(synchronous=True).wire()
+    for call, *arguments in (
+        ("start_recorder",),
+        ("show_recorder_file_info", True),
+        ("replay_file", 0.0, 0.0, 0),
+    ):
+        with pytest.raises(RuntimeError, match=f"(?i){reason}"):
+            wire.call(call, name, *arguments)
+
+
+def test_a_recording_that_is_too_large_is_refused_and_not_read(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make()
+    world.recorder.start(str(file), world.episode)
+    for _ in range(3):
+        world.tick()
+    world.recorder.stop()
+    assert len(Recording(str(file)).ticks) == 3
+    monkeypatch.setattr(file_module, "MAX_BYTES", file.stat().st_size - 1)
+    with pytest.raises(RecordingError, match="is larger than"):
+        Recording(str(file))
+    file.write_bytes(MAGIC)
+    with pytest.raises(RecordingError, match="is damaged"):
+        Recording(str(file))
