@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from bisect import bisect_left, bisect_right
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +40,11 @@ def stations(road: od.Road, section: od.LaneSection, most: int) -> Array:
             edges.append(cut)
     edges.append(end)
     parts = []
+    starts = [g.s for g in road.geometries]
     for a, b in itertools.pairwise(edges):
-        bends = [g.max_curvature() for g in road.geometries if g.s < b and g.s + g.length > a]
-        curvature = max(bends, default=0.0)
+        # A piece ends where the next one begins, or SHORTEST after that at most.
+        near = road.geometries[max(0, bisect_right(starts, a - SHORTEST) - 1) : bisect_left(starts, b)]
+        curvature = max((g.max_curvature for g in near if g.s + g.length > a), default=0.0)
         # A lane on the outside of a bend is longer than the reference line, so half the chord is taken.
         chord = (
             min(LONGEST_CHORD, max(0.1, 0.5 * math.sqrt(8 * SAG / curvature)))
