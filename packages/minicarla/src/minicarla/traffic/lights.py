@@ -125,11 +125,6 @@ class MapTrafficLights:
         if chosen.controller == group.turn:
             group.elapsed = 0.0
 
-    def freeze(self, frozen: bool, group: int | None = None) -> None:
-        """Stop the time of one group, or of all."""
-        for one in self.groups if group is None else [self.groups[group]]:
-            one.frozen = frozen
-
     def recall(self, light: int, state: int, frozen: bool, elapsed: float) -> None:
         """Show ``state`` on one light, as a recording has it; a state that does not exist is ignored.
 
@@ -142,6 +137,11 @@ class MapTrafficLights:
         chosen.state, group.frozen, group.elapsed = state, frozen, elapsed
         if state != RED:
             group.turn = chosen.controller  # only a client's hand makes lights of two controllers not red
+
+    def freeze(self, frozen: bool, group: int | None = None) -> None:
+        """Stop the time of one group, or of all."""
+        for one in self.groups if group is None else [self.groups[group]]:
+            one.frozen = frozen
 
     def elapsed(self, light: int) -> float:
         """Seconds since the light's group switched last."""
