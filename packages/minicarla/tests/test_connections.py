@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 
-from minicarla.server import connections as connections_module
-from minicarla.server import server as server_module
-from minicarla.server import streams as streams_module
+from minicarla.server import connections, limits
 from minicarla.server.loop import EventLoop
 from minicarla.wire import stream
 
@@ -24,7 +22,7 @@ def test_streams_that_a_client_leaves_behind_shut_nobody_out(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CARLA's client cannot close a sensor's stream after reload_world.  Here only two cars may have them."""
-    monkeypatch.setattr(streams_module, "MAX_READERS", 10)
+    monkeypatch.setattr(limits, "MAX_READERS", 10)
     serve(synchronous=True).client(
         """
 import threading
@@ -48,9 +46,9 @@ assert carla.Client("127.0.0.1", PORT).get_server_version() == "0.9.16"
 def test_clients_and_readers_have_limits_of_their_own(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(server_module, "MAX_CLIENTS", 3)
-    monkeypatch.setattr(streams_module, "MAX_READERS", 4)
-    monkeypatch.setattr(streams_module, "MAX_STREAM_CONNECTIONS", 7)
+    monkeypatch.setattr(limits, "MAX_CLIENTS", 3)
+    monkeypatch.setattr(limits, "MAX_READERS", 4)
+    monkeypatch.setattr(limits, "MAX_STREAM_CONNECTIONS", 7)
     running = serve(synchronous=True)
     wire = running.wire()
     live = [wire.subscribe() for _ in range(4)]
@@ -102,7 +100,7 @@ def test_without_file_descriptors_the_server_waits(
                 raise OSError(errno.EMFILE, "Too many open files")
             return super().accept()
 
-    monkeypatch.setattr(connections_module, "NO_DESCRIPTOR_PAUSE", 0.05)
+    monkeypatch.setattr(connections, "NO_DESCRIPTOR_PAUSE", 0.05)
     loop, accepted, sock = EventLoop(), list[socket.socket](), Scarce()
     sock.bind(("127.0.0.1", 0))
 
@@ -110,7 +108,7 @@ def test_without_file_descriptors_the_server_waits(
         accepted.append(one)
         return one
 
-    listener = connections_module.Listener(loop, sock, set(), connect, lambda: "")
+    listener = connections.Listener(loop, sock, set(), connect, lambda: "")
     with socket.create_connection(sock.getsockname()):
         turns = 0
         while not accepted:

@@ -115,7 +115,7 @@ def serve(
     for number in stops:
         signal.signal(number, lambda *_: sys.exit(0))
     from minicarla.server import CarlaServer
-    from minicarla.server.streams import allow_open_files
+    from minicarla.server.limits import allow_open_files
 
     allow_open_files()
     try:

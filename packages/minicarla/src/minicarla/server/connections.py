@@ -18,9 +18,6 @@ from minicarla.wire.schema import WireError
 
 log = logging.getLogger("minicarla")
 
-MAX_CLIENTS = 256
-"""Connections over which clients call.  Those that read streams have limits of their own, so that a program
-which leaves streams behind cannot shut the others out."""
 READ_BYTES = 1 << 18
 MAX_UNSENT_REPLIES = 1 << 20
 """Bytes of unsent replies beyond which no further request of that client is read."""

@@ -14,13 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from minicarla.faults import FaultInjector, ServerFault
-from minicarla.server.connections import (
-    MAX_CLIENTS,
-    ClientConnection,
-    Listener,
-    SocketConnection,
-    bind_pair,
-)
+from minicarla.server.connections import ClientConnection, Listener, SocketConnection, bind_pair
+from minicarla.server.limits import full_of_clients, full_of_readers
 from minicarla.server.loop import EventLoop
 from minicarla.server.pacing import ManagerPacing
 from minicarla.server.streams import StreamConnection, Streams
@@ -153,13 +148,19 @@ class CarlaServer:
         self.stream_port: int = streams.getsockname()[1]
         self.streams.host, self.streams.port = self.host, self.stream_port
         self._listeners = [
-            Listener(self._loop, calls, self.connections, self._connect_client, self._full_of_clients),
+            Listener(
+                self._loop,
+                calls,
+                self.connections,
+                self._connect_client,
+                lambda: full_of_clients(self.connections),
+            ),
             Listener(
                 self._loop,
                 streams,
                 self.connections,
                 self._connect_reader,
-                lambda: self.streams.full(self.connections),
+                lambda: full_of_readers(self.connections, self.streams.serves),
             ),
         ]
 
@@ -167,10 +168,6 @@ class CarlaServer:
         for listener in self._listeners:
             listener.close()
         self._listeners = []
-
-    def _full_of_clients(self) -> str:
-        count = sum(isinstance(connection, ClientConnection) for connection in self.connections)
-        return f"{count} clients are connected" if count >= MAX_CLIENTS else ""
 
     def _connect_client(self, sock: socket.socket) -> SocketConnection:
         return ClientConnection(self._loop, sock, self._disconnected, self)

@@ -6,7 +6,6 @@ The tick never waits for a reader.  One that falls behind loses whole messages.
 from __future__ import annotations
 
 import contextlib
-import resource
 import selectors
 import socket
 import time
@@ -21,15 +20,6 @@ from minicarla.wire import stream, token
 
 MAX_UNSENT_MESSAGES = 32 << 20
 """Bytes of a stream that one reader has not taken yet, beyond which new messages for it are dropped."""
-MAX_READERS = 512
-"""Connections that read streams which there are.  Those whose sensor is gone are not counted.  CARLA's client
-keeps them after ``reload_world`` when a program did not stop its sensors before, and opens each of them again
-as soon as it is closed."""
-MAX_STREAM_CONNECTIONS = 4096
-"""Connections that read streams, with those whose sensor is gone.  CARLA's client itself ends at about 1,000,
-where a process may open 1,024 files by default."""
-RESERVED_DESCRIPTORS = 512
-"""File descriptors that streams leave to clients' calls and to everything else."""
 MAX_ANNOUNCED = 512
 """Streams that one client may be about to open; more are not waited for."""
 SUBSCRIBING_SECONDS = 10.0
@@ -37,16 +27,6 @@ SUBSCRIBING_SECONDS = 10.0
 OPENING_SECONDS = 2.0
 """How long a tick waits at most for streams that clients are opening.  Usually it takes milliseconds;
 on a busy machine half a second was too short."""
-
-
-def allow_open_files() -> None:
-    """Let this process open as many files as :data:`MAX_STREAM_CONNECTIONS` need, where it may."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_STREAM_CONNECTIONS + RESERVED_DESCRIPTORS
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class StreamConnection(SocketConnection):
@@ -177,21 +157,8 @@ class Streams:
         elif isinstance(connection, ClientConnection):
             self._announced.pop(connection, None)
 
-    def full(self, connections: set[SocketConnection]) -> str:
-        """Why no further reader can be accepted, "" if one can; ``connections``: all that are open."""
-        readers = [reader for reader in connections if isinstance(reader, StreamConnection)]
-        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most = MAX_STREAM_CONNECTIONS
-        if files != resource.RLIM_INFINITY:
-            most = min(most, max(files // 2, files - RESERVED_DESCRIPTORS))
-        if len(readers) >= most:
-            return f"{most} streams are being read, some perhaps of sensors that are gone"
-        if len(readers) < MAX_READERS:
-            return ""
-        gone = sum(len(found) for stream_id, found in self.readers.items() if not self._exists(stream_id))
-        return f"{MAX_READERS} streams are being read" if len(readers) - gone >= MAX_READERS else ""
-
-    def _exists(self, stream_id: int) -> bool:
+    def serves(self, stream_id: int) -> bool:
+        """Whether there is anything that writes a stream."""
         return stream_id == stream.WORLD_STREAM or bool(self._sensor_type(stream_id))
 
     def announced(self, client: ClientConnection, stream_id: int) -> None:
