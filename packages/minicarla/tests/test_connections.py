@@ -111,6 +111,8 @@ def test_without_file_descriptors_the_server_waits(
     listener = connections.Listener(loop, sock, set(), connect, lambda: "")
     with socket.create_connection(sock.getsockname()):
         turns = 0
+        for _ in range(2):  # as in a tick that waits for a stream to be opened
+            listener.accept()
         while not accepted:
             loop.turn(PATIENCE, poll=False)
             turns += 1

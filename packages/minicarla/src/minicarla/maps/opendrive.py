@@ -18,6 +18,7 @@ import math
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 from xml.parsers import expat
 
@@ -134,6 +135,11 @@ class Road:
     references: list[SignalRecord]
     right_hand: bool = True
 
+    @cached_property
+    def starts(self) -> Array:
+        """s of each geometry, in rising order."""
+        return np.array([g.s for g in self.geometries])
+
     def section_at(self, s: float) -> int:
         """Index of the section at ``s``, of those that have a length; the nearest one beyond the ends."""
         long = [k for k, section in enumerate(self.sections) if section.length >= SHORTEST] or [0]
@@ -141,12 +147,11 @@ class Road:
 
     def at(self, s: Array) -> tuple[Array, Array, Array]:
         """x, y, heading (radians, OpenDRIVE's frame) of the reference line at ``s`` (n,)."""
-        starts = np.array([g.s for g in self.geometries])
-        index = np.clip(np.searchsorted(starts, s + 1e-9, side="right") - 1, 0, len(starts) - 1)
+        index = np.clip(np.searchsorted(self.starts, s + 1e-9, side="right") - 1, 0, len(self.starts) - 1)
         x, y, heading = np.empty_like(s), np.empty_like(s), np.empty_like(s)
         for i in np.unique(index):
             chosen = index == i
-            x[chosen], y[chosen], heading[chosen] = self.geometries[i].at(s[chosen] - starts[i])
+            x[chosen], y[chosen], heading[chosen] = self.geometries[i].at(s[chosen] - self.starts[i])
         return x, y, heading
 
 

@@ -263,11 +263,13 @@ class Listener:
         self._connect = connect
         self._full = full
         self._said: set[str] = set()
+        self._pausing = False
         sock.setblocking(False)
         sock.listen(128)
         self._watch()
 
     def _watch(self) -> None:
+        self._pausing = False
         if self.sock.fileno() >= 0:
             self._loop.register(self.sock, selectors.EVENT_READ, lambda events: self.accept())
 
@@ -277,9 +279,7 @@ class Listener:
             sock, _ = self.sock.accept()
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
-                self._say("connections wait to be accepted: this process can open no more files")
-                self._loop.unregister(self.sock)
-                self._loop.call_at(time.monotonic() + NO_DESCRIPTOR_PAUSE, self._watch)
+                self._pause()
             return
         reason = self._full()
         if reason:
@@ -290,6 +290,13 @@ class Listener:
             self._connections.add(self._connect(sock))
         except OSError:  # closed again by the other side
             sock.close()
+
+    def _pause(self) -> None:
+        self._say("connections wait to be accepted: this process can open no more files")
+        if not self._pausing:  # a tick that waits for streams accepts, too
+            self._pausing = True
+            self._loop.unregister(self.sock)
+            self._loop.call_at(time.monotonic() + NO_DESCRIPTOR_PAUSE, self._watch)
 
     def _say(self, text: str) -> None:
         """Log something once; a client that is refused may try again thousands of times a second."""
