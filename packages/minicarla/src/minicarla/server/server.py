@@ -16,6 +16,7 @@ from typing import Any
 from minicarla.faults import FaultInjector, ServerFault
 from minicarla.server.backlog import Backlog
 from minicarla.server.connections import ClientConnection, Listener, SocketConnection, bind_pair
+from minicarla.server.limits import full_of_clients, full_of_readers
 from minicarla.server.loop import EventLoop
 from minicarla.server.pacing import ManagerPacing
 from minicarla.server.streams import StreamConnection, Streams
@@ -149,8 +150,20 @@ class CarlaServer:
         self.stream_port: int = streams.getsockname()[1]
         self.streams.port = self.stream_port
         self._listeners = [
-            Listener(self._loop, calls, self.connections, self._connect_client),
-            Listener(self._loop, streams, self.connections, self._connect_reader),
+            Listener(
+                self._loop,
+                calls,
+                self.connections,
+                self._connect_client,
+                lambda: full_of_clients(self.connections),
+            ),
+            Listener(
+                self._loop,
+                streams,
+                self.connections,
+                self._connect_reader,
+                lambda: full_of_readers(self.connections, self.streams.serves),
+            ),
         ]
 
     def _stop_listening(self) -> None:

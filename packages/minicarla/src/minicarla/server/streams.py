@@ -196,6 +196,10 @@ class Streams:
         elif isinstance(connection, ClientConnection):
             self._announced.pop(connection, None)
 
+    def serves(self, stream_id: int) -> bool:
+        """Whether there is anything that writes a stream."""
+        return stream_id == stream.WORLD_STREAM or bool(self._sensor_type(stream_id))
+
     def announced(self, client: ClientConnection, stream_id: int) -> None:
         """A client has asked for a stream's token, so it will open the stream shortly."""
         announced = self._announced.setdefault(client, {})

@@ -143,6 +143,19 @@ class MapTrafficLights:
         if chosen.controller == group.turn:
             group.elapsed = 0.0
 
+    def recall(self, light: int, state: int, frozen: bool, elapsed: float) -> None:
+        """Show ``state`` on one light, as a recording has it; a state that does not exist is ignored.
+
+        frozen, elapsed: of the light's group.  The cycle goes on from there with the next :meth:`step`.
+        """
+        if not (RED <= state <= UNKNOWN and math.isfinite(elapsed)):
+            return
+        chosen = self.lights[light]
+        group = self.groups[chosen.group]
+        chosen.state, group.frozen, group.elapsed = state, frozen, elapsed
+        if state != RED:
+            group.turn = chosen.controller  # only a client's hand makes lights of two controllers not red
+
     def freeze(self, frozen: bool, group: int | None = None) -> None:
         """Stop the time of one group, or of all."""
         for one in self.groups if group is None else [self.groups[group]]:

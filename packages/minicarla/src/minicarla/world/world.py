@@ -135,7 +135,7 @@ class World:
             self.start_episode(roadmap)
         return self.recorder.play(
             Replayer(
-                self.episode.spawner,
+                self.episode,
                 recording,
                 self.recorder.options,
                 start=start,
@@ -177,7 +177,8 @@ class World:
         episode.vehicles.release()
         self.recorder.replay(dt)
         episode.vehicles.drive(dt)
-        episode.lights.step(dt)
+        if not self.recorder.replaying:
+            episode.lights.step(dt)
         contacts = episode.physics.step(bodies, dt)
         episode.walkers.report_velocities()
 
