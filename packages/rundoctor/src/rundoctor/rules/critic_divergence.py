@@ -64,7 +64,7 @@ def check(run: Run) -> Outcome:
     second_half = loss.tail(0.5, 4)
     rising = trend(second_half.step, np.log(np.maximum(np.abs(second_half.value), 1e-30)))
     beyond = _beyond_all_value(run, loss, power)
-    small = _small(run, loss, power) if beyond is None else ""
+    small = _small(run, _error(late, power)) if beyond is None else ""
     diverges = not small and (
         (best > 0 and rest >= GROWN)
         or (rest >= GROWN and rising.rising and rising.tau > 0.5)
@@ -157,9 +157,8 @@ def _variety(s: Series, best: int) -> float:
     return whole / max(until, 0.1 * whole, 1e-30) if whole else 1.0
 
 
-def _small(run: Run, loss: Series, power: float) -> str:
+def _small(run: Run, error: float) -> str:
     """Why the error cannot be divergence: it is far below a Q that the returns account for, or one reward."""
-    error = _error(loss, power)
     q, support = run.get(critic.Q1.mean), value_support(run)
     if q is not None and support is not None:
         size = q.tail(0.25, 2).median()
@@ -172,10 +171,9 @@ def _small(run: Run, loss: Series, power: float) -> str:
     return ""
 
 
-def _error(loss: Series, power: float) -> float:
-    """Root mean square of a sample's error late in the run; the loss sums the squares of two critics."""
-    late = loss.tail(0.25, 2).median()
-    return math.sqrt(late / 2) if power == 2 else late
+def _error(loss: float, power: float) -> float:
+    """Root mean square of a sample's error: a loss sums the squares of two critics."""
+    return math.sqrt(loss / 2) if power == 2 else loss
 
 
 def _beside(run: Run) -> list[Evidence]:
@@ -203,7 +201,7 @@ def _beyond_all_value(run: Run, loss: Series, power: float) -> Evidence | None:
     if not support.sure:
         gamma = run.gamma.value if run.gamma else 0.99
         most = max(most, CLIPPED_REWARD / (1 - gamma)) if gamma < 1 else math.inf
-    error = _error(loss, power)
+    error = _error(loss.tail(0.25, 2).median(), power)
     if error <= most:
         return None
     text = (

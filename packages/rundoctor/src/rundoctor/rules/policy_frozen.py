@@ -161,8 +161,8 @@ def _finding(run: Run, signal: Signal, repeat: Repeat) -> Finding:
             and len(t) >= 4
             and (other is actor.SATURATION or repeat_at_end(t).count > len(t) / 2)
         ):
-            level = median(t.tail(0.25).value)
-            evidence.append(Evidence(t.tag, t.last.step, level, f"{t.tag} ends at {number(level)}"))
+            late = median(t.tail(0.25).value)
+            evidence.append(Evidence(t.tag, t.last.step, late, f"{t.tag} ends at {number(late)}"))
     if learns:
         cause = (
             "The training returns improve while the evaluation never changes, so the evaluation does not "
