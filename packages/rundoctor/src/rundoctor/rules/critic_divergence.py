@@ -63,10 +63,8 @@ def check(run: Run) -> Outcome:
     rest = growth / excuse.factor**power
     second_half = loss.tail(0.5, 4)
     rising = trend(second_half.step, np.log(np.maximum(np.abs(second_half.value), 1e-30)))
-    # the loss sums the squares of two critics
-    size = math.sqrt(late / 2) if power == 2 else late
-    beyond = _beyond_all_value(run, loss, size)
-    small = _small(run, size) if beyond is None else ""
+    beyond = _beyond_all_value(run, loss, power)
+    small = _small(run, _error(late, power)) if beyond is None else ""
     diverges = not small and (
         (best > 0 and rest >= GROWN)
         or (rest >= GROWN and rising.rising and rising.tau > 0.5)
@@ -160,7 +158,7 @@ def _variety(s: Series, best: int) -> float:
 
 
 def _small(run: Run, error: float) -> str:
-    """Why the error of a sample cannot be divergence: it is far below a plausible Q, or below one reward."""
+    """Why the error cannot be divergence: it is far below a Q that the returns account for, or one reward."""
     q, support = run.get(critic.Q1.mean), value_support(run)
     if q is not None and support is not None:
         size = q.tail(0.25, 2).median()
@@ -171,6 +169,11 @@ def _small(run: Run, error: float) -> str:
     if error <= reward:
         return f"the error per sample, about {number(error)}, is less than one reward, {number(reward)}"
     return ""
+
+
+def _error(loss: float, power: float) -> float:
+    """Root mean square of a sample's error: a loss sums the squares of two critics."""
+    return math.sqrt(loss / 2) if power == 2 else loss
 
 
 def _beside(run: Run) -> list[Evidence]:
@@ -189,8 +192,8 @@ def _beside(run: Run) -> list[Evidence]:
     return out
 
 
-def _beyond_all_value(run: Run, loss: Series, error: float) -> Evidence | None:
-    """The error of a sample, if it is larger than any value that the rewards account for."""
+def _beyond_all_value(run: Run, loss: Series, power: float) -> Evidence | None:
+    """An error larger than any value that the rewards account for."""
     support = value_support(run)
     if support is None:
         return None
@@ -198,6 +201,7 @@ def _beyond_all_value(run: Run, loss: Series, error: float) -> Evidence | None:
     if not support.sure:
         gamma = run.gamma.value if run.gamma else 0.99
         most = max(most, CLIPPED_REWARD / (1 - gamma)) if gamma < 1 else math.inf
+    error = _error(loss.tail(0.25, 2).median(), power)
     if error <= most:
         return None
     text = (

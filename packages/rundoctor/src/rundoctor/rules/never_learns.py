@@ -21,7 +21,7 @@ LEAST = 20
 """Returns below which a trend cannot be told from chance."""
 LEAST_EVALUATIONS = 8
 LEAST_MEANS = 5
-"""Means over 100 episodes, none of which is in two of them, before they tell learning from chance."""
+"""Means over 100 episodes, none of which is in two of them, before they tell a rise from chance."""
 FEW = 40
 """Returns below which a rise by one or two scatters is hardly told from chance."""
 EARLY = 10_000
@@ -142,14 +142,15 @@ def _too_early(run: Run, s: Series) -> str:
 
 
 def _too_few(run: Run, s: Series) -> str:
-    """Why returns that do not rise by more than chance say nothing; empty where they do."""
+    """Why returns that do not rise by more than chance say nothing; empty where they do say something."""
+    first, _, last = parts(s.value, 3)
+    higher = level(last, s.value) - level(first, s.value) > scatter(first)
     lengths = run.get(episodes.LENGTH)
     if "last 100 episodes" in run.note_of(s) and lengths is not None and run.axis == "step":
         finished = run.last_step / max(lengths.median(), 1.0)
-        if finished < 100 * LEAST_MEANS:
+        if finished < 100 * (LEAST_MEANS if higher else 2):
             return f"{s.tag} is a mean over 100 episodes, and only about {finished:,.0f} were finished"
-    first, _, last = parts(s.value, 3)
-    if len(s) < FEW and level(last, s.value) - level(first, s.value) > scatter(first):
+    if higher and len(s) < FEW:
         return f"{s.tag} rises, and {len(s)} values are too few to tell that from chance"
     return ""
 
