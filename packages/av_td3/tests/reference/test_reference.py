@@ -140,7 +140,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatc
     monkeypatch.delitem(sys.modules, "gymnasium.envs.mujoco.mujoco_env", raising=False)
     for name in [n for n in sys.modules if n.startswith("gymnasium.envs.mujoco")]:
         monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(ConfigError, match=r"av-td3\[mujoco\]"):
+    with pytest.raises(ConfigError, match=r"packages/av_td3\[mujoco\]"):
         make_task("HalfCheetah-v5")
     monkeypatch.setitem(sys.modules, "stable_baselines3", None)
     with pytest.raises(ConfigError, match="pip install stable-baselines3"):
