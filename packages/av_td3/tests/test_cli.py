@@ -129,6 +129,7 @@ def test_as_process_1_it_ends_when_told_to_before_anything_else_has_begun() -> N
         (["--config", "/nowhere.yaml"], ["/nowhere.yaml"]),
         (["--resume", "/nowhere"], ["/nowhere", "no run directory"]),
         (["--resume", "/nowhere", "--npc", "3"], ["take away --npc"]),
+        (["--new-replay"], ["--new-replay", "give --resume RUN"]),
         (["--map", "atlantis"], ["atlantis"]),
         (["--map", "nowhere.xodr"], ["nowhere.xodr"]),
         (["--inject", "gremlins"], ["gremlins", "faults list"]),

@@ -2,12 +2,23 @@
 
 import re
 
+import numpy as np
 import pytest
 import yaml
 from pydantic import BaseModel
 
 from av_td3.commands.changes import changed
-from av_td3.config import Config, ConfigError, config_from_dict, load_config, parse_address
+from av_td3.config import (
+    Config,
+    ConfigError,
+    config_from_dict,
+    load_config,
+    parse_address,
+    preset_names,
+)
+from av_td3.driving import observation as obs
+from av_td3.driving.observation import Scene
+from av_td3.driving.state import StepState
 
 
 def keys(section, prefix=""):
@@ -79,7 +90,7 @@ def test_evaluations_may_change_the_scene_but_not_what_the_agent_sees():
     evaluated = config.for_evaluation()
     simulator = evaluated.env.simulator
     assert (simulator.npc, simulator.npc_placement, simulator.npc_speed) == (20, "anywhere", None)
-    assert evaluated.env.termination.stuck_s == 30 and evaluated.for_evaluation() is evaluated
+    assert evaluated.env.termination.stuck_s == 30 and evaluated.for_evaluation() == evaluated
     assert config_from_dict(yaml.safe_load(config.to_yaml())) == config
     given = changed(config, npc=5, settings=["env.termination.stuck_s=7"]).env  # a call has the last word
     assert (given.simulator.npc, given.simulator.npc_placement, given.termination.stuck_s) == (
@@ -89,11 +100,60 @@ def test_evaluations_may_change_the_scene_but_not_what_the_agent_sees():
     )
 
 
+@pytest.mark.parametrize("vector", ["route", "state"])
+def test_other_ends_of_an_episode_leave_the_units_of_the_vector_alone(vector):
+    """An agent that was trained with a road of 3 m sees the same, whatever counts as off the road later."""
+    training = {"termination": {"off_road_m": 3.0, "stuck_s": 6.0}, "observation": {"vector": vector}}
+    config = config_from_dict({"env": training, "evaluation": {"env": {"termination": {"off_road_m": 4.0}}}})
+    ends = ["env.termination.off_road_m=9", "env.termination.stuck_s=30"]
+    scene = Scene(StepState(lateral=1.5, slow_seconds=3.0), (0.0, 0.0), 0.0, np.ones((25, 2)))
+    trained = obs.vector(config.env, scene)
+    for env in (config.for_evaluation().env, changed(config).env, changed(config, settings=ends).env):
+        assert env.termination.off_road_m >= 4.0
+        assert np.array_equal(obs.vector(env, scene), trained)
+        assert obs.read_vector(env, trained).lateral == 1.5
+    assert trained[1] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("observation.traffic_light", True),
+        ("observation.lateral_unit_m", 4.0),
+        ("observation.standing_unit_s", 30.0),
+        ("camera.fov", 60.0),
+        ("route.waypoints", 10),
+        ("route.waypoints", 30),
+        ("route.waypoint_spacing_m", 4.0),
+        ("route.held_out_fraction", 0.5),
+        ("action_repeat", 4),
+        ("action_smoothing", 0.5),
+    ],
+)
+def test_what_an_agent_sees_and_how_it_acts_stays_wherever_it_drives(key, value):
+    says = rf"env\.{re.escape(key)}: it was .* in training and is to be {value}: what an agent sees"
+    tree = {"evaluation": {"env": nested(key, value)}}
+    with pytest.raises(ConfigError, match=rf"evaluation\.{says}"):
+        config_from_dict(tree)
+    for where in ("env", "evaluation.env"):  # a call to evaluate or drive
+        with pytest.raises(ConfigError, match=says):
+            changed(load_config(), settings=[f"{where}.{key}={value}"])
+
+
+def nested(key, value):
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def test_a_call_may_change_evaluations_scene_as_well():
+    given = changed(load_config("base"), settings=["evaluation.env.termination.stuck_s=7"])
+    assert given.env.termination.stuck_s == 7
+
+
 @pytest.mark.parametrize(
     ("scene", "says"),
     [
-        ({"observation": {"traffic_light": True}}, "evaluation.env.observation: what an agent sees"),
-        ({"action_repeat": 4}, "evaluation.env.action_repeat: what an agent sees and how it acts"),
         ({"terminations": {}}, "evaluation.env.terminations: Extra inputs are not permitted"),
         (
             {"termination": {"stuck_s": -1}},
@@ -125,3 +185,13 @@ def test_the_penalty_on_the_actions_change_has_one_weight_or_one_for_each_action
         ConfigError, match="3 weights: give one for all, or two, for steering and for the pedals"
     ):
         config_from_dict({"agent": {"action_change_penalty": [0.1, 0.1, 0.1]}})
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in preset_names() if load_config(name).agent.lr_decay_updates]
+)
+def test_a_preset_whose_rates_fall_is_trained_to_their_end(name):
+    """Cut short by a limit in minutes on a slower machine it would keep a policy of the full rate."""
+    config = load_config(name)
+    updates = config.train.updates_per_step * (config.train.steps - config.train.learning_starts)
+    assert config.train.max_minutes is None and config.agent.lr_decay_updates[1] <= updates

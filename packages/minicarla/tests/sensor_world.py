@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,7 @@ class StandInMap:
 
     name = "standin"
     opendrive = ""
+    data = SimpleNamespace(geo_reference="")
     whole = None
 
     def __init__(self, statics: list[Static] | None = None, town: bool = True) -> None:

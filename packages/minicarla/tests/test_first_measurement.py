@@ -29,7 +29,7 @@ class Reader:
     def send(self, stream_id: int, *parts: bytes | memoryview) -> None:
         self.streams.append(stream_id)
 
-    def token(self, stream_id: int, host: str | None = None) -> bytes:
+    def token(self, stream_id: int) -> bytes:
         return bytes(24)
 
 

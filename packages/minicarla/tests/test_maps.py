@@ -182,7 +182,7 @@ def test_town_has_the_size_and_the_features_it_promises():
     arms = {len({c.incoming for c in j.connections}) for j in town.data.junctions.values()}
     assert {3, 4} <= arms
     curvature = [
-        g.max_curvature() for r in town.data.roads.values() if r.junction == "-1" for g in r.geometries
+        g.max_curvature for r in town.data.roads.values() if r.junction == "-1" for g in r.geometries
     ]
     assert any(k > 1 / 16 for k in curvature) and any(k == 0 for k in curvature)
 

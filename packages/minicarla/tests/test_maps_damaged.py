@@ -107,6 +107,34 @@ def test_degenerate_geometry_can_be_driven_on_and_seen(laboratory, name):
     assert laboratory.try_text(DEGENERATE[name]) is not None
 
 
+NOWHERE = '<paramPoly3 pRange="arcLength" aU="0" bU="0" cU="0" dU="0" aV="0" bV="0" cV="0" dV="0"/>'
+
+
+@pytest.mark.parametrize("shape", [NOWHERE, NOWHERE.replace("arcLength", "normalized"), "<line/>"])
+def test_pieces_are_no_longer_than_up_to_the_next_one(shape):
+    """A road of 200 m whose pieces say that each is 100 km long; the server had computed all of them."""
+    plan = "".join(geometry(99_999.0, s, shape=shape, s=s) for s in range(200))
+    roadmap = maps.parse(one_road(plan=plan), "overlong")
+    pieces = roadmap.data.roads["1"].geometries
+    assert [piece.length for piece in pieces] == 200 * [1.0]
+    assert sum(piece.samples for piece in pieces) <= 200 * 64
+
+
+def test_a_bend_that_is_over_makes_no_points():
+    bend = geometry(99_999.0, shape='<arc curvature="0.5"/>')
+    roadmap = maps.parse(one_road(plan=bend + geometry(199.0, 1.0, s=1.0)), "bend")
+    assert len(roadmap.driving[0].points) < 130, "one for every 2 m, and some in the bend"
+
+
+def test_curves_that_are_too_long_together_are_refused_at_once():
+    roads = [
+        road(n, 99_990.0, section(ONE_LANE), plan=geometry(99_990.0, 0.0, 9.0 * n, shape=NOWHERE))
+        for n in range(1, 60)
+    ]
+    with pytest.raises(OpenDriveError, match="road '41': the map's curves are longer than can be held"):
+        maps.parse(document(*roads), "long")
+
+
 @pytest.mark.parametrize("middle", [0.0, 5e-10, 1e-4])
 def test_roads_and_sections_without_length_lead_on(middle):
     """They hold no lanes, but they must not cut the road in two."""

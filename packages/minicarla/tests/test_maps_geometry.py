@@ -14,6 +14,7 @@ import pytest
 from scipy.integrate import quad
 
 from minicarla import maps
+from minicarla.maps import curves
 from minicarla.maps import opendrive as od
 from minicarla.maps.curves import Geometry
 from minicarla.maps.lane_index import REACH
@@ -66,6 +67,25 @@ def road(number: int, shape: str) -> str:
         + section(25.0, 'a="3.5" b="0.02" c="0" d="0"')
         + "</lanes></road>"
     )
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_clipped_piece_is_the_beginning_of_the_same_curve(name: str) -> None:
+    (piece,) = od.parse(document(road(1, SHAPES[name]))).roads["1"].geometries
+    clipped = piece.clipped(0.4 * LENGTH)
+    assert clipped.length == 0.4 * LENGTH
+    places = np.linspace(0.0, 0.4 * LENGTH, 50)
+    for now, before in zip(clipped.at(places), piece.at(places), strict=True):
+        # Of polynomials the length is summed over chords of WALK_STEP.
+        np.testing.assert_allclose(now, before, rtol=0, atol=1e-5)
+
+
+def test_a_long_spiral_is_integrated_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    piece = Geometry(0.0, 0.0, 0.0, 0.0, 200.0, "spiral", (0.0, 0.4))
+    places = np.linspace(0.0, 200.0, 101)
+    whole = piece.at(places)
+    monkeypatch.setattr(curves, "_SPIRAL_BLOCK", 3 * 160)  # three points at a time
+    assert all(np.array_equal(a, b) for a, b in zip(whole, piece.at(places), strict=True))
 
 
 def document_of(shapes: list[str]) -> str:

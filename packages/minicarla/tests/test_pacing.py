@@ -55,7 +55,7 @@ class Stage:
 
     def tick(self, number: int) -> bool:
         """Whether a tick of the client is held back."""
-        request = Request(number, "tick_cue", [])
+        request = Request(number, "tick_cue", b"\x90")
         held = self.pacing.hold(self.client, request)
         if not held:
             self._carry_out(self.client, request)
@@ -103,7 +103,7 @@ def test_the_client_is_told_after_the_traffic_manager_has_had_time_to_wait(clock
     stage.manager_rounds()
     asked = clock.now
     clock.now += 0.25 * SETTLE_SECONDS
-    assert not stage.pacing.hold(stage.client, Request(1, "tick_cue", []))
+    assert not stage.pacing.hold(stage.client, Request(1, "tick_cue", b"\x90"))
     assert stage.pacing.is_settling(stage.client)
     stage.pacing.let_settle(stage.client)
     assert clock.now == pytest.approx(asked + SETTLE_SECONDS)

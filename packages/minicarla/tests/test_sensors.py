@@ -398,6 +398,7 @@ print("RESULT" + json.dumps(out))
 
 def test_gnss_agrees_with_the_clients_map():
     from minicarla import maps
+    from minicarla.maps.opendrive import parse
 
     need_client()
     text = maps.load("loop").opendrive
@@ -411,6 +412,9 @@ def test_gnss_agrees_with_the_clients_map():
     ]
     spots = [(0.0, 0.0, 0.0), (1000.0, 0.0, 5.0), (-350.5, 2220.25, 1.0), (12.0, -4000.0, -2.0)]
     worlds = [text[: start + len("<geoReference>")] + r + text[end:] for r in references]
+    worlds.append(
+        text.replace("<header", "<!-- <geoReference>+lat_0=8 +lon_0=9</geoReference> --><header", 1)
+    )
     done = subprocess.run(
         [sys.executable, "-c", _GEO],
         input=json.dumps([[world, spots] for world in worlds]),
@@ -423,7 +427,7 @@ def test_gnss_agrees_with_the_clients_map():
     found = []
     for world in worlds:
         place = StandInMap(town=False)
-        place.opendrive = world
+        place.data = parse(world)
         found += [[*geolocation(reference(place), x, y), z] for x, y, z in spots]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
 
@@ -433,7 +437,7 @@ def test_gnss_agrees_with_the_clients_map():
 )
 def test_a_reference_that_cannot_be_read_counts_as_none(text):
     place = StandInMap(town=False)
-    place.opendrive = f"<geoReference>{text}</geoReference>"
+    place.data = SimpleNamespace(geo_reference=text)
     assert reference(place) in (DEFAULT_REFERENCE, (1.0, 2.0))
     assert np.isfinite(geolocation(reference(place), 10.0, 10.0)).all()
 

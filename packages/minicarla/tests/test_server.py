@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,11 +15,12 @@ import msgpack
 import pytest
 
 from minicarla.server import CarlaServer
+from minicarla.server import server as server_module
 from minicarla.server import streams as streams_module
 from minicarla.server.connections import ClientConnection
 from minicarla.server.streams import MAX_UNSENT_MESSAGES
 
-from .conftest import PATIENCE, Running, Wire, until
+from .conftest import PATIENCE, Messages, Running, Wire, until
 
 Serve = Callable[..., Running]
 
@@ -360,6 +363,66 @@ except RuntimeError as error:
     )
 
 
+def test_every_episode_begins_with_the_servers_weather_and_gravity(serve: Serve) -> None:
+    serve(synchronous=True).client(
+        """
+world = client.get_world()
+text = world.get_map().to_opendrive()
+weather, gravity = world.get_weather(), world.get_imui_sensor_gravity()
+for load in (
+    lambda: client.reload_world(False),
+    lambda: client.load_world("grid", False),
+    lambda: client.load_world("grid", False),
+    lambda: client.generate_opendrive_world(text, reset_settings=False),
+):
+    world.set_weather(carla.WeatherParameters.HardRainNight)
+    world.set_imui_sensor_gravity(1.6)
+    assert world.get_weather() != weather and world.get_imui_sensor_gravity() != gravity
+    world = load()
+    assert world.get_weather() == weather and world.get_imui_sensor_gravity() == gravity
+    assert world.get_settings().synchronous_mode
+"""
+    )
+
+
+def test_calls_of_any_size_are_answered(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """Also those that are refused; the connection goes on."""
+    serve(synchronous=True).client(
+        """
+world = client.get_world()
+name = world.get_names_of_all_objects()[0]
+calls = {
+    "apply_color_texture_to_objects": lambda size: world.apply_color_texture_to_object(
+        name, carla.MaterialParameter.Diffuse, carla.TextureColor(size, size)),
+    "apply_float_color_texture_to_objects": lambda size: world.apply_float_color_texture_to_object(
+        name, carla.MaterialParameter.Normal, carla.TextureFloatColor(size, size)),
+}
+for function, paint in calls.items():
+    for size in (8, 512):
+        try:
+            paint(size)
+            raise SystemExit(f"{function} of {size} was accepted")
+        except RuntimeError as error:
+            assert str(error).startswith(f"minicarla does not have the function {function}"), error
+        frame = world.tick()
+batch = client.apply_batch_sync(65_536 * [carla.command.DestroyActor(987654)], True)
+assert len(batch) == 65_536 and all(answer.error for answer in batch)
+for call, says in (
+    (lambda: client.apply_batch_sync(70_000 * [carla.command.DestroyActor(987654)], True), "bad_cast"),
+    (lambda: world.get_actors(list(range(1000, 71_000))), "get_actors_by_id: the arguments cannot be read: "),
+):
+    try:
+        raise SystemExit(f"accepted: {call()}")
+    except RuntimeError as error:
+        assert says in str(error), error
+assert world.tick() == frame + 2
+"""
+    )
+    assert caplog.messages == [
+        "refused: apply_batch: the arguments cannot be read: 70000 exceeds max_array_len(65536)"
+    ]
+
+
 @pytest.mark.slow
 def test_the_traffic_manager_drives_and_leaves(serve: Serve) -> None:
     running = serve(map="town")
@@ -505,6 +568,35 @@ assert seen[:4] == [State.Green, State.Yellow, State.Red, State.Green], seen
     )
 
 
+def test_the_times_of_any_light_are_those_of_its_controller(serve: Serve) -> None:
+    """As in CARLA: whichever light of a controller is set, all of them switch by it, and no others."""
+    serve(map="grid").client(
+        """
+import itertools
+world = synchronous()
+world.tick()
+State = carla.TrafficLightState
+times = lambda light: [light.get_green_time(), light.get_yellow_time(), light.get_red_time()]
+lights = sorted(world.get_actors().filter("traffic.traffic_light"), key=lambda light: light.id)
+for number, light in enumerate(lights):
+    light.set_green_time(2.0); light.set_yellow_time(0.5); light.set_red_time(1.0)
+    world.reset_all_traffic_lights()
+    world.tick()
+    shown = {other.id: [] for other in lights}
+    for _ in range(40 * 20):
+        for other in lights:
+            shown[other.id].append(other.get_state())
+        world.tick()
+    together = [other.id for other in lights if shown[other.id] == shown[light.id]]
+    set_now = [other.id for other in lights if times(other) == [2.0, 0.5, 1.0]]
+    assert len(together) == 2 and together == set_now, (number, together, set_now)
+    greens = [len(list(run)) for state, run in itertools.groupby(shown[light.id]) if state == State.Green]
+    assert max(greens) == 40, (number, greens)  # two seconds
+    light.set_green_time(10.0); light.set_yellow_time(3.0); light.set_red_time(2.0)
+"""
+    )
+
+
 def test_asynchronous_worlds_run_by_themselves(serve: Serve) -> None:
     serve().client(
         """
@@ -512,6 +604,40 @@ world = client.get_world()
 first = world.wait_for_tick()
 later = [world.wait_for_tick() for _ in range(5)]
 assert [s.frame for s in later] == list(range(first.frame + 1, first.frame + 6))
+"""
+    )
+
+
+def test_in_asynchronous_mode_a_client_gets_no_tick_of_its_own(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told the frame of the next one, which comes by itself."""
+    monkeypatch.setattr(server_module, "FREE_RATE", 1e-3)  # one tick at the start, the next in 1,000 s
+    running = serve()
+    wire, world = running.wire(), running.server.world
+    until(lambda: world.frame == 2)
+    assert [wire.call("tick_cue") for _ in range(3)] == [3, 3, 3]
+    wire.call("apply_batch", [], True)
+    assert world.frame == 2
+    world.settings = world.settings._replace(synchronous_mode=True)
+    assert wire.call("tick_cue") == 3
+    wire.call("apply_batch", [], True)
+    assert world.frame == 4
+
+
+def test_the_real_client_ticks_in_real_time_in_asynchronous_mode(serve: Serve) -> None:
+    serve().client(
+        """
+world = client.get_world()
+world.tick()
+real, simulated = time.monotonic(), world.get_snapshot().timestamp.elapsed_seconds
+for _ in range(20):
+    frame = world.tick()
+    client.apply_batch_sync([], True)
+    assert world.get_snapshot().frame >= frame
+real = time.monotonic() - real
+simulated = world.get_snapshot().timestamp.elapsed_seconds - simulated
+assert 0.9 < simulated < real + 0.2, (simulated, real)
 """
     )
 
@@ -557,12 +683,123 @@ def test_a_reader_that_does_not_read_stalls_nobody(serve: Serve) -> None:
     assert [wire.call("tick_cue") for _ in range(frames)] == list(range(first + 1, first + 1 + frames))
     (subscriber,) = running.server.streams.readers[stream_id]
     assert subscriber.dropped > 0
-    assert subscriber.unsent <= MAX_UNSENT_MESSAGES
+    assert subscriber.unsent <= MAX_UNSENT_MESSAGES + 800 * 600 * 4 + 64
     # What does come later is whole messages.
     for _ in range(3):
         assert len(lazy.next()) == 48 + 12 + 800 * 600 * 4
     lazy.close()
     until(lambda: not running.server.streams.has_reader(stream_id))
+
+
+def test_in_synchronous_mode_a_slow_callback_gets_every_picture(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client reads nothing while a callback runs; its next tick waits, as nothing is lost in CARLA."""
+    monkeypatch.setattr(streams_module, "MAX_UNSENT_MESSAGES", 1 << 20)
+    running = serve(synchronous=True)
+    out = running.client(
+        """
+world = synchronous()
+camera = world.get_blueprint_library().find("sensor.camera.rgb")
+camera.set_attribute("image_size_x", "800"); camera.set_attribute("image_size_y", "600")
+eye = world.spawn_actor(camera, carla.Transform(carla.Location(z=2)))
+seen = []
+def save(image):
+    time.sleep(0.02)
+    seen.append(image.frame)
+eye.listen(save)
+frames = [world.tick() for _ in range(60)]
+ahead = len(frames) - len(seen)
+end = time.monotonic() + 30.0
+while len(seen) < len(frames) and time.monotonic() < end:
+    time.sleep(0.01)
+assert seen == frames, (len(seen), seen)
+print(ahead)
+"""
+    )
+    assert int(out) > 1, "the client ticked on meanwhile"
+
+
+def _slow_camera(running: Running, wire: Wire) -> Messages:
+    """A camera of 400x300 and the client's reader of it, which has not read anything."""
+    description = [0, "sensor.camera.rgb", [["image_size_x", 2, "400"], ["image_size_y", 2, "300"]]]
+    camera = wire.call("spawn_actor", description, _wire_pose(6 * [0.0]))
+    (stream_id,) = struct.unpack_from("<I", camera[5])
+    wire.call("get_sensor_token", stream_id)
+    reader = wire.subscribe(stream_id)
+    until(lambda: running.server.streams.has_reader(stream_id))
+    return reader
+
+
+@pytest.mark.parametrize("tick", [("tick_cue",), ("apply_batch", [], True)], ids=lambda call: call[0])
+def test_a_tick_waits_for_the_clients_own_reader_and_for_nothing_else(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, tick: tuple[Any, ...]
+) -> None:
+    monkeypatch.setattr(streams_module, "MAX_UNSENT_MESSAGES", 1 << 20)
+    running = serve(synchronous=True)
+    wire, world = running.wire(), running.server.world
+    reader = _slow_camera(running, wire)
+    first = world.frame + 1
+    wire.sock.settimeout(2.0)
+    with pytest.raises(TimeoutError):
+        for _ in range(100):  # 48 MB: more than the sockets take
+            wire.call(*tick)
+    last = world.frame
+    assert last < first + 99
+    assert running.wire().call("version") == "0.9.16"
+    assert wire.call("apply_batch", [], False) == [], "only what ticks has to wait"
+    assert world.frame == last
+    for frame in range(first, last + 2):
+        assert int.from_bytes(reader.next()[8:16], "little") == frame
+    wire.sock.settimeout(PATIENCE)
+    assert wire.answer()[0] == 1
+    assert world.frame == last + 1
+
+
+@pytest.mark.parametrize("ends", ["taking", "reading", "calling"])
+def test_a_tick_waits_no_longer_than_there_is_hope(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, ends: str
+) -> None:
+    """The reader takes nothing any more, or has gone, or the client has."""
+    monkeypatch.setattr(streams_module, "MAX_UNSENT_MESSAGES", 1 << 20)
+    monkeypatch.setattr(streams_module, "STUCK_SECONDS", 0.5 if ends == "taking" else 1000.0)
+    running = serve(synchronous=True)
+    wire, world = running.wire(), running.server.world
+    reader = _slow_camera(running, wire)
+    if ends == "taking":
+        frames = [wire.call("tick_cue") for _ in range(100)]
+        assert frames == list(range(frames[0], frames[0] + 100))
+        assert [record for record in caplog.messages if "loses messages" in record] == [
+            "a client at 127.0.0.1 reads stream 2 (sensor.camera.rgb) too slowly and loses messages "
+            "(this is logged once)"
+        ]
+        return
+    wire.sock.settimeout(2.0)
+    with pytest.raises(TimeoutError):
+        for _ in range(100):
+            wire.call("tick_cue")
+    before = world.frame
+    (reader if ends == "reading" else wire).close()
+    if ends == "reading":
+        wire.sock.settimeout(PATIENCE)
+        assert wire.answer()[0] == 1
+        assert world.frame == before + 1
+    until(lambda: not running.server._backlog._held)
+    assert running.wire().call("tick_cue") == world.frame
+
+
+def test_a_tick_does_not_wait_for_the_readers_of_other_clients(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(streams_module, "MAX_UNSENT_MESSAGES", 1 << 20)
+    monkeypatch.setattr(streams_module, "STUCK_SECONDS", 1000.0)
+    running = serve(synchronous=True)
+    reader = _slow_camera(running, running.wire())
+    wire = running.wire()
+    frames = [wire.call("tick_cue") for _ in range(100)]
+    assert frames == list(range(frames[0], frames[0] + 100))
+    assert sum("loses messages" in record for record in caplog.messages) == 1
+    assert reader.next()
 
 
 def test_answers_that_nobody_reads_do_not_pile_up(serve: Serve) -> None:
@@ -592,6 +829,18 @@ def test_garbage_closes_that_connection_alone(serve: Serve) -> None:
             foe.answer()
         assert friend.call("version") == "0.9.16"
     until(lambda: sum(isinstance(c, ClientConnection) for c in running.server.connections) == 1)
+
+
+def test_arguments_that_cannot_be_decoded_are_refused_and_the_connection_goes_on(serve: Serve) -> None:
+    wire = serve(synchronous=True).wire()
+    for name in ("destroy_actor", "set_traffic_light_state"):  # a call with a value, one without
+        with pytest.raises(RuntimeError, match=f"{name}: the arguments cannot be read"):
+            wire.call(name, {"actor": 1})
+    with pytest.raises(RuntimeError, match="does not have the function enable_carsim"):
+        wire.call("enable_carsim", {"actor": 1})
+    with pytest.raises(RuntimeError, match="does not know the function no_such"):
+        wire.call("no_such", {"actor": 1})
+    assert wire.call("version") == "0.9.16"
 
 
 def test_a_connection_that_never_says_which_stream_it_reads_is_closed(
@@ -707,6 +956,71 @@ def test_a_host_may_be_a_name(serve: Serve) -> None:
     assert running.server.host == "127.0.0.1"
     pose = _wire_pose(6 * [0.0])
     assert len(running.wire().call("spawn_actor", [0, "sensor.camera.rgb", []], pose)[5]) == 24
+
+
+class Relay:
+    """Passes on what comes to another address of this machine, as a router with NAT does."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.passed = 0  # connections
+        self._to = ("127.0.0.1", port)
+        self._listener = socket.create_server((host, port))
+        self._start(self._accept)
+
+    def _start(self, function: Callable[..., None], *arguments: Any) -> None:
+        threading.Thread(target=function, args=arguments, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, far = self._listener.accept()[0], socket.create_connection(self._to)
+                self.passed += 1
+                self._start(self._pump, near, far)
+                self._start(self._pump, far, near)
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                sink.sendall(data)
+        for sock in (source, sink):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+def test_a_client_needs_no_address_of_the_server_but_its_own(serve: Serve) -> None:
+    """Behind NAT, as in many containers, the server's own address is of no use to clients."""
+    running = serve()
+    relays = [Relay("127.0.0.2", port) for port in (running.port, running.port + 1)]
+    running.client(
+        """
+client = carla.Client("127.0.0.2", PORT)
+client.set_timeout(5.0)
+world = synchronous()
+imu = world.spawn_actor(world.get_blueprint_library().find("sensor.other.imu"), carla.Transform())
+messages = queue.Queue()
+imu.listen(messages.put)
+message(messages, world.tick())
+"""
+    )
+    for relay in relays:
+        relay.close()
+    # The prelude's own client has called nobody.
+    assert [relay.passed for relay in relays] == [1, 2], "one for calls, two for streams"
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.0.0.9"])
+def test_the_server_is_found_by_any_of_its_names(serve: Serve, host: str) -> None:
+    serve(host="0.0.0.0", synchronous=True).client(
+        f"""
+client = carla.Client("{host}", PORT)
+client.set_timeout(5.0)
+world = client.get_world()
+assert world.tick() == world.get_snapshot().frame
+"""
+    )
 
 
 def test_errands_run_in_the_servers_thread(serve: Serve) -> None:

@@ -38,12 +38,17 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tests
 
 
-def pytest_in(folder: Path, text: str, *options: str) -> tuple[int, str]:
-    """Status and output of pytest with a file of tests."""
+def pytest_in(folder: Path, text: str, *options: str, on: str = "loop") -> tuple[int, str]:
+    """Status and output of pytest with a file of tests; ``on``: the map that it is given, "" for none."""
     (folder / "test_it.py").write_text(text)
-    command = [sys.executable, "-m", "pytest", "-v", "-rA", "-p", "no:cacheprovider", "--carla-map", "loop"]
+    command = [sys.executable, "-m", "pytest", "-v", "-rA", "-p", "no:cacheprovider"]
+    map_option = ["--carla-map", on] if on else []
     done = subprocess.run(
-        [*command, *options, "test_it.py"], cwd=folder, capture_output=True, text=True, timeout=120.0
+        [*command, *map_option, *options, "test_it.py"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120.0,
     )
     return done.returncode, done.stdout + done.stderr
 
@@ -54,6 +59,7 @@ def outcomes(output: str) -> dict[str, str]:
 
 
 CLEAN = """
+import os
 import queue
 import carla
 import pytest
@@ -134,6 +140,75 @@ def test_what_was_there_before(carla_world):
 def test_it_stays(carla_world):
     assert len(carla_world.get_actors().filter("vehicle.*")) == 1
 
+def state(world):
+    lights = sorted(world.get_actors().filter("traffic.traffic_light"), key=lambda light: light.id)
+    times = [(light.get_green_time(), light.get_yellow_time(), light.get_red_time()) for light in lights]
+    place = world.get_spectator().get_location()
+    return {
+        "times": times,
+        "objects": len(world.get_environment_objects(carla.CityObjectLabel.Any)),
+        "boxes": len(world.get_level_bbs(carla.CityObjectLabel.Any)),
+        "gravity": world.get_imui_sensor_gravity(),
+        "spectator": (place.x, place.y, place.z),
+    }
+
+BEFORE, FILES = {}, {}
+
+@pytest.mark.carla(map="grid")
+def test_it_changes_the_world(carla_world, carla_client, tmp_path):
+    BEFORE.update(state(carla_world))
+    assert len(BEFORE["times"]) == 8
+    FILES.update(played=str(tmp_path / "played.log"), recorded=str(tmp_path / "recorded.log"))
+    carla_client.start_recorder(FILES["played"])
+    blueprint = carla_world.get_blueprint_library().find("vehicle.tesla.model3")
+    blueprint.set_attribute("role_name", "hero")
+    for point in carla_world.get_map().get_spawn_points()[:2]:
+        carla_world.spawn_actor(blueprint, point)
+        for _ in range(20):
+            carla_world.tick()
+    carla_client.stop_recorder()
+    for number, light in enumerate(carla_world.get_actors().filter("traffic.traffic_light")):
+        light.set_green_time(1.0 + number)
+        light.set_yellow_time(0.5)
+        light.set_red_time(0.25)
+    houses = carla_world.get_environment_objects(carla.CityObjectLabel.Buildings)
+    roads = carla_world.get_environment_objects(carla.CityObjectLabel.Roads)
+    carla_world.enable_environment_objects((thing.id for thing in houses[:2] + roads[:3]), False)
+    carla_world.enable_environment_objects(env_objects_ids={roads[0].id}, enable=True)
+    carla_world.unload_map_layer(carla.MapLayer.Foliage)
+    carla_world.set_imui_sensor_gravity(1.5)
+    carla_world.get_spectator().set_transform(carla.Transform(carla.Location(1, 2, 3)))
+    for car in carla_world.get_actors().filter("vehicle.*"):
+        car.destroy()
+    carla_world.tick()
+    carla_client.start_recorder(FILES["recorded"])
+    carla_client.replay_file(FILES["played"], 0.0, 0.0, 0)
+    carla_client.set_replayer_ignore_hero(True)
+    carla_world.tick()
+    now = state(carla_world)
+    assert all(now[key] != BEFORE[key] for key in BEFORE), (now, BEFORE)
+
+@pytest.mark.carla(map="grid")
+def test_the_world_is_as_before(carla_world, carla_client, carla_server):
+    assert state(carla_world) == BEFORE
+    folder = f"/proc/{carla_server.process.pid}/fd"
+    opened = [os.readlink(f"{folder}/{number}") for number in os.listdir(folder)]
+    assert not {FILES["recorded"], FILES["played"]} & set(opened), "the recorder has stopped"
+    for _ in range(30):
+        carla_world.tick()
+        assert not carla_world.get_actors().filter("vehicle.*"), "the replay has stopped"
+    carla_client.replay_file(FILES["played"], 0.0, 0.0, 0)
+    carla_world.tick()
+    assert carla_world.get_actors().filter("vehicle.*"), "a replay shows the hero again"
+
+def test_it_loads_the_map_without_layers(carla_client, carla_world):
+    BEFORE.clear()
+    BEFORE.update(state(carla_world))
+    carla_client.load_world("loop", False, carla.MapLayer.NONE)
+
+def test_the_layers_are_there_again(carla_world):
+    assert state(carla_world) == BEFORE
+
 @pytest.mark.carla(town="grid")
 def test_a_misspelt_marker(carla_world):
     pass
@@ -172,6 +247,22 @@ def test_the_same_tests_on_a_running_server(project: Path, serve: Any) -> None:
     wire = running.wire()
     assert wire.call("get_map_info")[0] == "Carla/Maps/loop"
     assert wire.call("get_episode_settings")[0] is False  # not synchronous
+
+
+@pytest.mark.slow
+def test_without_a_map_it_is_the_one_that_the_server_showed_first(project: Path, serve: Any) -> None:
+    text = """
+import pytest
+def test_first(carla_world):
+    assert carla_world.get_map().name.endswith("grid")
+@pytest.mark.carla(map="loop")
+def test_another(carla_world):
+    assert carla_world.get_map().name.endswith("loop")
+def test_first_again(carla_world):
+    assert carla_world.get_map().name.endswith("grid")
+"""
+    status, output = pytest_in(project, text, "--carla-address", f"127.0.0.1:{serve(map='grid').port}", on="")
+    assert status == 0 and "3 passed" in output, output
 
 
 FAULTS = """

@@ -49,7 +49,7 @@ def test_lights_that_cross_are_never_open_together(grid, lights):
     for _ in range(2 * 30 * 20):
         lights.step(0.05)
         for group in lights.groups:
-            shown = [{lights.lights[i].state for i in controller} for controller in group.controllers]
+            shown = [{lights.lights[i].state for i in controller.lights} for controller in group.controllers]
             assert all(len(states) == 1 for states in shown), "a controller's lights switch together"
             assert sum(states != {RED} for states in shown) <= 1
             seen.add(tuple(states.pop() for states in shown))
@@ -57,7 +57,7 @@ def test_lights_that_cross_are_never_open_together(grid, lights):
 
 
 def test_the_times_are_carlas_and_can_be_changed(lights):
-    first = lights.lights[lights.groups[0].controllers[0][0]]
+    first = lights.lights[lights.groups[0].controllers[0].lights[0]]
 
     def seconds(state):
         count = 0
@@ -71,7 +71,7 @@ def test_the_times_are_carlas_and_can_be_changed(lights):
     assert seconds(YELLOW) == pytest.approx(tl.YELLOW_TIME)
     # Its own red time, then the other controller's whole turn.
     assert seconds(RED) == pytest.approx(2 * tl.RED_TIME + tl.GREEN_TIME + tl.YELLOW_TIME)
-    first.green_time = 1.0
+    lights.controller_of(first).green_time = 1.0
     assert seconds(GREEN) == pytest.approx(1.0)
 
 

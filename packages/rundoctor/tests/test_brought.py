@@ -353,6 +353,6 @@ def test_small_but_certain_rise_on_a_large_constant_cost_is_learning(tmp_path: P
     }
     _write(tmp_path / "log.csv", columns)
     assert _serious(_only(tmp_path)) == []
-    columns["episode_reward"] = (-1500 + 0.1 * rise + rng.normal(0, 4, 300)).tolist()
+    columns["episode_reward"] = (-1500 + 0.01 * rise + rng.normal(0, 4, 300)).tolist()
     _write(tmp_path / "log.csv", columns)
     assert _serious(_only(tmp_path)) == ["never-learns"]

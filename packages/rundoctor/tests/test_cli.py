@@ -244,7 +244,7 @@ def test_what_the_user_states_makes_a_run_judgeable(tmp_path: Path) -> None:
     file.write_text("# what our tags are\n\n" + "\n".join(stated) + "\n")
     assert invoke(folder, "--map-file", file).exit_code == 2
     partly = invoke(folder, "--map", "zeta/critic_mse_x=critic_loss")
-    assert partly.exit_code == 0 and "not recognised: the return, Q" in partly.stdout
+    assert partly.exit_code == 4 and "not recognised: the return, Q" in partly.stdout
 
 
 @pytest.mark.parametrize(

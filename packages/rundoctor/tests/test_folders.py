@@ -92,7 +92,9 @@ PRINTED = """Using cpu device
 def printed(path: Path, f) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = ((k, f(k / ROWS)) for k in range(ROWS))
-    path.write_text("".join(PRINTED.format(reward=r, step=800 * k + 800, loss=0.5 + k % 3) for k, r in rows))
+    path.write_text(
+        "".join(PRINTED.format(reward=r, step=8000 * k + 8000, loss=0.5 + k % 3) for k, r in rows)
+    )
 
 
 @pytest.mark.parametrize("name", ["log.txt", "train.out", "stdout.log"])
@@ -101,7 +103,7 @@ def test_tables_printed_on_the_terminal_are_read(tmp_path: Path, name: str) -> N
     printed(tmp_path / "well" / name, rising)
     printed(tmp_path / "flat" / name, lambda p: -1200 + 20 * rng.normal())
     report = only(tmp_path / "well")
-    assert report.run.last_step == 800 * ROWS and report.run.algorithm.name == "TD3 or DDPG"
+    assert report.run.last_step == 8000 * ROWS and report.run.algorithm.name == "TD3 or DDPG"
     assert set(report.run.series) >= {"rollout/ep_rew_mean", "rollout/ep_len_mean", "train/critic_loss"}
     assert report.severity == 0
     assert only(tmp_path / "flat").findings[0].id == "never-learns"
@@ -119,7 +121,7 @@ def test_evaluations_between_printed_tables_are_read(tmp_path: Path) -> None:
 
 def test_a_printed_log_beside_the_same_in_full_is_left_out_and_named(tmp_path: Path) -> None:
     printed(tmp_path / "log.txt", rising)
-    rows = [f"{800 * k + 800},{rising(k / ROWS)},200,0.5,17.3,105" for k in range(ROWS)]
+    rows = [f"{8000 * k + 8000},{rising(k / ROWS)},200,0.5,17.3,105" for k in range(ROWS)]
     head = (
         "time/total_timesteps,rollout/ep_rew_mean,rollout/ep_len_mean,train/critic_loss,"
         "train/actor_loss,time/fps"

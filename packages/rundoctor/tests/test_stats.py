@@ -10,7 +10,20 @@ import pytest
 import scipy.stats
 
 from rundoctor.measures import first_crossing
-from rundoctor.stats import SAMPLE, median, parts, separation, spread, thin, trend
+from rundoctor.stats import (
+    SAMPLE,
+    coarse,
+    level,
+    median,
+    parts,
+    scatter,
+    separation,
+    settles_below,
+    spread,
+    thin,
+    trend,
+    uncertainty,
+)
 
 
 def test_trend_agrees_with_scipy() -> None:
@@ -53,6 +66,70 @@ def test_separation_agrees_with_scipy() -> None:
     u = scipy.stats.mannwhitneyu(b, a)
     assert delta == pytest.approx(2 * u.statistic / (80 * 120) - 1)
     assert p == pytest.approx(u.pvalue, rel=0.05)
+
+
+def test_successes_of_0_and_1_can_be_far_apart() -> None:
+    """Cliff's delta of 48 % against 1 % is 0.47: most pairs are equal. Of those that differ it is 0.98."""
+    rare, often = np.r_[1.0, np.zeros(99)], np.r_[np.ones(48), np.zeros(52)]
+    effect, p = separation(rare, often)
+    assert effect == pytest.approx((48 * 99 - 52) / (48 * 99 + 52)) and p < 1e-10
+    assert separation(rare, rare) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected", "typical"),
+    [
+        (np.r_[np.ones(48), np.zeros(52)], True, 0.48),
+        (np.repeat([0.0, 1, 2, 3, 4], 8), True, 2.0),
+        (np.r_[np.full(40, -200.0), np.linspace(-199, -100, 60)], True, -169.7),
+        (np.linspace(0, 10, 101) ** 2, False, 25.0),
+        (np.full(50, 0.1), False, 0.1),
+        (np.array([0.0, 1.0, 5.0]), False, 1.0),
+        (np.r_[np.arange(99.0), 1e12], False, 49.5),
+    ],
+)
+def test_the_level_is_a_mean_where_a_median_is_blind(
+    values: np.ndarray, expected: bool, typical: float
+) -> None:
+    assert coarse(values) is expected
+    assert level(values) == pytest.approx(typical)
+    assert scatter(values) == (np.std(values) if expected else spread(values))
+    assert uncertainty(values) == scatter(values) / (np.sqrt(len(values)) if expected else 1)
+
+
+def test_windows_are_treated_as_the_whole() -> None:
+    whole = np.r_[np.zeros(60), np.linspace(0, 1, 40)]
+    assert level(whole[60:], whole) == pytest.approx(whole[60:].mean())
+
+
+def test_a_trend_of_successes_is_seen() -> None:
+    made = (np.random.default_rng(0).random(600) < np.linspace(0.05, 0.5, 600)).astype(float)
+    assert trend(np.arange(600.0), made).rising and trend(np.arange(600.0), -made).falling
+
+
+def test_where_a_series_settles_below_a_line_is_found_at_a_cost_that_grows_with_the_points() -> None:
+    def slowly(y: np.ndarray, line: float) -> int:
+        """The definition, which costs the square of the points."""
+        k = max(5, len(y) // 20)
+        over = [i for i in range(len(y)) if level(y[max(0, i - k) : i + 1], y) > line]
+        return min(over[-1] + 1, len(y) - 1) if over else 0
+
+    rng = np.random.default_rng(0)
+    for rows in (1, 7, 60, 500, 3000):
+        falls = np.linspace(10, 0, rows) + rng.normal(0, 0.1, rows)
+        for line in (-1.0, 5.0, 20.0):
+            assert settles_below(falls, line) == slowly(falls, line)
+    rarer = (rng.random(2000) < np.linspace(0.9, 0, 2000)).astype(float)
+    assert settles_below(rarer, 0.45, mean=True) == pytest.approx(1050, abs=100)
+
+    def cost(rows: int) -> float:
+        y = np.linspace(10, 0, rows) + rng.normal(size=rows)
+        began = time.process_time()
+        settles_below(y, 5.0)
+        return time.process_time() - began
+
+    cost(1000)
+    assert cost(160_000) < 100 * max(cost(10_000), 1e-4), "sixteen times the points, not 256 times the cost"
 
 
 def test_cost_does_not_grow_with_the_square() -> None:

@@ -119,7 +119,7 @@ def test_implausible_steps_are_no_steps(tmp_path: Path) -> None:
         ("1.5", 1.5),
         (" 2 ", 2.0),
         ("True", 1.0),
-        ("85%", 85.0),
+        ("85%", 0.85),
         ("tensor(0.25, device='cuda:0')", 0.25),
         ("np.float64(3.5)", 3.5),
         ("[4.0]", 4.0),
@@ -246,3 +246,16 @@ def test_what_holds_no_series_is_refused_in_words(tmp_path: Path, name: str, con
     (tmp_path / name).write_bytes(content)
     loaded = load([tmp_path / name])
     assert loaded.runs == [] and len(loaded.unreadable) == 1 and name in loaded.unreadable[0]
+
+
+def test_a_long_cell_of_samples_is_passed_over(tmp_path: Path) -> None:
+    """RLlib writes the returns of all episodes into one cell, longer than the csv module reads."""
+    cells = "[" + ", ".join(["123.4567890123"] * 9000) + "]"
+    header = "timesteps_total,episode_reward_mean,hist_stats/episode_reward,config/lr"
+    run = read(tmp_path / "progress.csv", rows(header, f'{{s}},{{i}},"{cells}",0.001'))
+    assert values(run, "episode_return") == list(range(N)) and list(run.series) == ["episode_reward_mean"]
+
+
+def test_a_long_cell_of_another_column_does_not_cost_the_rest(tmp_path: Path) -> None:
+    text = rows("step,episode_reward,text", '{s},{i},"' + "x" * 200_000 + '"')
+    assert values(read(tmp_path / "log.csv", text), "episode_return") == list(range(N))

@@ -30,36 +30,44 @@ def train(config: Config, run_dir: str | Path) -> Outcome:
         ``failed`` at a value that is not finite; with the newest checkpoint and all evaluations.
 
     Raises:
-        ConfigError: the device or the map does not exist.
+        ConfigError: the device or the map does not exist, or the device has no graphs and they are asked for.
         RunError: the folder is not empty or cannot be written.
         ReplayMemoryError: the replay does not fit into memory.
         DrivingError: the simulator cannot serve this, or failed too often in a row.
         CheckpointError: a checkpoint could not be written.
     """
     common.check_before_start(config)
+    config = common.measured(config, Console())
     with terminable(), common.new_run(Path(run_dir), config) as run:
         return _train(run, config, resumed=False)
 
 
-def resume(run_dir: str | Path) -> Outcome:
+def resume(run_dir: str | Path, new_replay: bool = False) -> Outcome:
     """Go on with a run from its newest whole checkpoint, as :func:`train` does with a new one.
 
     On minicarla and on a CPU, the run goes on exactly as if it had never stopped (docs/long-runs.md).
 
+    Args:
+        run_dir: of the run.
+        new_replay: collect the replay anew; that of the checkpoints may be damaged.
+
     Raises:
+        ConfigError: as for :func:`train`.
         RunError: there is no run in this folder, or another process trains in it.
         CheckpointError: no checkpoint is whole.
     """
     run = RunDirectory.open(Path(run_dir))
+    config = run.config()
+    common.check_before_start(config)
     with terminable(), run.lock():
-        return _train(run, run.config(), resumed=True)
+        return _train(run, common.going_on(run, config, Console()), resumed=True, new_replay=new_replay)
 
 
-def _train(run: RunDirectory, config: Config, resumed: bool) -> Outcome:
+def _train(run: RunDirectory, config: Config, resumed: bool, new_replay: bool = False) -> Outcome:
     tune_allocator()
     display = TerminalDisplay(Console(), config.train.steps, config.train.max_minutes)
     trainer = common.make_trainer(run, config, display)
     if resumed:
-        trainer.restore()
+        trainer.restore(new_replay)
     with display:
         return trainer.train()

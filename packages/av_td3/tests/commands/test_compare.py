@@ -117,7 +117,8 @@ def test_names_files_agents_and_baselines(tmp_path, console):
         np.mean([0.065, 0.13, 0.6]), abs=1e-9
     )
     text = console.export_text()
-    assert "different picture: black, camera" in text and "different traffic: 0, 5" in text
+    assert "different picture: black; camera" in text
+    assert "different traffic: 0 other vehicles; 5 other vehicles" in text
     # The classical driver of two runs drove the same: it is one run of one method.
     again = run_of(tmp_path / "more", POOR)
     both = compare.compare([run, again], baselines=True, console=console)
@@ -126,6 +127,31 @@ def test_names_files_agents_and_baselines(tmp_path, console):
         "classical": 1,
         "more": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"traffic": {"placement": "near"}}, "traffic: 5 other vehicles; 5 other vehicles near its start"),
+        ({"traffic": {"speed": [0.4, 1.0]}}, "traffic: 5 other vehicles; 5 other vehicles at 40% to 100% of"),
+        ({"traffic": {"there": [3, 5]}}, "traffic: 3 to 5 other vehicles (5 were asked for"),
+        ({"traffic": {"driven_by": "traffic_manager"}}, "5 other vehicles, driven by the Traffic Manager"),
+        (
+            {"settings": ["env.weather=train", "env.termination.stuck_s=30", "env.action_repeat=2"]},
+            "settings: env.action_repeat=2, env.termination.stuck_s=30; none",
+        ),
+        ({"simulator": "minicarla 0.1.0"}, "simulator: ?; minicarla 0.1.0"),
+    ],
+)
+def test_every_difference_of_the_conditions_is_noted(tmp_path, console, changes, told):
+    files = [write(tmp_path / f"{name}.json", FAIR, npc=5) for name in "ab"]
+    document = json.loads((tmp_path / "b.json").read_text())
+    conditions = document["conditions"]
+    conditions |= {**changes, "traffic": conditions["traffic"] | changes.get("traffic", {})}
+    (tmp_path / "b.json").write_text(json.dumps(document))
+    notes = compare.notes(compare.compare(files, console=console))
+    assert len(notes) == 1 and told in notes[0] and notes[0].startswith("note: different")
+    assert not compare.notes(compare.compare([files[0], f"a={files[0]}"], console=console))
 
 
 def test_what_is_written(tmp_path, console):
@@ -169,6 +195,12 @@ def test_what_cannot_be_compared(tmp_path, monkeypatch):
     other = run_of(tmp_path / "a-s1", GOOD, 1, steps=99)
     one_error("the same name and other settings", a, other)
     compare.compare([f"a={a}", f"a={other}"])  # by name: its user knows
+    # Every evaluation is called evaluation.json: by itself the name does not say whose it is.
+    ours = write(tmp_path / "ours" / "evaluation.json", GOOD)
+    theirs = write(tmp_path / "theirs" / "evaluation.json", POOR)
+    one_error(r"ours/.* and .*theirs/.* have the same name: give each method a name", ours, theirs)
+    assert len(compare.compare([f"ours={ours}", f"theirs={theirs}"]).methods) == 2
+    one_error("have the same name", a, write(tmp_path / "a-s0.json", POOR))
     (tmp_path / "a-s1" / "config.yaml").write_text("[]")
     one_error(r"cannot read .*config.yaml", other)
     shutil.rmtree(tmp_path / "a-s0" / "evaluations")

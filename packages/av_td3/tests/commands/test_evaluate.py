@@ -103,6 +103,21 @@ def test_other_weather_and_one_environment_whatever_the_run_had(agents, tmp_path
     assert (one.train.envs, one.train.maps) == (1, [])
 
 
+def test_a_server_that_a_command_starts_is_named_and_set_aside_for_one_that_runs(agents):
+    command = "/opt/carla.sh -p {port}"
+    options = ["--set", "env.simulator.address=null", "--set", f"env.simulator.command={command}"]
+    done = invoke(agents.path, "--episodes", 2, "--no-baselines", "--no-video", *options)
+    assert done.exit_code == 0, done.output
+    (folder,) = (p for p in agents.evaluations.iterdir() if p.is_dir())
+    named = f"the CARLA server that is started by: {command}"
+    assert json.loads((folder / "evaluation.json").read_text())["conditions"]["simulator"] == named
+    assert f"{named}." in (folder / "evaluation.md").read_text()
+    tree = agents.config().model_dump()
+    tree["env"]["simulator"] |= {"address": None, "command": command}
+    simulator = evaluate.changed(config_from_dict(tree), address="127.0.0.1:2000").env.simulator
+    assert (simulator.address, simulator.command) == ("127.0.0.1:2000", None)
+
+
 def test_a_picture_that_cannot_be_written_costs_a_warning_and_no_figures(agents, tmp_path, monkeypatch):
     save = Figure.savefig
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from av_td3.commands import sweep
-from av_td3.config import ConfigError
+from av_td3.config import ConfigError, load_config
 from av_td3.errors import FAILED, INTERRUPTED, OK, UserError
 from av_td3.training.run_directory import RunDirectory
 
@@ -115,6 +115,16 @@ end("finished" if "odd" not in path.name else "failed")
 """
 
 
+def as_stored(config):
+    """The configuration as a run stores it: what was measured stands in place of every ``auto``."""
+    agent, train = config.agent, config.train
+    if agent.precision == "auto":
+        agent = agent.model_copy(update={"precision": "bfloat16"})
+    if train.threads == 0:
+        train = train.model_copy(update={"threads": 3})
+    return config.model_copy(update={"agent": agent, "train": train})
+
+
 @pytest.fixture
 def fake_train(tmp_path, monkeypatch):
     """A program that leaves a run directory as ``av-td3 train`` does; the trial's name says how it ends."""
@@ -125,7 +135,7 @@ def fake_train(tmp_path, monkeypatch):
         words = command(self)
         template = tmp_path / "templates" / self.name
         write_evaluation(template / "final", [1.0, 0.5, 0.25])
-        (template / "config.yaml").write_text(self.config.to_yaml())
+        (template / "config.yaml").write_text(as_stored(self.config).to_yaml())
         script, resumed = str(tmp_path / "train.py"), str("--resume" in words)
         return [sys.executable, "-SE", script, str(self.path), str(template), resumed]
 
@@ -187,6 +197,40 @@ def test_runs_that_fail_are_named_and_tried_again(tmp_path, fake_train, capsys):
     assert (into / "bad-s0" / "resumed").read_text() == "True"
     document = json.loads((into / "compare.json").read_text())
     assert list(document["methods"]) == ["good", "bad"] and (into / "profiles.png").exists()
+
+
+@pytest.mark.parametrize("setting", ["train.threads", "agent.precision"])
+def test_a_sweep_with_a_setting_that_each_run_measures(tmp_path, fake_train, capsys, setting):
+    file = sweep_file(tmp_path, trials={"one": {}, "bad": {}}, set={setting: "auto"})
+    into = tmp_path / "into"
+    assert sweep.sweep(file, into=into) == FAILED, "the second one went wrong"
+    assert [trial.state() for trial in sweep.plan(file, into)] == ["done", "begun"]
+    assert sweep.sweep(file, into=into) == OK
+    assert sweep.sweep(file, into=into, only_list=True) == OK
+    out = capsys.readouterr().out
+    assert "[1/1] bad-s0 goes on" in out and "2 done" in out
+    # Where the file names a value, one that was measured is another setting.
+    value = {"train.threads": 2, "agent.precision": "float32"}[setting]
+    with pytest.raises(UserError, match=f"other settings: {setting} is"):
+        sweep.sweep(sweep_file(tmp_path, trials={"one": {}}, set={setting: value}), into=into)
+
+
+def test_a_folder_that_another_run_has_taken_fails_its_trial_alone(tmp_path, fake_train, monkeypatch, capsys):
+    file, into = (
+        sweep_file(tmp_path, set={"agent.tau": 0.1}, trials={"taken": {}, "other": {}}),
+        tmp_path / "into",
+    )
+    failure = sweep.Trial.failure
+
+    def taken(self, child):
+        if self.name == "taken-s0":
+            (self.path / "config.yaml").write_text(load_config("debug").to_yaml())
+        return failure(self, child)
+
+    monkeypatch.setattr(sweep.Trial, "failure", taken)
+    assert sweep.sweep(file, into=into) == FAILED
+    out = capsys.readouterr().out
+    assert "failed: taken-s0" in out and "a run with other settings" in out and "other-s0 is done" in out
 
 
 def test_a_run_that_ends_without_an_evaluation_has_failed(tmp_path, fake_train, capsys):

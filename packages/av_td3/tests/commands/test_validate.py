@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
 
 from av_td3.commands import common, train, validate
 from av_td3.config import ConfigError, load_config
-from av_td3.errors import FAILED, OK, UserError
-from av_td3.training import gates
+from av_td3.errors import FAILED, INTERRUPTED, OK, UserError
+from av_td3.evaluation.rollout import NothingMeasuredError
+from av_td3.training import checkpoint, gates
 from av_td3.training.run_directory import RunDirectory
 from av_td3.training.trainer import Trainer
 
@@ -96,6 +99,68 @@ def test_validation_goes_on_where_it_stopped(tmp_path, fake_trainers):
     assert status["step"] == 120 and status["updates"] == 100  # the third stage began at 80, not anew
 
 
+@pytest.mark.parametrize("stage", [40, 120])
+def test_an_interrupted_validation_goes_on_by_its_own_criteria(
+    tmp_path, fake_trainers, monkeypatch, capfd, stage
+):
+    """In the first stage, or in a later one.  The bundled criteria would fail the fake environment."""
+    file, run = tmp_path / "gates.yaml", RunDirectory(tmp_path / "run")
+    file.write_text(LENIENT)
+    receive, sent = FakeEnv.receive, []
+
+    def interrupted(self):
+        if not sent and self.config.train.steps == stage and self.total_steps == 25:
+            sent.append(os.kill(os.getpid(), signal.SIGINT))
+        return receive(self)
+
+    monkeypatch.setattr(FakeEnv, "receive", interrupted)
+    assert validate.start(small_config(), "debug", run.path, 120, file) == INTERRUPTED
+    assert f"validate --resume {run.path} --until 120" in capfd.readouterr().out
+    assert validate.resume(run.path, 120, None) == OK
+    assert {stage.steps: stage.passed for stage in gates.recorded(run)} == {40: True, 80: True, 120: True}
+    assert gates.kept(run) == gates.load_gates(file) and gates.own_criteria(run)
+
+
+def test_other_criteria_judge_what_was_passed_again(tmp_path, fake_trainers, capfd):
+    lenient, strict, run = tmp_path / "lenient.yaml", tmp_path / "strict.yaml", RunDirectory(tmp_path / "run")
+    lenient.write_text(LENIENT)
+    strict.write_text(
+        LENIENT.replace("[40, 80]", "[60]").replace("most: 1000, from: 80", "most: -5, from: 60")
+    )
+    assert validate.start(small_config(), "debug", run.path, 80, lenient) == OK
+    assert validate.resume(run.path, 120, strict) == FAILED
+    assert [(stage.steps, stage.passed) for stage in gates.recorded(run)] == [(60, False)]
+    assert gates.kept(run) == gates.load_gates(strict)
+    said = capfd.readouterr().out
+    assert "other criteria than before" in said and "the gate at 60 steps was not passed" in said
+    assert fake_trainers == [40, 80], "nothing was trained for that"
+    # By the first criteria it goes on; all stages are then judged by these.
+    assert validate.resume(run.path, 80, lenient) == OK
+    assert [(stage.steps, stage.passed) for stage in gates.recorded(run)] == [(40, True), (80, True)]
+    # The same steps by stages of other lengths: nothing is left to train.
+    lenient.write_text(LENIENT.replace("[40, 80]", "[20]"))
+    made = len(fake_trainers)
+    assert validate.resume(run.path, 80, lenient) == OK
+    assert [stage.steps for stage in gates.recorded(run)] == [20, 80] and len(fake_trainers) == made
+
+
+def test_a_final_evaluation_that_measures_nothing_keeps_the_training(tmp_path, fake_trainers, monkeypatch):
+    def fails(*_, **__):
+        raise NothingMeasuredError(15, 5)
+
+    monkeypatch.setattr(train, "final_evaluation", fails)
+    run = RunDirectory(tmp_path / "run")
+    words = r"complete and kept at step 120.*final evaluation failed.*all 15 attempts.*train --resume"
+    with pytest.raises(UserError, match=words) as raised:
+        train.start(small_config(), "debug", run.path)
+    assert raised.value.status == FAILED
+    assert run.status()["state"] == "finished" and checkpoint.newest_good(run.checkpoints)[1]["step"] == 120
+    # The same command makes the evaluation alone.
+    with pytest.raises(UserError, match=words):
+        train.resume(run.path)
+    assert run.status()["updates"] == 100
+
+
 def test_a_validation_that_ends_before_anything_is_logged_is_refused(tmp_path, fake_trainers):
     with pytest.raises(ConfigError, match=r"--until 9: .* before step 10"):
         validate.start(small_config(), "debug", tmp_path / "run", 9, None)
@@ -141,6 +206,17 @@ def test_a_million_steps_must_be_earned(tmp_path, capsys):
     with pytest.raises(UserError, match=r"agent\.gamma \(0\.99 there, 0\.9 here\)"):
         train.check_earned(other, run.path)
     assert json.loads((run.path / "gates.json").read_text())[0]["passed"] is True
+
+    # What was measured there is what this run computes with, and a choice of its own is another setting.
+    auto = load_config("paper", overrides=["agent.precision=auto", "train.threads=auto"])
+    earned = train.check_earned(auto, run.path)
+    assert (earned.agent.precision, earned.train.threads) == (config.agent.precision, 0)
+    other = load_config("paper", overrides=["agent.precision=bfloat16"])
+    with pytest.raises(UserError, match=r"agent\.precision \(float32 there, bfloat16 here\)"):
+        train.check_earned(other, run.path)
+    others = load_config("paper", overrides=["train.envs=2", "train.maps=[town,grid]"])
+    with pytest.raises(UserError, match=r"train\.maps"):
+        train.check_earned(others, run.path)
 
     lax = bundled.model_copy(update={"criteria": bundled.criteria[:1]})
     gates.record(run, [passed], lax)

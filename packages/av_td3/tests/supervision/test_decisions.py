@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from av_td3.config import EnvConfig
 from av_td3.driving.reward import no_reward
 from av_td3.supervision import protocol, supervised
 from av_td3.supervision.crew import CrewFailure
+from av_td3.supervision.patience import RestartBudget
 from av_td3.supervision.supervised import SupervisedEnv, SupervisionError
 
 ACTION = np.zeros(2, np.float32)
@@ -85,7 +88,7 @@ def env(monkeypatch, tmp_path):
     monkeypatch.setattr(supervised, "Crew", FakeCrew)
     monkeypatch.setattr(FakeCrew, "made", [])
     monkeypatch.setattr(FakeCrew, "script", [])
-    monkeypatch.setattr(supervised.time, "sleep", lambda _: None)
+    monkeypatch.setattr(RestartBudget, "pause", 0.0)
     made = []
 
     def make(**simulator):
@@ -298,3 +301,52 @@ def test_a_worker_that_hangs_with_a_new_client_as_well_costs_the_server(env):
     env.reset()
     first, second = FakeCrew.made
     assert first.reopened == 1 and first.server.stopped and second.taken_over is None
+
+
+def reset_in_a_thread(env):
+    """Begin a reset; what it raises is put into the list."""
+    raised = []
+
+    def reset():
+        try:
+            env.reset()
+        except Exception as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=reset)
+    thread.start()
+    return thread, raised
+
+
+def test_a_crew_that_comes_up_after_the_end_is_ended(env, monkeypatch):
+    """Nobody can end what is only just being started: whoever has started it does."""
+    env, starts, closed = env(), threading.Event(), threading.Event()
+
+    class SlowCrew(FakeCrew):
+        def __init__(self, *arguments):
+            starts.set()
+            assert closed.wait(20)
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(env._mine, "_make", SlowCrew)
+    thread, raised = reset_in_a_thread(env)
+    assert starts.wait(20)
+    env.abort()
+    env.close()
+    closed.set()
+    thread.join(20)
+    assert [type(error) for error in raised] == [gymnasium.error.ClosedEnvironmentError]
+    assert [crew.closed for crew in FakeCrew.made] == [True] and not env.incidents
+
+
+def test_the_pause_before_another_start_ends_with_the_environment(env, monkeypatch):
+    env = env()
+    env.reset()
+    failed(env)
+    monkeypatch.setattr(RestartBudget, "pause", 600.0)
+    thread, raised = reset_in_a_thread(env)
+    thread.join(0.2)
+    assert thread.is_alive()
+    env.abort()
+    thread.join(20)
+    assert [type(error) for error in raised] == [gymnasium.error.ClosedEnvironmentError]

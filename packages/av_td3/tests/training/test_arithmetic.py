@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from av_td3.commands import train
+from av_td3 import api
+from av_td3.commands import common, train, validate
 from av_td3.config import Config, ConfigError, load_config
+from av_td3.errors import UserError
 from av_td3.training import arithmetic
 from av_td3.training.run_directory import RunDirectory
 
@@ -117,9 +119,63 @@ def test_a_run_that_goes_on_elsewhere_is_warned_and_measured_too(monkeypatch, tm
     assert "2.0 times" in capsys.readouterr().out
 
 
-def test_graphs_without_a_gpu_are_refused():
+def test_the_same_command_goes_on_with_what_was_measured_then(monkeypatch, tmp_path):
+    """Measured anew the threads could be others, and the run would not go on bit for bit."""
+    never = lambda _: pytest.fail("measured again")  # noqa: E731
+    monkeypatch.setattr(arithmetic, "best_threads", never)
+    monkeypatch.setattr(arithmetic, "best_precision", never)
+    trained: list[Config] = []
+    monkeypatch.setattr(train, "_train", lambda run, given, *_, **__: trained.append(given) or 0)
+    run = RunDirectory.create(tmp_path / "run", config("agent.precision=float32", "train.threads=3"), {})
+    for threads, expected in (("auto", 3), ("2", 2)):  # given threads may change, as the machine may
+        wanted = config("agent.precision=auto", f"train.threads={threads}")
+        assert train._go_on_as_told(run, wanted, None, None) == 0
+        assert (trained[-1].agent.precision, trained[-1].train.threads) == ("float32", expected)
+        assert run.config() == trained[-1]
+    with pytest.raises(UserError, match=r"agent\.precision is float32 there and bfloat16 here"):
+        train._go_on_as_told(run, config("agent.precision=bfloat16"), None, None)
+
+
+STARTS = {
+    "train": lambda given, path: train.start(given, "debug", path),
+    "validate": lambda given, path: validate.start(given, "debug", path, 120, None),
+    "api": lambda given, path: api.train(given, path),
+}
+"""Whatever trains a new run."""
+
+
+@pytest.mark.parametrize("how", STARTS)
+def test_every_way_to_start_a_run_measures(monkeypatch, tmp_path, how):
+    monkeypatch.setattr(arithmetic, "best_threads", lambda _: (1, "measured"))
+    monkeypatch.setattr(arithmetic, "best_precision", lambda _: ("bfloat16", "measured"))
+
+    class BegunError(Exception):
+        pass
+
+    def begin(run, given, *_):
+        raise BegunError(given, run.config())
+
+    monkeypatch.setattr(common, "make_trainer", begin)
+    with pytest.raises(BegunError) as begun:
+        STARTS[how](config("agent.precision=auto", "train.threads=auto"), tmp_path / "run")
+    for found in begun.value.args:
+        assert (found.agent.precision, found.train.threads) == ("bfloat16", 1)
+
+
+@pytest.mark.parametrize("how", STARTS)
+def test_graphs_without_a_gpu_are_refused(monkeypatch, tmp_path, how):
+    monkeypatch.setattr(common, "make_trainer", lambda *_: pytest.fail("it was begun"))
     with pytest.raises(ConfigError, match=r"agent\.execution = 'graphs' needs a GPU"):
-        arithmetic.measured(config("agent.execution=graphs"), lambda _: None)
+        STARTS[how](config("agent.execution=graphs"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_from_python_goes_on_with_what_was_measured_then(monkeypatch, tmp_path):
+    monkeypatch.setattr(arithmetic, "best_threads", lambda _: (1, "measured"))
+    monkeypatch.setattr(api, "_train", lambda run, given, **_: given)
+    run = RunDirectory.create(tmp_path / "run", config("train.threads=auto"), {})
+    assert api.resume(run.path).train.threads == 1 == run.config().train.threads
+    assert "resumed" in (run.path / "provenance.json").read_text()
 
 
 def test_threads_below_zero_are_refused():

@@ -151,6 +151,55 @@ def test_a_damaged_segment_is_noticed_and_the_checkpoint_before_is_used(state, t
     assert checkpoint.find(tmp_path, None)[1]["step"] == newest["step"]
 
 
+def test_damage_that_is_only_in_the_replay_is_named_and_can_be_left_out(state, tmp_path):
+    """Checkpoints share their segments: one that is damaged makes all of them unusable."""
+    drive(state, 4)
+    state.save(tmp_path)
+    drive(state, 4)
+    state.save(tmp_path)
+    shared = sorted(tmp_path.glob("replay/00000-*"))[0]
+    shared.write_bytes(shared.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match=r"the replay of step_000000072 is damaged") as raised:
+        TrainingState(state.config).restore(tmp_path)
+    assert "The rest of step_000000072 is whole: `train --resume RUN --new-replay`" in str(raised.value)
+    again = TrainingState(state.config)
+    notes = again.restore(tmp_path, replay=False)
+    assert (again.step, len(again.replay), again.learning_from) == (72, 0, 92)
+    assert "left out: it is collected anew, and the networks are updated again from step 92" in notes[0]
+    drive(again, 3)
+    again.save(tmp_path)
+    other = TrainingState(state.config)
+    other.restore(tmp_path)
+    assert same(contents(other), contents(again)) and other.learning_from == 92
+    (tmp_path / "step_000000099" / "agent.safetensors").write_bytes(b"")
+    (tmp_path / "step_000000072" / "agent.safetensors").unlink()
+    with pytest.raises(CheckpointError) as raised:
+        TrainingState(state.config).restore(tmp_path)
+    assert "--new-replay" not in str(raised.value), "that would not help"
+
+
+def test_a_damaged_checkpoint_takes_no_place_of_a_whole_one(tmp_path):
+    """B is damaged: the run goes on from A and writes C before the step of B.  A and C are to be kept."""
+    t, _ = trainer(tmp_path / "run", steps=45, checkpoint_interval=30, learning_starts=1000)
+    t.train()
+    b, a = checkpoint.available(t.run.checkpoints)
+    assert int(a.name[5:]) < 40 < int(b.name[5:]) == 45
+    (b / "agent.safetensors").write_bytes(b"")
+    resumed, _ = trainer(t.run.path, steps=40, checkpoint_interval=30, learning_starts=1000)
+    resumed.restore()
+    assert f"{b.name} was renamed to unusable_{b.name}, and counts no more" in resumed.display.messages
+    assert (t.run.checkpoints / f"unusable_{b.name}" / "agent.safetensors").exists()
+    resumed.train()
+    names = [path.name for path in checkpoint.available(t.run.checkpoints)]
+    assert names == ["step_000000040", a.name]
+    assert all(checkpoint.verify(path) for path in checkpoint.available(t.run.checkpoints))
+    # Once more with the same name: the newer one stays.
+    (t.run.checkpoints / "step_000000040").rename(b)
+    (b / "state.json").write_text("{")
+    trainer(t.run.path)[0].restore()
+    assert (t.run.checkpoints / f"unusable_{b.name}" / "state.json").read_text() == "{"
+
+
 def test_much_at_once_is_written_while_the_training_waits(state, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "COPY_AT_MOST", 2 * 16 * state.replay.bytes_per_slot)
     drive(state, 30)
@@ -332,6 +381,7 @@ def test_a_resume_removes_what_it_overrides(tmp_path):
     resumed, _ = trainer(run.path)
     resumed.restore()
     assert resumed.state.step == step < 110
+    assert checkpoint.available(run.checkpoints) == [older]
     assert all(s <= step for values in scalars(run.path).values() for s, _ in values)
     assert {p.name for p in run.evaluations.iterdir()} == {"step_000000060.json", "step_000000060_final.json"}
     assert not (run.policies / "step_000000110.safetensors").exists()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +187,32 @@ def test_a_simulator_that_takes_long_does_not_hold_up_the_others(tmp_path, monke
     assert outcome.step == 90 and t.state.replay.transitions == 90
     assert any("environment 2 has not answered" in m for m in t.display.messages)
     assert len(envs[2].seeds) >= 1 and len(envs[0].seeds) >= 3
+
+
+@pytest.mark.parametrize("envs", [1, 3])
+@pytest.mark.parametrize("episode", [0, 1])
+def test_a_signal_is_obeyed_while_a_simulator_does_not_come_up(tmp_path, monkeypatch, envs, episode):
+    """However many there are; at the first start and later."""
+    monkeypatch.setattr(fleet, "PATIENCE_S", 0.2)
+    t, made = trainer(tmp_path / "run", envs, checkpoint_interval=1000)
+    env, aborted = made[-1], threading.Event()
+    reset = env.reset
+
+    def hanging(**arguments):
+        if len(env.seeds) < episode:
+            return reset(**arguments)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert aborted.wait(60), "the signal was not obeyed"
+        raise SupervisionError("closed")
+
+    env.reset, env.abort = hanging, aborted.set
+    began = time.monotonic()
+    outcome = t.train()
+    assert outcome.state == "interrupted" and time.monotonic() - began < 30
+    assert all(env.closed for env in made)
+    assert outcome.step >= 15 * episode
+    if episode:
+        assert checkpoint.newest_good(t.run.checkpoints)[1]["step"] == outcome.step
 
 
 def test_training_goes_on_without_an_environment_that_cannot_be_started(tmp_path):

@@ -7,8 +7,10 @@ import json
 import numpy as np
 import pytest
 import torch
+import yaml
 
-from av_td3.config import load_config
+from av_td3.commands.changes import changed
+from av_td3.config import config_from_dict, load_config
 from av_td3.training import checkpoint, policies, shipped
 from av_td3.training.agents import make_agent, policy_of
 from av_td3.training.run_directory import RunDirectory, RunError
@@ -43,9 +45,10 @@ def finished_run(path, averaged=False, keep_best=False, vector="route", **agent)
     return run, made
 
 
-def write_evaluation(file, sha256, map_="/home/me/town.xodr", picture="camera"):
+def write_evaluation(file, sha256, map_="/home/me/town.xodr", picture="camera", **more):
     conditions = {"agent_sha256": sha256, "map": map_, "traffic": {"wanted": 3}, "episodes": 20}
     conditions |= {"picture": picture, "run": "/home/me/run", "checkpoint": "/home/me/run/checkpoints/x"}
+    conditions |= more
     one = {"summary": {"success_rate": INTERVAL}, "terminations": {"success": 18}, "episodes": []}
     document = {"schema": 1, "confidence": 0.95, "agents": {"trained": one}, "conditions": conditions}
     file.write_text(json.dumps(document))
@@ -105,6 +108,34 @@ def test_the_folder_says_what_it_is_and_nothing_of_the_machine(tmp_path):
     figures = shipped.read(folder).figures
     assert figures["training"]["npc"] == 3 and figures["training"]["checkpoint"] == "step_000000120"
     assert shipped.read(folder).config.env.simulator.address is None
+
+
+def test_an_agent_brings_no_program_and_no_address_along(tmp_path):
+    """Neither from the machine that it was trained on, nor in a folder that a stranger has written."""
+    theirs = {"command": "sh -c 'touch /tmp/run' {port}", "faults": "crash:tick=1"}
+    run, _ = finished_run(tmp_path / "run")
+    tree = run.config().model_dump(mode="json")
+    tree["env"]["simulator"] |= {"address": None, **theirs}
+    tree["evaluation"]["env"] = {"simulator": dict(theirs)}
+    tree["train"]["loggers"] = ["wandb"]
+    run.write_config(config_from_dict(tree))
+    write_evaluation(
+        run.evaluations / "final.json",
+        find_agent(run.path).sha256,
+        simulator="the CARLA server that is started by: touch",
+        settings=[f"env.simulator.command={theirs['command']}", "env.termination.stuck_s=9"],
+    )
+    folder = ship_agent.ship(run.path, tmp_path / "tiny").folder
+    assert not any("touch" in (folder / name).read_text() for name in (shipped.CONFIG, shipped.FIGURES))
+    (folder / shipped.CONFIG).write_text(yaml.safe_dump(tree))
+    source = find_agent(folder)
+    for config in (source.config, changed(source.config)):
+        simulator = config.env.simulator
+        assert (simulator.address, simulator.command, simulator.faults) == (None, None, None)
+        assert config.train.loggers == ()
+    [measured] = shipped.read(folder).figures["evaluations"]
+    assert measured["conditions"]["simulator"] == "a CARLA server"
+    assert measured["conditions"]["settings"] == ["env.termination.stuck_s=9"]
 
 
 def test_the_best_policy_is_shipped_where_the_run_keeps_it(tmp_path):

@@ -6,17 +6,21 @@ import json
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from av_td3.agent.td3 import TD3
+from av_td3.evaluation import rollout
 from av_td3.health import metrics
 from av_td3.supervision.supervised import SupervisionError
-from av_td3.training import checkpoint, policies
+from av_td3.training import checkpoint, policies, state
 from av_td3.training.agents import make_agent
 from av_td3.training.logger import CURVES, layout, log_final_evaluation
 from av_td3.training.loop import episode_seed
@@ -304,6 +308,24 @@ def test_a_signal_ends_an_evaluation(tmp_path):
     assert checkpoint.newest_good(run.checkpoints)[1]["step"] == 60
 
 
+def test_a_signal_ends_an_evaluation_whose_simulator_does_not_come_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(StopRequest, "GRACE_S", 0.2)
+    config, left = small_config(), []
+    run = RunDirectory.create(tmp_path / "run", config, {})
+
+    def evaluate(policy, step):
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            time.sleep(60)
+        finally:
+            left.append(step)  # the evaluation's simulator is ended
+        raise AssertionError("the signal was not obeyed")
+
+    outcome = Trainer(config, run, lambda: FakeEnv(config), evaluate, SilentDisplay()).train()
+    assert outcome.state == "interrupted" and left == [60]
+    assert checkpoint.newest_good(run.checkpoints)[1]["step"] == 60
+
+
 def test_a_simulator_that_stays_away_leaves_a_checkpoint_of_the_last_step(tmp_path):
     t, env = trainer(tmp_path / "run")
     original = env.receive
@@ -388,6 +410,27 @@ def test_time_limit_counts_the_time_before_a_resume(tmp_path):
     assert t.train().step <= 1
 
 
+@pytest.mark.parametrize(("computing", "steps"), [(0.0, 40), (0.01, 40), (1.0, 30)])
+def test_a_pause_is_no_time_trained(tmp_path, monkeypatch, computing, steps):
+    """The process is stopped for an hour; an hour of computing counts."""
+    clock = {"monotonic": 0.0, "process_time": 0.0}
+    fake = SimpleNamespace(**{name: partial(clock.__getitem__, name) for name in clock})
+    monkeypatch.setattr(state, "time", fake)
+    t, env = trainer(tmp_path / "run", steps=40, max_minutes=30, learning_starts=1000)
+    receive = env.receive
+
+    def received():
+        hour = 3600.0 * (env.total_steps == 29)
+        clock["monotonic"] += hour
+        clock["process_time"] += computing * hour
+        return receive()
+
+    env.receive = received
+    outcome = t.train()
+    assert (outcome.state, outcome.step) == ("finished", steps)
+    assert outcome.minutes == (60.0 if computing == 1.0 else 0.0)
+
+
 @pytest.mark.slow
 def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
     t, _ = trainer(tmp_path / "run")
@@ -404,6 +447,109 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
         (path / "state.json").write_text("{")
     with pytest.raises(checkpoint.CheckpointError, match="no usable checkpoint"):
         trainer(tmp_path / "run")[0].restore()
+
+
+@pytest.mark.parametrize("lost", ["left out", "damaged"])
+def test_a_replay_that_is_collected_anew_is_waited_for(tmp_path, lost):
+    """Updates on one transition, then on one episode, would ruin a policy that has learned."""
+    first, _ = trainer(tmp_path / "run", steps=60, checkpoint_replay=lost != "left out")
+    first.train()
+    updates, folder = first.state.agent.updates, first.run.checkpoints
+    if lost == "damaged":
+        for segment in (folder / "replay").iterdir():
+            segment.write_bytes(segment.read_bytes()[:-1])
+        with pytest.raises(
+            checkpoint.CheckpointError, match=r"rest of step_000000060 is whole.*--new-replay"
+        ):
+            trainer(tmp_path / "run")[0].restore()
+    seen = []
+
+    def goes_on(steps):
+        t, _ = trainer(tmp_path / "run", steps=steps, checkpoint_replay=lost != "left out")
+        t.restore(new_replay=lost == "damaged" and not seen)
+        seen.append((t.state.step, t.state.learning_from, len(t.state.replay)))
+        assert t.train().step == steps
+        return t
+
+    second = goes_on(75)  # ended while it collects
+    assert any(
+        "collected anew, and the networks are updated again from step 80" in m
+        for m in second.display.messages
+    )
+    assert any("not before the run ends" in m for m in second.display.messages)
+    assert second.state.agent.updates == updates
+    third = goes_on(100)
+    if lost == "damaged":  # the new replay was kept, and goes on being collected
+        assert seen[1] == (75, 80, 16)
+        assert third.state.agent.updates == updates + 20
+        assert checkpoint.newest_good(folder)[1]["step"] == 100, "the new replay is whole"
+    else:
+        assert seen[1] == (75, 95, 0)
+        assert third.state.agent.updates == updates + 5
+
+
+def test_the_updates_of_a_run_that_keeps_its_replay_begin_where_they_did(tmp_path):
+    first, _ = trainer(tmp_path / "run", steps=15)
+    first.train()
+    second, _ = trainer(tmp_path / "run", steps=40)
+    second.restore()
+    assert (second.state.step, second.state.learning_from) == (15, 20)
+    assert second.train().updates == 20
+
+
+class DrivenFake(FakeEnv):
+    """The same for ``rollout.evaluate``: a step at once."""
+
+    render_mode = None
+
+    def step(self, action):
+        self.send(action)
+        return self.receive()
+
+    def _info(self):
+        more = dict.fromkeys(("distance_m", "jerk", "lateral_deviation_m"), 0.0)
+        return super()._info() | more | {"time_to_collision_s": float("inf")}
+
+
+def evaluating(path: Path, evaluate, **changes) -> Trainer:
+    config = small_config()
+    config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update=changes)})
+    run = RunDirectory.create(path, config, {})
+    return Trainer(config, run, lambda: FakeEnv(config), evaluate, SilentDisplay())
+
+
+@pytest.mark.parametrize("keep_best", [False, True])
+def test_an_evaluation_that_measures_nothing_costs_a_warning(tmp_path, keep_best):
+    def evaluate(policy, step):
+        env = DrivenFake(t.config)
+        env.fault_at = set(range(5, 1000, 5))  # after some steps of every attempt
+        return rollout.evaluate(env, policy, 2, 0)
+
+    t = evaluating(tmp_path / "run", evaluate, interval=40, keep_best=keep_best)
+    outcome = t.train()
+    assert (outcome.state, outcome.step, outcome.evaluations) == ("finished", 120, [])
+    warnings = [m for m in t.display.messages if "failed in all 6 attempts at 2 episodes" in m]
+    assert len(warnings) == 2 + keep_best and warnings[0].startswith("warning: step 45: ")
+    rows = scalars(tmp_path / "run")
+    assert rows["eval/simulator_faults"] == [(50, 6.0), (100, 6.0)]
+    assert rows["eval/episodes"] == [(50, 0.0), (100, 0.0)]
+    assert checkpoint.newest_good(t.run.checkpoints)[1]["step"] == 120
+
+
+def test_nan_weights_that_an_evaluation_shows_first_raise_the_alert(tmp_path):
+    def evaluate(policy, step):
+        next(t.state.agent.actor.parameters()).data.fill_(float("nan"))
+        return rollout.evaluate(DrivenFake(t.config), policy, 2, 0)
+
+    t = evaluating(tmp_path / "run", evaluate)
+    outcome = t.train()
+    assert (outcome.state, outcome.step) == ("failed", 60) and "is not finite" in outcome.reason
+    assert scalars(tmp_path / "run")["alerts/nan_or_inf_critical"][-1] == (60, 1.0)
+    assert "nan_or_inf" in t.run.alerts.read_text()
+    path, state, _ = checkpoint.newest_good(t.run.checkpoints)
+    again = make_agent(t.config)
+    checkpoint.load_agent(path, again)
+    assert state["step"] < 60 and all(torch.isfinite(v).all() for v in weights(again).values())
 
 
 @pytest.mark.slow
@@ -431,11 +577,22 @@ def test_checkpoints_hold_no_pickle(tmp_path):
     assert {p.suffix for p in (t.run.checkpoints / "replay").iterdir()} == {".safetensors"}
 
 
-def test_episode_seeds_are_reproducible_and_below_evaluations():
-    seeds = [episode_seed(3, e, 1_000_000) for e in range(2000)]
-    assert seeds == [episode_seed(3, e, 1_000_000) for e in range(2000)]
-    assert max(seeds) < 1_000_000 and len(set(seeds)) > 1990
-    assert episode_seed(4, 0, 1_000_000) != seeds[0]
+def test_recorded_runs_keep_their_seeds():
+    """The draw of every run whose evaluations begin at a million, or further on."""
+    kept = [573787, 342472, 784169, 392219]
+    assert [episode_seed(3, e, 1_000_000) for e in range(4)] == kept
+    assert [episode_seed(3, e, 2_000_000) % 1_000_000 for e in range(4)] == kept
+
+
+@pytest.mark.parametrize("evaluation_seed", [0, 1, 42, 999_999, 1_000_000, 2**40])
+def test_training_and_evaluation_never_drive_the_same_seed(evaluation_seed):
+    seeds = [episode_seed(3, e, evaluation_seed) for e in range(2000)]
+    assert seeds == [episode_seed(3, e, evaluation_seed) for e in range(2000)]
+    assert episode_seed(4, 0, evaluation_seed) != seeds[0]
+    assert len(set(seeds)) > 1990
+    evaluated = range(evaluation_seed, evaluation_seed + 1_000_000)
+    assert not any(seed in evaluated for seed in seeds)
+    gymnasium.utils.seeding.np_random(max(seeds))  # what an environment makes of it
 
 
 def test_stop_on_critical_keeps_the_checkpoint_from_before_the_trouble(tmp_path):

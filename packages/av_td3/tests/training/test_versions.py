@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+import minicarla
+from av_td3.config import SimulatorConfig
 from av_td3.training import versions
 from av_td3.training.memory import tune_allocator
 
@@ -31,6 +33,18 @@ def test_the_state_of_a_repository(repository):
     changed = versions.git_state(repository)
     assert changed["commit"] == clean["commit"] and changed["changed"] == ["__init__.py"]
     assert changed["dirty"] and len(changed["diff_sha256"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("simulator", "name"),
+    [
+        ({}, f"minicarla {minicarla.__version__}"),
+        ({"address": "h:2000"}, "the CARLA server at h:2000"),
+        ({"command": "carla {port}"}, "the CARLA server that is started by: carla {port}"),
+    ],
+)
+def test_a_simulator_has_one_name(simulator, name):
+    assert versions.simulator_name(SimulatorConfig(**simulator)) == name
 
 
 def test_code_that_no_commit_describes_has_no_state(repository, tmp_path, monkeypatch):

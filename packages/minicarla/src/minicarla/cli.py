@@ -115,7 +115,9 @@ def serve(
     for number in stops:
         signal.signal(number, lambda *_: sys.exit(0))
     from minicarla.server import CarlaServer
+    from minicarla.server.limits import allow_open_files
 
+    allow_open_files()
     try:
         server = CarlaServer(
             port,

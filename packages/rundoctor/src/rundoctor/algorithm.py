@@ -1,8 +1,8 @@
 """Which algorithm wrote a run's logs, and which questions make sense for it.
 
-The names of the logged series tell first (:func:`rundoctor.signals.algorithm_of`): only SAC tunes an
-entropy coefficient, only PPO clips a probability ratio.  Where they do not decide, the configuration and
-the run's name do.
+The names of the logged series tell first (:mod:`rundoctor.signals.algorithms`): only SAC tunes an entropy
+coefficient, only PPO clips a probability ratio.  Where they do not decide, the configuration and the run's
+name do.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from .signals import algorithm_of, normalised
+from .signals import normalised
+from .signals.algorithms import LARGEST_SURROGATE, Speaks, spoken_for
 
 Q = "a Q function"
+ACTOR = "an actor"
 ACTOR_THROUGH_Q = "an actor that is trained through Q"
 ACTION_NOISE = "noise that is added to the actions"
 TWINS = "two critics"
@@ -41,7 +43,8 @@ class Algorithm:
         return next((t for t in traits if t not in self.has), "")
 
 
-_ALL = frozenset({Q, ACTOR_THROUGH_Q, ACTION_NOISE, TWINS})
+_ALL = frozenset({Q, ACTOR, ACTOR_THROUGH_Q, ACTION_NOISE, TWINS})
+_ACTS_ON_POLICY = frozenset({ACTOR, ON_POLICY})
 _KNOWN: dict[str, Algorithm] = {
     a.name: a
     for a in (
@@ -51,10 +54,10 @@ _KNOWN: dict[str, Algorithm] = {
         Algorithm("DrQ-v2", _ALL),
         Algorithm("SAC", _ALL - {ACTION_NOISE}, entropy=True),
         Algorithm("DQN", frozenset({Q})),
-        Algorithm("PPO", frozenset({ON_POLICY})),
-        Algorithm("A2C", frozenset({ON_POLICY})),
-        Algorithm("PPO or A2C", frozenset({ON_POLICY})),
-        Algorithm("DreamerV3", frozenset()),
+        Algorithm("PPO", _ACTS_ON_POLICY),
+        Algorithm("A2C", _ACTS_ON_POLICY),
+        Algorithm("PPO or A2C", _ACTS_ON_POLICY),
+        Algorithm("DreamerV3", frozenset({ACTOR})),
     )
 }
 UNKNOWN = Algorithm("unknown", _ALL)
@@ -75,41 +78,33 @@ _CONFIG_KEYS = ("algorithm", "algo", "algo_name", "agent", "alg", "exp_name", "_
 
 
 def recognise(
-    tags: Iterable[str], config: Mapping[str, object], names: Iterable[str], system: str
+    sizes: Mapping[str, float], config: Mapping[str, object], names: Iterable[str], system: str
 ) -> Algorithm:
-    """Tell the algorithm from the tags first, then from the configuration, then from names.
+    """Tell the algorithm: a stated name is believed unless the tags decide otherwise.
 
     Args:
-        tags: names of the logged series.
+        sizes: largest absolute value of each logged series, by its tag; without those that hold no number.
         config: the flattened configuration.
         names: names of the run and of its folders, nearest first.
         system: the software that wrote the logs.
     """
-    present = list(tags)
-    by_tags = "DrQ-v2" if system == "DrQ-v2" or _is_drqv2(present) else algorithm_of(present)
+    spoken = spoken_for(sizes, [tag for tag, size in sizes.items() if size > LARGEST_SURROGATE])
+    if system == "DrQ-v2" or _is_drqv2(sizes):
+        spoken = Speaks("DrQ-v2")
     stated = _stated(config, names)
-    if stated is not None and (not by_tags or _refines(stated.name, by_tags)):
+    if stated is not None and stated.name in (spoken.name, *spoken.allowed):
         return stated
-    if not by_tags:
+    if not spoken.name:
         return _known("TD3", "tags of av-td3") if system == "av-td3" else UNKNOWN
-    return _known(by_tags, "the names of its series")
+    return _known(spoken.name, "the names of its series")
 
 
 def _known(name: str, reason: str) -> Algorithm:
     return replace(_KNOWN[name], reason=reason)
 
 
-def _is_drqv2(tags: list[str]) -> bool:
+def _is_drqv2(tags: Iterable[str]) -> bool:
     return {"actor_ent", "actor_logprob"} <= {normalised(t).rsplit("/", 1)[-1] for t in tags}
-
-
-def _refines(stated: str, by_tags: str) -> bool:
-    """Whether a stated name may be believed beside what the tags show."""
-    if by_tags in ("TD3", "TD3 or DDPG"):
-        return stated in ("TD3", "DDPG", "DrQ-v2")
-    if by_tags in ("A2C", "PPO or A2C"):
-        return stated in ("A2C", "PPO")
-    return stated == by_tags
 
 
 def _stated(config: Mapping[str, object], names: Iterable[str]) -> Algorithm | None:
@@ -128,4 +123,5 @@ def _stated(config: Mapping[str, object], names: Iterable[str]) -> Algorithm | N
 def _word(text: str) -> str | None:
     parts = re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower())
     joined = [*parts, *(a + b for a, b in itertools.pairwise(parts))]
-    return next((_WORDS[p] for p in joined if p in _WORDS), None)
+    named = {_WORDS[p] for p in joined if p in _WORDS}
+    return named.pop() if len(named) == 1 else None  # a comparison of several names none

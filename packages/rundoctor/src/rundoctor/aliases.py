@@ -1,21 +1,23 @@
 """Finds the signal that a tag of any system stands for.
 
 The names are in :mod:`rundoctor.signals`, one module a family.  A tag is looked up exactly, then without
-regard to case and separators, then by its end.
+regard to case and separators, then by its words (:mod:`rundoctor.signals.words`), then by its end.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from difflib import SequenceMatcher
+from dataclasses import dataclass, replace
+from functools import cache
 
 from .signals import Alias, Signal, algorithm_of, known_as, lookup, normalised, signal_of, system_of
-from .signals.systems import ON_POLICY
+from .signals.algorithms import ON_POLICY
 from .signals.table import SIGNALS
+from .signals.words import names_an_episode, reading, without_evaluation
 
-__all__ = ["Match", "guesses", "resolve", "system_of", "tags_for"]
+__all__ = ["MOST_GUESSED", "Match", "guesses", "resolve", "system_of", "tags_for"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Match:
     note: str = ""
     """How the tag's meaning differs from the signal's."""
     guessed: bool = False
-    """The tag itself is not known: it was recognised by its end, or by a name with several meanings."""
+    """The tag itself is not known: recognised by its words or its end, or by a name with several meanings."""
 
 
 # Ends of tags that say too little: "mean", "loss" and "reward" belong to many signals.
@@ -36,8 +38,14 @@ _VAGUE = {
     *("reward", "return", "returns", "score", "length", "episode", "step", "steps", "size", "iter", "frame"),
     *("mean", "min", "max", "std", "stdev", "value", "values", "loss", "actor", "critic", "critic1", "len"),
     *("q1", "q2", "q", "kl", "entropy", "alpha", "t", "speed", "velocity"),
+    *(
+        "mean_reward",
+        "reward_mean",
+        "rewards_mean",
+        "avg_reward",
+        "average_reward",
+    ),  # of steps, or of episodes
 }
-_EVALUATION = re.compile(r"(^|[/_])(eval|evaluation|evaluator|test|validation|val)([/_]|$)")
 _TARGET = re.compile(r"(^|/)target[^/]*/", re.I)
 _IN_EVALUATION = {
     "episode_return": "eval_return",
@@ -48,6 +56,8 @@ _IN_EVALUATION = {
     "lane_invasions": "eval_lane_invasions",
 }
 """Signal of training -> the same in evaluations, which the prefix of a tag tells apart."""
+_ON_POLICY_NAMES = {"actor_loss": "surrogate_loss", "critic_loss": "value_loss"}
+"""What an on-policy agent means by the losses of its actor and critic, of which the names say no more."""
 
 
 def _ends() -> dict[str, str]:
@@ -70,13 +80,14 @@ _ENDS = _ends()
 
 
 def resolve(
-    tags: Iterable[str], mapping: Mapping[str, str] | None = None
+    tags: Iterable[str], mapping: Mapping[str, str] | None = None, on_policy: bool | None = None
 ) -> tuple[dict[str, list[Match]], list[str]]:
     """Find the signals among the tags of one run.
 
     Args:
         tags: the tags, or the names of a table's columns.
         mapping: what the user says: tag -> canonical name.  It takes precedence.
+        on_policy: whether they are those of an on-policy agent; None: as far as the tags say.
 
     Returns:
         the matches of each canonical name, best first; the tags that are not recognised.
@@ -85,7 +96,9 @@ def resolve(
         KeyError: ``mapping`` names an unknown signal.
     """
     present = list(dict.fromkeys(tags))
-    system, on_policy = system_of(present), algorithm_of(present) in ON_POLICY
+    system = system_of(present)
+    if on_policy is None:
+        on_policy = algorithm_of(present) in ON_POLICY
     exact = set(present)
     loose: dict[str, str] = {}
     for tag in present:
@@ -108,6 +121,7 @@ def resolve(
             if all(m.tag != here for m in matches):
                 matches.append(Match(signal.name, here, alias.note, guessed=alias.unsure))
             used.add(here)
+    guessed: list[tuple[float, Match]] = []
     for tag in present:
         if tag in used:
             continue
@@ -116,11 +130,17 @@ def resolve(
             found.setdefault(own.name, []).append(Match(own.name, tag))
             used.add(tag)
             continue
-        guess = _guess(tag)
-        if guess is not None and (guess[0] not in found or _all_guessed(found[guess[0]])):
-            name, why = guess
-            found.setdefault(name, []).append(Match(name, tag, why, guessed=True))
-            used.add(tag)
+        guess = _guess(tag, system)
+        if guess is not None:
+            guessed.append(guess)
+    for _, match in sorted(guessed, key=lambda g: g[0]):  # the surest first
+        if match.name not in found or _all_guessed(found[match.name]):
+            found.setdefault(match.name, []).append(match)
+            used.add(match.tag)
+    for old, new in _ON_POLICY_NAMES.items() if on_policy else ():
+        meant = [replace(m, name=new) for m in found.pop(old, []) if m.tag not in stated]
+        if meant:
+            found[new] = [*found.get(new, []), *meant]
     return found, [t for t in present if t not in used]
 
 
@@ -128,43 +148,67 @@ def _all_guessed(matches: list[Match]) -> bool:
     return all(m.guessed for m in matches)
 
 
-def _guess(tag: str) -> tuple[str, str] | None:
-    """(name, reason) of the signal that the end of an unknown tag names."""
+def _guess(tag: str, system: str) -> tuple[float, Match] | None:
+    """The signal that the words or the end of an unknown tag name, and how unsure that is."""
     name = normalised(tag)
-    parts = name.split("/")
+    rest = without_evaluation(name)
+    evaluated = rest != name
+    parts = rest.split("/")
     for k in range(len(parts)):
-        end = "/".join(parts[k:])
-        signal = _ENDS.get(end)
-        if signal is None:
+        end, before = "/".join(parts[k:]), "/".join(parts[:k]) + "/"
+        # What stands before the end may change its meaning, unless the end says enough by itself.  Where
+        # DreamerV3 says return or reward, it means that of imagined steps.
+        clear = (k == 0 and system != "DreamerV3") or names_an_episode(end)
+        read = reading(end) if clear else None
+        signal = read.name if read is not None else _ENDS.get(end, "")
+        if not signal:
             continue
-        # What stands before the end may change its meaning: eval/, target_network/
-        before = name[: len(name) - len(end)]
         if _TARGET.search(before):
             return None
-        if _EVALUATION.search(before):
+        if evaluated:
             signal = signal if signal.startswith("eval_") else _IN_EVALUATION.get(signal, "")
-        elif signal.startswith("eval_") and not _EVALUATION.search(end):
+        elif signal.startswith("eval_"):
             return None
-        return (signal, f"recognised by its end {end!r}") if signal else None
+        if not signal:
+            return None
+        if read is None:
+            return 0.0, Match(signal, tag, f"recognised by its end {end!r}", guessed=True)
+        note = read.note if not evaluated else ""  # evaluations are means, and of episodes
+        return read.rank, Match(signal, tag, note, guessed=True)
     return None
+
+
+MOST_GUESSED = 300
+"""Unknown tags for which a guess is looked for: more are not read, and each takes most of a millisecond."""
 
 
 def guesses(tag: str, most: int = 3) -> list[str]:
     """Canonical names of the signals that an unknown tag may be, likeliest first; there may be none."""
-    words = _words(normalised(tag))
+    name = normalised(tag)
+    words, pairs = _words(name), _pairs(name)
     scores: dict[str, float] = {}
-    for signal in SIGNALS:
-        best = 0.0
-        for alias in (Alias(signal.name), *known_as(signal)):
-            name = normalised(alias.tag)
-            theirs = _words(name)
-            common = len(words & theirs) / max(min(len(words), len(theirs)), 1)
-            if common:
-                alike = SequenceMatcher(None, normalised(tag), name).ratio()
-                best = max(best, 0.5 * common + 0.5 * alike)
-        scores[signal.name] = best
+    for signal, their_words, their_pairs in _known_names():
+        common = len(words & their_words) / max(min(len(words), len(their_words)), 1)
+        if common:
+            alike = 2 * len(pairs & their_pairs) / max(len(pairs) + len(their_pairs), 1)
+            scores[signal] = max(scores.get(signal, 0.0), 0.5 * common + 0.5 * alike)
     ranked = sorted(scores, key=lambda n: -scores[n])[:most]
     return [name for name in ranked if scores[name] >= 0.45]
+
+
+@cache
+def _known_names() -> list[tuple[str, set[str], set[str]]]:
+    """Signal, words and pairs of letters of every name of every signal."""
+    return [
+        (signal.name, _words(name), _pairs(name))
+        for signal in SIGNALS
+        for name in dict.fromkeys(normalised(a.tag) for a in (Alias(signal.name), *known_as(signal)))
+    ]
+
+
+def _pairs(name: str) -> set[str]:
+    """Neighbouring letters, by which names are compared (Dice's coefficient)."""
+    return {a + b for a, b in itertools.pairwise(name)}
 
 
 def _words(name: str) -> set[str]:

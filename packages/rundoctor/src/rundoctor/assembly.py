@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from .algorithm import ON_POLICY, recognise
 from .aliases import resolve
 from .run import Run
 from .series import Series, finish
 from .signals import episodes, evaluation, replay, system_of
 from .signals.systems import COUNTED, is_axis
+from .signals.words import says_percent, without_percent
 from .store import Builder, Rewind, Store
 
 _EPISODIC = tuple(
@@ -44,11 +46,20 @@ def build(
             worked out from the points.
         rest: further fields of :class:`Run`.
     """
-    stated = dict(axes or {})
+    renamed = _as_shares(store, names or {})
+    stated = {renamed.get(tag, tag): axis for tag, axis in (axes or {}).items()}
     counted = COUNTED.get(system_of(store.series))
     if counted is not None:
         stated = dict.fromkeys(store.series, counted) | stated
-    matches, unmapped = resolve(store.series, names)
+    parents = reversed(path.absolute().parts[-2:])
+    # a column that never holds a number says nothing: an entropy that the algorithm does not have
+    sizes = {
+        tag: max(abs(b.lowest.value), abs(b.highest.value))
+        for tag, b in store.series.items()
+        if b.lowest is not None and b.highest is not None
+    }
+    algorithm = recognise(sizes, rest.get("config") or {}, [name, *parents], system_of(store.series))
+    matches, unmapped = resolve(store.series, names, on_policy=ON_POLICY in algorithm.has)
     unmapped = [t for t in unmapped if not is_axis(t.removeprefix(evaluation.PREFIX))]
     run = Run(name, path, {}, matches, unmapped, system_of(store.series), **rest)
     if run.provenance or run.status or _is_own(run.config):
@@ -61,6 +72,7 @@ def build(
     for tag, axis in stated.items():
         if tag in run.series:
             run.series[tag].axis = axis
+    run.notes += [f"{old!r} is in per cent; it is read as a share, {new!r}" for old, new in renamed.items()]
     _assign_axes(run, restarting, stated)
     run.axis = _main_axis(run)
     _note_continuations(run, again)
@@ -74,6 +86,38 @@ def build(
             "first, last and extreme points are exact"
         )
     return run
+
+
+_SHARES = {
+    signal.name
+    for signal in (
+        episodes.SUCCESS,
+        episodes.ROUTE_COMPLETION,
+        evaluation.SUCCESS,
+        evaluation.ROUTE_COMPLETION,
+    )
+}
+"""Signals from 0 to 1, which some log in per cent."""
+
+
+def _as_shares(store: Store, names: Mapping[str, str]) -> dict[str, str]:
+    """Divide shares whose tags say per cent by 100; take the unit out of tags that the user did not state.
+
+    Returns:
+        the new tag by the old one.
+    """
+    renamed = {}
+    for tag in [t for t in store.series if says_percent(t)]:
+        found, _ = resolve([tag], {tag: names[tag]} if tag in names else None)
+        new = tag if tag in names else without_percent(tag)
+        if not _SHARES & set(found) or not new or (new != tag and new in store.series):
+            continue
+        builder = store.series.pop(tag)
+        builder.scale(0.01)
+        builder.tag = new
+        store.series[new] = builder
+        renamed[tag] = new
+    return renamed
 
 
 def _is_own(config: Mapping[str, Any]) -> bool:

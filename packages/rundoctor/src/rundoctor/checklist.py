@@ -16,12 +16,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from .algorithm import ACTOR_THROUGH_Q, Q
+from .chance import rise
 from .evidence import everything
-from .measures import critic_error, q_gap
+from .lessons import of_one_level, skill
+from .measures import another_unit, critic_error, q_gap
 from .model import ChecklistItem, Finding, Severity, count, number
 from .run import Run
 from .signals import Signal, actor, alerts, critic, episodes, evaluation, gradients
 from .signals.conditions import POLICY_Q_GAP, Q_ABOVE_REWARD_BOUND, STATE_GRADIENT_LEAK
+from .stats import level, level_name
 
 Figures = tuple[bool | None, str]
 
@@ -63,7 +66,9 @@ def checklist(run: Run, findings: list[Finding]) -> list[ChecklistItem]:
 
 
 def _finite(run: Run) -> Figures:
-    return True, f"{sum(s.count for s in run.series.values()):,} values"
+    held = sum(s.count - s.nonfinite for s in run.series.values())
+    empty = sum(s.nonfinite for s in run.series.values())
+    return True, f"{held:,} values" + (f"; {empty:,} more rows hold none" if empty else "")
 
 
 def _state_path(run: Run) -> Figures:
@@ -151,14 +156,18 @@ def _explains(run: Run) -> Figures:
 
 
 def _returns(run: Run) -> Figures:
-    s = run.get(episodes.RETURN)
-    if s is None:
+    logged = skill(run)
+    if logged is None:
         return None, f"{run.tags_of(episodes.RETURN)[0]} is not logged"
-    if len(s) < 8:
-        return None, f"only {count(len(s), 'return')}"
-    first, last = s.head(1 / 3).median(), s.tail(1 / 3).median()
-    figures = f"{number(first)} -> {number(last)} (medians of the first and the last third)"
-    return True if last > first else None, figures
+    if len(logged) < 8:
+        return None, f"only {count(len(logged), 'return')}"
+    judged = of_one_level(run, logged, 8)
+    s = judged.series
+    first, last = (level(part.value, s.value) for part in (s.head(1 / 3), s.tail(1 / 3)))
+    figures = f"{number(first)} -> {number(last)} ({level_name(s.value)} of the first and the last third)"
+    figures += f", {judged.note}" if judged.note else ""
+    rises = last > first and rise(s.value) is not None
+    return True if rises else None, figures
 
 
 def _causes(run: Run) -> Figures:
@@ -179,8 +188,11 @@ def _evaluation_agrees(run: Run) -> Figures:
     training, evaluated = run.get(episodes.RETURN), run.get(evaluation.RETURN)
     if training is None or evaluated is None:
         return None, "returns of training and evaluation are not both logged"
-    late = number(training.tail(0.25).median())
-    return True, f"{evaluated.tag} {number(evaluated.tail(0.25).median())} beside {training.tag} {late}"
+    other = another_unit(run, training, evaluated)
+    if other:
+        return None, other
+    late, beside = (number(level(s.tail(0.25).value, s.value)) for s in (evaluated, training))
+    return True, f"{evaluated.tag} {late} beside {training.tag} {beside}"
 
 
 def _complete(run: Run) -> Figures:

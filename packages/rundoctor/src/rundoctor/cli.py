@@ -155,8 +155,8 @@ def diagnose(
     runs are judged one by one and compared.
 
     Exit status: 0 nothing above info, 1 warnings, 2 critical findings (or wrong
-    usage of this command), 3 a path could not be read, 4 nothing that was read
-    could be judged.
+    usage of this command), 3 a path could not be read, 4 whether the agent
+    learns could not be judged.
     """
     from rich.console import Console
 

@@ -17,7 +17,7 @@ from .rules import all_rules
 from .run import Run
 from .series import Series
 from .signals import actor, critic, episodes, evaluation, gradients
-from .stats import median
+from .stats import level
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _clean(value: float | str | None) -> float | str | None:
 
 
 def _late(s: Series | None) -> float | None:
-    return s.tail(0.25, 1).median() if s is not None else None
+    return level(s.tail(0.25, 1).value, s.value) if s is not None else None
 
 
 def _last(s: Series | None) -> float | None:
@@ -116,12 +116,12 @@ def _at(s: Series | None, step: int) -> float | None:
 
 
 def _late_until(run: Run, s: Series | None, step: int) -> float | None:
-    """Median of the last quarter of the points up to a step that all runs reached."""
+    """Level of the last quarter of the points up to a step that all runs reached."""
     if s is None:
         return None
     steps = run.env_steps(s)
     value = s.value[(steps <= step) & (steps > 0.75 * step)]
-    return median(value)
+    return level(value, s.value)
 
 
 def _gap(run: Run) -> float | None:

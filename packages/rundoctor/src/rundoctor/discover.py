@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .grouping import EVALUATION_WORDS
 from .readers import is_event_file
 from .readers.array import looks_like_curve
 from .readers.filenames import download_of
@@ -15,6 +14,7 @@ from .readers.printed import looks_printed
 from .readers.records import looks_like_records
 from .readers.source import plain_name
 from .readers.text import looks_like_mlflow, looks_like_table
+from .signals import EVALUATION_WORDS
 
 _HPARAMS = re.compile(r"\d{9,11}\.\d+")
 _RUN_FILES = ("config.yaml", "provenance.json", "status.json")

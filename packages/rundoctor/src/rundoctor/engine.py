@@ -18,10 +18,12 @@ from .model import (
     Skipped,
     Verdict,
     lower_first,
+    without_return,
 )
 from .reference import references
 from .rules import all_rules
 from .run import CORE, LEAST_POINTS, Need, Run
+from .signals import episodes, evaluation
 
 
 def diagnose(run: Run, rules: Sequence[Rule] | None = None) -> Report:
@@ -152,21 +154,23 @@ def _order(findings: list[Finding], rank: dict[str, int]) -> list[Finding]:
 def _verdict(run: Run, findings: list[Finding], missing: list[Missing], decisive: set[str]) -> Verdict:
     serious = [f for f in findings if f.severity >= WARNING]
     blind = [m for m in missing if m.id in decisive]
-    if not serious and run.blind:
+    if not serious and (run.blind or without_return(run)):
         return _blind_verdict(run)
     if not serious:
+        sentence, action = f"Nothing wrong was found in {run.extent}.", "Go on."
         if blind:
             what = _join([lower_first(m.title) for m in blind])
-            return Verdict(
-                INFO,
-                f"Nothing wrong was found in {run.extent}, but the logs cannot show everything: "
-                f"{what} could not be judged.",
-                blind[0].how or "Log what is listed under 'could not be judged'.",
+            sentence = f"{sentence[:-1]}, but the logs cannot show everything: {what} could not be judged."
+            action = blind[0].how or "Log what is listed under 'could not be judged'."
+        if "the return" in run.unseen:
+            sentence = (
+                f"Fewer than {LEAST_POINTS} returns are logged, so whether the agent learns cannot be said "
+                f"yet. {sentence}"
             )
-        return Verdict(INFO, f"Nothing wrong was found in {run.extent}.", "Go on.")
+        return Verdict(INFO, sentence, action)
     lead = serious[0]
     sentence = lead.sentence
-    explained = [lower_first(f.title) for f in lead.symptoms]
+    explained = [lower_first(f.title) for f in lead.symptoms if f.severity > INFO]
     if explained:
         sentence += f" This explains the rest: {_join(explained)}."
     beside = [lower_first(f.title) for f in serious[1:] if f.severity == CRITICAL]
@@ -194,11 +198,17 @@ def _blind_verdict(run: Run) -> Verdict:
             "returns (RecordEpisodeStatistics, Monitor) is around the environment.",
         )
     if len(run.unseen) < len(run.core):
+        if run.blind:
+            why = f"and the losses of {run.algorithm.name} say nothing about the policy"
+        else:
+            why = (
+                "so whether the agent learns cannot be said. Beside that, nothing wrong was found in "
+                f"{run.extent}"
+            )
         return Verdict(
             INFO,
-            f"No return is recognised, and the losses of {run.algorithm.name} say nothing about the policy.",
-            "Log the mean return of the finished episodes, or say which tag it is: "
-            '--map "TAG=episode_return".',
+            f"No return is recognised, {why}.",
+            "Log the mean return of the finished episodes, or say which tag it is: " + _as_return(run),
         )
     tags = f"the {len(run.series)} tags" if len(run.series) > 1 else "tags"
     sentence = (
@@ -210,6 +220,25 @@ def _blind_verdict(run: Run) -> Verdict:
     options = " ".join(f'--map "{tag}={name}"' for name, tag in some)
     how = "Say what the tags are" + (" (these are guesses)" if run.guesses else "")
     return Verdict(INFO, sentence, f"{how}: {options}. --names lists the names.")
+
+
+def _as_return(run: Run) -> str:
+    """``--map`` for the unknown tags that may hold the return, else for any tag."""
+    likely = {
+        tag: next((n for n in names if n in _RETURNS), "")
+        for tag, names in run.guesses.items()
+        if _RETURNS & set(names)
+    }
+    some = list(likely.items())[:2]
+    if not some:
+        return '--map "TAG=episode_return".'
+    return (
+        " ".join(f'--map "{tag}={name}"' for tag, name in some)
+        + f" ({'a guess' if len(some) == 1 else 'guesses'})."
+    )
+
+
+_RETURNS = {episodes.RETURN.name, evaluation.RETURN.name}
 
 
 def _join(parts: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from .readers.filenames import download_of, tag_of_file
 from .readers.monitor import merge_monitors
 from .readers.source import Source, plain_name
 from .run import Pause
-from .signals import evaluation
+from .signals import EVALUATION_WORDS, actor, critic, evaluation, others
 from .store import Builder, Store
 
 _SLACK = 5.0
@@ -201,17 +201,6 @@ def _starts_within(store: Store) -> list[Store]:
 
 # --- tables -----------------------------------------------------------------------------------
 
-EVALUATION_WORDS = {
-    "eval",
-    "evaluation",
-    "evaluations",
-    "evaluator",
-    "test",
-    "testing",
-    "validation",
-    "valid",
-    "val",
-}
 _TRAINING = {"train", "training", "progress", "log", "logs", "metrics", "history", "results", "scalars"}
 
 
@@ -226,6 +215,26 @@ def role_of(path: Path) -> tuple[str, str]:
         role = "train"
     rest = [w for w in words if w not in EVALUATION_WORDS and w not in _TRAINING and w != "monitor"]
     return "_".join(rest), role
+
+
+_UPDATES = {
+    signal.name
+    for signal in (
+        *(critic.LOSS, critic.LOSS_2, critic.Q1.mean, critic.Q1.max, critic.TARGET.mean, critic.TD_ERROR),
+        *(actor.LOSS, others.VALUE_LOSS, others.SURROGATE_LOSS, others.ALPHA, others.EPSILON),
+    )
+}
+"""Signals that only a process that trains has."""
+
+
+def _role(source: Source) -> str:
+    """The role of a table; one that holds losses or Q of updates is of training, whatever its name is."""
+    role = role_of(source.path)[1]
+    if role != "eval":
+        return role
+    found, _ = resolve(source.store.series)
+    trains = any(m.note != critic.UNNAMED for name in _UPDATES & set(found) for m in found[name])
+    return "train" if trains else "eval"
 
 
 def group_tables(sources: Sequence[Source], joined: bool = False) -> list[RunFiles]:
@@ -335,7 +344,7 @@ def _by_role(sources: Sequence[Source]) -> list[RunFiles]:
     groups: list[RunFiles] = []
     paired: set[int] = set()
     for (_, rest), items in by_rest.items():
-        roles = [role_of(s.path)[1] for s in items]
+        roles = [_role(s) for s in items]
         main = [s for s, role in zip(items, roles, strict=True) if role != "eval"]
         evals = [s for s, role in zip(items, roles, strict=True) if role == "eval"]
         if len(main) == 1 and evals:
@@ -344,7 +353,7 @@ def _by_role(sources: Sequence[Source]) -> list[RunFiles]:
     for source in sources:
         if id(source) in paired:
             continue
-        if role_of(source.path) == ("", "eval"):
+        if role_of(source.path)[0] == "" and _role(source) == "eval":
             source = as_evaluation(source)
         groups.append(_joined([source], _stem(source)))
     return groups

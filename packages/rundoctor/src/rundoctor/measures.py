@@ -13,9 +13,10 @@ import numpy.typing as npt
 from .model import Evidence, number
 from .run import Run
 from .series import Series
-from .signals import critic, episodes, evaluation, gradients, networks, normalised, replay
+from .signals import critic, episodes, evaluation, gradients, networks, normalised, others, replay
 from .signals.conditions import CLIP_NOT_APPLIED, CRITIC_NOT_LEARNING, Level
-from .stats import Floats
+from .signals.words import A_MEAN_REWARD
+from .stats import Floats, level
 
 ENCODER_TENSORS = 8
 """Weights and biases of four layers (three convolutions and a projection, or four convolutions):
@@ -49,6 +50,9 @@ def q_gap(run: Run) -> QGap | None:
 
     The scale at a row is the largest so far of |mean| and spread of the data's Q, of its targets and
     of the reward.  "So far" keeps a mean that happens to cross zero from making the ratio large.
+
+    Minus the actor's loss of SAC is Q plus the entropy bonus of the step (Haarnoja et al. 2018, eq. 12),
+    which is subtracted; where it is not logged, the scale is at least as large as it may be.
     """
     policy, data = run.policy_q, run.get(critic.Q1.mean, critic.TARGET.mean)
     if policy is None or data is None or policy.axis != data.axis:
@@ -66,8 +70,13 @@ def q_gap(run: Run) -> QGap | None:
         other = run.get(signal)
         if other is not None and other.axis == data.axis:
             scale = np.fmax(scale, np.abs(other.at(step)))
-    keep = np.isfinite(q) & np.isfinite(policy.value)
-    step, p, q, scale = step[keep], policy.value[keep], q[keep], scale[keep]
+    of_policy = policy.value
+    if run.policy_q_is_loss and run.algorithm.entropy:
+        bonus = _entropy_bonus(run, step)
+        of_policy = of_policy - np.nan_to_num(bonus)
+        scale = np.where(np.isfinite(bonus), scale, np.fmax(scale, _most_entropy_bonus(run)))
+    keep = np.isfinite(q) & np.isfinite(of_policy)
+    step, p, q, scale = step[keep], of_policy[keep], q[keep], scale[keep]
     if not len(step):
         return None
     scale = np.maximum.accumulate(np.maximum(scale, 1e-12))
@@ -134,7 +143,7 @@ def value_support(run: Run) -> Support | None:
     value, text = min(options)
     rewards_known = limit is not None or run.get(replay.REWARD.mean, replay.REWARD.std) is not None
     if run.algorithm.entropy:
-        bonus = _entropy_bonus(run) * horizon
+        bonus = _most_entropy_bonus(run) * horizon
         value, text = value + bonus, f"{text}, and the entropy bonus for {number(bonus)} more"
     return Support(value, text, rewards_known)
 
@@ -147,7 +156,8 @@ def _earned(run: Run, horizon: float) -> float | None:
     ):
         if returns is None or returns.lowest is None or returns.highest is None:
             continue
-        most = max(most, abs(returns.lowest.value), abs(returns.highest.value))
+        whole = horizon if run.note_of(returns) == A_MEAN_REWARD else 1.0  # it may be the mean over steps
+        most = max(most, whole * abs(returns.lowest.value), whole * abs(returns.highest.value))
         if lengths is not None and len(lengths):
             per_step = np.abs(returns.value) / np.maximum(lengths.at(returns.step), 1)
             per_step = per_step[np.isfinite(per_step)]
@@ -156,19 +166,25 @@ def _earned(run: Run, horizon: float) -> float | None:
     return most or None
 
 
-def _entropy_bonus(run: Run) -> float:
-    """Largest entropy bonus of one step: the entropy coefficient times the entropy."""
-    coefficient, entropy = 1.0, MOST_ENTROPY
-    for tag, s in run.series.items():
-        name = tag.rsplit("/", 1)[-1].lower().replace(" ", "_")
-        finite = s.finite
-        if not len(finite):
-            continue
-        if name in ("alpha", "ent_coef", "alpha_value", "value") and (name != "value" or "alpha" in tag):
-            coefficient = float(np.abs(finite.value).max())
-        elif name in ("log_pis_mean", "log_pi_mean", "logpi", "entropy", "actor_entropy"):
-            entropy = max(1.0, float(np.abs(finite.value).max()))
-    return coefficient * entropy
+def _entropy(run: Run) -> tuple[Series | None, float]:
+    """The entropy or the log-probability of the policy's actions, and the sign that makes it an entropy."""
+    log_pi = run.get(others.LOG_PI)
+    return (log_pi, -1.0) if log_pi is not None else (run.get(others.ENTROPY), 1.0)
+
+
+def _entropy_bonus(run: Run, step: Floats) -> Floats:
+    """Entropy bonus of a step, coefficient times entropy, at these steps; NaN where it is not logged."""
+    coefficient, (entropy, sign) = run.get(others.ALPHA), _entropy(run)
+    if coefficient is None or entropy is None:
+        return np.full(len(step), np.nan)
+    return coefficient.at(step) * sign * entropy.at(step)
+
+
+def _most_entropy_bonus(run: Run) -> float:
+    """Largest entropy bonus of one step, as far as it is logged."""
+    coefficient, (entropy, _) = run.get(others.ALPHA), _entropy(run)
+    most = 1.0 if coefficient is None else float(np.abs(coefficient.value).max())
+    return most * (MOST_ENTROPY if entropy is None else max(1.0, float(np.abs(entropy.value).max())))
 
 
 @dataclass(frozen=True)
@@ -228,6 +244,41 @@ def _files_by_creation(run: Run) -> list[tuple[float, str]]:
         if found is not None and file.get("points"):
             out.append((float(found.group(1)), name))
     return sorted(out)
+
+
+UNIT = 10.0
+"""Factor between two units: episodes are longer than so many steps."""
+CONSTANT = 1.5
+"""Times by which the factor may change over the run; where the evaluations fail it grows with the return."""
+CHANGED = 2.0
+"""Times by which the training return must change for a constant factor to tell anything."""
+
+
+def another_unit(run: Run, training: Series, evaluated: Series) -> str:
+    """Why the two cannot be compared: one is a multiple of the other throughout, while both change."""
+    steps = run.env_steps(training)
+    if not np.isfinite(steps).all() or evaluated.axis != "step":
+        return ""
+    edges = np.quantile(evaluated.step, [0.25, 0.5, 0.75])
+    pairs = []
+    for k in range(4):
+        there = training.value[np.searchsorted(edges, steps) == k]
+        here = evaluated.value[np.searchsorted(edges, evaluated.step) == k]
+        if not len(there) or not len(here):
+            return ""
+        pairs.append((level(there, training.value), level(here, evaluated.value)))
+    trained, reached = np.array(pairs).T
+    if (trained * reached <= 0).any():
+        return ""
+    factor = reached / trained
+    apart = np.minimum(factor, 1 / factor).max() <= 1 / UNIT
+    changes = np.ptp(np.log(np.abs(trained))) >= math.log(CHANGED)
+    if not apart or not changes or np.ptp(np.log(factor)) > math.log(CONSTANT):
+        return ""
+    return (
+        f"{evaluated.tag} is about {number(float(np.median(factor)))} times {training.tag} from start to end "
+        "while both change: they are in different units, such as the reward of a step and that of an episode"
+    )
 
 
 def growth(series: Series) -> tuple[float, float]:

@@ -24,7 +24,7 @@ from .evidence import (
     shortened,
     times,
 )
-from .run import Need, Run
+from .run import CORE, Need, Run
 
 __all__ = [
     "CANNOT_JUDGE",
@@ -51,11 +51,17 @@ __all__ = [
     "percent",
     "shortened",
     "times",
+    "without_return",
 ]
 
 
 CANNOT_JUDGE = 4
-"""Exit status of a run that was read and of which nothing can be judged."""
+"""Exit status of a run that was read and of which nothing can be judged, or not whether it learns."""
+
+
+def without_return(run: Run) -> bool:
+    """Whether no return is recognised: what else is sound does not show that the agent learns."""
+    return not run.has(CORE["the return"])
 
 
 @dataclass(frozen=True)
@@ -214,8 +220,8 @@ class Report:
 
     @property
     def cannot_judge(self) -> bool:
-        """Whether nothing was found, and nothing could have been, because no signal is recognised."""
-        return self.severity == INFO and self.run.blind
+        """Whether nothing was found, and what decides could not have been: no return is recognised."""
+        return self.severity == INFO and (self.run.blind or without_return(self.run))
 
     @property
     def exit_status(self) -> int:

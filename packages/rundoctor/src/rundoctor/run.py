@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .algorithm import Algorithm, Q, recognise
-from .aliases import Match, guesses, tags_for
+from .aliases import MOST_GUESSED, Match, guesses, tags_for
 from .evidence import Evidence, number
 from .series import Series
 from .signals import (
@@ -116,7 +116,9 @@ class Run:
     def algorithm(self) -> Algorithm:
         """The algorithm that wrote the logs, as far as they show it."""
         names = [self.name, *reversed(self.path.absolute().parts[-2:])]
-        return recognise(self.series, self.config, names, self.system)
+        ends = {tag: (s.lowest, s.highest) for tag, s in self.series.items()}
+        sizes = {tag: max(abs(a.value), abs(b.value)) for tag, (a, b) in ends.items() if a and b}
+        return recognise(sizes, self.config, names, self.system)
 
     # --- series ---------------------------------------------------------------------
 
@@ -176,11 +178,9 @@ class Run:
         return self.blind and any(self._shows(self.core[part], 1) for part in self.unseen)
 
     def _shows(self, signals: tuple[Signal, ...], points: int) -> bool:
-        """Whether one of them has so many points; a loss without a name may be that of anything."""
-        return any(
-            (s := self.get(signal)) is not None and len(s) >= points and self.note_of(s) != critic.UNNAMED
-            for signal in signals
-        )
+        """Whether one of them has so many points; a loss without a name may be anything, but not in DQN."""
+        shown = [s for signal in signals if (s := self.get(signal)) is not None and len(s) >= points]
+        return any(self.algorithm.has == {Q} or self.note_of(s) != critic.UNNAMED for s in shown)
 
     @cached_property
     def guesses(self) -> dict[str, list[str]]:
@@ -188,7 +188,7 @@ class Run:
 
         They are offered to the user, who confirms one with ``--map``. No rule uses them.
         """
-        return {tag: names for tag in self.unmapped if (names := guesses(tag))}
+        return {tag: names for tag in self.unmapped[:MOST_GUESSED] if (names := guesses(tag))}
 
     @cached_property
     def policy_q(self) -> Series | None:

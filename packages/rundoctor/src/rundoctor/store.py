@@ -159,6 +159,15 @@ class Builder:
             self.pieces = [np.concatenate(self.pieces)]
         return self.pieces[0]
 
+    def scale(self, factor: float) -> None:
+        """Multiply all values by a positive factor."""
+        rows = self.rows()
+        rows[:, 2:5] *= factor
+        for name in ("first", "last", "lowest", "highest", "first_nonfinite"):
+            point = getattr(self, name)
+            if point is not None:
+                setattr(self, name, replace(point, value=point.value * factor))
+
     def fold(self, keep: int) -> None:
         """Halve the number of rows until at most ``2 * keep`` are left."""
         rows = self.rows()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from av_td3.cli.errors import user_errors
+from av_td3.cli.errors import fail, user_errors
 from av_td3.cli.options import Carla, ConfigFile, Map, Npc, Preset, PrintConfig, RayAddress, RunDir, Seed, Set
 from av_td3.cli.settings import configuration, refuse_beside_resume
 from av_td3.config import load_config
@@ -83,11 +83,23 @@ def train(
             help="Go on with the run in this directory, with its own settings.  Only --steps may change.",
         ),
     ] = None,
+    new_replay: Annotated[
+        bool,
+        typer.Option(
+            "--new-replay",
+            help="With --resume: leave out the replay of the checkpoint, which may be damaged, and collect a "
+            "new one.",
+        ),
+    ] = False,
     print_config: PrintConfig = False,
 ) -> None:
     """Train an agent from camera images, evaluate it on held-out routes and film it."""
     if resume is not None:
-        refuse_beside_resume(context, {"resume", "steps", "validated", "ungated", "ray", "ray_needs"})
+        refuse_beside_resume(
+            context, {"resume", "steps", "validated", "ungated", "ray", "ray_needs", "new_replay"}
+        )
+    elif new_replay:
+        fail("--new-replay goes on with a run: give --resume RUN as well")
     with user_errors():
         settings, overrides = configuration(
             preset,
@@ -119,12 +131,12 @@ def train(
 
         cluster = None if ray is None else Ray(ray, ray_needs)
         if resume is not None:
-            status = command.resume(resume, steps, validated, ungated, cluster)
+            status = command.resume(resume, steps, validated, ungated, cluster, new_replay)
         else:
             fault = command.find_fault(inject) if inject is not None else None
             if fault is not None:
                 settings = load_config(preset, config, [*fault.overrides, *overrides])
             if not ungated:
-                command.check_earned(settings, validated)
+                settings = command.check_earned(settings, validated)
             status = command.start(settings, preset, run_dir, fault, cluster)
     raise typer.Exit(status)

@@ -24,7 +24,10 @@ def validate(
     until: Annotated[int, typer.Option(min=1, help="Steps at the end of the last stage.")] = 10_000,
     gates: Annotated[
         Path | None,
-        typer.Option(help="YAML file with your own criteria.  Without it, those of the bundled gates.yaml."),
+        typer.Option(
+            help="YAML file with your own criteria.  Without it, those of the bundled gates.yaml, and with "
+            "--resume those of the validation.  Other criteria judge its stages again."
+        ),
     ] = None,
     run_dir: RunDir = None,
     resume: Annotated[

@@ -7,6 +7,7 @@ import errno
 import itertools
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from av_td3.supervision.crew import CrewMaker
 from av_td3.supervision.launcher import check_map
 from av_td3.supervision.memory import check_memory
 from av_td3.supervision.supervised import SupervisedEnv
-from av_td3.training import checkpoint, provenance, trackers
+from av_td3.training import arithmetic, checkpoint, provenance, trackers
 from av_td3.training.agents import image_shape, resolve_device
 from av_td3.training.checkpoint import CheckpointError
 from av_td3.training.fault_catalogue import InjectedFault
@@ -116,6 +117,32 @@ def new_run(path: Path, config: Config, fault: InjectedFault | None = None) -> I
             seen = run.status().get("step") or run.alerts.exists()
             if not checkpoint.available(run.checkpoints) and not seen:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def measured(config: Config, console: Console) -> Config:
+    """The configuration with a choice in place of each ``auto``; says each choice and its reason.
+
+    Every run is trained with what this returns, and stores it.
+
+    Raises:
+        ConfigError: the device does not exist, or has no graphs and they are asked for.
+    """
+    return arithmetic.measured(config, partial(say, console))
+
+
+def going_on(run: RunDirectory, config: Config, console: Console) -> Config:
+    """What a run goes on with, which is recorded, and so is the code.
+
+    Whatever is still ``auto`` is measured.  The rest is looked at again: this machine may be another one than
+    that where the run began.
+
+    Raises:
+        ConfigError: as for :func:`measured`.
+    """
+    config = measured(config, console)
+    run.write_config(config)
+    run.append_provenance(provenance.collect())
+    return config
 
 
 class ObservedPolicy:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from av_td3.errors import BAD_INPUT, FAILED, UserError
 from av_td3.evaluation import aggregate as statistics
 from av_td3.evaluation import report
 from av_td3.evaluation.aggregate import THRESHOLDS, Aggregate, Estimate, Resampling
+from av_td3.evaluation.conditions import other_settings, traffic_in_words
 from av_td3.evaluation.metrics import BY_NAME, METRICS, Metric, summary
 from av_td3.evaluation.rollout import EpisodeRecord, Evaluation, EvaluationError
 from av_td3.evaluation.statistics import ConfidenceInterval
@@ -36,8 +38,16 @@ _COLUMNS = {
     "lateral_deviation_m": "off lane\ncentre m",
     "jerk": "jerk\nm/s³",
 }
-_CONDITIONS = {"map": "?", "seed": "?", "picture": "camera", "weather": "fixed"}
-"""What evaluations should have in common, and what it was where a file does not say so."""
+_CONDITIONS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "map": lambda c: str(c.get("map", "?")),
+    "simulator": lambda c: str(c.get("simulator", "?")),
+    "seed": lambda c: str(c.get("seed", "?")),
+    "picture": lambda c: str(c.get("picture", "camera")),
+    "weather": lambda c: str(c.get("weather", "fixed")),
+    "traffic": traffic_in_words,
+    "settings": lambda c: ", ".join(sorted(other_settings(c))) or "none",
+}
+"""What evaluations should have in common, and how that is told; not every file says everything."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,8 @@ class Entry:
 
     source: str
     """As it was given, for messages."""
+    stem: str
+    """Name of the run directory, or of the file without its ending."""
     agent: str
     """Its name in the file."""
     label: str
@@ -198,16 +210,26 @@ def read(text: str, baselines: bool = False) -> list[Entry]:
             agent = next(iter(agents)) if len(agents) == 1 else "trained"
         if agent not in agents:
             raise UserError(f"{file} has no agent {agent!r}; it has {', '.join(agents)}", BAD_INPUT)
-        base = _SEED.sub("", path.name if path.is_dir() else path.stem)
-        label = name or (base if agent == "trained" else agent)
+        stem = path.name if path.is_dir() else path.stem
+        label = name or (_SEED.sub("", stem) if agent == "trained" else agent)
         run_directory = path if path.is_dir() and agent == "trained" else None
         evaluation = Evaluation.from_dict(agents[agent])
-        found = [Entry(text, agent, label, bool(name), evaluation, conditions, settings, run_directory)]
+        found = [Entry(text, stem, agent, label, bool(name), evaluation, conditions, settings, run_directory)]
         for other in agents if baselines else ():
             if other != agent:
                 evaluation = Evaluation.from_dict(agents[other])
                 found.append(
-                    Entry(f"{path}:{other}", other, other, True, evaluation, conditions, None, baseline=True)
+                    Entry(
+                        f"{path}:{other}",
+                        stem,
+                        other,
+                        other,
+                        True,
+                        evaluation,
+                        conditions,
+                        None,
+                        baseline=True,
+                    )
                 )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EvaluationError) as error:
         raise UserError(f"{file} is not the JSON file of an evaluation: {error}", BAD_INPUT) from None
@@ -275,15 +297,22 @@ def _same_drives(a: Entry, b: Entry) -> bool:
 
 
 def _check_one_method(label: str, entries: Sequence[Entry]) -> None:
-    """Runs that were put together by their names alone must differ in their seed alone."""
-    known = [e for e in entries if e.settings is not None and not e.named]
-    for entry in known[1:]:
-        if entry.settings != known[0].settings:
-            raise UserError(
-                f"{known[0].source} and {entry.source} have the same name and other settings: give each "
-                f"method a name, such as a={known[0].source} b={entry.source}",
-                BAD_INPUT,
-            )
+    """Runs that were put together by their names alone must differ in their seed alone.
+
+    Of files that ``av-td3 evaluate`` wrote, for instance, each is called ``evaluation.json``.
+    """
+    unnamed = [e for e in entries if not e.named]
+    for one, other in itertools.combinations(unnamed, 2):
+        also = ""
+        if one.settings is not None and other.settings is not None and one.settings != other.settings:
+            also = " and other settings"
+        elif one.stem != other.stem:
+            continue  # the seed is part of it
+        raise UserError(
+            f"{one.source} and {other.source} have the same name{also}: give each method a name, such as "
+            f"a={one.source} b={other.source}, and runs of one method the same",
+            BAD_INPUT,
+        )
 
 
 def _settings(run: RunDirectory) -> dict[str, Any]:
@@ -299,13 +328,10 @@ def notes(compared: Compared) -> list[str]:
     """What is to be known before the figures are read."""
     entries = [e for same in compared.methods.values() for e in same]
     lines = []
-    for key, unless_said in _CONDITIONS.items():
-        values = sorted({str(e.conditions.get(key, unless_said)) for e in entries})
+    for key, in_words in _CONDITIONS.items():
+        values = sorted({in_words(e.conditions) for e in entries})
         if len(values) > 1:
-            lines.append(f"note: different {key}: {', '.join(values)}")
-    wanted = sorted({int((e.conditions.get("traffic") or {}).get("wanted", 0)) for e in entries})
-    if len(wanted) > 1:
-        lines.append(f"note: different traffic: {', '.join(map(str, wanted))} other vehicles")
+            lines.append(f"note: different {key}: {'; '.join(values)}")
     missing = max(len(e.evaluation.episodes) for e in entries) - len(compared.seeds)
     if missing:
         lines.append(f"note: {missing} routes that not all have driven are left out")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,17 +23,18 @@ from av_td3.config import Config, Pictures, flat
 from av_td3.errors import BAD_INPUT, UserError
 from av_td3.evaluation import report, rollout
 from av_td3.evaluation.baselines import ClassicalDriver, RandomPolicy
+from av_td3.evaluation.conditions import other_settings, traffic_in_words
 from av_td3.evaluation.metrics import Comparison, compare
 from av_td3.evaluation.pictures import ReplacedPictures
 from av_td3.evaluation.video import VideoRecorder
 from av_td3.supervision.crew import CrewMaker
 from av_td3.supervision.supervised import SupervisedEnv
-from av_td3.training import policies, shipped
+from av_td3.training import policies
 from av_td3.training.agents import make_agent, policy_of
 from av_td3.training.run_directory import RunDirectory, write_atomically
 from av_td3.training.signals import terminable
 from av_td3.training.sources import AgentSource, find_agent
-from av_td3.training.versions import versions
+from av_td3.training.versions import simulator_name, versions
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,8 @@ def final_evaluation(
 def _settings(config: Config, given: Sequence[str] = ()) -> list[str]:
     """What the configuration itself and the call change for evaluations, as ``section.key=value``."""
     own = {key: f"{key}={json.dumps(value)}" for key, value in flat(config.evaluation.env, "env.").items()}
-    return list((own | {setting.partition("=")[0]: setting for setting in given}).values())
+    called = (re.sub(r"^evaluation\.(?=env\.)", "", setting) for setting in given)  # the same key as above
+    return list((own | {setting.partition("=")[0]: setting for setting in called}).values())
 
 
 def introduce(source: AgentSource, console: Console) -> None:
@@ -229,7 +232,7 @@ def _compare_agents(
         **source.described(),
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "map": simulator.map,
-        "simulator": simulator.address or f"minicarla {versions()['minicarla']}",
+        "simulator": simulator_name(simulator),
         "traffic": {
             "wanted": simulator.npc,
             "there": sorted(npc),
@@ -265,30 +268,13 @@ _SEEN: dict[Pictures, str] = {
     "other": "the agent saw the pictures of another episode, ",
 }
 
-_IN_WORDS = {
-    "env.weather",
-    "evaluation.seed",
-    *(f"env.simulator.{key}" for key in ("map", "npc", "npc_placement", "npc_speed", "address")),
-}
-"""Settings of which the sentence of conditions tells in its own words."""
-
 
 def _in_words(conditions: dict[str, Any]) -> str:
-    wanted, there = conditions["traffic"]["wanted"], conditions["traffic"]["there"]
-    traffic = f"{wanted} other vehicles"
-    if there and there[0] < wanted:
-        count = f"{there[0]} to {there[-1]}" if there[0] < there[-1] else str(there[0])
-        traffic = f"{count} other vehicles ({wanted} were asked for: the map has no room for more)"
-    if wanted:
-        traffic += shipped.PLACES[conditions["traffic"]["placement"]]
-    if wanted and (speed := conditions["traffic"]["speed"]) is not None:
-        traffic += f" at {speed[0]:.0%} to {speed[1]:.0%} of the speed limit"
     weather = "" if conditions["weather"] == "fixed" else f"weather {conditions['weather']}, "
-    others = [text for text in conditions["settings"] if text.partition("=")[0] not in _IN_WORDS]
-    settings = "".join(f"{setting}, " for setting in others)
+    settings = "".join(f"{setting}, " for setting in other_settings(conditions))
     return (
-        f"Map {conditions['map']}, {traffic}, {weather}{settings}{_SEEN[conditions['picture']]}"
-        f"agent of step {conditions['step']:,}, "
+        f"Map {conditions['map']}, {traffic_in_words(conditions)}, {weather}{settings}"
+        f"{_SEEN[conditions['picture']]}agent of step {conditions['step']:,}, "
         f"seeds from {conditions['seed']:,}, av-td3 {av_td3.__version__}, {conditions['simulator']}."
     )
 

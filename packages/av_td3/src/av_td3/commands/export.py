@@ -80,8 +80,8 @@ def _write(source: AgentSource, agent: TD3, folder: Path) -> shipped.ShippedAgen
         return shipped.ShippedAgent(folder, found.config, found.figures)
     training = cards.training_of(source, source.run)
     evaluations = cards.evaluations_of(source.run, source.sha256)
-    film = source.run.videos / "final.mp4"
-    if film.is_file() and evaluations:
+    film = cards.film_of(source.run, source.sha256)
+    if film is not None:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(film, folder / shipped.FILM)
     return shipped.write(

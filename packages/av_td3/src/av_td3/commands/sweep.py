@@ -27,7 +27,7 @@ from av_td3.commands import compare
 from av_td3.commands.common import Ray, check_before_start
 from av_td3.commands.terminal import own_command, say
 from av_td3.commands.train import check_earned
-from av_td3.config import Config, ConfigError, load_config
+from av_td3.config import Config, ConfigError, differences, load_config
 from av_td3.errors import BAD_INPUT, FAILED, INTERRUPTED, OK, UserError
 from av_td3.supervision.launcher import last_line
 from av_td3.supervision.process import Child
@@ -112,12 +112,15 @@ class Trial:
             return "new"
         try:
             run = RunDirectory.open(self.path)
-            same = run.config() == self.config
+            differing = differences(run.config(), self.config)
         except RunError as error:
             raise UserError(f"{error}: give another folder with --into", BAD_INPUT) from None
-        if not same:
+        if differing:
+            key, (there, here) = next(iter(differing.items()))
+            more = f", and {len(differing) - 1} more" if len(differing) > 1 else ""
             raise UserError(
-                f"{self.path} holds a run with other settings: remove it, or give another folder with --into",
+                f"{self.path} holds a run with other settings: {key} is {there} there and {here} here{more}. "
+                "Remove it, or give another folder with --into",
                 BAD_INPUT,
             )
         if run.status().get("state") == "finished" and (run.evaluations / "final.json").is_file():
@@ -159,7 +162,10 @@ class Trial:
         """Why it failed, after its process has ended; empty when it is done."""
         if child.exit_status:
             return f"{child.describe_exit()}: {last_line(child.output())}"
-        return "" if self.state() == "done" else "it ended without a final evaluation"
+        try:
+            return "" if self.state() == "done" else "it ended without a final evaluation"
+        except UserError as error:  # of this run alone: the others go on
+            return str(error)
 
 
 def sweep(
@@ -293,10 +299,10 @@ def _run_all(trials: Sequence[Trial], folder: Path, jobs: int, console: Console)
         while waiting or running:
             while waiting and len(running) < jobs:
                 trial = waiting.pop(0)
-                how = "goes on" if trial.state() == "begun" else "starts"
                 try:
+                    how = "goes on" if trial.state() == "begun" else "starts"
                     child = trial.start(_log(folder, trial.name))
-                except RunError as error:
+                except (RunError, UserError) as error:
                     failed[trial.name] = str(error)
                     continue
                 say(console, f"[{next(count)}/{len(trials)}] {trial.name} {how}")

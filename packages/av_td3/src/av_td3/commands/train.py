@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -13,11 +12,12 @@ from av_td3.commands import common, finished
 from av_td3.commands.common import Crews, Ray
 from av_td3.commands.evaluate import final_evaluation
 from av_td3.commands.terminal import own_command, say
-from av_td3.config import Config, flat
+from av_td3.config import Config, differences, with_measured
 from av_td3.driving.errors import DrivingError
 from av_td3.errors import BAD_INPUT, FAILED, INTERRUPTED, OK, UserError
 from av_td3.evaluation import metrics
-from av_td3.training import arithmetic, cards, checkpoint, gates, policies, provenance
+from av_td3.evaluation.rollout import EvaluationError
+from av_td3.training import cards, checkpoint, gates, policies
 from av_td3.training.display import TerminalDisplay
 from av_td3.training.fault_catalogue import FAULTS, InjectedFault, injected
 from av_td3.training.logger import log_final_evaluation
@@ -54,7 +54,7 @@ def start(
             with run.lock():
                 return _go_on_as_told(run, config, fault, ray)
         with common.crews_on(ray, config, Console()) as crews:
-            config = arithmetic.measured(config, partial(say, Console()))
+            config = common.measured(config, Console())
             with common.new_run(path, config, fault) as run:
                 return _train(run, config, fault, crews)
 
@@ -65,6 +65,7 @@ def resume(
     validated: Path | None = None,
     ungated: bool = False,
     ray: Ray | None = None,
+    new_replay: bool = False,
 ) -> int:
     """Go on with a run from its newest whole checkpoint; returns the exit status.
 
@@ -73,6 +74,7 @@ def resume(
         steps: new length of the whole run; None keeps it.  A time limit of the run is then lifted.
         validated, ungated: as for a new run, where ``steps`` makes this a long one.
         ray: the cluster that its simulators run on from now on; None for this machine.
+        new_replay: collect the replay anew; that of the checkpoints may be damaged.
     """
     with common.one_line_errors(), terminable():
         run = RunDirectory.open(path)
@@ -83,20 +85,18 @@ def resume(
             if steps is not None:
                 config = _longer(run, config, steps)
                 if not ungated:
-                    check_earned(config, validated)
-            return _go_on(run, config, fault, steps is not None, ray)
+                    config = check_earned(config, validated)
+            return _go_on(run, config, fault, steps is not None, ray, new_replay)
 
 
 def _go_on_as_told(run: RunDirectory, wanted: Config, fault: InjectedFault | None, ray: Ray | None) -> int:
     """Go on with a run whose settings are given once more; ``train.steps`` may be larger."""
     stored = run.config()
+    wanted = with_measured(wanted, stored)  # what was chosen then stays
     extended = wanted.train.steps > stored.train.steps
     if extended or stored.train.max_minutes is None:  # a longer run has no time limit, and keeps none
         wanted = wanted.model_copy(update={"train": wanted.train.model_copy(update={"max_minutes": None})})
     injected_then, injected_now = run.injected_fault() or "none", fault.id if fault else "none"
-    if wanted.agent.precision == "auto":  # what was chosen then stays
-        precision = {"precision": stored.agent.precision}
-        wanted = wanted.model_copy(update={"agent": wanted.agent.model_copy(update=precision)})
     differing = differences(stored, wanted, "train.max_minutes" if extended else "", *MAY_DIFFER)
     if extended:
         differing.pop("train.steps")
@@ -127,31 +127,23 @@ MAY_DIFFER = (
 machine say."""
 
 
-def differences(stored: Config, wanted: Config, *ignored: str) -> dict[str, tuple[Any, Any]]:
-    """The settings that differ, each with its two values, by key such as ``train.seed``."""
-    one, other = flat(stored.model_dump(mode="json")), flat(wanted.model_dump(mode="json"))
-    return {
-        key: (one.get(key), other.get(key))
-        for key in [*one, *(key for key in other if key not in one)]
-        if one.get(key) != other.get(key) and key not in ignored
-    }
-
-
 def _go_on(
-    run: RunDirectory, config: Config, fault: InjectedFault | None, extended: bool, ray: Ray | None
+    run: RunDirectory,
+    config: Config,
+    fault: InjectedFault | None,
+    extended: bool,
+    ray: Ray | None,
+    new_replay: bool = False,
 ) -> int:
     """Go on with a run that this process holds; ``extended``: it has become longer."""
     if not extended and finished.is_complete(run):
         finished.say_so(run)
         return OK
     with common.crews_on(ray, config, Console()) as crews:
-        # What is still auto, and this machine may be another one than that where the run began.
-        config = arithmetic.measured(config, partial(say, Console()))
+        config = common.going_on(run, config, Console())
         if extended:
             run.set_final_aside()
-        run.write_config(config)
-        run.append_provenance(provenance.collect())
-        return _train(run, config, fault, crews, resumed=True)
+        return _train(run, config, fault, crews, resumed=True, new_replay=new_replay)
 
 
 def find_fault(identity: str) -> InjectedFault:
@@ -168,14 +160,18 @@ def find_fault(identity: str) -> InjectedFault:
         ) from None
 
 
-def check_earned(config: Config, validated: Path | None) -> None:
+def check_earned(config: Config, validated: Path | None) -> Config:
     """Refuse a run of a million steps that no validation has shown to be worth its time.
+
+    Returns:
+        The configuration to train with: where it says ``agent.precision: auto``, the arithmetic that the
+        validation has chosen.  It holds for no other.
 
     Raises:
         UserError: the message says how to validate it.
     """
     if config.train.steps < gates.LONG_RUN:
-        return
+        return config
     how = "run `av-td3 validate --until 10000`, then give --validated DIR; or insist with --ungated"
     if validated is None:
         raise UserError(
@@ -184,7 +180,7 @@ def check_earned(config: Config, validated: Path | None) -> None:
         )
     with common.one_line_errors():
         run = RunDirectory.open(validated)
-        reason, own = gates.earned(run, config), gates.own_criteria(run)
+        theirs, reason, own = run.config(), gates.earned(run, config), gates.own_criteria(run)
     if reason:
         raise UserError(f"{reason}; {how}", BAD_INPUT)
     if own:
@@ -193,6 +189,7 @@ def check_earned(config: Config, validated: Path | None) -> None:
             f"note: {run.path} was validated with other criteria than the bundled ones; they are in "
             f"{run.path / 'gates.yaml'}",
         )
+    return config.model_copy(update={"agent": with_measured(config, theirs).agent})
 
 
 def _fault_of(run: RunDirectory) -> InjectedFault | None:
@@ -217,13 +214,14 @@ def _train(
     fault: InjectedFault | None,
     crews: Crews,
     resumed: bool = False,
+    new_replay: bool = False,
 ) -> int:
     tune_allocator()
     console = Console()
     display = TerminalDisplay(console, config.train.steps, config.train.max_minutes)
     trainer = common.make_trainer(run, config, display, crews)
     if resumed:
-        trainer.restore()
+        trainer.restore(new_replay)
     say(console, f"run directory: {run.path}")
     slot = trainer.state.replay.bytes_per_slot
     say(
@@ -282,7 +280,14 @@ def _finish(
         say(console, f"find out why: {diagnose}")
         return FAILED
     if not faulty:
-        comparison = final_evaluation(run, config, console, crews())
+        try:
+            comparison = final_evaluation(run, config, console, crews())
+        except (DrivingError, EvaluationError) as error:
+            raise UserError(
+                f"the training is complete and kept at step {outcome.step}, and its final evaluation failed: "
+                f"{error}. Make it again with: {_resume_command(run)}",
+                FAILED,
+            ) from error
         row = metrics.scalars(comparison.evaluations["trained"])
         log_final_evaluation(run, config, outcome.step, row, partial(say, console))
         say(console, f"model card:  {cards.write_run_card(run, cards.final_agent(run.path))}")

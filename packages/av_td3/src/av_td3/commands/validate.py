@@ -13,7 +13,8 @@ from av_td3.commands import common
 from av_td3.commands.terminal import own_command, say
 from av_td3.config import Config, TrainConfig
 from av_td3.errors import BAD_INPUT, FAILED, INTERRUPTED, OK, UserError
-from av_td3.training import checkpoint, gates, provenance
+from av_td3.health.alerts import Bounds
+from av_td3.training import checkpoint, gates
 from av_td3.training.display import TerminalDisplay
 from av_td3.training.memory import tune_allocator
 from av_td3.training.run_directory import RunDirectory, default_path
@@ -28,20 +29,28 @@ def start(config: Config, preset: str, path: Path | None, until: int, gates_file
         common.check_before_start(config)
         config = config.model_copy(update={"train": _until(config, until)})
         path = path or default_path(f"validate-{preset}", config.train.seed)
+        config = common.measured(config, Console())
         with common.new_run(path, config) as run:
+            gates.record(run, [], rules)  # a resume of the first stage needs to know the criteria, too
             return _validate(run, config, rules, until, [])
 
 
 def resume(path: Path, until: int, gates_file: Path | None) -> int:
-    """Go on with a validation that was interrupted, or beyond the stages that it has passed."""
+    """Go on with a validation that was interrupted, or beyond the stages that it has passed.
+
+    Without ``gates_file`` it goes by its own criteria.  With others, what it has passed is judged again by
+    these: so all stages of a validation went by the criteria that it keeps.
+    """
     with common.one_line_errors(), terminable():
-        rules = gates.load_gates(gates_file)
         run = RunDirectory.open(path)
+        kept = gates.kept(run)
+        rules = kept if gates_file is None and kept is not None else gates.load_gates(gates_file)
         fault = run.injected_fault()
         if fault is not None:
             raise UserError(f"{path} has an injected fault ({fault}): it must pass no gate", BAD_INPUT)
         done = [stage for stage in gates.recorded(run) if stage.passed]
-        if done and done[-1].steps >= until:
+        others = kept is None or not gates.alike(kept, rules)
+        if done and done[-1].steps >= until and not others:
             raise UserError(
                 f"{path} has passed {done[-1].steps:,} steps already: give a larger --until", BAD_INPUT
             )
@@ -49,8 +58,25 @@ def resume(path: Path, until: int, gates_file: Path | None) -> int:
         gates.check_judgeable(rules, config, until)
         common.check_before_start(config)
         with run.lock():
-            run.append_provenance(provenance.collect())
+            config = common.going_on(run, config, Console())
+            if done and others:
+                done = _judge_again(run, config, rules, done[-1].steps)
+                if not done[-1].passed:
+                    return FAILED
             return _validate(run, config, rules, until, done)
+
+
+def _judge_again(run: RunDirectory, config: Config, rules: gates.Gates, steps: int) -> list[gates.Stage]:
+    """Judge the stages that a validation has passed by other criteria than its own, which these replace."""
+    console = Console()
+    say(console, f"other criteria than before: what was trained up to {steps:,} steps is judged again")
+    stages = gates.judge_again(rules, steps, gates.read_series(run), Bounds.of(config).q)
+    gates.record(run, stages, rules)
+    for stage in stages:
+        _show_stage(console, stage)
+    if not stages[-1].passed:
+        say(console, f"the gate at {stages[-1].steps:,} steps was not passed", style="bold red")
+    return stages
 
 
 def _validate(
@@ -60,7 +86,7 @@ def _validate(
     console = Console()
     say(console, f"run directory: {run.path}")
     previous = done[-1].steps if done else 0
-    for steps in [s for s in rules.stages if previous < s < until] + [until]:
+    for steps in sorted({s for s in (*rules.stages, until) if previous < s <= until}):
         # The stages of 5K and 10K steps must have seen an evaluation, longer ones the preset's own.
         interval = min(config.evaluation.interval, max(2_000, steps // 5))
         evaluation = config.evaluation.model_copy(update={"interval": interval})

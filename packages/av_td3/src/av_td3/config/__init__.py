@@ -6,9 +6,11 @@ is written into the run directory.  Unknown keys are errors.
 
 ``env`` stands in ``driving.py`` and ``simulator.py``; ``agent``, ``exploration`` and ``replay`` in
 ``learning.py``; ``train`` and ``evaluation`` in ``running.py``; all together in ``whole.py``.  ``loading.py``
-reads presets, files and overrides, and ``messages.py`` says what is wrong with them.
+reads presets, files and overrides, ``messages.py`` says what is wrong with them, and ``comparing.py`` in what
+two configurations differ.
 """
 
+from av_td3.config.comparing import differences, with_measured
 from av_td3.config.driving import (
     ACTION_SIZE,
     NEIGHBOURS,
@@ -25,7 +27,6 @@ from av_td3.config.driving import (
 from av_td3.config.learning import AgentConfig, ExplorationConfig, ReplayConfig
 from av_td3.config.loading import (
     config_from_dict,
-    flat,
     load_config,
     overridden,
     preset_names,
@@ -34,7 +35,7 @@ from av_td3.config.loading import (
 )
 from av_td3.config.messages import ConfigError, explain
 from av_td3.config.running import EvaluationConfig, Pictures, TrackerName, TrainConfig
-from av_td3.config.section import Section
+from av_td3.config.section import Section, flat
 from av_td3.config.simulator import SimulatorConfig, parse_address
 from av_td3.config.whole import Config
 
@@ -62,6 +63,7 @@ __all__ = [
     "TrainConfig",
     "Weather",
     "config_from_dict",
+    "differences",
     "explain",
     "flat",
     "load_config",
@@ -70,4 +72,5 @@ __all__ = [
     "preset_names",
     "preset_summary",
     "preset_text",
+    "with_measured",
 ]

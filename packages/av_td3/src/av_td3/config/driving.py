@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from av_td3.config.section import Section
+from av_td3.config.section import Section, flat
 from av_td3.config.simulator import SimulatorConfig
 
 STEP_SECONDS = 0.05
@@ -84,6 +84,12 @@ class ObservationConfig(Section):
     agent's critic sees these entries, its actor never does; they take about 150 bytes a step more."""
     picture: Literal["camera", "black"] = "camera"
     """black: every picture is black.  An agent that is trained so shows what the picture is worth."""
+    lateral_unit_m: float | None = Field(default=None, gt=0)
+    """Metres from the lane's centre that the vector shows as 1.  null: ``termination.off_road_m``.  An
+    evaluation keeps the unit of the training, whatever it takes for off the road."""
+    standing_unit_s: float | None = Field(default=None, gt=0)
+    """Seconds of standing that the simulator's state shows as 1.  null: ``termination.stuck_s``.  An
+    evaluation keeps the unit of the training."""
 
 
 class RewardConfig(Section):
@@ -147,6 +153,19 @@ class TerminationConfig(Section):
     """Ticks (of 0.05 s) after which the episode is truncated."""
 
 
+KEPT = (
+    "observation.",
+    "camera.",
+    "route.waypoints",
+    "route.waypoint_spacing_m",
+    "route.held_out_fraction",
+    "action_repeat",
+    "action_smoothing",
+)
+"""Settings, or beginnings of such, that an agent keeps wherever it drives.  What else ``observation.py``
+reads has the same meaning in every scene."""
+
+
 class EnvConfig(Section):
     """The driving environment."""
 
@@ -178,6 +197,35 @@ class EnvConfig(Section):
     def step_seconds(self) -> float:
         """Simulated seconds of one step."""
         return STEP_SECONDS * self.action_repeat
+
+    @property
+    def lateral_unit_m(self) -> float:
+        """Metres from the lane's centre that read 1 in the vector."""
+        given = self.observation.lateral_unit_m
+        return self.termination.off_road_m if given is None else given
+
+    @property
+    def standing_unit_s(self) -> float:
+        """Seconds of standing that read 1 in the vector."""
+        given = self.observation.standing_unit_s
+        return self.termination.stuck_s if given is None else given
+
+    def with_units(self) -> EnvConfig:
+        """The same, with the units of the vector written out: other ends of an episode leave them alone."""
+        units = {"lateral_unit_m": self.lateral_unit_m, "standing_unit_s": self.standing_unit_s}
+        return self.model_copy(update={"observation": self.observation.model_copy(update=units)})
+
+    def why_not_driven_in(self, other: EnvConfig) -> str:
+        """Why an agent that was trained in this environment cannot drive in another one; empty when it can.
+
+        The text names the first of the :data:`KEPT` settings that differs.
+        """
+        here, there = (flat(env.with_units().model_dump()) for env in (self, other))
+        for key, value in here.items():
+            if key.startswith(KEPT) and there[key] != value:
+                differs = f"{key}: it was {value} in training and is to be {there[key]}: "
+                return differs + "what an agent sees, how it acts and its held-out routes cannot change"
+        return ""
 
     @property
     def visible_entries(self) -> dict[str, int]:

@@ -103,7 +103,8 @@ class AgentConfig(Section):
     """w in the target w * min(Q1, Q2) + (1 - w) * max(Q1, Q2); 1 is TD3."""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     """Arithmetic of the convolutions.  Heads, losses and optimisers are float32 in any case.  auto: bfloat16
-    where the processor has it in hardware, a trial at the start shows it faster, and the gradients agree."""
+    where the processor has it in hardware, a trial at the start shows it faster, and the gradients agree; the
+    choice is kept with the run."""
     execution: Literal["eager", "graphs"] = "eager"
     """How an update runs.  eager: operation by operation.  graphs: the whole update as CUDA graphs (GPU)."""
 

@@ -15,14 +15,6 @@ from av_td3.config.section import merge
 from av_td3.config.whole import Config
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The leaves of a nested mapping by key, such as ``train.seed``."""
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
-
-
 def preset_names() -> list[str]:
     """Names of the bundled presets."""
     folder = resources.files("av_td3") / "presets"

@@ -31,19 +31,22 @@ class TrainConfig(Section):
     """Environments that are driven at once, each with a simulator of its own."""
     maps: list[str] = []
     """Maps of these environments, in turn: environment k drives on map k modulo their number.  Empty: all
-    drive on ``env.simulator.map``, where evaluations drive in any case."""
+    drive on ``env.simulator.map``, where evaluations drive in any case.  A run that goes on keeps its
+    environments and maps."""
     updates_per_step: float = Field(default=1.0, gt=0, le=20)
     """Updates of the critic for each environment step; the steps of all environments count."""
     learning_starts: int = Field(default=1_000, ge=1)
-    """Environment steps before the first update."""
+    """Environment steps before the first update; also after a resume whose replay is collected anew."""
     max_minutes: float | None = Field(default=None, gt=0)
-    """Minutes after which training ends and evaluates, however many steps were made.  null: no limit."""
+    """Minutes after which training ends and evaluates, however many steps were made.  null: no limit.  With
+    ``agent.lr_decay_updates`` a limit may end the run before the rates have fallen."""
     log_interval: int = Field(default=100, ge=1)
     """Environment steps between two rows of scalars."""
     checkpoint_interval: int = Field(default=5_000, ge=1)
     """Environment steps between two checkpoints, which are written between episodes."""
     checkpoint_replay: bool = True
-    """Whether a checkpoint holds the replay.  Without it a resumed run starts with an empty one."""
+    """Whether a checkpoint holds the replay.  Without it a resumed run starts with an empty one, and updates
+    nothing for ``learning_starts`` steps."""
     keep_checkpoints: int = Field(default=2, ge=1)
     """How many of the newest checkpoints are kept."""
     stop_on: Literal["never", "warning", "critical"] = "never"
@@ -52,7 +55,7 @@ class TrainConfig(Section):
     """Where torch computes: auto (a GPU if there is one), cpu, cuda, cuda:1, ..."""
     threads: int | None = Field(default=None, ge=0)
     """Threads of one torch operation.  null: one a core.  On a machine that others use, take one fewer.
-    auto (or 0): measured at the start; each simulator keeps a core to itself."""
+    auto (or 0): measured at the start and kept with the run; each simulator keeps a core to itself."""
 
     @field_validator("threads", mode="before")
     @classmethod
@@ -84,7 +87,7 @@ class EvaluationConfig(Section):
     video: bool = True
     """Whether the evaluation at the end films the agent."""
     seed: int = Field(default=1_000_000, ge=0)
-    """Evaluation episode i has the seed ``seed + i``.  Seeds of training episodes stay below."""
+    """Evaluation episode i has the seed ``seed + i``.  No training episode has one of these seeds."""
     averaged: bool = False
     """Evaluate the target policy, whose weights are the moving average (``agent.tau``) of the policy's.
     It drives more steadily than the policy of the last update.  false: the policy itself, as in TD3."""

@@ -20,6 +20,14 @@ class Section(BaseModel):
     )
 
 
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The leaves of a nested mapping by key, such as ``train.seed``."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
 def merge(into: dict[str, Any], tree: Mapping[str, Any]) -> None:
     """Put a nested mapping's values in the place of another one's; keys that it does not name stay."""
     for key, value in tree.items():

@@ -57,6 +57,11 @@ class SimulatorConfig(Section):
             )
         return self
 
+    @property
+    def is_minicarla(self) -> bool:
+        """Whether the bundled simulator is started, and no other server is used."""
+        return self.address is None and self.command is None
+
     @field_validator("address")
     @classmethod
     def _is_an_address(cls, address: str | None) -> str | None:

@@ -99,17 +99,14 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _evaluations_suit_the_agent(self) -> Config:
-        evaluated = self.for_evaluation().env
-        for name in ("observation", "camera", "action_repeat", "action_smoothing"):
-            if getattr(evaluated, name) != getattr(self.env, name):
-                raise ValueError(f"evaluation.env.{name}: what an agent sees and how it acts cannot change")
+        why_not = self.env.why_not_driven_in(self.for_evaluation().env)
+        if why_not:
+            raise ValueError(f"evaluation.env.{why_not}")
         return self
 
     def for_evaluation(self) -> Config:
-        """This configuration, with ``evaluation.env`` merged into its ``env``."""
-        if not self.evaluation.env:
-            return self
-        tree = self.env.model_dump()
+        """This configuration with ``evaluation.env`` merged into its ``env``, and the training's units."""
+        tree = self.env.with_units().model_dump()
         merge(tree, self.evaluation.env)
         try:
             env = EnvConfig.model_validate(tree)

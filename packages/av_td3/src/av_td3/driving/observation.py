@@ -9,7 +9,7 @@ rows, 3 + 2 N numbers, N = ``route.waypoints``.
 | name | quantity | unit of 1.0 |
 | --- | --- | --- |
 | speed | speed | ``SPEED_SCALE`` m/s |
-| lateral | lateral deviation, right positive | ``termination.off_road_m`` metres |
+| lateral | lateral deviation, right positive | ``EnvConfig.lateral_unit_m`` metres |
 | heading | heading error, positive right of the lane | pi radians |
 | route | (x ahead, y right) of each of the N route points | ``(k + 1) * waypoint_spacing_m`` m |
 | command | follow, left, straight, right (one of them 1), distance to the junction | ``COMMAND_RANGE`` m |
@@ -24,7 +24,7 @@ above that are not there already, and
 
 | name | quantity | unit of 1.0 |
 | --- | --- | --- |
-| motion | wanted speed, acceleration, standing | ``SPEED_SCALE`` m/s, 10 m/s^2, ``termination.stuck_s`` s |
+| motion | wanted speed, acceleration, standing | ``SPEED_SCALE`` m/s, 10 m/s^2, ``standing_unit_s`` s |
 | lead | distance along the route to the next vehicle on it, its speed | ``RANGE`` m, ``SPEED_SCALE`` m/s |
 | obstacle | distance straight ahead, speed of what is there | ``RANGE`` m, ``SPEED_SCALE`` m/s |
 | neighbours | (x, y, relative velocity ahead, right) of the nearest | ``RANGE`` m, ``SPEED_SCALE`` m/s |
@@ -189,7 +189,7 @@ def _speed(_: EnvConfig, scene: Scene) -> list[float]:
 
 
 def _lateral(config: EnvConfig, scene: Scene) -> list[float]:
-    return [scene.state.lateral / config.termination.off_road_m]
+    return [scene.state.lateral / config.lateral_unit_m]
 
 
 def _heading(_: EnvConfig, scene: Scene) -> list[float]:
@@ -215,7 +215,7 @@ def _previous_action(_: EnvConfig, scene: Scene) -> tuple[float, float]:
 
 def _motion(config: EnvConfig, scene: Scene) -> list[float]:
     state = scene.state
-    standing = state.slow_seconds / config.termination.stuck_s
+    standing = state.slow_seconds / config.standing_unit_s
     return [wanted_speed(state, config.reward) / SPEED_SCALE, state.acceleration / 10.0, standing]
 
 
@@ -302,7 +302,7 @@ def read_vector(config: EnvConfig, values: NDArray[np.float32]) -> VectorReading
     distance = config.route.waypoint_spacing_m * np.arange(1, len(points) + 1)
     return VectorReading(
         float(found["speed"][0]) * SPEED_SCALE,
-        float(found["lateral"][0]) * config.termination.off_road_m,
+        float(found["lateral"][0]) * config.lateral_unit_m,
         float(found["heading"][0]) * math.pi,
         points * distance[:, None],
     )

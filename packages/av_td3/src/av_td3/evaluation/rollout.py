@@ -41,6 +41,20 @@ class EvaluationError(RuntimeError):
     """An evaluation that could not be made; the message says why."""
 
 
+class NothingMeasuredError(EvaluationError):
+    """The simulator failed in every attempt: it says nothing about the policy."""
+
+    def __init__(self, faults: int, episodes: int) -> None:
+        self.faults = faults
+        super().__init__(
+            f"the simulator failed in all {faults} attempts at {episodes} episodes: nothing was measured"
+        )
+
+
+class PolicyFailedError(EvaluationError):
+    """The policy's action has the wrong shape or is not finite."""
+
+
 @dataclass(frozen=True)
 class EpisodeRecord:
     """One scored episode.  Means are over its steps; nothing in it is infinite."""
@@ -170,8 +184,8 @@ def evaluate(
         max_attempts: drives per seed before it is given up as abandoned.
 
     Raises:
-        EvaluationError: the policy's action has the wrong shape or is not finite, or the
-            simulator failed in every episode.
+        PolicyFailedError: the policy's action has the wrong shape or is not finite.
+        NothingMeasuredError: the simulator failed in every episode.
     """
     if episodes < 1 or max_attempts < 1:
         raise ValueError("an evaluation needs at least one episode and one attempt")
@@ -191,9 +205,7 @@ def evaluate(
         else:
             abandoned.append(seed + index)
     if not done:
-        raise EvaluationError(
-            f"the simulator failed in all {faults} attempts at {episodes} episodes: nothing was measured"
-        )
+        raise NothingMeasuredError(faults, episodes)
     if record is not None:
         _repeat(env, policy, max_attempts, record, done)
     return Evaluation(name, seed, tuple(done), faults, tuple(abandoned), time.monotonic() - started)
@@ -244,7 +256,7 @@ def _drive(
             try:
                 observation, reward, terminated, truncated, info = env.step(action)
             except InvalidActionError as error:
-                raise EvaluationError(
+                raise PolicyFailedError(
                     f"the policy failed at step {tally.steps} of seed {seed}: {error}"
                 ) from None
             cause = info.get("termination")

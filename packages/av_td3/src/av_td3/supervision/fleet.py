@@ -28,8 +28,10 @@ from av_td3.supervision.supervised import SupervisionError
 
 PATIENCE_S = 5.0
 """How long a round waits for a step or a reset.  Beyond it the other environments go on."""
-CLOSE_PATIENCE_S = 15.0
-"""How long ``close`` waits for a simulator that is just being started."""
+CLOSE_PATIENCE_S = 2.0
+"""How long ``close`` waits for a simulator that is just being started: minicarla is up by then.  CARLA, which
+takes a minute, is given up.  Docker kills what has not ended 10 s after SIGTERM, and a round may have taken
+``PATIENCE_S`` of these."""
 _SLICE_S = 0.1
 """While no environment can go on, the caller gets to look after a stop request this often."""
 
@@ -129,7 +131,7 @@ class _Job:
 
 
 class Fleet:
-    """N environments, numbered from 0.  One alone is driven in this thread, without any others."""
+    """N environments, numbered from 0."""
 
     def __init__(self, envs: Sequence[DrivingEnv]) -> None:
         self.envs = list(envs)
@@ -172,11 +174,7 @@ class Fleet:
     # ------------------------------------------------------------------ a round
 
     def begin(self, env: int, seed: int | None = None, options: Mapping[str, Any] | None = None) -> None:
-        """Begin an episode; :meth:`collect` tells when it has begun.
-
-        Raises:
-            DrivingError: from a fleet of one, as ``reset`` of the environment does.
-        """
+        """Begin an episode; :meth:`collect` tells when it has begun."""
         reset = self.envs[env].reset
         given: dict[str, Any] = {"seed": seed} if options is None else {"seed": seed, "options": options}
         self._start(env, lambda: Started(*reset(**given)), is_step=False, waited_for=env not in self._failed)
@@ -193,7 +191,8 @@ class Fleet:
     def collect(self) -> dict[int, Event]:
         """What has become of what was begun and sent, by environment, in the order of their numbers.
 
-        Empty when after a tenth of a second no environment can go on.
+        Empty when after a tenth of a second no environment can go on.  Environments that start for the first
+        time begin together, however long that takes.
 
         Raises:
             SetupError: a simulator cannot serve this configuration.
@@ -210,10 +209,11 @@ class Fleet:
             events[env] = Late(PATIENCE_S)
 
         awaited = {env: job.future for env, job in self._jobs.items() if job.waited_for}
-        wait_for(awaited.values(), max(0.0, deadline - time.monotonic()))
         first = [future for env, future in awaited.items() if env not in self._been_up]
-        while not all(future.done() for future in first):
-            wait_for(first, _SLICE_S)  # in slices: a signal's handler runs between them
+        wait_for(first, _SLICE_S)
+        if not all(future.done() for future in first):
+            return events
+        wait_for(awaited.values(), max(0.0, deadline - time.monotonic()))
         jobs = dict(self._jobs)
         if not events and not any(job.future.done() for job in jobs.values()):
             wait_for([job.future for job in jobs.values()], _SLICE_S, FIRST_COMPLETED)
@@ -228,8 +228,6 @@ class Fleet:
 
     def _answering(self, deadline: float) -> list[int]:
         """Wait for the outcomes of steps; those environments that have answered, in order."""
-        if len(self.envs) == 1:
-            return sorted(self._stepping)  # receive() waits itself
         ends = {env: self.envs[env].awaited() for env in sorted(self._stepping)}
         answered = {env for env in ends if not ends[env]}
         while len(answered) < len(ends):
@@ -265,17 +263,11 @@ class Fleet:
 
     def _start(self, env: int, work: Callable[[], Event], *, is_step: bool, waited_for: bool) -> None:
         future: Future[Event] = Future()
-        if len(self.envs) == 1:
-            future.set_result(work())  # what it raises is the caller's
-        else:
-            _in_thread(future, work, f"environment {env}")
+        _in_thread(future, work, f"environment {env}")
         self._jobs[env] = _Job(future, is_step, waited_for)
 
     def close(self) -> None:
         """Close all environments; what they wait for is given up."""
-        if len(self.envs) == 1:
-            self.envs[0].close()
-            return
         for env, job in self._jobs.items():
             if not job.future.done():
                 self.envs[env].abort()

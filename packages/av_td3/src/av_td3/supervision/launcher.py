@@ -185,7 +185,7 @@ def check_map(config: SimulatorConfig, key: str = "env.simulator.map") -> None:
         if not path.is_file():
             raise ConfigError(f"{key}: there is no file {config.map}")
         return
-    if config.address is not None or config.command is not None:
+    if not config.is_minicarla:
         return  # only that server knows its maps
     from minicarla import maps
 

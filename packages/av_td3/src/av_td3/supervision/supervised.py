@@ -8,6 +8,7 @@ replaced and the episode is truncated; the caller goes on with ``reset``.
 from __future__ import annotations
 
 import tempfile
+import threading
 import time
 import warnings
 import weakref
@@ -115,7 +116,7 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self._info: StepInfo | None = None
         self._recording = False
         self._warned_of_npc = False
-        self._closed = False
+        self._closed = threading.Event()
         # At garbage collection and at the interpreter's end, when nobody calls close().
         self._finalizer = weakref.finalize(self, self._mine.give_back)
 
@@ -243,14 +244,14 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
         The environment can only be closed then.
         """
-        self._closed = True
+        self._closed.set()
         crew = self._mine.crew
         if crew is not None:
             crew.abort()
 
     def close(self) -> None:
         """End worker and server; nothing is left behind.  Closing twice is fine."""
-        self._closed = True
+        self._closed.set()
         self._mine.state = "needs reset"
         self._finalizer()
 
@@ -293,7 +294,7 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         return self._mine.routes
 
     def _check_usable(self) -> None:
-        if self._closed:
+        if self._closed.is_set():
             raise gymnasium.error.ClosedEnvironmentError("the environment was closed")
         if not self._mine.is_ours:
             raise RuntimeError(
@@ -308,10 +309,14 @@ class SupervisedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         Raises:
             CrewFailure: that failed; another try may succeed.
         """
-        if self._mine.crew is None and self._budget.pause:
-            time.sleep(self._budget.pause)
-            self._check_usable()  # another thread may have closed it
-        return self._mine.ready()
+        if self._mine.crew is None:
+            self._closed.wait(self._budget.pause)
+        self._check_usable()  # another thread may have closed it
+        crew = self._mine.ready()
+        if self._closed.is_set():  # while the crew was started, there was nothing yet that could be ended
+            self._mine.give_back()
+        self._check_usable()
+        return crew
 
     def _record_failure(self, during: str, failure: CrewFailure, action: str) -> None:
         """Write the incident down and end what is left of the crew.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +34,6 @@ def training_of(source: AgentSource, run: RunDirectory) -> Training:
     """How the agent of a run came to be."""
     state, provenance = checkpoint.describe(source.folder), _provenance(run)
     command = [str(word) for word in provenance.get("command") or []]
-    preset: str | None = command[command.index("--preset") + 1] if "--preset" in command[:-1] else "quick"
-    if "--config" in command or command[1:2] != ["train"]:
-        preset = None
     simulator = source.config.env.simulator
     maps = source.config.train.maps or [simulator.map]
     hardware: dict[str, Any] = dict(provenance.get("hardware") or {})
@@ -45,7 +44,7 @@ def training_of(source: AgentSource, run: RunDirectory) -> Training:
         "steps": state["step"],
         "updates": state["updates"],
         "minutes": None if minutes is None else float(minutes),
-        "preset": preset,
+        "preset": _preset(command),
         "seed": source.config.train.seed,
         "map": ", ".join(Path(name).name for name in maps),
         "npc": simulator.npc,
@@ -59,18 +58,41 @@ def training_of(source: AgentSource, run: RunDirectory) -> Training:
     }
 
 
+def _preset(command: Sequence[str]) -> str | None:
+    """The preset with which ``av-td3 train`` began; None beside a file of settings and of other commands."""
+    given = {}
+    for word, following in itertools.pairwise([*command, ""]):
+        name, equals, value = word.partition("=")
+        given[name] = value if equals else following
+    if "--config" in given or command[1:2] != ["train"]:
+        return None
+    return given.get("--preset", "quick")
+
+
 def evaluations_of(run: RunDirectory, sha256: str) -> list[Measured]:
     """Every evaluation below the run that drove the agent with this hash, the oldest first."""
-    found = []
-    for file in (run.evaluations / "final.json", *sorted(run.evaluations.glob("*/evaluation.json"))):
+    return [figures for figures, _ in _evaluated(run, sha256)]
+
+
+def film_of(run: RunDirectory, sha256: str) -> Path | None:
+    """The oldest film below the run of the agent with this hash, as it drives by its camera."""
+    for figures, film in _evaluated(run, sha256):
+        if figures["conditions"].get("picture", "camera") == "camera" and film.is_file():
+            return film
+    return None
+
+
+def _evaluated(run: RunDirectory, sha256: str) -> Iterator[tuple[Measured, Path]]:
+    """The evaluations, and where the film of each lies if one was made."""
+    films = {run.evaluations / "final.json": run.videos / "final.mp4"}
+    films |= {file: file.with_name("film.mp4") for file in sorted(run.evaluations.glob("*/evaluation.json"))}
+    for file, film in films.items():
         try:
-            document = json.loads(file.read_text())
-            figures = shipped.measured(document)
+            figures = shipped.measured(json.loads(file.read_text()))
         except (OSError, ValueError, ShippedAgentError):
             continue  # not there, or of another version
         if figures["conditions"].get("agent_sha256") == sha256:
-            found.append(figures)
-    return found
+            yield figures, film
 
 
 def about(training: Training) -> str:
@@ -88,8 +110,8 @@ def limits_of(source: AgentSource) -> list[str]:
     simulator = source.config.env.simulator
     if not simulator.npc:
         limits.append("It was trained on an empty road, and has not learned to mind other vehicles.")
-    if simulator.address is None:
-        limits.append("It has seen minicarla's pictures only; on CARLA's pictures it was not measured.")
+    if simulator.is_minicarla:
+        limits.append("It was trained on minicarla's pictures only.")
     return limits
 
 
@@ -112,12 +134,12 @@ def write_run_card(run: RunDirectory, source: AgentSource) -> Path:
         "evaluations": evaluations_of(run, source.sha256),
     }
     weights = sum(tensor.numel() for tensor in shipped.policy_tensors(agent, source.averaged).values())
-    film = run.videos / "final.mp4"
+    film = film_of(run, source.sha256)
     text = shipped.card(
         ShippedAgent(run.path, source.config, figures),
         weights=weights,
         commands=[f"av-td3 evaluate {run.path}", f"av-td3 export {run.path} FOLDER"],
-        film=f"videos/{film.name}" if film.is_file() else None,
+        film=None if film is None else str(film.relative_to(run.path)),
     )
     write_atomically(run.path / CARD, text)
     return run.path / CARD

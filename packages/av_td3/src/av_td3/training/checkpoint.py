@@ -40,8 +40,13 @@ from av_td3.training.tensor_files import Frozen
 
 FORMAT = 2
 _PREFIX = "step_"
+_ASIDE = "unusable_"
+"""Put before the name of a checkpoint that counts no more."""
 _REPLAY = "replay"
 _AGENT, _OPTIMIZERS = "agent.safetensors", "optimizers.safetensors"
+NEW_REPLAY = "`train --resume RUN --new-replay`"
+"""The command that goes on with the networks of a checkpoint whose replay is damaged."""
+_REPLAY_OF_FORMAT_1 = "replay.safetensors"
 COPY_AT_MOST = 1 << 30
 """Bytes of the replay that are copied at once.  More is written while the training waits: after a
 disk was full for long, or when a run goes on whose checkpoints are of an earlier version."""
@@ -49,6 +54,10 @@ disk was full for long, or when a run goes on whose checkpoints are of an earlie
 _Replay = dict[str, Any]
 _Written = TypeVar("_Written")
 """``state.json``: where the ring stands, and the SHA-256 of each segment's file."""
+
+
+class DamagedReplayError(CheckpointError):
+    """The replay of a checkpoint is damaged, and the rest of it is whole."""
 
 
 class _Segment(NamedTuple):
@@ -217,6 +226,29 @@ def available(folder: Path) -> list[Path]:
     return sorted((p for p in folder.iterdir() if p.name.startswith(_PREFIX)), reverse=True)
 
 
+def set_later_aside(folder: Path, step: int) -> list[str]:
+    """A run goes on from the checkpoint of ``step``: rename those after it, none of which could be used.
+
+    They would count among the newest, which are kept, and whole ones would be deleted in their place.
+    Renamed they still show what damaged them.
+
+    Returns:
+        A line for the user on each.
+
+    Raises:
+        OSError: one cannot be renamed.
+    """
+    notes = []
+    for path in available(folder):
+        if path.name > _name(step):
+            aside = path.with_name(_ASIDE + path.name)
+            if aside.exists():
+                shutil.rmtree(aside)
+            path.rename(aside)
+            notes.append(f"{path.name} was renamed to {aside.name}, and counts no more")
+    return notes
+
+
 def prune(folder: Path, keep: int) -> None:
     """Delete all checkpoints but the newest ``keep``, and the segments that no checkpoint refers to."""
     for path in available(folder)[keep:]:
@@ -237,15 +269,33 @@ def verify(path: Path, replay: bool = True) -> dict[str, Any]:
 
     Args:
         path: a checkpoint.
-        replay: also check the segments of the replay, which may take seconds.
+        replay: also check its replay, which may take seconds.
 
     Raises:
+        DamagedReplayError: the replay is damaged, and nothing else is.
         CheckpointError: missing, damaged, or of another format.
     """
     state = _read_state(path)
     files = {path / name: expected for name, expected in state["files"].items()}
+    whole_replay = files.pop(path / _REPLAY_OF_FORMAT_1, None)
+    segments = {path.parent / _REPLAY / name: expected for name, expected in _segments(state).items()}
+    if whole_replay is not None:
+        segments[path / _REPLAY_OF_FORMAT_1] = whole_replay
+    _check(path, files)
     if replay:
-        files |= {path.parent / _REPLAY / name: expected for name, expected in _segments(state).items()}
+        try:
+            _check(path, segments)
+        except CheckpointError as error:
+            raise DamagedReplayError(f"the replay of {path.name} is damaged: {error}") from None
+    return state
+
+
+def _check(path: Path, files: Mapping[Path, str]) -> None:
+    """Check files of the checkpoint against their hashes.
+
+    Raises:
+        CheckpointError: one is missing or damaged.
+    """
     for file, expected in files.items():
         try:
             found = tensor_files.sha256(file)
@@ -253,7 +303,6 @@ def verify(path: Path, replay: bool = True) -> dict[str, Any]:
             raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from None
         if found != expected:
             raise CheckpointError(f"{file} is damaged (its hash differs)")
-    return state
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -298,13 +347,17 @@ def newest_good(folder: Path, replay: bool = True) -> tuple[Path, dict[str, Any]
         CheckpointError: there is none.
     """
     problems: list[str] = []
+    without_replay = ""
     for path in available(folder):
         try:
             return path, verify(path, replay), problems
         except CheckpointError as error:
             problems.append(str(error))
+            if isinstance(error, DamagedReplayError):
+                without_replay = without_replay or path.name
     detail = f" ({'; '.join(problems)})" if problems else ""
-    raise CheckpointError(f"no usable checkpoint in {folder}{detail}")
+    hint = f". The rest of {without_replay} is whole: {NEW_REPLAY} goes on from it" if without_replay else ""
+    raise CheckpointError(f"no usable checkpoint in {folder}{detail}{hint}")
 
 
 def find(folder: Path, which: str | None) -> tuple[Path, dict[str, Any], list[str]]:
@@ -389,7 +442,7 @@ def load_replay(path: Path, replay: Replay) -> bool:
     state = _read_state(path)
     try:
         if state["format"] == 1:
-            return _load_replay_of_format_1(path / "replay.safetensors", replay)
+            return _load_replay_of_format_1(path / _REPLAY_OF_FORMAT_1, replay)
         saved: _Replay | None = state.get(_REPLAY)
         if saved is None:
             return False

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from importlib import resources
@@ -21,7 +20,7 @@ import yaml
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from av_td3.config import Config, ConfigError
+from av_td3.config import Config, ConfigError, differences
 from av_td3.training.run_directory import RunDirectory, write_atomically
 from rundoctor.signals import OWN, alerts, evaluation
 from rundoctor.signals.conditions import BY_ID
@@ -182,6 +181,19 @@ def judge(gates: Gates, steps: int, previous: int, series: dict[str, Series], bo
     return Stage(steps, tuple(checks))
 
 
+def judge_again(gates: Gates, steps: int, series: dict[str, Series], bound: float) -> list[Stage]:
+    """Judge what was trained up to ``steps`` steps by other gates: each of their stages, up to the first that
+    is not passed."""
+    stages: list[Stage] = []
+    previous = 0
+    for end in [s for s in gates.stages if s < steps] + [steps]:
+        stages.append(judge(gates, end, previous, series, bound))
+        if not stages[-1].passed:
+            break
+        previous = end
+    return stages
+
+
 def unfinished(stage: Stage, step: int, reason: str) -> Stage:
     """A stage that training did not get to the end of: failed, whatever its figures say."""
     check = Check("training got to the end of the stage", "step", step, f">= {stage.steps}", False, reason)
@@ -250,10 +262,25 @@ def record(run: RunDirectory, stages: list[Stage], gates: Gates) -> None:
     write_atomically(run.path / "gates.json", json.dumps(document, indent=1))
 
 
+def kept(run: RunDirectory) -> Gates | None:
+    """The criteria that a validation goes by; None where it does not say.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
+    file = run.path / "gates.yaml"
+    return load_gates(file) if file.exists() else None
+
+
+def alike(one: Gates, other: Gates) -> bool:
+    """Whether two files of gates judge alike."""
+    return _plain(one) == _plain(other)
+
+
 def own_criteria(run: RunDirectory) -> bool:
     """Whether a validation went by other criteria than the bundled ones."""
-    kept = run.path / "gates.yaml"
-    return kept.exists() and _plain(load_gates(kept)) != _plain(load_gates())
+    theirs = kept(run)
+    return theirs is not None and not alike(theirs, load_gates())
 
 
 def _plain(gates: Gates) -> dict[str, Any]:
@@ -270,28 +297,21 @@ def earned(run: RunDirectory, config: Config) -> str | None:
         return f"{run.path} has no gates.json, so it is no finished validation"
     if failed or not any(steps >= REQUIRED_FOR_LONG_RUNS for steps in passed):
         return f"{run.path} did not pass the gate at {REQUIRED_FOR_LONG_RUNS:,} steps"
-    theirs, ours = _settings(run.config()), _settings(config)
     other = [
-        f"{key} ({theirs.get(key)} there, {ours[key]} here)" for key in ours if ours[key] != theirs.get(key)
+        f"{key} ({there} there, {here} here)"
+        for key, (there, here) in differences(run.config(), config).items()
+        if key.startswith(_DECIDING)
     ]
     if other:
         return f"{run.path} was validated with other settings: {', '.join(other[:3])}"
     return None
 
 
-def _settings(config: Config) -> dict[str, Any]:
-    """What a validation holds for: all that decides how an agent learns, by section.key."""
-    tree = config.model_dump(mode="json", include={"env", "agent", "exploration", "replay"})
-    tree["train"] = config.train.model_dump(include={"updates_per_step", "learning_starts"})
-
-    def flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                yield from flat(f"{prefix}{key}.", inner)
-        else:
-            yield prefix[:-1], value
-
-    return dict(flat("", tree))
+_DECIDING = (
+    *("env.", "agent.", "exploration.", "replay."),
+    *("train.maps", "train.updates_per_step", "train.learning_starts"),
+)
+"""What the keys begin with that decide how an agent learns: a validation holds for these values alone."""
 
 
 def _limit(criterion: Criterion, bound: float) -> float:

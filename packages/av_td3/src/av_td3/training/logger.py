@@ -381,9 +381,13 @@ class _EventFiles:
 
         ``first`` is what each file begins with, at step 0, which no resume takes out.
         """
-        self._folder, self._step, self._first, self._tell = folder, step, first, tell
+        self._folder, self._first, self._tell = folder, first, tell
+        self._purge_step: int | None = step + 1
+        """From which on readers are to forget what an earlier process logged: said in the first file alone.
+        In a later one it would make them forget what this process has logged."""
         self._writer: SummaryWriter | None = None
         self._lost_at = -math.inf
+        """When writing failed last; minus infinity while it succeeds."""
         threading.excepthook = _quiet_about_full_disks
 
     def write(self, write: Callable[[SummaryWriter], None]) -> None:
@@ -394,6 +398,10 @@ class _EventFiles:
             if self._writer is None:
                 self._writer = self._open()
             write(self._writer)
+            if self._lost_at > -math.inf:
+                self._writer.flush()  # another thread writes: only this tells whether there is room again
+                self._lost_at = -math.inf
+                self._tell("TensorBoard's figures are written again")
         except OSError as error:
             self._lose(error)
 
@@ -412,9 +420,10 @@ class _EventFiles:
                 self._writer.close()
 
     def _open(self) -> SummaryWriter:
-        writer = SummaryWriter(str(self._folder), purge_step=self._step + 1)
+        writer = SummaryWriter(str(self._folder), purge_step=self._purge_step)
         writer.add_custom_scalars(layout())
         writer._get_file_writer().add_summary(Summary(value=self._first), 0)
+        self._purge_step = None
         return writer
 
     def _lose(self, error: OSError) -> None:

@@ -20,6 +20,7 @@ from av_td3.agent.td3 import Batch
 from av_td3.config import Config
 from av_td3.driving.termination import SIMULATOR_FAULT, TRUNCATIONS
 from av_td3.evaluation.baselines import ClassicalDriver
+from av_td3.evaluation.rollout import NothingMeasuredError
 from av_td3.health import guards
 from av_td3.health.metrics import Scalars
 from av_td3.supervision.fleet import Fleet, Late, Started, Stepped
@@ -29,11 +30,15 @@ from av_td3.training.logger import RunLogger
 from av_td3.training.run_directory import RunDirectory
 from av_td3.training.signals import StopRequest
 from av_td3.training.state import TrainingState
+from rundoctor.signals import evaluation as signals
 
 End = Literal["finished", "interrupted", "stopped"]
 Policy = Callable[[Observation], Action]
 Evaluate = Callable[[Policy, int], Scalars]
-"""``evaluate(policy, step)`` drives held-out routes and returns scalars ``eval/...``."""
+"""``evaluate(policy, step)`` drives held-out routes and returns scalars ``eval/...``.
+
+NothingMeasuredError: the simulator failed in every attempt.  PolicyFailedError: an action is not finite.
+"""
 
 
 @dataclass
@@ -61,7 +66,8 @@ def train(
     """Train to the configured number of steps or minutes, or until an alert or a signal ends it.
 
     Raises:
-        NonFiniteError, NonFiniteGradientError, InvalidActionError: a value is NaN or infinite.
+        NonFiniteError, NonFiniteGradientError, InvalidActionError, PolicyFailedError: a value is NaN or
+            infinite.
         StopRequested: a signal came, and an update or an evaluation was left off.
         DrivingError: the simulator failed too often in a row.
     """
@@ -72,10 +78,7 @@ def train(
         if state.watch.stop_reason:
             return "stopped"
         if state.evaluation_due:
-            row = evaluate(stop.obeyed_by(policy_of(state.agent, config.evaluation.averaged)), state.step)
-            log.evaluation(state.step, row)
-            with log.warned_of(CheckpointError):
-                state.add_evaluation(row, run.checkpoints)
+            evaluate_policy(config, run, state, evaluate, log, stop)
         with log.warned_of(CheckpointError):  # a full disk: the older checkpoint stays
             state.settle()
             if state.checkpoint_due:
@@ -84,6 +87,32 @@ def train(
                 state.begin_checkpoint(run.checkpoints)
                 state.watch.compare_code(run.code_sha256())
     return "finished"
+
+
+def evaluate_policy(
+    config: Config,
+    run: RunDirectory,
+    state: TrainingState,
+    evaluate: Evaluate,
+    log: RunLogger,
+    stop: StopRequest,
+) -> None:
+    """Drive held-out routes, and keep the policy with its figures.
+
+    Where the simulator failed in every attempt nothing is known of the policy, and training goes on: the next
+    evaluation comes when its turn is.
+    """
+    try:
+        row = evaluate(stop.obeyed_by(policy_of(state.agent, config.evaluation.averaged)), state.step)
+    except NothingMeasuredError as error:
+        state.last_evaluation = state.step
+        state.interval.add(signals.EPISODES.tag, 0.0)  # the next row of scalars says so
+        state.interval.add(signals.SIMULATOR_FAULTS.tag, float(error.faults))
+        log.message(f"warning: step {state.step}: evaluation on held-out routes: {error}; training goes on")
+        return
+    log.evaluation(state.step, row)
+    with log.warned_of(CheckpointError):
+        state.add_evaluation(row, run.checkpoints)
 
 
 def drive(config: Config, state: TrainingState, fleet: Fleet, log: RunLogger, stop: StopRequest) -> None:
@@ -96,12 +125,15 @@ def drive(config: Config, state: TrainingState, fleet: Fleet, log: RunLogger, st
     due = False
     for env in range(len(fleet)):
         begin(config, state, fleet, env)
+    state.note_round(first=True)
     while episodes or not due:
         actions = choose_actions(config, state, {e: x for e, x in episodes.items() if fleet.at_rest(e)})
         for env, action in actions.items():
             fleet.send(env, action)  # the simulators work ...
         learn(config, state, log, stop, len(actions))  # ... while the networks are updated
-        for env, event in fleet.collect().items():
+        events = fleet.collect()
+        state.note_round()  # before anybody asks whether the time is up
+        for env, event in events.items():
             if isinstance(event, Started):
                 episodes[env] = start(config, state, env, event, log)
             elif isinstance(event, Stepped):
@@ -114,8 +146,9 @@ def drive(config: Config, state: TrainingState, fleet: Fleet, log: RunLogger, st
                 if not (due or leaving(state, stop)):
                     begin(config, state, fleet, env)
             elif isinstance(event, Late):
-                name = f"environment {env} has not answered for {event.seconds:g} s"
-                log.message(f"step {state.step}: {name}; the others go on")
+                if len(fleet) > 1:  # else nobody goes on without it, and the run stays what it is
+                    name = f"environment {env} has not answered for {event.seconds:g} s"
+                    log.message(f"step {state.step}: {name}; the others go on")
             else:
                 log.message(f"step {state.step}: training goes on without environment {env}: {event.error}")
                 episodes.pop(env, None)
@@ -133,7 +166,7 @@ def begin(config: Config, state: TrainingState, fleet: Fleet, env: int) -> None:
     """Let an environment begin its next episode, unless it does so already."""
     if fleet.at_rest(env):
         number = state.episode_number(env)
-        fleet.begin(env, episode_seed(config.train.seed, number, below=config.evaluation.seed))
+        fleet.begin(env, episode_seed(config.train.seed, number, config.evaluation.seed))
 
 
 def start(config: Config, state: TrainingState, env: int, event: Started, log: RunLogger) -> Episode:
@@ -206,7 +239,7 @@ def take(
 
 def learn(config: Config, state: TrainingState, log: RunLogger, stop: StopRequest, steps: int) -> None:
     """The updates that are due for so many steps of the environments."""
-    if not steps or state.step < config.train.learning_starts or not state.replay.can_sample():
+    if not steps or state.step < state.learning_from or not state.replay.can_sample():
         return
     state.update_credit += config.train.updates_per_step * steps
     while state.update_credit >= 1.0 and not stop.requested:
@@ -240,6 +273,24 @@ def to_batch(sample: Sample, device: torch.device) -> Batch:
     )
 
 
-def episode_seed(run_seed: int, episode: int, below: int) -> int:
-    """The environment's seed of a training episode: reproducible, and below evaluation's seeds."""
-    return int(np.random.SeedSequence([run_seed, episode]).generate_state(1, np.uint64)[0] % below)
+ENOUGH_SEEDS = 1_000_000
+"""Seeds below ``evaluation.seed`` that suffice for training; its default, by which runs are recorded.  Of
+10,000 episodes about 50 have the seed of another one."""
+FAR_SEEDS = 2**32
+"""Where training's seeds begin, and how many there are, when fewer than that lie below.  Evaluations count on
+from ``evaluation.seed``, one seed an episode, so none gets as far.  Nothing needs a seed to fit into 32 bits:
+numpy takes any, and the simulator's own are drawn from its generator."""
+
+
+def episode_seed(run_seed: int, episode: int, evaluation_seed: int) -> int:
+    """The environment's seed of a training episode: reproducible, and of no episode of an evaluation.
+
+    Args:
+        run_seed: ``train.seed``.
+        episode: its number within the run.
+        evaluation_seed: ``evaluation.seed``, of the first episode of an evaluation.
+    """
+    drawn = int(np.random.SeedSequence([run_seed, episode]).generate_state(1, np.uint64)[0])
+    if evaluation_seed >= ENOUGH_SEEDS:
+        return drawn % evaluation_seed
+    return FAR_SEEDS + drawn % FAR_SEEDS

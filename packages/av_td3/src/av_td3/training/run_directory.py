@@ -101,19 +101,23 @@ class RunDirectory:
         for file in (*self.evaluations.glob("final*.*"), *self.videos.glob("final*.*")):
             file.rename(file.with_name(f"step_{step:09d}_{file.name}"))
 
-    def drop_later(self, step: int, alerts: int | None, best: int | None) -> None:
+    def drop_later(self, step: int, alerts: int | None, best: int | None) -> list[str]:
         """A run goes on from ``step``: remove what it has logged, measured and kept beyond it.
 
-        Incidents stay: they tell of the machine, not of the learning.
+        Incidents stay: they tell of the machine, not of the learning.  Checkpoints beyond it, which could not
+        be used, are renamed.
 
         Args:
             alerts: lines of ``alerts.jsonl`` that had been written by then; None where nobody knows.
             best: step of the best evaluation up to then.
 
+        Returns:
+            What there is to tell the user.
+
         Raises:
             RunError: a file cannot be changed.
         """
-        from av_td3.training import policies  # torch: a run can be looked at without it
+        from av_td3.training import checkpoint, policies  # torch: a run can be looked at without it
 
         try:
             event_files.drop_later(self.tensorboard, step)
@@ -126,6 +130,7 @@ class RunDirectory:
                 lines = self.alerts.read_text().splitlines()[:alerts]
                 kept = [line for line in lines if _step_of(line) <= step]
                 write_atomically(self.alerts, "".join(f"{line}\n" for line in kept))
+            return checkpoint.set_later_aside(self.checkpoints, step)
         except OSError as error:
             raise RunError(
                 f"cannot remove from {self.path} what was logged after step {step}: {error}"

@@ -34,6 +34,7 @@ from torch import Tensor
 
 from av_td3.agent.td3 import TD3
 from av_td3.config import Config, ConfigError, config_from_dict
+from av_td3.evaluation.conditions import PLACES, other_settings
 from av_td3.training import tensor_files
 from av_td3.training.run_directory import write_atomically
 from av_td3.training.tensor_files import CheckpointError
@@ -42,9 +43,9 @@ FORMAT = 1
 POLICY, CONFIG, FIGURES, CARD = "policy.safetensors", "config.yaml", "figures.json", "README.md"
 FILM = "film.mp4"
 """A film of it, where there is one."""
+MINICARLA = "minicarla"
+"""How conditions begin the name of the bundled simulator."""
 BUNDLED = Path(str(resources.files("av_td3"))) / "agents"
-PLACES = {"anywhere": "", "near": " near its start", "mixed": " near its start in every second episode"}
-"""Words for ``env.simulator.npc_placement`` after "20 vehicles"."""
 
 
 class _Training(TypedDict):
@@ -169,7 +170,7 @@ def read(folder: Path) -> ShippedAgent:
         figures: Figures = json.loads((folder / FIGURES).read_text())
         if figures["format"] != FORMAT:
             raise ShippedAgentError(f"{folder} has format {figures['format']}; this version reads {FORMAT}")
-        config = config_from_dict(yaml.safe_load((folder / CONFIG).read_text()))
+        config = _elsewhere(config_from_dict(yaml.safe_load((folder / CONFIG).read_text())))
         sha256 = hashlib.sha256((folder / POLICY).read_bytes()).hexdigest()
         if sha256 != figures["policy_sha256"]:
             raise ShippedAgentError(f"{folder / POLICY} is damaged (its hash differs)")
@@ -247,6 +248,9 @@ def measured(document: Mapping[str, Any], agent: str = "trained") -> Measured:
         one = document["agents"][agent]
         conditions = {k: v for k, v in document["conditions"].items() if k not in ("run", "checkpoint")}
         conditions["map"] = Path(str(conditions["map"])).name
+        conditions["settings"] = other_settings(conditions)
+        if not str(conditions.get("simulator", MINICARLA)).startswith(MINICARLA):
+            conditions["simulator"] = "a CARLA server"
         return {
             "conditions": conditions,
             "confidence": float(document["confidence"]),
@@ -258,10 +262,16 @@ def measured(document: Mapping[str, Any], agent: str = "trained") -> Measured:
 
 
 def _elsewhere(config: Config) -> Config:
-    """The configuration without what belongs to the machine it was trained on."""
+    """The configuration without what belongs to the machine it was trained on.
+
+    It is left out when a folder is written and, since the folder may be a stranger's, when it is read:
+    ``simulator.command`` is a program that would be run, and ``simulator.address`` a machine to connect to.
+    """
     tree = config.model_dump()
-    tree["env"]["simulator"] |= {"address": None, "faults": None}
-    tree["train"] |= {"device": "auto", "threads": None}
+    for env in (tree["env"], tree["evaluation"]["env"]):
+        simulator = env.get("simulator", {})
+        simulator |= {key: None for key in ("address", "command", "faults") if key in simulator}
+    tree["train"] |= {"device": "auto", "threads": None, "loggers": ()}
     return config_from_dict(tree)
 
 

@@ -8,10 +8,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from av_td3.training.agents import Action, Observation
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, ``kill`` or the end of a container, and the terminal that is closed."""
@@ -56,7 +59,8 @@ class StopRequest:
     """A request to stop training, made by a signal.
 
     The first signal lets the present step end.  A single update may take minutes, with large batches on
-    a slow processor; after :attr:`GRACE_S` it is left off.  A second signal ends everything at once, after
+    a slow processor, and so may an evaluation whose simulator does not come up; after :attr:`GRACE_S` they
+    are left off.  A second signal ends everything at once, after
     :attr:`HARD_S` also where a single call into C++ does not let Python come to its turn.
     """
 
@@ -121,6 +125,16 @@ class StopRequest:
             yield
         finally:
             self._may_leave_off = False
+
+    def leaves_off(self, work: Callable[P, T]) -> Callable[P, T]:
+        """The same work, in which StopRequested is raised when the grace is over: it may wait for a simulator
+        that does not come up."""
+
+        def leaving_off(*arguments: P.args, **keywords: P.kwargs) -> T:
+            with self.may_leave_off():
+                return work(*arguments, **keywords)
+
+        return leaving_off
 
     def obeyed_by(self, policy: Callable[[Observation], Action]) -> Callable[[Observation], Action]:
         """The policy, which raises StopRequested instead of acting once a stop is requested."""

@@ -16,6 +16,12 @@ from av_td3.training.agents import make_agent, make_replay
 from av_td3.training.watch import Watch
 from rundoctor.signals import evaluation
 
+PAUSE_S = 60.0
+"""A round of the loop that takes longer, and hardly computes, was a pause: the process was stopped (SIGSTOP)
+or waited for a new simulator.  No step is waited for as long."""
+HARDLY = 0.1
+"""Share of a round below which its computing is hardly any: updates keep a core busy all the time."""
+
 
 class TrainingState:
     """Agent, replay, random generators, counters, and what the watch remembers.
@@ -47,6 +53,8 @@ class TrainingState:
         """Episodes that have ended, by environment."""
         self.update_credit = 0.0
         """Updates that are due; a fraction is carried over to the next step."""
+        self.replay_since = 0
+        """Step at which the replay was empty: 0, or that of a checkpoint without its replay."""
         self.last_evaluation = 0
         """Step of the last evaluation."""
         self.evaluations: list[Scalars] = []
@@ -61,6 +69,7 @@ class TrainingState:
         """Lines of the file of alerts when the checkpoint was written from which this run goes on."""
         self._minutes_before = 0.0
         self._started = time.monotonic()
+        self._round = time.monotonic(), time.process_time()
 
     @property
     def episode(self) -> int:
@@ -94,12 +103,32 @@ class TrainingState:
         """So much of the time since then was not training: a benchmark measured something."""
         self._started += seconds
 
+    def note_round(self, first: bool = False) -> None:
+        """A round of the loop has been made since the last call.  If it was a pause, it was no time trained.
+
+        ``first``: what was before was no round.
+        """
+        since, computed = self._round
+        self._round = time.monotonic(), time.process_time()
+        seconds = self._round[0] - since
+        if not first and seconds > PAUSE_S and self._round[1] - computed < HARDLY * seconds:
+            self.leave_out(seconds)
+
     @property
     def finished(self) -> bool:
         """Whether the configured number of steps or minutes has been reached."""
         train = self.config.train
         out_of_time = train.max_minutes is not None and self.minutes >= train.max_minutes
         return self.step >= train.steps or out_of_time
+
+    @property
+    def learning_from(self) -> int:
+        """Step from which the networks are updated, or updated again.
+
+        A replay that is collected anew is as small as at the run's begin, and the networks would be fitted to
+        its few transitions all the same: hundreds of updates on a single episode.
+        """
+        return self.replay_since + self.config.train.learning_starts
 
     @property
     def evaluation_due(self) -> bool:
@@ -154,6 +183,7 @@ class TrainingState:
         state = {
             "episodes": self.episodes,
             "update_credit": self.update_credit,
+            "replay_since": self.replay_since,
             "minutes": self.minutes,
             "last_evaluation": self.last_evaluation,
             "evaluations": self.evaluations,
@@ -212,13 +242,17 @@ class TrainingState:
             self._writer = checkpoint.CheckpointWriter(folder, keep, averaged)
         return self._writer
 
-    def restore(self, folder: Path) -> list[str]:
+    def restore(self, folder: Path, replay: bool = True) -> list[str]:
         """Take over the newest whole checkpoint in ``folder``; returns what there is to tell about it.
+
+        Args:
+            folder: where the run keeps its checkpoints.
+            replay: False leaves the replay out, which may then be damaged.
 
         Raises:
             CheckpointError: there is none that fits.
         """
-        path, state, problems = checkpoint.newest_good(folder)
+        path, state, problems = checkpoint.newest_good(folder, replay)
         notes = [f"skipped a checkpoint: {problem}" for problem in problems]
         if "episodes" not in state:  # written by a version that had one environment
             state["episodes"], state["explorers"] = [state["episode"]], [state["explorer"]]
@@ -228,10 +262,17 @@ class TrainingState:
                 f"{path} is of a run with train.envs = {len(state['episodes'])}, not {len(self.episodes)}"
             )
         checkpoint.load_agent(path, self.agent)
-        if checkpoint.load_replay(path, self.replay):
+        if replay and checkpoint.load_replay(path, self.replay):
             self._writing(folder).adopt(path, self.replay)
+            self.replay_since = state.get("replay_since", 0)  # earlier versions knew of none but 0
         else:
-            notes.append("the checkpoint holds no replay: it is collected anew")
+            self.replay_since = state["step"]
+            why = "the checkpoint holds no replay" if replay else "the checkpoint's replay is left out"
+            notes.append(
+                f"{why}: it is collected anew, and the networks are updated again from step "
+                f"{self.learning_from:,}"
+                + (": not before the run ends" if self.learning_from >= self.config.train.steps else "")
+            )
         self.step, self.episodes = state["step"], list(state["episodes"])
         self.update_credit = state["update_credit"]
         self._minutes_before = state["minutes"]

@@ -12,6 +12,7 @@ import torch
 from av_td3.agent.gradients import NonFiniteGradientError
 from av_td3.config import Config
 from av_td3.driving.errors import DrivingError, InvalidActionError
+from av_td3.evaluation.rollout import PolicyFailedError
 from av_td3.health import guards
 from av_td3.health.metrics import Scalars
 from av_td3.supervision.fleet import DrivingEnv, Fleet
@@ -66,11 +67,14 @@ class Trainer:
             torch.set_num_threads(config.train.threads)
         self.state = TrainingState(config, run.alerts)
 
-    def restore(self) -> None:
+    def restore(self, new_replay: bool = False) -> None:
         """Go on from the newest whole checkpoint of the run directory.
 
-        What was logged, evaluated and kept after it is removed.  A run that was ended before its first
-        checkpoint begins anew.
+        What was logged, evaluated and kept after it is removed, and checkpoints after it, which are damaged,
+        are renamed.  A run that was ended before its first checkpoint begins anew.
+
+        Args:
+            new_replay: leave the checkpoint's replay out, and collect it anew.
 
         Raises:
             CheckpointError: there is none that fits.
@@ -81,10 +85,12 @@ class Trainer:
             self.display.message("the run was ended before its first checkpoint: it begins anew")
             run.drop_later(0, 0, None)
             return
-        for note in state.restore(self.run.checkpoints):
+        for note in state.restore(self.run.checkpoints, replay=not new_replay):
             self.display.message(note)
         best = state.best_evaluation
-        self.run.drop_later(state.step, state.alerts_logged, int(best["step"]) if best else None)
+        dropped = self.run.drop_later(state.step, state.alerts_logged, int(best["step"]) if best else None)
+        for note in dropped:
+            self.display.message(note)
 
     def train(self) -> Outcome:
         """Train to the configured number of steps or minutes, or until told to stop.
@@ -143,11 +149,17 @@ class Trainer:
                 if dead is not None:
                     log.event(state, dead)
                 state.watch.compare_code(self.run.code_sha256())
-                ending = loop.train(self.config, self.run, state, fleet, self.evaluate, log, stop)
+                evaluate = stop.leaves_off(self.evaluate)
+                ending = loop.train(self.config, self.run, state, fleet, evaluate, log, stop)
                 return ending, state.watch.stop_reason
             except StopRequested:
                 return "interrupted", ""
-            except (guards.NonFiniteError, NonFiniteGradientError, InvalidActionError) as error:
+            except (
+                guards.NonFiniteError,
+                NonFiniteGradientError,
+                InvalidActionError,
+                PolicyFailedError,
+            ) as error:
                 log.event(state, state.watch.event(conditions.NAN_OR_INF, state.step, 1.0, str(error)))
                 return "failed", f"step {state.step}: {error}"
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import av_td3
 import minicarla
+from av_td3.config import SimulatorConfig
 from rundoctor.code import code_state, installed
 
 PACKAGES = ("torch", "numpy", "carla", "gymnasium", "opencv-python-headless", "safetensors", "tensorboard")
@@ -28,6 +29,15 @@ def versions() -> dict[str, str | None]:
         "minicarla": minicarla.__version__,
         **{name: _version(name) for name in PACKAGES},
     }
+
+
+def simulator_name(simulator: SimulatorConfig) -> str:
+    """Which simulator this is, as an evaluation's conditions name it."""
+    if simulator.is_minicarla:
+        return f"minicarla {minicarla.__version__}"
+    if simulator.address is not None:
+        return f"the CARLA server at {simulator.address}"
+    return f"the CARLA server that is started by: {simulator.command}"
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:

@@ -6,7 +6,8 @@ Everything is in OpenDRIVE's frame: right-handed, metres, radians.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,12 @@ Array = NDArray[np.float64]
 
 SHORTEST = 1e-3
 """Metres.  What is shorter (a lane section, a piece of a line, a whole road) takes up no place on the map."""
+
+WALK_STEP = 0.05
+"""Metres between the points at which a polynomial is sampled, to know how long it is."""
+_FEWEST, _MOST = 64, 200_000  # such points of one piece
+_SPIRAL_BLOCK = 200_000
+"""Panels of a spiral that are integrated at once; more take gigabytes when a long spiral winds many times."""
 
 
 class Polynomials:
@@ -84,10 +91,51 @@ class Geometry:
             return np.sin(turn) / curvature, (1.0 - np.cos(turn)) / curvature, turn
         if self.shape == "spiral":
             return _spiral(d, self.parameters[0], self.parameters[1], self.length)
-        if self.shape == "poly3":
-            return _poly3(d, self.parameters, self.length)
-        return _parametric(d, self.parameters, self.length, self.normalized)
+        return _parametric(d, self._cubics, self._walk)
 
+    def clipped(self, length: float) -> Geometry:
+        """The same curve, but only the first ``length`` metres of it."""
+        share = length / self.length
+        parameters = self.parameters
+        if self.shape == "spiral":
+            start, end = parameters
+            parameters = (start, start + share * (end - start))
+        elif self.normalized:
+            parameters = tuple(k * share ** (i % 4) for i, k in enumerate(parameters))
+        return replace(self, length=length, parameters=parameters)
+
+    @property
+    def samples(self) -> int:
+        """At how many points the piece is sampled to know how long it is; 0 where its shape tells."""
+        if self.shape not in ("poly3", "paramPoly3"):
+            return 0
+        return min(_MOST, max(_FEWEST, math.ceil(self.length / WALK_STEP)))
+
+    @property
+    def _cubics(self) -> tuple[float, ...]:
+        """Coefficients of u and v by the parameter; in poly3, v = a + b u + c u^2 + e u^3, it is u."""
+        return self.parameters if self.shape == "paramPoly3" else (0.0, 1.0, 0.0, 0.0, *self.parameters)
+
+    @cached_property
+    def _walk(self) -> tuple[Array, Array]:
+        """Values of a polynomial's parameter, and the metres along the curve at which it has them.
+
+        In the standard the parameter is s itself ("arcLength") or the share of it ("normalized").
+        CARLA's client measures the length of the curve in both cases; this function agrees with it.
+        """
+        au, bu, cu, du, av, bv, cv, dv = self._cubics
+        most = 1.0 if self.normalized else self.length
+        for _ in range(12):  # a curve that is shorter than stated goes on beyond the range of its parameter
+            p = np.linspace(0.0, most, self.samples + 1)
+            u = au + p * (bu + p * (cu + p * du))
+            v = av + p * (bv + p * (cv + p * dv))
+            along = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(u), np.diff(v)))])
+            if along[-1] >= self.length:
+                break
+            most *= 1.25
+        return p, along
+
+    @cached_property
     def max_curvature(self) -> float:
         """Largest absolute curvature of the piece in 1/m (estimated for the polynomials)."""
         if self.shape == "line" or self.length < SHORTEST:
@@ -108,39 +156,24 @@ def _spiral(d: Array, start: float, end: float, length: float) -> tuple[Array, A
     rate = (end - start) / length
     panels = max(1, math.ceil(max(abs(start), abs(end)) * length / 0.5))
     nodes, weights = np.polynomial.legendre.leggauss(5)
-    edges = d[:, None] * np.linspace(0.0, 1.0, panels + 1)[None, :]  # (n, panels + 1)
-    half = np.diff(edges, axis=1)[:, :, None] / 2.0
-    t = (edges[:, :-1, None] + edges[:, 1:, None]) / 2.0 + half * nodes  # (n, panels, 5)
-    angle = t * (start + 0.5 * rate * t)
-    u = (np.cos(angle) * weights * half).sum(axis=(1, 2))
-    v = (np.sin(angle) * weights * half).sum(axis=(1, 2))
+    u, v = np.empty_like(d), np.empty_like(d)
+    block = max(1, _SPIRAL_BLOCK // panels)
+    for first in range(0, len(d), block):
+        rows = slice(first, first + block)
+        edges = d[rows, None] * np.linspace(0.0, 1.0, panels + 1)[None, :]  # (n, panels + 1)
+        half = np.diff(edges, axis=1)[:, :, None] / 2.0
+        t = (edges[:, :-1, None] + edges[:, 1:, None]) / 2.0 + half * nodes  # (n, panels, 5)
+        angle = t * (start + 0.5 * rate * t)
+        u[rows] = (np.cos(angle) * weights * half).sum(axis=(1, 2))
+        v[rows] = (np.sin(angle) * weights * half).sum(axis=(1, 2))
     return u, v, d * (start + 0.5 * rate * d)
 
 
-def _poly3(d: Array, parameters: tuple[float, ...], length: float) -> tuple[Array, Array, Array]:
-    """v = a + b u + c u^2 + e u^3, walked by arc length (which is what s means)."""
-    return _parametric(d, (0.0, 1.0, 0.0, 0.0, *parameters), length, False)
-
-
-def _parametric(
-    d: Array, parameters: tuple[float, ...], length: float, normalized: bool
-) -> tuple[Array, Array, Array]:
-    """Two cubics of one parameter, walked by arc length.
-
-    In the standard the parameter is s itself ("arcLength") or the share of it ("normalized").
-    CARLA's client measures the length of the curve in both cases; this function agrees with it.
-    """
-    au, bu, cu, du, av, bv, cv, dv = parameters
-    most = 1.0 if normalized else length
-    for _ in range(12):  # a curve that is shorter than stated goes on beyond the range of its parameter
-        p = np.linspace(0.0, most, min(200_000, max(64, math.ceil(length / 0.05))) + 1)
-        u = au + p * (bu + p * (cu + p * du))
-        v = av + p * (bv + p * (cv + p * dv))
-        along = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(u), np.diff(v)))])
-        if along[-1] >= length:
-            break
-        most *= 1.25
-    p = np.interp(d, along, p)
+def _parametric(d: Array, cubics: tuple[float, ...], walk: tuple[Array, Array]) -> tuple[Array, Array, Array]:
+    """Two cubics of one parameter, walked by arc length (which is what s means)."""
+    au, bu, cu, du, av, bv, cv, dv = cubics
+    parameter, along = walk
+    p = np.interp(d, along, parameter)
     u = au + p * (bu + p * (cu + p * du))
     v = av + p * (bv + p * (cv + p * dv))
     turn = np.arctan2(bv + p * (2.0 * cv + p * 3.0 * dv), bu + p * (2.0 * cu + p * 3.0 * du))

@@ -18,6 +18,7 @@ import math
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 from xml.parsers import expat
 
@@ -33,8 +34,14 @@ MAX_BYTES = 64 * 1024 * 1024
 MAX_ROAD_LENGTH = 100_000.0  # metres
 MAX_COORDINATE = 1e6  # metres, of anything on the map
 MAX_CURVATURE = 10.0  # 1/m
+MAX_SPIRAL_TURN = 100.0
+"""Radians, length times greatest curvature.  A spiral is integrated over all of it for each of its points."""
 MAX_LANE_NUMBER = 1000  # lanes on one side of a road
 MAX_MARK_WIDTH = 2.0  # metres
+MAX_SAMPLES = 8_000_000
+"""Points at which all polynomials of a map are sampled together, see :attr:`Geometry.samples`.  They are
+enough for 400 km, as long as ``stations.MAX_POINTS`` allow.  A point takes 16 bytes, and may be computed
+twelve times."""
 
 
 class OpenDriveError(ValueError):
@@ -128,6 +135,11 @@ class Road:
     references: list[SignalRecord]
     right_hand: bool = True
 
+    @cached_property
+    def starts(self) -> Array:
+        """s of each geometry, in rising order."""
+        return np.array([g.s for g in self.geometries])
+
     def section_at(self, s: float) -> int:
         """Index of the section at ``s``, of those that have a length; the nearest one beyond the ends."""
         long = [k for k, section in enumerate(self.sections) if section.length >= SHORTEST] or [0]
@@ -135,12 +147,11 @@ class Road:
 
     def at(self, s: Array) -> tuple[Array, Array, Array]:
         """x, y, heading (radians, OpenDRIVE's frame) of the reference line at ``s`` (n,)."""
-        starts = np.array([g.s for g in self.geometries])
-        index = np.clip(np.searchsorted(starts, s + 1e-9, side="right") - 1, 0, len(starts) - 1)
+        index = np.clip(np.searchsorted(self.starts, s + 1e-9, side="right") - 1, 0, len(self.starts) - 1)
         x, y, heading = np.empty_like(s), np.empty_like(s), np.empty_like(s)
         for i in np.unique(index):
             chosen = index == i
-            x[chosen], y[chosen], heading[chosen] = self.geometries[i].at(s[chosen] - starts[i])
+            x[chosen], y[chosen], heading[chosen] = self.geometries[i].at(s[chosen] - self.starts[i])
         return x, y, heading
 
 
@@ -212,11 +223,15 @@ def parse(text: str) -> OpenDrive:
     if root.tag != "OpenDRIVE":
         raise OpenDriveError(f"the root element is <{root.tag}>, not <OpenDRIVE>")
     roads: dict[str, Road] = {}
+    samples = 0
     for element in root.findall("road"):
         road = _road(element)
         if road.id in roads:
             raise OpenDriveError(f"two roads have the id {road.id!r}")
         roads[road.id] = road
+        samples += sum(geometry.samples for geometry in road.geometries)
+        if samples > MAX_SAMPLES:
+            raise OpenDriveError(f"road {road.id!r}: the map's curves are longer than can be held")
     if not roads:
         raise OpenDriveError("there is no <road>")
     junctions = {}
@@ -348,8 +363,8 @@ def _geometry(element: ET.Element) -> Geometry:
             return Geometry(**base, shape="arc", parameters=(_curvature(shape, "curvature"),))
         if shape.tag == "spiral":
             curvatures = (_curvature(shape, "curvStart"), _curvature(shape, "curvEnd"))
-            if length * max(map(abs, curvatures)) > 1000.0:
-                raise OpenDriveError("a <spiral> winds more than a hundred times")
+            if length * max(map(abs, curvatures)) > MAX_SPIRAL_TURN:
+                raise OpenDriveError("a <spiral> winds more than ten times")
             return Geometry(**base, shape="spiral", parameters=curvatures)
         if shape.tag == "poly3":
             return Geometry(**base, shape="poly3", parameters=tuple(_number(shape, k) for k in "abcd"))
@@ -362,6 +377,21 @@ def _geometry(element: ET.Element) -> Geometry:
                 normalized=shape.get("pRange", "normalized") != "arcLength",
             )
     raise OpenDriveError("<geometry> has none of line, arc, spiral, poly3, paramPoly3")
+
+
+def _fitted(geometries: list[Geometry], road_length: float) -> list[Geometry]:
+    """The pieces of a road in order, each no longer than up to the next one, and none without a length.
+
+    A road is on each piece up to where the next one begins, whatever length is stated.
+    """
+    pieces = [g for g in geometries if g.length >= SHORTEST] or geometries[:1]
+    fitted = []
+    for piece, end in zip(pieces, [*(g.s for g in pieces[1:]), road_length], strict=True):
+        if piece.s + piece.length <= end + SHORTEST:
+            fitted.append(piece)
+        elif end - piece.s >= SHORTEST:
+            fitted.append(piece.clipped(end - piece.s))
+    return fitted or pieces[:1]
 
 
 def _lane(element: ET.Element) -> LaneRecord:
@@ -449,8 +479,7 @@ def _road(element: ET.Element) -> Road:
         geometries = [_geometry(part) for part in element.findall("planView/geometry")]
         if not geometries:
             raise OpenDriveError("it has no <geometry>")
-        geometries.sort(key=lambda g: g.s)
-        geometries = [g for g in geometries if g.length >= SHORTEST] or geometries[:1]
+        geometries = _fitted(sorted(geometries, key=lambda g: g.s), length)
         sections = []
         for part in sorted(element.findall("lanes/laneSection"), key=lambda e: _place(e, "s")):
             section = LaneSection(s=_place(part, "s"), length=0.0)

@@ -28,9 +28,9 @@ def stations(road: od.Road, section: od.LaneSection, most: int) -> Array:
     """
     end = section.s + section.length
     cuts = {section.s, end}
-    cuts.update(g.s for g in road.geometries if section.s < g.s < end)
-    for table in (road.elevation, road.lane_offset):
-        cuts.update(float(s) for s in table.starts if section.s < s < end)
+    for starts in (road.starts, road.elevation.starts, road.lane_offset.starts):
+        first, last = np.searchsorted(starts, section.s, "right"), np.searchsorted(starts, end, "left")
+        cuts.update(starts[first:last].tolist())
     for record in section.lanes.values():
         cuts.update(section.s + m.s_offset for m in record.marks if 0 < m.s_offset < section.length)
     edges = [section.s]
@@ -40,8 +40,10 @@ def stations(road: od.Road, section: od.LaneSection, most: int) -> Array:
     edges.append(end)
     parts = []
     for a, b in itertools.pairwise(edges):
-        bends = [g.max_curvature() for g in road.geometries if g.s < b and g.s + g.length > a]
-        curvature = max(bends, default=0.0)
+        # A piece ends where the next one begins, or SHORTEST after that at most.
+        at_a = max(0, int(np.searchsorted(road.starts, a - SHORTEST, "right")) - 1)
+        near = road.geometries[at_a : int(np.searchsorted(road.starts, b, "left"))]
+        curvature = max((g.max_curvature for g in near if g.s + g.length > a), default=0.0)
         # A lane on the outside of a bend is longer than the reference line, so half the chord is taken.
         chord = (
             min(LONGEST_CHORD, max(0.1, 0.5 * math.sqrt(8 * SAG / curvature)))

@@ -28,14 +28,12 @@ _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 @per_map
 def reference(roadmap: RoadMap) -> tuple[float, float]:
     """Latitude and longitude of a map's origin, degrees."""
-    found = re.search(r"<geoReference>(.*?)</geoReference>", roadmap.opendrive, re.DOTALL)
-    if found:
-        latitude = re.search(rf"\+lat_0=({_NUMBER})", found[1])
-        longitude = re.search(rf"\+lon_0=({_NUMBER})", found[1])
-        if latitude and longitude:
-            place = float(latitude[1]), float(longitude[1])
-            if abs(place[0]) <= 90.0 and abs(place[1]) <= 360.0:
-                return place
+    latitude = re.search(rf"\+lat_0=({_NUMBER})", roadmap.data.geo_reference)
+    longitude = re.search(rf"\+lon_0=({_NUMBER})", roadmap.data.geo_reference)
+    if latitude and longitude:
+        place = float(latitude[1]), float(longitude[1])
+        if abs(place[0]) <= 90.0 and abs(place[1]) <= 360.0:
+            return place
     return DEFAULT_REFERENCE
 
 

@@ -18,7 +18,6 @@ from minicarla.wire.schema import WireError
 
 log = logging.getLogger("minicarla")
 
-MAX_CONNECTIONS = 512
 READ_BYTES = 1 << 18
 MAX_UNSENT_REPLIES = 1 << 20
 """Bytes of unsent replies beyond which no further request of that client is read."""
@@ -28,6 +27,9 @@ REQUESTS_PER_TURN = 256
 """Requests of one client that are answered before the other clients get their turn."""
 UNAWAITED_REPLY_DELAY = 0.01
 """Seconds that a reply is held back when its client does not wait for it."""
+NO_DESCRIPTOR_PAUSE = 1.0
+"""Seconds in which nothing is accepted after the process had no file descriptor left.  What waits to be
+accepted would wake the loop again at once."""
 
 
 class SocketConnection:
@@ -43,7 +45,6 @@ class SocketConnection:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.loop = loop
         self.sock = sock
-        self.host: str = sock.getsockname()[0]
         self.peer: str = sock.getpeername()[0]
         self.closed = False
         self.unsent = 0  # bytes
@@ -242,7 +243,10 @@ class ClientConnection(SocketConnection):
 
 
 class Listener:
-    """A listening socket that adds the connections it accepts to a set, up to :data:`MAX_CONNECTIONS`."""
+    """A listening socket that adds the connections it accepts to a set.
+
+    full: why no further connection can be accepted now, "" if one can.
+    """
 
     def __init__(
         self,
@@ -250,28 +254,54 @@ class Listener:
         sock: socket.socket,
         connections: set[SocketConnection],
         connect: Callable[[socket.socket], SocketConnection],
+        full: Callable[[], str],
     ) -> None:
         self.sock = sock
         self._loop = loop
         self._connections = connections
         self._connect = connect
+        self._full = full
+        self._said: set[str] = set()
+        self._pausing = False
         sock.setblocking(False)
         sock.listen(128)
-        loop.register(sock, selectors.EVENT_READ, lambda events: self.accept())
+        self._watch()
+
+    def _watch(self) -> None:
+        self._pausing = False
+        if self.sock.fileno() >= 0:
+            self._loop.register(self.sock, selectors.EVENT_READ, lambda events: self.accept())
 
     def accept(self) -> None:
         """Accept one connection, if there is one."""
         try:
             sock, _ = self.sock.accept()
-        except OSError:
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._pause()
             return
-        if len(self._connections) >= MAX_CONNECTIONS:
+        reason = self._full()
+        if reason:
+            self._say(f"connections are refused: {reason}")
             sock.close()
             return
         try:
             self._connections.add(self._connect(sock))
         except OSError:  # closed again by the other side
             sock.close()
+
+    def _pause(self) -> None:
+        self._say("connections wait to be accepted: this process can open no more files")
+        if not self._pausing:  # a tick that waits for streams accepts, too
+            self._pausing = True
+            self._loop.unregister(self.sock)
+            self._loop.call_at(time.monotonic() + NO_DESCRIPTOR_PAUSE, self._watch)
+
+    def _say(self, text: str) -> None:
+        """Log something once; a client that is refused may try again thousands of times a second."""
+        if text not in self._said:
+            self._said.add(text)
+            log.warning("%s (this is logged once)", text)
 
     def close(self) -> None:
         """Stop listening; connections stay open."""

@@ -14,7 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 from minicarla.faults import FaultInjector, ServerFault
+from minicarla.server.backlog import Backlog
 from minicarla.server.connections import ClientConnection, Listener, SocketConnection, bind_pair
+from minicarla.server.limits import full_of_clients, full_of_readers
 from minicarla.server.loop import EventLoop
 from minicarla.server.pacing import ManagerPacing
 from minicarla.server.streams import StreamConnection, Streams
@@ -73,6 +75,7 @@ class CarlaServer:
         self._untold = UntoldErrors()
         self._loop = EventLoop()
         self._pacing = ManagerPacing(self._loop, self._count_managers, self._carry_out)
+        self._backlog = Backlog(self._loop, self.streams.behind_until, self._pace)
         self._listeners: list[Listener] = []
         self._free_tick_due = 0.0
         self._finish_failed = False
@@ -143,12 +146,24 @@ class CarlaServer:
 
     def _listen(self, port: int) -> None:
         calls, streams = bind_pair(self.host, port)
-        self.host, self.port = calls.getsockname()  # tokens carry addresses, not names
+        self.host, self.port = calls.getsockname()
         self.stream_port: int = streams.getsockname()[1]
-        self.streams.host, self.streams.port = self.host, self.stream_port
+        self.streams.port = self.stream_port
         self._listeners = [
-            Listener(self._loop, calls, self.connections, self._connect_client),
-            Listener(self._loop, streams, self.connections, self._connect_reader),
+            Listener(
+                self._loop,
+                calls,
+                self.connections,
+                self._connect_client,
+                lambda: full_of_clients(self.connections),
+            ),
+            Listener(
+                self._loop,
+                streams,
+                self.connections,
+                self._connect_reader,
+                lambda: full_of_readers(self.connections, self.streams.serves),
+            ),
         ]
 
     def _stop_listening(self) -> None:
@@ -160,14 +175,22 @@ class CarlaServer:
         return ClientConnection(self._loop, sock, self._disconnected, self)
 
     def _connect_reader(self, sock: socket.socket) -> SocketConnection:
-        return StreamConnection(self._loop, sock, self._disconnected, self.streams.subscribed)
+        return StreamConnection(self._loop, sock, self._disconnected, self.streams.subscribed, self._taken)
 
     def _disconnected(self, connection: SocketConnection) -> None:
         self.connections.discard(connection)
         self.streams.forget(connection)
         if isinstance(connection, ClientConnection):
+            self._backlog.forget(connection)
             self._pacing.forget(connection)
             forget_session(self.world, connection)
+        elif isinstance(connection, StreamConnection):
+            self._taken(connection)
+
+    def _taken(self, reader: StreamConnection) -> None:
+        """A reader has taken something, or has gone: a tick may wait for that."""
+        if reader.owner is not None:
+            self._backlog.taken(reader.owner)
 
     def _disconnect_all(self) -> None:
         for connection in list(self.connections):
@@ -176,7 +199,11 @@ class CarlaServer:
     # ------------------------------------------------------------------ requests
 
     def handle(self, client: ClientConnection, request: rpc.Request) -> None:
-        """Answer a request.  The tick of a client that runs Traffic Managers may have to wait."""
+        """Answer a request.  A tick may have to wait for the client's readers and Traffic Managers."""
+        if not self.world.settings.synchronous_mode or not self._backlog.hold(client, request):
+            self._pace(client, request)
+
+    def _pace(self, client: ClientConnection, request: rpc.Request) -> None:
         if request.name != "tick_cue" or not self._pacing.hold(client, request):
             self._carry_out(client, request)
 

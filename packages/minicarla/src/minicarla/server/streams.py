@@ -1,11 +1,12 @@
 """The streams: world snapshots and sensor data, each message sent whole or not at all.
 
-The tick never waits for a reader.  One that falls behind loses whole messages.
+A reader that falls behind loses whole messages, unless the ticks wait for it, see ``backlog``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import selectors
 import socket
 import time
@@ -18,8 +19,12 @@ from minicarla.server.connections import ClientConnection, Listener, SocketConne
 from minicarla.server.loop import EventLoop
 from minicarla.wire import stream, token
 
+log = logging.getLogger("minicarla")
+
 MAX_UNSENT_MESSAGES = 32 << 20
 """Bytes of a stream that one reader has not taken yet, beyond which new messages for it are dropped."""
+STUCK_SECONDS = 4.0
+"""How long a tick waits for a reader that takes nothing.  CARLA's client gives up after 5 s by default."""
 MAX_ANNOUNCED = 512
 """Streams that one client may be about to open; more are not waited for."""
 SUBSCRIBING_SECONDS = 10.0
@@ -38,10 +43,15 @@ class StreamConnection(SocketConnection):
         sock: socket.socket,
         on_close: Callable[[SocketConnection], None],
         subscribed: Callable[[StreamConnection], None],
+        taken: Callable[[StreamConnection], None],
     ) -> None:
         self.stream = 0  # until it has sent one
+        self.owner: ClientConnection | None = None  # the client that asked for the stream
         self.dropped = 0  # messages
+        self.progress = 0.0
+        """``time.monotonic()`` when it took something last, or when there was something to take for it."""
         self._subscribed = subscribed
+        self._taken = taken
         self._received = b""
         super().__init__(loop, sock, on_close)
         self._deadline = loop.call_at(time.monotonic() + SUBSCRIBING_SECONDS, self.close)
@@ -59,24 +69,39 @@ class StreamConnection(SocketConnection):
         else:
             self.close()
 
-    def publish(self, message: bytes) -> None:
-        """Send a message, or drop it when the reader has fallen too far behind."""
-        if self.unsent and self.unsent + len(message) > MAX_UNSENT_MESSAGES:
+    def ready(self, events: int) -> None:
+        unsent = self.unsent
+        super().ready(events)
+        if self.unsent < unsent:
+            self.progress = time.monotonic()
+            self._taken(self)
+
+    @property
+    def behind(self) -> bool:
+        """Whether new messages are dropped."""
+        return self.unsent > MAX_UNSENT_MESSAGES
+
+    def publish(self, message: bytes) -> bool:
+        """Send a message, or drop it when the reader has fallen too far behind; whether it was sent."""
+        if self.behind:
             self.dropped += 1
-        else:
-            self.send(message)
+            return False
+        if not self.unsent:
+            self.progress = time.monotonic()
+        self.send(message)
+        return True
 
 
 class Streams:
     """Sends what a world publishes to those who read it (``world.outlet.Outlet``).
 
-    host, port: where clients find the streams.
+    port: where clients find the streams.
     faults: may withhold, drop or cut messages.
     sensor_type: blueprint id of the sensor that writes a stream; "" when there is none.
     """
 
     def __init__(self, faults: FaultInjector, sensor_type: Callable[[int], str]) -> None:
-        self.host, self.port = "", 0
+        self.port = 0
         self.readers: defaultdict[int, list[StreamConnection]] = defaultdict(list)
         self._faults = faults
         self._sensor_type = sensor_type
@@ -103,9 +128,9 @@ class Streams:
         else:
             self._deliver(stream_id, message)
 
-    def token(self, stream_id: int, host: str | None = None) -> bytes:
-        """What tells a client where to read a stream; ``host``: this machine's address as it knows it."""
-        return token.pack(stream_id, host or self.host, self.port)
+    def token(self, stream_id: int) -> bytes:
+        """What tells a client where to read a stream."""
+        return token.pack(stream_id, self.port)
 
     def _deliver(self, stream_id: int, message: bytes) -> None:
         if self._faults:
@@ -117,7 +142,11 @@ class Streams:
             elif fault == "oversize":
                 message = stream.LENGTH.pack(2**31 - 1) + message[stream.LENGTH.size :]
         for reader in tuple(self.readers.get(stream_id, ())):
-            reader.publish(message)
+            if not reader.publish(message) and reader.dropped == 1:
+                log.warning(
+                    "a client at %s reads stream %s (%s) too slowly and loses messages (this is logged once)",
+                    *(reader.peer, *self._names(stream_id)),
+                )
 
     def _names(self, stream_id: int) -> tuple[str, str]:
         named = "world" if stream_id == stream.WORLD_STREAM else self._sensor_type(stream_id)
@@ -142,9 +171,19 @@ class Streams:
         self.readers[reader.stream].append(reader)
         for client, announced in self._announced.items():
             if announced.pop(reader.stream, None) is not None:
+                reader.owner = client
                 if not announced:
                     del self._announced[client]
                 break
+
+    def behind_until(self, client: ClientConnection) -> float:
+        """Until when (``time.monotonic()``) a client's tick waits if its own readers take nothing meanwhile.
+
+        0.0 when none of them is too far behind.
+        """
+        every = (reader for readers in self.readers.values() for reader in readers)
+        behind = (reader.progress for reader in every if reader.behind and reader.owner is client)
+        return max(behind, default=-STUCK_SECONDS) + STUCK_SECONDS
 
     def forget(self, connection: SocketConnection) -> None:
         """A reader, or a client that has announced streams, has gone."""
@@ -156,6 +195,10 @@ class Streams:
                     del self.readers[connection.stream]
         elif isinstance(connection, ClientConnection):
             self._announced.pop(connection, None)
+
+    def serves(self, stream_id: int) -> bool:
+        """Whether there is anything that writes a stream."""
+        return stream_id == stream.WORLD_STREAM or bool(self._sensor_type(stream_id))
 
     def announced(self, client: ClientConnection, stream_id: int) -> None:
         """A client has asked for a stream's token, so it will open the stream shortly."""

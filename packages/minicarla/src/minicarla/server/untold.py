@@ -31,6 +31,8 @@ class UntoldErrors:
         row = PROCEDURES.get(request.name)
         if row is not None and row.status == IGNORED:
             self._say(client, f"{request.name} has no effect: {row.note}")
+        elif row is not None and row.bare and isinstance(result, str):  # the client raises std::bad_cast
+            self._say(client, f"refused: {result}")
         elif not request.waits:
             results = result if isinstance(result, list) and row is not None and row.bare else [result]
             for refusal in filter(None, map(rpc.refusal, results)):

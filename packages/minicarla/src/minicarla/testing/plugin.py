@@ -32,8 +32,19 @@ _MARKER = """carla(map=None, delta=0.05, synchronous=True): how the carla_world 
 map: name of the map; delta: simulated seconds of a tick; synchronous: whether time stands still between \
 the test's world.tick() calls."""
 
+_LIGHT = "traffic.traffic_light"
 _NOT_OURS = ("spectator", "traffic.")
 """Type ids, or their beginnings, of actors that belong to the map."""
+
+_UNDONE_BY: dict[str, Callable[[Any], None]] = {
+    "start_recorder": lambda client: client.stop_recorder(),
+    "replay_file": lambda client: client.stop_replayer(False),
+    "set_replayer_time_factor": lambda client: client.set_replayer_time_factor(1.0),
+    "set_replayer_ignore_hero": lambda client: client.set_replayer_ignore_hero(False),
+    "set_replayer_ignore_spectator": lambda client: client.set_replayer_ignore_spectator(True),
+}
+"""Methods of ``carla.Client`` whose effect outlives a test and cannot be asked for, and what undoes them.
+The values are those with which CARLA and minicarla start."""
 
 _SETTLE = 0.3
 """Seconds from the last test to the end of the process.  Threads of CARLA's client that still close a
@@ -131,7 +142,7 @@ class TestServer:
     """For ``carla.Client``."""
     process: ServerProcess | None = None
     default_map: str | None = None
-    """Map of tests that name none; None: the one that the server shows."""
+    """Map of tests that name none; None: the one that the server shows before the first of them."""
     _client: carla.Client | None = field(default=None, repr=False)
     _unreachable: str = field(default="", repr=False)
 
@@ -269,18 +280,20 @@ def carla_world(
 ) -> Iterator[carla.World]:
     """The world in synchronous mode, 0.05 s a tick; the marker ``carla`` changes that.
 
-    After the test its sensors are stopped and its actors destroyed; settings, weather and traffic lights are
-    as before.
+    After the test its sensors are stopped and its actors destroyed, and the world is as before;
+    docs/testing.md names the exceptions.
     """
     wish = _Wish.of(request.node)
+    if carla_server.default_map is None:
+        carla_server.default_map = _map_name(carla_client.get_world())
     world = _world_on(carla_client, wish.map or carla_server.default_map)
     before = _Before(world, wish)
-    with _listening_sensors() as sensors:
+    with _watched_calls() as calls:
         yield world
         why = ""
         if carla_server.process is None or carla_server.process.alive:
             try:
-                before.restore(carla_client, sensors)
+                before.restore(carla_client, calls)
                 return
             except RuntimeError as error:
                 why = f" ({error})"
@@ -328,9 +341,13 @@ class _Wish:
         return cls(**wish)
 
 
-def _world_on(client: carla.Client, name: str | None) -> carla.World:
+def _map_name(world: carla.World) -> str:
+    return str(world.get_map().name).rsplit("/", 1)[-1]
+
+
+def _world_on(client: carla.Client, name: str) -> carla.World:
     world = client.get_world()
-    if name is None or world.get_map().name.rsplit("/", 1)[-1] == name:
+    if _map_name(world) == name:
         return world
     try:
         return client.load_world(name)
@@ -345,6 +362,7 @@ class _Before:
         self.episode = world.id
         self.settings = world.get_settings()
         self.weather = world.get_weather()
+        self.gravity = world.get_imui_sensor_gravity()
         settings = world.get_settings()
         settings.synchronous_mode = wish.synchronous
         settings.fixed_delta_seconds = wish.delta
@@ -353,13 +371,18 @@ class _Before:
             world.tick()  # a list of actors has those of the last tick
         else:
             world.wait_for_tick()
-        self.actors = {actor.id for actor in world.get_actors()}
+        actors = world.get_actors()
+        self.actors = {actor.id for actor in actors}
+        self.spectator = world.get_spectator().get_transform()
+        self.light_times = {light.id: _light_times(light) for light in actors.filter(_LIGHT)}
 
-    def restore(self, client: carla.Client, sensors: list[carla.Sensor]) -> None:
+    def restore(self, client: carla.Client, calls: _Calls) -> None:
         """Undo what a test did; RuntimeError when the server does not answer."""
         import carla
 
-        for sensor in sensors:
+        for name in calls.of_client:
+            _UNDONE_BY[name](client)
+        for sensor in calls.sensors:
             with contextlib.suppress(RuntimeError):  # it may be destroyed
                 if sensor.is_listening():
                     sensor.stop()
@@ -368,12 +391,10 @@ class _Before:
         settings.synchronous_mode, settings.fixed_delta_seconds = True, DELTA
         world.apply_settings(settings)
         world.tick()
-        own = self.actors if world.id == self.episode else set()
-        actors = [
-            actor
-            for actor in world.get_actors()
-            if actor.id not in own and not actor.type_id.startswith(_NOT_OURS)
-        ]
+        same = world.id == self.episode
+        own = self.actors if same else set()
+        there = world.get_actors()
+        actors = [actor for actor in there if actor.id not in own and not actor.type_id.startswith(_NOT_OURS)]
         for actor in actors:
             if isinstance(actor, carla.WalkerAIController):
                 actor.stop()
@@ -381,30 +402,91 @@ class _Before:
             # Without a tick: after sensors had stopped, the client has hung in apply_batch_sync(..., True).
             client.apply_batch_sync([carla.command.DestroyActor(actor.id) for actor in actors], False)
         world.freeze_all_traffic_lights(False)
+        if same:  # in a new episode they are as at the server's start
+            for light in there.filter(_LIGHT):
+                now, then = _light_times(light), self.light_times.get(light.id)
+                if then is not None and now != then:
+                    light.set_green_time(then[0])
+                    light.set_yellow_time(then[1])
+                    light.set_red_time(then[2])
+            world.get_spectator().set_transform(self.spectator)
+            for layers in calls.unloaded.get(world.id, ()):
+                world.load_map_layer(layers)
+        else:
+            world.load_map_layer(carla.MapLayer.All)
+        switched_off = calls.switched_off.get(world.id)
+        if switched_off:
+            world.enable_environment_objects(switched_off, True)
         world.reset_all_traffic_lights()
         world.set_weather(self.weather)
+        world.set_imui_sensor_gravity(self.gravity)
         world.tick()
         world.apply_settings(self.settings)
 
 
-@contextlib.contextmanager
-def _listening_sensors() -> Iterator[list[carla.Sensor]]:
-    """The sensors whose ``listen`` is called meanwhile.
+def _light_times(light: carla.TrafficLight) -> tuple[float, float, float]:
+    """Seconds of green, yellow and red."""
+    return light.get_green_time(), light.get_yellow_time(), light.get_red_time()
 
-    They must be stopped through the same object: one that still listens when its process or its server ends
-    may abort the process.
+
+class _Calls:
+    """What a test called that nobody can ask the server for afterwards.
+
+    Worlds are given by the ids of their episodes.
     """
+
+    def __init__(self) -> None:
+        self.sensors: list[carla.Sensor] = []
+        """Those that were listened to.  They must be stopped through the same object: one that still listens
+        when its process or its server ends may abort the process."""
+        self.of_client: dict[str, None] = {}
+        """Methods of :data:`_UNDONE_BY`, in the order in which they were called first."""
+        self.unloaded: dict[int, list[carla.MapLayer]] = {}
+        self.switched_off: dict[int, set[int]] = {}
+        """Ids of environment objects."""
+
+
+def _watched(original: Callable[..., Any], watcher: Callable[..., Any]) -> Callable[..., Any]:
+    def method(*arguments: Any, **named: Any) -> Any:
+        return watcher(original, *arguments, **named)
+
+    return method
+
+
+@contextlib.contextmanager
+def _watched_calls() -> Iterator[_Calls]:
+    """Note calls of CARLA's client until the end of the context."""
     import carla
 
-    listen = carla.Sensor.listen
-    sensors: list[carla.Sensor] = []
+    calls = _Calls()
 
-    def listen_and_note(sensor: carla.Sensor, callback: Callable[[Any], None]) -> None:
-        sensors.append(sensor)
-        listen(sensor, callback)
+    def listen(original: Callable[..., Any], sensor: carla.Sensor, *rest: Any, **named: Any) -> Any:
+        calls.sensors.append(sensor)
+        return original(sensor, *rest, **named)
 
-    carla.Sensor.listen = listen_and_note
-    try:
-        yield sensors
-    finally:
-        carla.Sensor.listen = listen
+    def unload(original: Callable[..., Any], world: carla.World, map_layers: carla.MapLayer) -> Any:
+        calls.unloaded.setdefault(world.id, []).append(map_layers)
+        return original(world, map_layers)
+
+    def switch(original: Callable[..., Any], world: carla.World, env_objects_ids: Any, enable: bool) -> Any:
+        ids = list(env_objects_ids)  # it may be something that can be read once
+        off = calls.switched_off.setdefault(world.id, set())
+        off.difference_update(ids) if enable else off.update(ids)
+        return original(world, ids, enable)
+
+    def note(original: Callable[..., Any], client: carla.Client, *rest: Any, **named: Any) -> Any:
+        calls.of_client[original.__name__] = None
+        return original(client, *rest, **named)
+
+    watched: list[tuple[type, str, Callable[..., Any]]] = [
+        (carla.Sensor, "listen", listen),
+        (carla.World, "unload_map_layer", unload),
+        (carla.World, "enable_environment_objects", switch),
+        *((carla.Client, name, note) for name in _UNDONE_BY),
+    ]
+    with contextlib.ExitStack() as stack:
+        for owner, name, watcher in watched:
+            original = getattr(owner, name)
+            setattr(owner, name, _watched(original, watcher))
+            stack.callback(setattr, owner, name, original)
+        yield calls

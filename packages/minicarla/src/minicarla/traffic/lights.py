@@ -45,9 +45,26 @@ class Light:
     pole: int = 0
     """Position in the group, as CARLA's ``get_pole_index``."""
     state: int = RED
-    green_time: float = GREEN_TIME
+
+
+@dataclass
+class Controller:
+    """Lights that switch together.
+
+    The times are its own and not the lights': in CARLA ``ATrafficLightBase::SetGreenTime`` sets that of the
+    light's controller.
+    """
+
+    lights: list[int]
+    """Their indices."""
+    green_time: float = GREEN_TIME  # seconds
     yellow_time: float = YELLOW_TIME
     red_time: float = RED_TIME
+
+    @property
+    def times(self) -> tuple[float, float, float]:
+        """Seconds of green, yellow and red."""
+        return self.green_time, self.yellow_time, self.red_time
 
 
 @dataclass
@@ -55,14 +72,14 @@ class LightGroup:
     """The lights of one junction, by controller."""
 
     junction: int
-    controllers: list[list[int]]
+    controllers: list[Controller]
     turn: int = 0
     elapsed: float = 0.0
     frozen: bool = False
 
     def members(self) -> list[int]:
         """Indices of all its lights."""
-        return [light for controller in self.controllers for light in controller]
+        return [light for controller in self.controllers for light in controller.lights]
 
 
 class MapTrafficLights:
@@ -90,19 +107,20 @@ class MapTrafficLights:
             if group.frozen:
                 continue
             group.elapsed += dt
-            first = self.lights[group.controllers[group.turn][0]]
+            controller = group.controllers[group.turn]
             # A light that a client switched by hand goes on from the state that it was given.
-            spans = {GREEN: first.green_time, YELLOW: first.yellow_time, RED: first.red_time}
-            if group.elapsed + 1e-9 < spans.get(first.state, math.inf):
+            state = self.lights[controller.lights[0]].state
+            spans = dict(zip((GREEN, YELLOW, RED), controller.times, strict=True))
+            if group.elapsed + 1e-9 < spans.get(state, math.inf):
                 continue
             group.elapsed = 0.0
-            if first.state == GREEN:
-                self._show(group.controllers[group.turn], YELLOW)
-            elif first.state == YELLOW:
-                self._show(group.controllers[group.turn], RED)
+            if state == GREEN:
+                self._show(controller.lights, YELLOW)
+            elif state == YELLOW:
+                self._show(controller.lights, RED)
             else:
                 group.turn = (group.turn + 1) % len(group.controllers)
-                self._show(group.controllers[group.turn], GREEN)
+                self._show(group.controllers[group.turn].lights, GREEN)
 
     def reset(self) -> None:
         """Set every group back to the start of its cycle (``reset_all_traffic_lights``)."""
@@ -113,7 +131,7 @@ class MapTrafficLights:
         """Set one group back to the start of its cycle (``reset_group``)."""
         self.groups[group].turn, self.groups[group].elapsed = 0, 0.0
         self._show(self.groups[group].members(), RED)
-        self._show(self.groups[group].controllers[0], GREEN)
+        self._show(self.groups[group].controllers[0].lights, GREEN)
 
     def set_state(self, light: int, state: int) -> None:
         """Show ``state`` (``carla.TrafficLightState``) on one light; its cycle goes on unless frozen."""
@@ -125,10 +143,27 @@ class MapTrafficLights:
         if chosen.controller == group.turn:
             group.elapsed = 0.0
 
+    def recall(self, light: int, state: int, frozen: bool, elapsed: float) -> None:
+        """Show ``state`` on one light, as a recording has it; a state that does not exist is ignored.
+
+        frozen, elapsed: of the light's group.  The cycle goes on from there with the next :meth:`step`.
+        """
+        if not (RED <= state <= UNKNOWN and math.isfinite(elapsed)):
+            return
+        chosen = self.lights[light]
+        group = self.groups[chosen.group]
+        chosen.state, group.frozen, group.elapsed = state, frozen, elapsed
+        if state != RED:
+            group.turn = chosen.controller  # only a client's hand makes lights of two controllers not red
+
     def freeze(self, frozen: bool, group: int | None = None) -> None:
         """Stop the time of one group, or of all."""
         for one in self.groups if group is None else [self.groups[group]]:
             one.frozen = frozen
+
+    def controller_of(self, light: Light) -> Controller:
+        """What switches a light."""
+        return self.groups[light.group].controllers[light.controller]
 
     def elapsed(self, light: int) -> float:
         """Seconds since the light's group switched last."""
@@ -220,19 +255,19 @@ class MapTrafficLights:
                 members = [i for i in members if i not in grouped]
                 if members:
                     grouped.update(members)
-                    controllers.append(members)
+                    controllers.append(Controller(members))
             if controllers:
                 self.groups.append(LightGroup(int(junction.id), controllers))
         # Lights without a controller take turns one by one within their junction.
-        loose: dict[int, list[list[int]]] = {}
+        loose: dict[int, list[Controller]] = {}
         for light in self.lights:
             if light.index not in grouped:
                 junction_id = roadmap.lanes[light.lanes[0]].junction if light.lanes else -1 - light.index
-                loose.setdefault(junction_id, []).append([light.index])
+                loose.setdefault(junction_id, []).append(Controller([light.index]))
         self.groups.extend(LightGroup(junction, controllers) for junction, controllers in loose.items())
         for number, group in enumerate(self.groups):
             for turn, controller in enumerate(group.controllers):
-                for index in controller:
+                for index in controller.lights:
                     self.lights[index].group, self.lights[index].controller = number, turn
             for pole, index in enumerate(group.members()):
                 self.lights[index].pole = pole

@@ -6,6 +6,7 @@ import ipaddress
 import struct
 
 _TCP = 1
+_NOT_SET = 0
 _FAMILY = {4: 1, 6: 2}
 
 # stream id, port, protocol, address family, address (IPv6 uses all 16 bytes)
@@ -14,10 +15,13 @@ SIZE = _LAYOUT.size
 assert SIZE == 24
 
 
-def pack(stream_id: int, host: str, port: int) -> bytes:
-    """Token of a stream served over TCP at ``host:port`` (an IP address in text)."""
-    address = ipaddress.ip_address(host)
-    return _LAYOUT.pack(stream_id, port, _TCP, _FAMILY[address.version], address.packed)
+def pack(stream_id: int, port: int) -> bytes:
+    """Token of a stream served over TCP at ``port`` of the host whose calls are answered.
+
+    Like CARLA's it names no address: behind NAT, as in many containers, the server does not know the one
+    that its client uses.
+    """
+    return _LAYOUT.pack(stream_id, port, _TCP, _NOT_SET, b"")
 
 
 def unpack(token: bytes) -> tuple[int, str, int]:

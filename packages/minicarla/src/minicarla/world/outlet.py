@@ -18,8 +18,8 @@ class Outlet(Protocol):
     def send(self, stream_id: int, *parts: bytes | memoryview) -> None:
         """Send one message, which is the parts joined."""
 
-    def token(self, stream_id: int, host: str | None = None) -> bytes:
-        """What tells a client where to read a stream; ``host``: this machine's address as it knows it."""
+    def token(self, stream_id: int) -> bytes:
+        """What tells a client where to read a stream."""
 
 
 class NoReaders:
@@ -31,5 +31,5 @@ class NoReaders:
     def send(self, stream_id: int, *parts: bytes | memoryview) -> None:
         return
 
-    def token(self, stream_id: int, host: str | None = None) -> bytes:
+    def token(self, stream_id: int) -> bytes:
         return b""

@@ -71,7 +71,7 @@ class SnapshotWriter:
             _LIGHT.pack_into(
                 self._bytes,
                 row * RECORD_SIZE + _LIGHT_OFFSET,
-                *(light.green_time, light.yellow_time, light.red_time, group.elapsed),
+                *(*lights.controller_of(light).times, group.elapsed),
                 *(light.pole, group.frozen, light.state),
             )
 

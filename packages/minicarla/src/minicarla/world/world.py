@@ -42,6 +42,9 @@ class World:
     """
 
     episode: WorldEpisode
+    weather: structs.WeatherParameters
+    imu_gravity: float
+    """m/s^2 that inertial sensors take for gravity."""
 
     def __init__(
         self,
@@ -62,9 +65,6 @@ class World:
         self.elapsed = 0.0
         """Simulated seconds since the episode began."""
         self.settings = structs.EpisodeSettings(synchronous_mode=synchronous)
-        self.weather = structs.WeatherParameters()
-        self.imu_gravity = 9.81
-        """m/s^2 that inertial sensors take for gravity."""
         self.catalogue = MapCatalogue(map_folder)
         self.actors = ActorTable(self.outlet)
         self.recorder = SimulationRecorder()
@@ -77,11 +77,15 @@ class World:
     # ------------------------------------------------------------------ episodes
 
     def start_episode(self, roadmap: RoadMap) -> None:
-        """Start a new episode on a map.  If that fails, the old one goes on."""
-        self.episode = WorldEpisode(
-            self._episodes + 1, roadmap, self.actors, self.outlet, self.weather, self.seed
-        )
+        """Start a new episode on a map.  If that fails, the old one goes on.
+
+        It begins with the weather and the gravity of the server's start.  In CARLA they belong to the level:
+        ``ACarlaGameModeBase`` holds the gravity, and applies the default weather in ``BeginPlay``.
+        """
+        weather = structs.WeatherParameters()
+        self.episode = WorldEpisode(self._episodes + 1, roadmap, self.actors, self.outlet, weather, self.seed)
         self._episodes += 1
+        self.weather, self.imu_gravity = weather, 9.81
         self.recorder.end_episode()
         self.elapsed = 0.0
         self._unfinished = False
@@ -131,7 +135,7 @@ class World:
             self.start_episode(roadmap)
         return self.recorder.play(
             Replayer(
-                self.episode.spawner,
+                self.episode,
                 recording,
                 self.recorder.options,
                 start=start,
@@ -150,6 +154,14 @@ class World:
         self.finish()
         return self.frame
 
+    def cue(self) -> int:
+        """A client asks for a tick; returns the frame that it will see.
+
+        In asynchronous mode time goes on by itself, so this makes no tick and names the next one (as CARLA's
+        ``tick_cue``; ``FCarlaEngine::OnPreTick`` takes cues in synchronous mode alone).
+        """
+        return self.advance() if self.settings.synchronous_mode else self.frame + 1
+
     def advance(self) -> int:
         """Advance by one step, publish what happened and the snapshot; returns the new frame.
 
@@ -165,7 +177,8 @@ class World:
         episode.vehicles.release()
         self.recorder.replay(dt)
         episode.vehicles.drive(dt)
-        episode.lights.step(dt)
+        if not self.recorder.replaying:
+            episode.lights.step(dt)
         contacts = episode.physics.step(bodies, dt)
         episode.walkers.report_velocities()
 

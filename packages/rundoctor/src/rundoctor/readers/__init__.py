@@ -14,6 +14,7 @@ from .events import read_event_source
 from .printed import looks_printed, read_printed
 from .records import read_records
 from .source import ReadError, Source, open_binary, plain_name
+from .steps import summed
 from .table import read_table
 
 __all__ = ["ReadError", "Source", "is_event_file", "read_file"]
@@ -55,7 +56,7 @@ def read_file(path: Path, budget: int = BUDGET, names: Mapping[str, str] | None 
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ReadError(f"not a file that can be unpacked: {error}") from None
     if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
-        return read_records(path, budget, names)
+        return [summed(source, names or {}) for source in read_records(path, budget, names)]
     if not name.endswith((".csv", ".tsv")) and looks_printed(path):
         return [read_printed(path, budget)]
     if not name.endswith((".csv", ".tsv", ".txt")):
@@ -63,4 +64,4 @@ def read_file(path: Path, budget: int = BUDGET, names: Mapping[str, str] | None 
             return [read_event_source(path, budget)]
         except ReadError:
             pass
-    return read_table(path, budget, names)
+    return [summed(source, names or {}) for source in read_table(path, budget, names)]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ..signals.words import says_percent
 from ..stats import Floats
 
 ABSENT = {"", "none", "null", "na", "n/a", "-", "--", "#n/a", "<na>"}
@@ -27,7 +28,8 @@ def number(cell: str) -> float | None:
     if text in _TRUTH:
         return _TRUTH[text]
     if text.endswith("%"):
-        return number(text[:-1])
+        share = number(text[:-1])
+        return share / 100 if share is not None else None
     found = re.fullmatch(r"[a-z_][a-z0-9_.]*\(\[*([^],)]+)\]*(?:,.*)?\)|\[([^],]+)\]", text)
     return number(found.group(1) or found.group(2)) if found is not None else None
 
@@ -61,10 +63,12 @@ class Column:
 
     def _meanings(self, cells: set[str]) -> dict[str, float]:
         known: dict[str, float] = {}
+        # where the name says per cent as well, the numbers stay what they are
+        percent = says_percent(self.name)
         with_commas = []
         bad = []
         for cell in cells:
-            value = number(cell)
+            value = number(cell.rstrip().removesuffix("%") if percent else cell)
             if value is not None:
                 known[cell] = value
             elif DECIMAL_COMMA.fullmatch(cell.strip()) or _THOUSANDS.fullmatch(cell.strip()):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
 
-from ..signals.systems import clock, x_axis
+from ..signals import clock, normalised, x_axis
+from ..signals.words import reading
 from ..stats import Floats
 from .cells import Column
 
@@ -54,66 +55,97 @@ def axis_of(header: list[str], names: Mapping[str, str]) -> RowAxis:
     return axis
 
 
-def checked_axis(
-    header: list[str],
-    axis: RowAxis,
-    rows: list[list[str]],
-    columns: dict[int, Column],
-    stated: Container[str],
-    file: str,
-    notes: list[str],
-    tried: frozenset[int] = frozenset(),
-) -> RowAxis:
+@dataclass(frozen=True)
+class Head:
+    """The first rows of a file, by which is checked what its columns are."""
+
+    names: list[str]
+    values: Callable[[int], Floats]
+    """The numbers of a column, a row each; NaN where there is none."""
+    stated: Container[str]
+    """Columns that the user named; they are believed."""
+    file: str
+    notes: list[str]
+    """What is found is added here."""
+
+    def known(self, index: int) -> Floats:
+        values = self.values(index)
+        return values[np.isfinite(values)]
+
+    def says(self, text: str) -> None:
+        self.notes.append(f"{self.file}: {text}")
+
+
+def checked_axis(head: Head, axis: RowAxis, tried: frozenset[int] = frozenset()) -> RowAxis:
     """The same axis if its column counts upwards, otherwise by the next column that does.
 
     Args:
-        rows: the first rows of the table.
-        stated: columns that the user named; they are believed.
-        file: the file's name, for the notes.
-        notes: what was found is added here.
         tried: columns that were found not to count upwards.
     """
-    if axis.column is None or header[axis.column] in stated:
+    if axis.column is None or head.names[axis.column] in head.stated:
         return axis
-    seen = steps_of(rows, axis.column, columns[axis.column])
-    steps = seen[np.isfinite(seen)]
+    steps = head.known(axis.column)
     back = np.flatnonzero(np.diff(steps) < 0)
-    sound = len(steps) >= 0.02 * len(rows) and len(steps) > 0
+    sound = len(steps) >= 0.02 * len(head.values(axis.column)) and len(steps) > 0
     if len(steps) > 2 and steps.min() == steps.max():
         sound, back = True, np.arange(len(steps))  # one value on every row counts nothing
-    if sound and len(back) <= max(_MOST_STARTS, 0.01 * len(steps)):
-        return axis
-    name = header[axis.column]
-    if sound and steps.min() < steps.max() and _only_unordered(steps, back, header, axis, rows, columns):
-        notes.append(f"{file}: the rows are not in the order of {name!r} and were sorted by it")
-        axis.unordered = True
-        return axis
+    name = head.names[axis.column]
+    seconds = sound and normalised(name) == "t" and _is_seconds(steps, head)
+    if sound and not seconds:
+        if len(back) <= max(_MOST_STARTS, 0.01 * len(steps)):
+            return axis
+        if steps.min() < steps.max() and _only_unordered(steps, back, head, axis.column):
+            head.says(f"the rows are not in the order of {name!r} and were sorted by it")
+            axis.unordered = True
+            return axis
     what = "is no running count" if sound else "holds no usable numbers"
     tried |= {axis.column}
-    hidden = [("" if i in tried else h) for i, h in enumerate(header)]
-    found = x_axis(hidden)
+    found = x_axis([("" if i in tried else h) for i, h in enumerate(head.names)])
     following = RowAxis(
         found.index if found is not None else None,
         found.axis if found is not None else "row",
         axis.wall,
-        axis.elapsed,
+        axis.column if seconds and axis.elapsed is None else axis.elapsed,
     )
-    following.taken = {i for i in (following.column, axis.wall, axis.elapsed) if i is not None}
-    by = f"{header[found.index]!r}" if found is not None else "the number of the row"
-    notes.append(f"{file}: the column {name!r} {what}; rows are placed by {by} instead")
-    if found is None:
-        return following
-    return checked_axis(header, following, rows, columns, stated, file, notes, tried)
+    following.taken = {i for i in (following.column, following.wall, following.elapsed) if i is not None}
+    by = f"{head.names[found.index]!r}" if found is not None else "the number of the row"
+    head.says(f"the column {name!r} {what}; rows are placed by {by} instead")
+    return checked_axis(head, following, tried)
 
 
-def _only_unordered(
-    steps: Floats,
-    back: npt.NDArray[np.int64],
-    header: list[str],
-    axis: RowAxis,
-    rows: list[list[str]],
-    columns: dict[int, Column],
-) -> bool:
+def _is_seconds(times: Floats, head: Head) -> bool:
+    """Whether a column ``t`` holds seconds: fractions, or less than half of the steps of all episodes."""
+    if (times != np.round(times)).any():
+        return True
+    readings = [reading(normalised(name)) for name in head.names]
+    lengths = next((i for i, r in enumerate(readings) if r is not None and r.name == "episode_length"), None)
+    return lengths is not None and float(times.max()) < 0.5 * float(head.known(lengths).sum())
+
+
+def checked_clock(head: Head, axis: RowAxis, runs: Sequence[str] = ()) -> RowAxis:
+    """The same axis without a column of seconds that is no clock: how long each row took, for example.
+
+    Args:
+        runs: for each row the run that it belongs to; empty: all belong to one.
+    """
+    if axis.elapsed is None or head.names[axis.elapsed] in head.stated:
+        return axis
+    times = head.values(axis.elapsed)
+    labels, of_row = np.unique(np.asarray(runs or [""] * len(times)), return_inverse=True)
+    of_run = (times[(of_row == k) & np.isfinite(times)] for k in range(len(labels)))
+    if any(map(_goes_on, of_run)):
+        return axis
+    head.says(f"{head.names[axis.elapsed]!r} falls again and again, so it is no clock")
+    return replace(axis, elapsed=None, taken=axis.taken - {axis.elapsed})
+
+
+def _goes_on(times: Floats) -> bool:
+    """Whether seconds since the start go on; they may begin anew a few times, where a run was resumed."""
+    falls = int((np.diff(times) < 0).sum())
+    return falls <= max(1, 0.01 * len(times), min(_MOST_STARTS, 0.1 * len(times)))
+
+
+def _only_unordered(steps: Floats, back: npt.NDArray[np.int64], head: Head, column: int) -> bool:
     """Steps that jump back to anywhere are out of order; such that jump back to the start count anew.
 
     So does a column that is no count at all, beside one that counts episodes upwards.
@@ -123,11 +155,10 @@ def _only_unordered(
         return False
     if (np.diff(steps) <= 0).all():
         return True
-    other = x_axis([("" if i == axis.column else h) for i, h in enumerate(header)])
+    other = x_axis([("" if i == column else h) for i, h in enumerate(head.names)])
     if other is None:
         return True
-    counted = steps_of(rows, other.index, columns[other.index])
-    counted = counted[np.isfinite(counted)]
+    counted = head.known(other.index)
     return not (len(counted) > 1 and (np.diff(counted) >= 0).all() and counted[-1] > counted[0])
 
 

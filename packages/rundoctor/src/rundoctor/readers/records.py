@@ -15,18 +15,18 @@ from pathlib import Path
 
 import numpy as np
 
-from ..signals.systems import clock, x_axis
+from ..stats import Floats
 from ..store import BUDGET, Store
 from .filenames import tag_of_file
-from .source import ReadError, Source, open_binary
+from .placement import Head, axis_of, checked_axis, checked_clock
+from .rows import sorted_by_step
+from .source import LEFT_OUT, ReadError, Source, open_binary
 
 _LARGEST_STEP = float(2**53)
 _BLOCK = 5_000
 _LARGEST_DOCUMENT = 1 << 28
 """Bytes of a document that is no series of lines, and has to be held as a whole."""
 _SACRED = {"steps", "values"}
-_SKIPPED = frozenset({"config", "hist_stats", "info_config"})
-"""Parts of RLlib's results that repeat the configuration or hold raw samples in every line."""
 
 
 def read_records(path: Path, budget: int = BUDGET, names: Mapping[str, str] | None = None) -> list[Source]:
@@ -55,6 +55,8 @@ def read_records(path: Path, budget: int = BUDGET, names: Mapping[str, str] | No
             writer.write(block)
             block = []
     writer.write(block)
+    if writer.unordered:
+        source.store = sorted_by_step(source.store)
     if not source.store.series:
         raise ReadError("no JSON object in it holds numbers")
     if bad:
@@ -167,7 +169,7 @@ def _flat(value: object, prefix: str = "", level: int = 0) -> dict[str, float]:
         elif isinstance(item, str):
             with contextlib.suppress(ValueError):
                 out[name] = float(item)  # "NaN" and "Infinity", and loggers that write numbers as texts
-        elif isinstance(item, dict) and not (level == 0 and key in _SKIPPED):
+        elif isinstance(item, dict) and not (level == 0 and key in LEFT_OUT):
             out |= _flat(item, f"{name}/", level + 1)
     return out
 
@@ -181,16 +183,19 @@ class _RecordWriter:
         self.walls: list[str] = []
         self.rows = 0
         self.last = 0.0
-        self.decided = False
+        self.decided = self.unordered = False
 
     def _decide(self, block: Sequence[Mapping[str, float]]) -> None:
         fields = list(dict.fromkeys(k for record in block for k in record))
-        stated = {name: tag for tag, name in self.names.items() if tag in fields}
-        axis = x_axis(["" if f in self.names else f for f in fields])
-        self.step = stated.get("step") or (fields[axis.index] if axis is not None else None)
-        self.source.axis = "step" if "step" in stated else axis.axis if axis is not None else "row"
-        found = [fields[i] for i in clock(fields) if i is not None]
-        self.walls = [stated["time"]] if "time" in stated else found
+
+        def values(index: int) -> Floats:
+            return np.array([record.get(fields[index], math.nan) for record in block])
+
+        head = Head(fields, values, self.names, self.source.path.name, self.source.notes)
+        axis = checked_clock(head, checked_axis(head, axis_of(fields, self.names)))
+        self.step = fields[axis.column] if axis.column is not None else None
+        self.source.axis, self.unordered = axis.kind, axis.unordered
+        self.walls = [fields[i] for i in (axis.wall, axis.elapsed) if i is not None]
         self.source.axis_columns = tuple(t for t in (self.step, *self.walls) if t)
         self.decided = True
 

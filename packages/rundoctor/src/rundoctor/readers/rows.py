@@ -116,12 +116,12 @@ class TableWriter:
             full = [p for p in parts if p.store.series]
             for k, part in enumerate(full):
                 name = label if len(full) == 1 else f"{label} start {k + 1}".strip()
-                store = _sorted(part.store) if axis.unordered else part.store
+                store = sorted_by_step(part.store) if axis.unordered else part.store
                 out.append(Source(path, "csv", store, axis.kind, name, axis_columns=axis_columns))
         return out
 
 
-def _sorted(store: Store) -> Store:
+def sorted_by_step(store: Store) -> Store:
     """The same points in the order of their steps."""
     out = Store(store.budget)
     for tag, builder in store.series.items():

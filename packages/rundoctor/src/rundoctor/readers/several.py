@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+import itertools
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from ..signals.systems import normalised
+from ..stats import Floats
 from ..store import Store
 from .source import Source
 
@@ -14,6 +19,8 @@ _COLUMNS = (
     *("trial_id", "trial_name", "algo", "algorithm", "method", "env", "env_name", "env_id", "environment"),
 )
 """Columns that tell the runs of one table apart, where they hold more than one value."""
+_WORKERS = ("env", "env_id", "environment")
+"""Those of them that may also be the number of one of the environments that run side by side."""
 _MOST_RUNS = 64
 
 
@@ -22,18 +29,36 @@ def grouping_columns(header: list[str], others: Container[int | None]) -> list[i
     return [i for i, name in enumerate(header) if normalised(name) in _COLUMNS and i not in others]
 
 
-def columns_of_runs(header: list[str], grouping: list[int], blocks: Iterable[list[list[str]]]) -> list[int]:
-    """Those of the grouping columns that tell runs apart: a few values, each of many rows."""
+def columns_of_runs(
+    header: list[str], grouping: list[int], rows: list[list[str]], steps: Floats | None
+) -> list[int]:
+    """Those of the grouping columns that tell runs apart: a few values, each of many rows.
+
+    Args:
+        rows: the first rows of the table.
+        steps: where they stand; None without a column of steps.
+    """
     out = []
     for i in grouping:
-        counts: dict[str, int] = {}
-        for block in blocks:
-            for row in block:
-                cell = row[i] if i < len(row) else ""
-                counts[cell] = counts.get(cell, 0) + 1
-        if 1 < len(counts) <= _MOST_RUNS and min(counts.values()) > 1:
+        cells = [row[i] if i < len(row) else "" for row in rows]
+        counts = Counter(cells)
+        if not 1 < len(counts) <= _MOST_RUNS or min(counts.values()) < 2:
+            continue
+        if normalised(header[i]) not in _WORKERS or not _are_workers(cells, counts, steps):
             out.append(i)
     return out
+
+
+def _are_workers(cells: list[str], counts: Mapping[str, int], steps: Floats | None) -> bool:
+    """Whether numbers are those of environments side by side: they take turns while one count of steps rises.
+
+    The rows of several runs follow each other instead, or each run counts its own steps.
+    """
+    if steps is None or not all(cell.strip().removesuffix(".0").isdigit() for cell in counts):
+        return False
+    known = steps[np.isfinite(steps)]
+    turns = sum(a != b for a, b in itertools.pairwise(cells))
+    return bool((np.diff(known) >= 0).all()) and turns >= 2 * len(counts)
 
 
 def rows_by_run(block: list[list[str]], columns: list[int]) -> Iterator[tuple[str, list[list[str]]]]:
@@ -43,9 +68,13 @@ def rows_by_run(block: list[list[str]], columns: list[int]) -> Iterator[tuple[st
         return
     parts: dict[str, list[list[str]]] = {}
     for row in block:
-        label = "-".join(row[i].strip() if i < len(row) else "" for i in columns)
-        parts.setdefault(label or "unnamed", []).append(row)
+        parts.setdefault(run_of(row, columns), []).append(row)
     yield from parts.items()
+
+
+def run_of(row: list[str], columns: list[int]) -> str:
+    """The label of the run that a row belongs to."""
+    return "-".join(row[i].strip() if i < len(row) else "" for i in columns) or "unnamed"
 
 
 def runs_side_by_side(sources: list[Source]) -> list[Source]:

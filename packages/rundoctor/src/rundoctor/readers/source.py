@@ -9,6 +9,9 @@ from typing import BinaryIO
 
 from ..store import Point, Store
 
+LEFT_OUT = frozenset({"config", "hist_stats", "info_config"})
+"""Parts of RLlib's results that repeat the configuration or hold raw samples in every row."""
+
 
 class ReadError(ValueError):
     """A file that holds no series; the message says why."""

@@ -18,25 +18,30 @@ import math
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 
+from ..stats import Floats
 from ..store import BUDGET, Store
 from .cells import Column, number
 from .filenames import tag_of_file
 from .monitor import read_monitor
-from .placement import axis_of, checked_axis, filled, is_time, steps_of, walls_of
+from .placement import Head, axis_of, checked_axis, checked_clock, filled, is_time, steps_of, walls_of
 from .rows import TableWriter
-from .several import columns_of_runs, grouping_columns, rows_by_run, runs_side_by_side
-from .source import ReadError, Source
+from .several import columns_of_runs, grouping_columns, rows_by_run, run_of, runs_side_by_side
+from .source import LEFT_OUT, ReadError, Source
 from .text import delimiter_of, open_text
 
 _TAGS = ("tag", "name", "metric", "series", "variable", "key")
 _VALUES = ("value", "values", "scalar")
 _BLOCK = 20_000
 """Rows that are converted at a time."""
+LONGEST_CELL = 1 << 22
+"""Characters of the longest cell that is read, some 200,000 numbers; the csv module by itself: 131,072."""
+csv.field_size_limit(LONGEST_CELL)
 
 
 def read_table(path: Path, budget: int = BUDGET, names: Mapping[str, str] | None = None) -> list[Source]:
@@ -74,7 +79,7 @@ class _Table:
         self.comments: list[str] = []
         self.delimiter = ","
         self.left_out: set[int] = set()
-        """Columns that only number the rows of a table without names."""
+        """Columns that are no series: those that only number rows, or repeat the configuration in each."""
 
     def read(self) -> list[Source]:
         lines = self._lines()
@@ -97,7 +102,7 @@ class _Table:
             raise ReadError("not a table")
         header = _distinct(header)
         lower = [h.lower() for h in header]
-        rows = self._rows(lines)
+        rows = self._without_samples(header, self._rows(lines))
         if lower[:2] == ["r", "l"] and ("t" in lower or len(self.comments) or "monitor" in self.path.name):
             return [read_monitor(self.path, header, rows, self.comments, self.budget)]
         tag = next((lower.index(n) for n in _TAGS if n in lower), None)
@@ -120,6 +125,18 @@ class _Table:
             return (line.split() for line in lines)
         # NUL bytes are what a machine that lost power leaves at the end of a file
         return csv.reader((x.replace("\0", "") if "\0" in x else x for x in lines), delimiter=self.delimiter)
+
+    def _without_samples(self, header: list[str], rows: Iterator[list[str]]) -> Iterator[list[str]]:
+        """The rows, where cells that repeat the configuration or hold raw samples are empty."""
+        parts = [name.split("/") for name in header]
+        unread = [i for i, p in enumerate(parts) if len(p) > 1 and p[0] in LEFT_OUT]
+        self.left_out |= set(unread)
+        for row in rows if unread else ():
+            for i in unread:
+                if i < len(row) and row[i].strip() != header[i]:
+                    row[i] = ""
+            yield row
+        yield from rows
 
     def _header_in_comments(self, columns: int) -> list[str] | None:
         """The names of columns as numpy.savetxt writes them: in the last comment."""
@@ -197,9 +214,9 @@ class _Table:
             )
 
     def _several(
-        self, header: list[str], grouping: list[int], blocks: Iterable[list[list[str]]]
+        self, header: list[str], grouping: list[int], rows: list[list[str]], steps: Floats | None
     ) -> list[int]:
-        found = columns_of_runs(header, grouping, blocks)
+        found = columns_of_runs(header, grouping, rows, steps)
         if found:
             columns = ", ".join(repr(header[i]) for i in found)
             self.notes.append(f"{self.path.name}: holds several runs, told apart by {columns}")
@@ -226,11 +243,16 @@ class _Table:
         blocks = ((b, again) for b, again in self._blocks(rows, header))
         head = list(itertools.islice(blocks, max(1, 4_000_000 // (_BLOCK * max(1, len(header))))))
         rows_of_head = [row for block, _ in head for row in block]
-        axis = checked_axis(header, axis, rows_of_head, columns, self.names, self.path.name, self.notes)
+        seen = cache(lambda i: steps_of(rows_of_head, i, columns[i]))
+        checked = Head(header, seen, self.names, self.path.name, self.notes)
+        axis = checked_axis(checked, axis)
+        stands = seen(axis.column) if axis.column is not None else None
+        varying = self._several(header, grouping, rows_of_head, stands)
+        runs = [run_of(row, varying) for row in rows_of_head] if varying else ()
+        axis = checked_clock(checked, axis, runs)
         series = [i for i in range(len(header)) if i not in axis.taken | self.left_out]
         tags = {i: tags.get(i, header[i] or f"column {i + 1}") for i in series}
         writer = TableWriter(self.budget, axis, tags, columns, self.delimiter)
-        varying = self._several(header, grouping, [block for block, _ in head])
         for block, again in itertools.chain(head, blocks):
             for label, part in rows_by_run(block, varying):
                 writer.write(label, part, again)
@@ -257,7 +279,8 @@ class _Table:
         grouping = grouping_columns(header, (tag, value))
         blocks = self._blocks(rows, header)
         head = list(itertools.islice(blocks, 10))
-        varying = self._several(header, grouping, [block for block, _ in head])
+        rows_of_head = [row for block, _ in head for row in block]
+        varying = self._several(header, grouping, rows_of_head, None)
         stores: dict[str, Store] = {}
         counts: dict[tuple[str, str], int] = {}
         points = 0

@@ -79,15 +79,22 @@ def unknown_lines(report: Report, most: int | None = None) -> list[str]:
     run = report.run
     if not run.unseen or run.too_short:
         return []
-    short = [part for part in run.unseen if any(run.has(name) for name in run.core[part])]
-    unknown = [part for part in run.unseen if part not in short]
+    seen = {part: [s for name in run.core[part] if (s := run.get(name)) is not None] for part in run.unseen}
+    short = [part for part, series in seen.items() if any(len(s) < LEAST_POINTS for s in series)]
+    unknown = [
+        part + "".join(f" ({s.tag} may be any network's)" for s in seen[part])
+        for part in run.unseen
+        if part not in short
+    ]
     out = [f"fewer than {LEAST_POINTS} points: {', '.join(short)}"] if short else []
     if not unknown:
         return out
     out.append(f"not recognised: {', '.join(unknown)}")
+    wanted = {signal.name for part in run.unseen for signal in run.core[part]}
     tags = sorted(run.unmapped, key=lambda t: t not in run.guesses)
     for tag in tags[:most]:
-        guess = f" (perhaps {run.guesses[tag][0]})" if tag in run.guesses else ""
+        names = run.guesses.get(tag, [])
+        guess = f" (perhaps {next((n for n in names if n in wanted), names[0])})" if names else ""
         out.append(f"  unknown tag: {shortened(tag)}{guess}")
     if most is not None and len(tags) > most:
         out.append(f"  and {len(tags) - most} more unknown tags; --full lists them")
@@ -119,8 +126,8 @@ def _panel(report: Report, full: bool) -> Panel:
     parts: list[RenderableType] = []
     if lead is not None and worst:
         parts.append(Text(lead.sentence))
-        if lead.symptoms:
-            explained = [lower_first(s.title) for s in lead.symptoms]
+        explained = [lower_first(s.title) for s in lead.symptoms if s.severity > INFO]
+        if explained:
             parts.append(Text("This also explains: " + "; ".join(explained) + ".", style="dim"))
         beside = [lower_first(f.title) for f in report.findings[1:] if f.severity == CRITICAL]
         if beside:

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from ..algorithm import ACTOR_THROUGH_Q
+from ..algorithm import ACTOR, ACTOR_THROUGH_Q
 from ..measures import action_columns, first_crossing
 from ..model import CRITICAL, Clear, Evidence, Finding, Outcome, Rule, Severity, Skipped, number
 from ..run import Run
@@ -21,6 +21,8 @@ VANISHED = ACTOR_SATURATED.threshold("head's gradient")
 LEAST = 10
 """Rows of a column before it is judged."""
 AT_LIMIT = 0.01
+ROUNDED = 0.02
+"""Distance from 1 at which shares, each rounded to two digits or more, may still add up to it."""
 _PEDAL = re.compile(r"throttle|accel|gas|brake", re.I)
 
 CAUSE = (
@@ -133,7 +135,7 @@ def _pinned(run: Run) -> Outcome | None:
 
 def _columns(run: Run) -> Outcome | None:
     """From columns such as Steer or Brake, whose limits are 1 and -1, or 0 where they are never negative."""
-    columns = [s for s in action_columns(run) if len(s) >= LEAST]
+    columns = _without_shares([s for s in action_columns(run) if len(s) >= LEAST])
     if not columns:
         return None
     pinned = {s.tag: at for s in columns if (at := _pinned_from(s)) is not None}
@@ -170,6 +172,18 @@ def _columns(run: Run) -> Outcome | None:
     found = _finding(CRITICAL, evidence, 0.9, onset, tuple(s.tag for s in late))
     found.explains = ("agent-standstill",)
     return found
+
+
+def _without_shares(columns: list[Series]) -> list[Series]:
+    """The columns without those that say how often each of several actions is taken: they add up to 1."""
+    pedals = [s for s in columns if _PEDAL.search(s.tag) is not None]
+    others = [s for s in columns if _PEDAL.search(s.tag) is None]
+    if len(others) < 2 or any(len(s) != len(others[0]) or s.value.min() < 0 for s in others):
+        return columns
+    total = np.sum([s.value for s in others], axis=0)
+    if float(np.mean(np.abs(total - 1) <= ROUNDED)) < SATURATED:
+        return columns
+    return pedals
 
 
 def _pinned_from(s: Series) -> int | None:
@@ -288,4 +302,5 @@ RULE = Rule(
     ),
     order=5,
     decisive=True,
+    requires=(ACTOR,),
 )

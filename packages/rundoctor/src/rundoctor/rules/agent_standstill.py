@@ -1,4 +1,4 @@
-"""The car does not move."""
+"""A vehicle does not move."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from ..run import Run
 from ..series import Series
 from ..signals import episodes, evaluation, normalised
 from ..signals.conditions import AGENT_STANDSTILL
-from ..stats import Floats, median
+from ..signals.words import words_of
+from ..stats import Floats, median, settles_below
 
 STILL = AGENT_STANDSTILL.threshold("blocked")
 """Speed of a car that is blocked; at rest on CARLA's physics it still reads a few thousandths of km/h."""
@@ -41,15 +42,22 @@ _SPEED = re.compile(
     r"(^|[/_])(speed|velocity|vel)(_?(x|kmh|km_h|kph|mps|ms|m_s|km/h|m/s|mean|avg|average))*$"
 )
 _NOT_SPEED = re.compile(
-    r"limit|target|desired|max|min|std|error|reward|penalty|relative|angular|lateral|steps|frames|fps|sps"
-    r"|training_|learning|(^|/)(time|eval|perf)/"
+    r"limit|target|desired|max|min|std|error|reward|penalty|cost|loss|relative|angular|lateral|steps|frames|fps"
+    r"|sps|training_|learning|tracking|joint|(^|/)(time|eval|perf)/|(^|[/_])(rew|dof|ang|lin|pole|theta)([/_]|$)"
 )
+_OF_VEHICLES = {
+    *("throttle", "steer", "steering", "brake", "collision", "collisions", "lane", "kmh", "kph", "offroad"),
+    *("carla", "torcs", "metadrive", "highway", "driving"),
+}
+"""Words of tags, of the run's name or of its configuration that only vehicles and their simulators have."""
 
 
 def check(run: Run) -> Outcome:
     speed = speed_of(run)
     if speed is None:
-        return Skipped("no speed is logged", (episodes.SPEED.tag,), "Log the speed of the car.")
+        return Skipped("no speed is logged", (episodes.SPEED.tag,), "Log the speed of the vehicle.")
+    if not _is_vehicle(run):
+        return Clear(f"nothing says that {speed.tag} is that of a vehicle")
     if len(speed) < 2 * ROWS:
         return Skipped(f"only {count(len(speed), 'row')} of {speed.tag}", (speed.tag,))
     size = np.abs(speed.value)
@@ -77,6 +85,12 @@ def speed_of(run: Run) -> Series | None:
     return None
 
 
+def _is_vehicle(run: Run) -> bool:
+    """Whether the log is that of a vehicle; a pole, a joint or a solved walker may be at rest."""
+    texts = [*run.series, run.name, *run.path.parts[-2:], *map(str, run.config.values())]
+    return any(not _OF_VEHICLES.isdisjoint(words_of(text)) for text in texts)
+
+
 def _crawls(size: Floats) -> int | None:
     """Index from which on the car hardly moves any more; None when it does at the end."""
     late = median(size[-max(ROWS, round(LATE * len(size))) :])
@@ -85,9 +99,7 @@ def _crawls(size: Floats) -> int | None:
     limit = max(STILL, min(limit, OF_USUAL * usual)) if usual > limit else limit
     if late >= limit:
         return None
-    k = max(3, len(size) // 20)
-    moving = [i for i in range(len(size)) if median(size[max(0, i - k) : i + 1]) >= limit]
-    return min(moving[-1] + 1, len(size) - 1) if moving else 0
+    return settles_below(size, limit, least=3)
 
 
 def _stands(run: Run, speed: Series, start: int) -> Finding:
@@ -106,12 +118,12 @@ def _stands(run: Run, speed: Series, start: int) -> Finding:
     return Finding(
         "agent-standstill",
         severity,
-        "The car stands still" if not start else f"The car stands still from step {first:,} on",
+        "The agent stands still" if not start else f"The agent stands still from step {first:,} on",
         evidence,
         "The policy has learned to stand: every move risks a penalty (collision, lane, comfort), and "
         "standing costs nothing. Or it cannot drive off: throttle and brake are applied at once, the action "
-        "is mapped to the wrong control, or the hand brake or a red light holds the car.",
-        "Drive a few seconds with a fixed throttle of 0.5 in the same environment. If the car stands, "
+        "is mapped to the wrong control, or the hand brake or a red light holds the vehicle.",
+        "Drive a few seconds with a fixed throttle of 0.5 in the same environment. If it stands, "
         "correct how the action is applied. If it drives, make standing cost something: a small penalty for "
         "each step, an end of the episode after some seconds at rest, and progress as the largest reward "
         "term.",
@@ -123,11 +135,11 @@ def _stands(run: Run, speed: Series, start: int) -> Finding:
 
 
 def _blocked(run: Run, speed: Series, start: int, length: int) -> Finding:
-    """Exactly 0 for a stretch: something other than the policy holds the car."""
+    """Exactly 0 for a stretch: something other than the policy holds the vehicle."""
     first, last = int(speed.step[start]), int(speed.step[start + length - 1])
     text = f"{speed.tag} is 0 on {length} rows in a row, steps {first:,} to {last:,}"
     evidence = [Evidence(speed.tag, first, float(speed.value[start]), text)]
-    cause = "The car is blocked, has no throttle, or its physics is not simulated."
+    cause = "The vehicle is blocked, has no throttle, or its physics is not simulated."
     fix = "Look at the actions, at the vehicle's state and at whether its actor still exists."
     evaluated = run.get(evaluation.RETURN, evaluation.LENGTH)
     row = run.row_interval
@@ -140,7 +152,7 @@ def _blocked(run: Run, speed: Series, start: int, length: int) -> Finding:
             evidence.append(Evidence(evaluated.tag, at, value, text))
             cause = (
                 "The evaluation disturbed the training environment: it shares its world, its Traffic "
-                "Manager or its ego vehicle, and left the training car unable to move."
+                "Manager or its ego vehicle, and left that of training unable to move."
             )
             fix = (
                 "Evaluate in an environment of its own (own simulator, own Traffic Manager port), or reset "
@@ -160,7 +172,7 @@ def _blocked(run: Run, speed: Series, start: int, length: int) -> Finding:
     return Finding(
         "agent-standstill",
         WARNING,
-        f"The car stood still from step {first:,} to {last:,}",
+        f"The agent stood still from step {first:,} to {last:,}",
         evidence,
         cause,
         fix,
@@ -182,10 +194,11 @@ def _longest(mask: npt.NDArray[np.bool_]) -> tuple[int, int]:
 
 RULE = Rule(
     id="agent-standstill",
-    title="Car at rest",
+    title="Agent at rest",
     statement=(
-        "A car that is driven moves. A speed of exactly 0 on many rows in a row means that something holds "
-        "the car. A speed near 0 to the end of the run means that the policy stands, or cannot drive off."
+        "A vehicle that is driven moves. A speed of exactly 0 on many rows in a row means that something "
+        "holds it. A speed near 0 to the end of the run means that the policy stands, or cannot drive off. "
+        "Other agents, such as robots and poles, may be at rest, and are not judged."
     ),
     check=check,
     order=21,

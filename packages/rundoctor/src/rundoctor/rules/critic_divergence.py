@@ -12,9 +12,9 @@ from ..measures import CLIPPED_REWARD, critic_error, first_crossing, value_suppo
 from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, count, number, times
 from ..run import Run
 from ..series import Series
-from ..signals import critic, episodes, evaluation
+from ..signals import critic, episodes, evaluation, replay
 from ..signals.conditions import CRITIC_DIVERGENCE
-from ..stats import median, parts, settled_end, trend
+from ..stats import level_name, levels, median, parts, settled_end, trend
 
 GROWN = CRITIC_DIVERGENCE.threshold("growth")
 """The late loss over the best one; ten times the squared error is three times the error."""
@@ -24,6 +24,8 @@ FAR = CRITIC_DIVERGENCE.threshold("growth, critical")
 """Growth that an unlucky choice of learning rates does not explain."""
 
 
+SMALL = 0.1
+"""Error as a share of |Q| that a sound critic reaches even of its targets' spread (critic-not-learning)."""
 AT_THE_END = 30.0
 """If all of the last rows exceed so many times the last quarter's median, they count as its end."""
 
@@ -61,8 +63,11 @@ def check(run: Run) -> Outcome:
     rest = growth / excuse.factor**power
     second_half = loss.tail(0.5, 4)
     rising = trend(second_half.step, np.log(np.maximum(np.abs(second_half.value), 1e-30)))
-    beyond = _beyond_all_value(run, loss, power)
-    diverges = (
+    # the loss sums the squares of two critics
+    size = math.sqrt(late / 2) if power == 2 else late
+    beyond = _beyond_all_value(run, loss, size)
+    small = _small(run, size) if beyond is None else ""
+    diverges = not small and (
         (best > 0 and rest >= GROWN)
         or (rest >= GROWN and rising.rising and rising.tau > 0.5)
         or (rest >= GROWN_FROM_START and rising.tau > 0.3)
@@ -72,7 +77,8 @@ def check(run: Run) -> Outcome:
     if late > quarters[3]:
         listing += f", and at least {number(late)} on the last rows"
     if not diverges:
-        return Clear(listing + (f"; {excuse.text}" if excuse.factor > 1.5 else ""))
+        excused = small or (excuse.text if excuse.factor > 1.5 else "")
+        return Clear(listing + (f"; {excused}" if excused else ""))
     onset = first_crossing(loss.step, np.abs(loss.value) > math.sqrt(GROWN) * quarters[best])
     text = f"{listing}; the last is {times(growth)} the best"
     evidence = [Evidence(loss.tag, loss.last.step, loss.last.value, text)]
@@ -106,7 +112,8 @@ def _excuse(run: Run, best: int) -> _Excuse:
     """Growth of the values that the critic estimates, since the quarter in which its loss was lowest.
 
     A critic's error grows with the size of what it estimates.  The returns say how far that size
-    really grew.  Q that grows alone excuses little: a critic that starts from 0 may grow from one
+    really grew, and by their range how far their variety did: returns of -200 that improve shrink, and are
+    no longer all alike.  Q that grows alone excuses little: a critic that starts from 0 may grow from one
     reward to 1 / (1 - gamma) of them, and only while its growth slows down.
     """
     returns = run.get(episodes.RETURN)
@@ -116,8 +123,10 @@ def _excuse(run: Run, best: int) -> _Excuse:
     earned = _growth(returns, best) if returns is not None and len(returns) >= 8 else None
     valued = _growth(q, best) if q is not None and len(q) >= 8 else None
     if earned is not None and returns is not None:
-        factor = min(earned, valued) if valued is not None else earned
-        return _Excuse(factor, f"the growth of {returns.tag} accounts for a factor {number(factor)}")
+        factor = max(min(earned, valued) if valued is not None else earned, _variety(returns, best))
+        return _Excuse(
+            factor, f"the growth of {returns.tag}, or of its range, accounts for a factor {number(factor)}"
+        )
     if valued is None or q is None:
         return _Excuse(1.0, "")
     limit = run.q_limit
@@ -133,8 +142,35 @@ def _excuse(run: Run, best: int) -> _Excuse:
 
 
 def _growth(s: Series, best: int) -> float:
-    sizes = [median(np.abs(p)) for p in parts(s.value, 4)]
+    sizes = levels(parts(np.abs(s.value), 4), s.value)
     return max(1.0, sizes[3] / max(sizes[best], 1e-3 * max(sizes), 1e-30))
+
+
+def _variety(s: Series, best: int) -> float:
+    """Growth of the range of all returns so far, which a replay holds; at most a factor of 10.
+
+    Returns that were all alike have no range, and would excuse everything.
+    """
+    quarters = parts(s.value, 4)
+    until, whole = (
+        float(np.ptp(np.percentile(np.concatenate(some), [2, 98])))
+        for some in (quarters[: best + 1], quarters)
+    )
+    return whole / max(until, 0.1 * whole, 1e-30) if whole else 1.0
+
+
+def _small(run: Run, error: float) -> str:
+    """Why the error of a sample cannot be divergence: it is far below a plausible Q, or below one reward."""
+    q, support = run.get(critic.Q1.mean), value_support(run)
+    if q is not None and support is not None:
+        size = q.tail(0.25, 2).median()
+        if error <= SMALL * abs(size) and abs(size) <= support.value:
+            return f"the error per sample, about {number(error)}, is small beside Q, {number(size)}"
+    known = [s for s in (run.get(replay.REWARD.mean), run.get(replay.REWARD.std)) if s is not None]
+    reward = max((median(np.abs(s.value)) for s in known), default=0.0)
+    if error <= reward:
+        return f"the error per sample, about {number(error)}, is less than one reward, {number(reward)}"
+    return ""
 
 
 def _beside(run: Run) -> list[Evidence]:
@@ -142,8 +178,9 @@ def _beside(run: Run) -> list[Evidence]:
     out = []
     returns = run.get(episodes.RETURN, evaluation.RETURN)
     if returns is not None and len(returns) >= 4:
-        r = [median(p) for p in parts(returns.value, 4)]
-        text = f"{returns.tag} does not account for it: medians of the quarters {', '.join(map(number, r))}"
+        r = levels(parts(returns.value, 4), returns.value)
+        quarters = f"{level_name(returns.value)} of the quarters {', '.join(map(number, r))}"
+        text = f"{returns.tag} does not account for it: {quarters}"
         out.append(Evidence(returns.tag, returns.last.step, r[3], text))
     q = run.get(critic.Q1.mean)
     if q is not None and q.lowest is not None and q.highest is not None:
@@ -152,8 +189,8 @@ def _beside(run: Run) -> list[Evidence]:
     return out
 
 
-def _beyond_all_value(run: Run, loss: Series, power: float) -> Evidence | None:
-    """An error larger than any value that the rewards account for."""
+def _beyond_all_value(run: Run, loss: Series, error: float) -> Evidence | None:
+    """The error of a sample, if it is larger than any value that the rewards account for."""
     support = value_support(run)
     if support is None:
         return None
@@ -161,9 +198,6 @@ def _beyond_all_value(run: Run, loss: Series, power: float) -> Evidence | None:
     if not support.sure:
         gamma = run.gamma.value if run.gamma else 0.99
         most = max(most, CLIPPED_REWARD / (1 - gamma)) if gamma < 1 else math.inf
-    late = loss.tail(0.25, 2).median()
-    # two critics' squared errors are summed in the loss
-    error = math.sqrt(late / 2) if power == 2 else late
     if error <= most:
         return None
     text = (

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from ..chance import fall, rise
+from ..lessons import of_one_level
 from ..model import CRITICAL, INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, count, number
 from ..run import Run
 from ..series import Series
-from ..signals import episodes
+from ..signals import episodes, evaluation
 from ..signals.conditions import EPISODE_COLLAPSE
-from ..stats import median, parts, separation, trend
-from .reward_degrading import LEAST, _falls_below
+from ..stats import coarse, level, levels, parts, separation, settles_below, trend
+from .reward_degrading import LEAST
 
 HALVED, GONE = EPISODE_COLLAPSE.threshold("warning"), EPISODE_COLLAPSE.threshold("critical")
 
@@ -20,17 +24,31 @@ def check(run: Run) -> Outcome:
         return Skipped(
             f"only {count(len(lengths), 'episode')} logged", (lengths.tag,), "Let the run finish 20 episodes."
         )
+    judged = of_one_level(run, lengths, LEAST)
+    found = _judge(run, judged.series)
+    if judged.mixed and isinstance(found, Finding):
+        cause = f"{judged.note}: the task is harder than before, and fails sooner."
+        return replace(
+            found, severity=INFO, cause=cause, fix="Look again when the new level has been trained."
+        )
+    return found
+
+
+def _judge(run: Run, lengths: Series) -> Clear | Finding:
     thirds = parts(lengths.value, 3)
-    first, last = median(thirds[0]), median(thirds[2])
+    first, _, last = levels(thirds, lengths.value)
     delta, p = separation(thirds[0], thirds[2])
-    text = f"{lengths.tag}: median {number(first)} steps over the first third, {number(last)} over the last"
+    text = f"{lengths.tag}: {number(first)} steps over the first third, {number(last)} over the last"
     if last > HALVED * first or delta > -0.5 or p > 1e-3:
         return _below_random(run, lengths) or Clear(text)
     returns = run.get(episodes.RETURN)
     if returns is not None and len(returns) >= LEAST:
-        r = parts(returns.value, 3)
-        if median(r[2]) >= median(r[0]):
+        early, _, late = levels(parts(returns.value, 3), returns.value)
+        if late >= early:
             return Clear(f"{text}, but the return does not fall: shorter is better here")
+    evaluated = run.get(evaluation.RETURN)
+    if evaluated is not None and rise(evaluated.value) is not None and fall(evaluated.value) is None:
+        return Clear(f"{text}, but {evaluated.tag} rises: shorter is better here")
     completion = run.get(episodes.ROUTE_COMPLETION, episodes.SUCCESS)
     if (
         completion is not None
@@ -38,7 +56,7 @@ def check(run: Run) -> Outcome:
         and trend(completion.step, completion.value).rising
     ):
         return Clear(f"{text}, but {completion.tag} rises")
-    i = _falls_below(lengths, (first + last) / 2)
+    i = settles_below(lengths.value, (first + last) / 2, mean=coarse(lengths.value))
     return Finding(
         "episode-collapse",
         CRITICAL if last < GONE * first else WARNING,
@@ -70,14 +88,14 @@ def _below_random(run: Run, lengths: Series) -> Finding | None:
     if split is None:
         return None
     random, policy = split
-    before, after = median(random), median(policy)
+    before, after = levels(split, lengths.value)
     delta, p = separation(random, policy)
     if after > HALVED * before or delta > -0.6 or p > 1e-3:
         return None
     returns = run.get(episodes.RETURN)
     if returns is not None:
         other = run.split_at_policy(returns)
-        if other is not None and median(other[1]) >= median(other[0]):
+        if other is not None and level(other[1], returns.value) >= level(other[0], returns.value):
             return None
     return Finding(
         "episode-collapse",
@@ -88,7 +106,7 @@ def _below_random(run: Run, lengths: Series) -> Finding | None:
                 lengths.tag,
                 lengths.last.step,
                 after,
-                f"{lengths.tag}: median {number(before)} steps over the {len(random)} episodes of random "
+                f"{lengths.tag}: {number(before)} steps over the {len(random)} episodes of random "
                 f"actions, {number(after)} over the {len(policy)} since",
             )
         ],

@@ -6,12 +6,14 @@ import math
 
 import numpy as np
 
+from ..measures import another_unit
 from ..model import WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, count, number
 from ..run import Run
 from ..series import Series
 from ..signals import episodes, evaluation
 from ..signals.conditions import EVALUATION_GAP
-from ..stats import Floats, median, separation, spread
+from ..signals.words import A_MEAN_REWARD
+from ..stats import Floats, coarse, level, separation, uncertainty
 
 LEAST_EVALUATIONS, LEAST_RETURNS = 3, 10
 LOST = EVALUATION_GAP.threshold("warning")
@@ -25,6 +27,8 @@ SCATTERS = EVALUATION_GAP.threshold("scatters")
 def check(run: Run) -> Outcome:
     training, evaluated = run.get(episodes.RETURN), run.get(evaluation.RETURN)
     assert training is not None and evaluated is not None
+    if run.note_of(training) == A_MEAN_REWARD:
+        return Skipped(f"{training.tag} may be a mean over steps", (episodes.RETURN.tag,))
     if len(evaluated) < LEAST_EVALUATIONS or len(training) < LEAST_RETURNS:
         return Skipped(
             f"only {count(len(evaluated), 'evaluation')} and {count(len(training), 'training return')}",
@@ -35,19 +39,23 @@ def check(run: Run) -> Outcome:
     beside = _beside(run, training, evaluated, late)
     if len(beside) < 3:
         return Skipped("no training returns around the last evaluations", (evaluated.tag, training.tag))
-    trained, level = median(beside), late.median()
-    first = median(training.value[: max(3, len(training) // 10)])
-    gap, gained = trained - level, max(trained - first, 0.0)
+    trained, reached = level(beside, training.value), level(late.value, evaluated.value)
+    first = level(training.head(0.1, 3).value, training.value)
+    gap, gained = trained - reached, max(trained - first, 0.0)
     text = (
-        f"{evaluated.tag} is {number(level)} where {training.tag} is {number(trained)} (medians from "
-        f"step {int(late.step[0]):,} on)"
+        f"{evaluated.tag} is {number(reached)} where {training.tag} is {number(trained)} (from step "
+        f"{int(late.step[0]):,} on)"
     )
-    scatter = max(spread(beside), spread(late.value))
+    chance = max(uncertainty(beside), uncertainty(late.value))
     delta, _ = separation(beside, late.value)
-    enough = max(LOST * gained, OF_LEVEL * max(abs(trained), abs(level)), SCATTERS * scatter)
-    if gap <= enough or delta > -0.9:
+    enough = max(LOST * gained, OF_LEVEL * max(abs(trained), abs(reached)), SCATTERS * chance)
+    # Single successes of 0 or 1 overlap with any mean of them; their standard error says enough.
+    if gap <= enough or (delta > -0.9 and not coarse(beside)):
         return Clear(text)
-    evidence = [Evidence(evaluated.tag, int(late.step[-1]), level, text)]
+    other = another_unit(run, training, evaluated)
+    if other:
+        return Clear(other)
+    evidence = [Evidence(evaluated.tag, int(late.step[-1]), reached, text)]
     if gained > 0:
         evidence.append(
             Evidence(
@@ -104,8 +112,8 @@ def _onset(run: Run, training: Series, evaluated: Series, gap: float) -> int | N
     if not np.isfinite(steps).all() or evaluated.axis != "step":
         return None
     at = np.searchsorted(steps, evaluated.step, side="right") - 1
-    level = np.where(at >= 0, training.value[np.maximum(at, 0)], math.nan)
-    short = level - evaluated.value > gap
+    trained = np.where(at >= 0, training.value[np.maximum(at, 0)], math.nan)
+    short = trained - evaluated.value > gap
     close = np.flatnonzero(~short)
     first = int(close[-1]) + 1 if len(close) else 0
     return int(evaluated.step[first]) if first < len(evaluated) else None

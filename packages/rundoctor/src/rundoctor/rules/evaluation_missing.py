@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, count
+from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, count, shortened
 from ..run import Run
-from ..signals import evaluation
+from ..signals import evaluation, is_of_evaluation
 
 _SIGNALS = (evaluation.RETURN, evaluation.SUCCESS, evaluation.LENGTH, evaluation.ROUTE_COMPLETION)
 
@@ -22,6 +22,13 @@ def check(run: Run) -> Outcome:
             f"the last evaluation was at step {s.last.step:,} of {run.last_step:,}; one every "
             f"{interval.value:,.0f} steps was planned ({interval.source})",
             True,
+        )
+    unknown = next((tag for tag in run.unmapped if is_of_evaluation(tag)), None)
+    if unknown is not None:
+        return Skipped(
+            f"evaluations are logged under names that are not recognised, such as {shortened(unknown)}",
+            (evaluation.RETURN.tag,),
+            f'Say which tag is the return of the evaluations: --map "{unknown}={evaluation.RETURN.name}".',
         )
     if interval is not None and run.last_step >= 1.1 * interval.value:
         return _finding(

@@ -39,9 +39,11 @@ _UNITS: tuple[tuple[str, float], ...] = (
     (r"percent|pct|%|util|^system\.memory$|\.memoryallocated$", math.nan),
     (r"(^|[/_. (])(gb|gib)([/_. )]|$)|_gb|_gib", 1.0),
     (r"(^|[/_. (])(kb|kib)([/_. )]|$)|_kb|_kib", 2.0**-20),
-    (r"(^|[/_. (])(mb|mib)([/_. )]|$)|_mb|_mib", 2.0**-10),
+    (r"(^|[/_. (])(mb|mib)([/_. )]|$)|_mb|_mib|rssmb$", 2.0**-10),
     (r"bytes|(^|[/_. (])b([/_. )]|$)", 2.0**-30),
 )
+MOST_ENVIRONMENTS, EVEN = 64, 0.01
+"""Environments that are run side by side at most, and how evenly, as a share, they fill a replay."""
 LEAST = 8
 GROWN, LEAST_GB = MEMORY_GROWTH.threshold("warning"), MEMORY_GROWTH.threshold("least")
 """Factor and GiB by which memory must grow over the whole run to be reported."""
@@ -88,10 +90,27 @@ def memories(run: Run) -> list[tuple[Series, float]]:
         if tag not in known and (not _MEMORY.search(name) or _NOT_MEMORY.search(name)):
             continue
         finite = s.finite
-        if not len(finite) or s.axis == "episode":
+        if not len(finite) or s.axis == "episode" or (not _says_unit(tag) and _counts_transitions(finite)):
             continue
         out.append((finite, _unit(tag, float(np.max(finite.value)))))
     return out
+
+
+def _counts_transitions(s: Series) -> bool:
+    """Whether numbers without a unit are how many transitions a replay holds, which some call its memory.
+
+    They are whole, and no more than the steps, or rise evenly with these: by one for each environment.
+    """
+    if s.axis != "step" or (s.value != np.round(s.value)).any():
+        return False
+    steps, grown = s.step - s.step[0], s.value - s.value[0]
+    slope = grown[-1] / max(steps[-1], 1.0)
+    even = 0 < slope <= MOST_ENVIRONMENTS and bool((np.abs(grown - slope * steps) <= EVEN * grown[-1]).all())
+    return bool((s.value <= s.step).all()) or even
+
+
+def _says_unit(tag: str) -> bool:
+    return any(re.search(pattern, tag.lower()) for pattern, _ in _UNITS)
 
 
 def _unit(tag: str, most: float) -> float:
@@ -124,7 +143,9 @@ def _absolute(run: Run, s: Series, unit: float) -> Finding | None:
     second = trend(s.step[len(s) // 2 :], value[len(s) // 2 :])
     a_step = second.slope * 2**20  # KiB
     filling = _filling(run)
-    severity: Severity = CRITICAL if last >= LARGE_GB and last >= GROWN_FAR * first else WARNING
+    # a unit that is guessed may be wrong by a factor of 1,000
+    far = last >= LARGE_GB and last >= GROWN_FAR * first and _says_unit(s.tag)
+    severity: Severity = CRITICAL if far else WARNING
     if filling and a_step < A_STEP:
         severity = INFO
     text = (

@@ -6,8 +6,9 @@ import math
 import re
 
 import numpy as np
+import numpy.typing as npt
 
-from ..model import CRITICAL, INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, number
+from ..model import CRITICAL, INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, count, number
 from ..run import Run
 from ..series import Series
 from ..signals import SIGNALS, actor, alerts, critic, episodes, evaluation, gradients, machine, others, replay
@@ -48,24 +49,36 @@ _TRAINED = re.compile(
     r"([/_ ]|$)",
     re.I,
 )
+ALTERNATES = 5
+"""Times that NaN gave way to numbers: weights that were NaN recover by a restart alone, hardly so often."""
+RHYTHM = 0.9
+"""Share of equal distances between rows that makes a rhythm; a restart or a last row may break one."""
 
 
 def check(run: Run) -> Outcome:
-    sick = [s for s in run.series.values() if s.nonfinite and not _padding(run, s)]
+    sick = [s for s in run.series.values() if s.nonfinite and not _unmeasured(run, s)]
     stopped = _stopped(run)
     if not sick and stopped:
         return _finding_of_guard(run, stopped)
     if not sick:
         total = sum(s.count for s in run.series.values())
-        padded = sum(1 for s in run.series.values() if s.nonfinite)
-        note = f"; {padded} series of episodes are NaN before their first value" if padded else ""
-        return Clear(f"all {total:,} values are finite{note}")
+        empty = [s for s in run.series.values() if s.nonfinite]
+        blank = sum(s.nonfinite for s in empty)
+        if not blank:
+            return Clear(f"all {total:,} values are finite")
+        what = f"{empty[0].tag} holds" if len(empty) == 1 else f"{len(empty)} series hold"
+        return Clear(
+            f"{total - blank:,} values are finite; {what} NaN or an infinity on {blank:,} rows where nothing "
+            "was measured"
+        )
     # What broke first is where to look.
     sick.sort(key=_first_bad)
     unused = _unused(run, sick)
     core = [s for s in sick if _is_core(run, s) and s not in unused]
     if not core and _rest_is_sound(run, sick):
         return _finding_of_diagnostics(sick)
+    if core and all(_came_back(s) for s in sick) and all(_passed(s, core) for s in core):
+        return _finding_of_single_rows(core)
     recovered = all(math.isfinite(s.last.value) for s in sick)
     leading = core or sick
     first = leading[0].tag
@@ -100,7 +113,12 @@ def _evidence(sick: list[Series]) -> list[Evidence]:
         kept = before.step < bad.step
         last = f"; the last number before it is {number(float(before.value[kept][-1]))}" if kept.any() else ""
         what = "NaN" if math.isnan(bad.value) else "infinite"
-        text = f"{s.tag} is {what} from step {bad.step:,} on ({s.nonfinite:,} of {s.count:,} points){last}"
+        points = f"{s.nonfinite:,} of {s.count:,} points"
+        text = (
+            f"{s.tag} is {what} on {points}, first at step {bad.step:,}"
+            if _came_back(s)
+            else f"{s.tag} is {what} from step {bad.step:,} on ({points}){last}"
+        )
         evidence.append(Evidence(s.tag, bad.step, bad.value, text))
     return evidence
 
@@ -159,6 +177,23 @@ def _finding_of_diagnostics(sick: list[Series]) -> Finding:
     )
 
 
+def _finding_of_single_rows(core: list[Series]) -> Finding:
+    """NaN of quantities that training computes with, which passed."""
+    first = core[0]
+    return Finding(
+        "nan-or-inf",
+        INFO,
+        f"{first.tag} is NaN on {count(first.nonfinite, 'row')}, and numbers follow",
+        _evidence(core),
+        "A NaN that reaches the weights stays, and here numbers follow. Either nothing was measured on these "
+        "rows, or single batches were bad and nothing was learned from them.",
+        f"Leave {first.tag} out of rows on which it is not measured. If it is measured on every row, stop at "
+        "the first bad one and look at its batch.",
+        0.8,
+        plots=tuple((s.tag,) for s in core[:2]),
+    )
+
+
 def _stopped(run: Run) -> str:
     """Why the run ended, where it says that a value was not finite."""
     reason = str(run.status.get("reason") or run.status.get("error") or "")
@@ -186,18 +221,90 @@ def _first_bad(s: Series) -> tuple[int, float]:
     return (bad.step, bad.wall) if bad is not None else (1 << 62, 0.0)
 
 
-def _padding(run: Run, s: Series) -> bool:
-    """NaN only before the first number: no episode has ended, or learning has not begun.
+def _unmeasured(run: Run, s: Series) -> bool:
+    """Whether its values that are no numbers stand for "nothing was measured".
 
-    A NaN of a weight stays.  Statistics of episodes may hold no number at all.
+    They do before the first number: no episode has ended, or learning has not begun.  Later they do where
+    numbers follow and the losses stay finite, since a NaN that reaches the weights stays: in evaluations and
+    statistics of episodes, which do not come on every row, and in other figures if their rows have a rhythm
+    (the loss of a delayed policy).  Statistics of episodes may hold no number at all.
     """
-    if not np.isnan(s.value[~np.isfinite(s.value)]).all():
+    bad = s.value[~np.isfinite(s.value)]
+    if np.isinf(bad).any():
+        return _initial(run, s)
+    of_episodes = s.tag.startswith(_PADDED) or bool(_names(run, s) & _OF_EPISODES)
+    if not len(s.finite):
+        return of_episodes
+    if not _stretches(s):
+        return True
+    due = int(np.argmax(np.isfinite(s.value))) if of_episodes else 0  # one evaluation took so long to come
+    return _came_back(s, due) and _losses_are_sound(run) and (of_episodes or _rhythmic(s))
+
+
+def _initial(run: Run, s: Series) -> bool:
+    """Whether it is a best value so far, which starts at an infinity and then goes one way only."""
+    finite = np.isfinite(s.value)
+    start = s.value[: int(np.argmax(finite))]
+    if _names(run, s) & _COMPUTED or not len(start) or not finite[len(start) :].all():
         return False
-    finite = s.finite
-    if not len(finite) or s.first_nonfinite is None:
-        return s.tag.startswith(_PADDED) or bool(_names(run, s) & _OF_EPISODES)
-    bad = s.step[~np.isfinite(s.value)]
-    return len(bad) == 0 or float(bad.max()) <= float(finite.step[0])
+    change = np.diff(s.value[len(start) :])
+    return bool((start == -np.inf).all() and (change >= 0).all()) or bool(
+        (start == np.inf).all() and (change <= 0).all()
+    )
+
+
+def _stretches(s: Series) -> list[tuple[int, int]]:
+    """First and last index of each stretch without numbers, after the first number."""
+    finite = np.isfinite(s.value)
+    start = int(np.argmax(finite))
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], ~finite[start:], [False]]).astype(int)))
+    return [(start + int(a), start + int(b) - 1) for a, b in edges.reshape(-1, 2)]
+
+
+def _came_back(s: Series, usual: int = 0) -> bool:
+    """Whether numbers follow what is none, or may still be due.
+
+    They may where the log ends between two of them: in a stretch no longer than twice the longest before it,
+    or twice what is usual.
+    """
+    stretches = _stretches(s)
+    if not stretches or stretches[-1][1] < len(s) - 1:
+        return len(s.finite) > 0
+    *before, last = (b - a + 1 for a, b in stretches)
+    return last <= 2 * max(usual, *before, 0)
+
+
+def _losses_are_sound(run: Run) -> bool:
+    """Whether no known loss ends without numbers."""
+    losses = [s for signal in _LOSSES if (s := run.get(signal)) is not None]
+    return all(_came_back(run.series[s.tag]) for s in losses)
+
+
+def _rhythmic(s: Series) -> bool:
+    """Whether numbers, or gaps, come on every k-th row."""
+
+    def even(rows: npt.NDArray[np.bool_]) -> bool:
+        distance = np.diff(np.flatnonzero(rows))
+        usual = np.median(distance) if len(distance) >= 3 else 1
+        return bool(usual > 1 and (distance == usual).mean() >= RHYTHM)
+
+    finite = np.isfinite(s.value)
+    finite = finite[int(np.argmax(finite)) :]
+    return even(finite) or even(~finite)
+
+
+def _passed(s: Series, core: list[Series]) -> bool:
+    """Whether its NaN were those of single rows, and not of the weights.
+
+    They alternate with numbers, or they ended long ago and no other quantity had one on the same rows.
+    """
+    bad = ~np.isfinite(s.value)
+    if np.isinf(s.value[bad]).any():
+        return False
+    if len(_stretches(s)) >= ALTERNATES:
+        return True
+    shared = any(np.isin(s.step[bad], o.step[~np.isfinite(o.value)]).any() for o in core if o is not s)
+    return not shared and not bad[-max(1, len(s) // 4) :].any()
 
 
 RULE = Rule(
@@ -205,8 +312,9 @@ RULE = Rule(
     title="NaN or infinity",
     statement=(
         "A NaN or an infinity in a loss, a value, a gradient, a weight, a reward or an action spreads to "
-        "everything that is computed with it. In a figure that training does not use it is only noted, as "
-        "long as losses and returns stay finite."
+        "everything that is computed with it, and stays. Where numbers follow and the losses stay finite, it "
+        "stands for a value that was not measured. In a figure that training does not use it is only noted, "
+        "as long as losses and returns stay finite."
     ),
     check=check,
     explains=("reward-degrading", "episode-collapse", "run-interrupted", "policy-frozen", "never-learns"),

@@ -7,17 +7,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..beginning import Beginning, beginning
+from ..chance import rise
+from ..lessons import is_rating, lessons, skill
 from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, percent
 from ..run import Run
 from ..series import Series
 from ..signals import episodes, evaluation
 from ..signals.conditions import NEVER_LEARNS
-from ..stats import median, parts, separation, spread, trend
+from ..stats import level, level_name, levels, parts, scatter, spread, trend
 from .policy_frozen import full_reward, repeat_at_end, unnamed_reward
 
 LEAST = 20
 """Returns below which a trend cannot be told from chance."""
 LEAST_EVALUATIONS = 8
+LEAST_MEANS = 5
+"""Means over 100 episodes, none of which is in two of them, before they tell learning from chance."""
+FEW = 40
+"""Returns below which a rise by one or two scatters is hardly told from chance."""
 EARLY = 10_000
 """Environment steps that hardly any task is learned in; a run that ended on purpose is judged sooner."""
 EARLY_FINISHED = 3_000
@@ -25,10 +31,6 @@ MANY = 100
 """Rows that are enough where steps are not known."""
 SHORT = 50_000
 """Environment steps up to which a run may simply have been too short."""
-BEYOND_SCATTER = NEVER_LEARNS.threshold("scatters")
-"""Times the scatter of the last third by which a rise is certain, however small it is beside the level."""
-CHANGE = NEVER_LEARNS.threshold("change")
-"""Change of the level, as a share of it, below which a trend does not count as learning."""
 STEADY = NEVER_LEARNS.threshold("steady")
 """Scatter as a share of the level below which flat returns may be those of a policy that was good already.
 
@@ -81,19 +83,20 @@ def check(run: Run) -> Outcome:
         return Clear(
             f"{s.tag} begins at step {first_step:,.0f}: the beginning of training is not in the file"
         )
-    how = learned(s)
+    harder = lessons(run)
+    stretches = [s] if harder is None else [s, *harder.parts(run, s)]
+    how = next((text for stretch in stretches if (text := learned(stretch))), "")
     nothing = achieved is not None and achieved.value < NOTHING and not _rises(achieved.series)
     ended_with_nothing = nothing and _ended(run) and len(s) >= LEAST
     if not ended_with_nothing:
-        too_early = _too_early(run, s)
+        too_early = _too_early(run, s) or _too_few(run, s)
         if too_early or how:
             return Clear(too_early or how)
     return _finding(run, s, achieved)
 
 
 def _returns(run: Run) -> Series | None:
-    for signal, least in ((episodes.RETURN, LEAST), (evaluation.RETURN, LEAST_EVALUATIONS)):
-        s = run.get(signal)
+    for s, least in ((skill(run), LEAST), (run.get(evaluation.RETURN), LEAST_EVALUATIONS)):
         if s is not None and (len(s) >= least or (len(s) >= 10 and repeat_at_end(s).from_the_start)):
             return s
     reward = unnamed_reward(run)
@@ -108,7 +111,7 @@ def _achieved(run: Run) -> _Level | None:
         if s is None or s.highest is None:
             continue
         if signal in evaluated or len(s) >= LEAST:
-            value = s.tail(0.25, 1).median()
+            value = level(s.tail(0.25, 1).value, s.value)
             best = _Level(s, value / 100 if s.highest.value > 1.5 else value)
             if signal is evaluation.SUCCESS and best.value == 0:
                 continue  # how far it gets says more
@@ -138,44 +141,39 @@ def _too_early(run: Run, s: Series) -> str:
     return ""
 
 
+def _too_few(run: Run, s: Series) -> str:
+    """Why returns that do not rise by more than chance say nothing; empty where they do."""
+    lengths = run.get(episodes.LENGTH)
+    if "last 100 episodes" in run.note_of(s) and lengths is not None and run.axis == "step":
+        finished = run.last_step / max(lengths.median(), 1.0)
+        if finished < 100 * LEAST_MEANS:
+            return f"{s.tag} is a mean over 100 episodes, and only about {finished:,.0f} were finished"
+    first, _, last = parts(s.value, 3)
+    if len(s) < FEW and level(last, s.value) - level(first, s.value) > scatter(first):
+        return f"{s.tag} rises, and {len(s)} values are too few to tell that from chance"
+    return ""
+
+
 def _rises(s: Series) -> bool:
     return len(s) >= 3 and trend(s.step, s.value).rising
 
 
 def learned(s: Series) -> str:
-    """How the returns got better, in figures; empty when they did not."""
-    v = s.value
-    first = median(v[: max(3, len(v) // 10)])
-    last = median(v[-max(3, len(v) // 4) :])
-    level = max(abs(first), abs(last), 1e-12)
-    text = f"{s.tag} rises from {number(first)} to {number(last)}"
-    whole = trend(s.step, v)
-    thirds = [median(p) for p in parts(v, 3)]
-    if whole.rising and thirds[2] - thirds[0] > CHANGE * level:
-        return text
-    # Where a large part of every return cannot be changed, what is learned is a small part of it.
-    scatter = spread(parts(v, 3)[2])
-    if whole.rising and 0 < BEYOND_SCATTER * scatter < thirds[2] - first:
-        return text
-    if thirds[2] - max(thirds[:2]) > CHANGE * level:
-        return f"{s.tag} begins to rise: medians of the thirds {', '.join(number(x) for x in thirds)}"
-    # A task that is learned at once is flat afterwards.
-    for share in (0.03, 0.1):
-        k = max(3, round(share * len(v)))
-        delta, p = separation(v[:k], v[k:])
-        if delta >= 0.6 and p < 0.01 and median(v[k:]) - median(v[:k]) > CHANGE * level:
-            return text
-    windows = parts(v, max(2, min(8, len(v) // 10)))
-    for window in windows[1:]:
-        delta, p = separation(windows[0], window)
-        if delta >= 0.5 and p < 0.01 and median(window) - median(windows[0]) > CHANGE * level:
-            return f"{s.tag} rose from {number(median(windows[0]))} to {number(median(window))}"
-    return ""
+    """How the returns got better by more than chance, in figures; empty when they did not."""
+    found = rise(s.value)
+    if found is None:
+        return ""
+    last = level(s.tail(0.25, 3).value, s.value)
+    if last < (found.before + found.after) / 2:
+        return f"{s.tag} rose from {number(found.before)} to {number(found.after)}"
+    first = level(s.head(0.1, 3).value, s.value)
+    first = first if first < last else found.before
+    return f"{s.tag} rises from {number(first)} to {number(last)}"
 
 
 def _finding(run: Run, s: Series, achieved: _Level | None) -> Finding:
     v = s.value
-    thirds = [median(p) for p in parts(v, 3)]
+    thirds = levels(parts(v, 3), v)
     unit = s.axis if s.axis in ("episode", "epoch", "update", "row") else "step"
     constant = repeat_at_end(s).from_the_start
     if constant:
@@ -185,8 +183,8 @@ def _finding(run: Run, s: Series, achieved: _Level | None) -> Finding:
         )
     else:
         text = (
-            f"{s.tag}: medians of the thirds {', '.join(number(x) for x in thirds)} over {len(v)} values up "
-            f"to {unit} {int(s.step[-1]):,}"
+            f"{s.tag}: {level_name(v)} of the thirds {', '.join(number(x) for x in thirds)} over {len(v)} "
+            f"values up to {unit} {int(s.step[-1]):,}"
         )
     evidence = [Evidence(s.tag, s.last.step, s.last.value, text)]
     if achieved is not None:
@@ -204,9 +202,13 @@ def _finding(run: Run, s: Series, achieved: _Level | None) -> Finding:
     excuse = ""
     if achieved is None and not zero:
         excuse = full_reward(run, s)
-        steady = not constant and thirds[2] > 0 and spread(v) < STEADY * thirds[2]
+        steady = not constant and not is_rating(s) and thirds[2] > 0 and spread(v) < STEADY * thirds[2]
         if not excuse and random is None:
             excuse = _excuse(began, steady)
+        if not excuse and (harder := lessons(run)) is not None:
+            excuse = (
+                f"{harder}: the task is harder than before, and returns of two levels cannot be compared."
+            )
     if excuse:
         title, cause, fix = "The return is the same from start to end", excuse, _COMPARE
     elif zero:
@@ -243,9 +245,9 @@ def _no_better_than_random(run: Run, s: Series) -> Evidence | None:
     split = run.split_at_policy(s)
     if split is None:
         return None
-    before, after = median(split[0]), median(split[1])
+    before, after = levels(split, s.value)
     text = (
-        f"{s.tag}: median {number(before)} over the {len(split[0])} episodes of random actions, "
+        f"{s.tag}: {number(before)} over the {len(split[0])} episodes of random actions, "
         f"{number(after)} over the {len(split[1])} since"
     )
     return Evidence(s.tag, int(run.env_steps(s)[len(split[0])]), after, text)
@@ -255,10 +257,10 @@ RULE = Rule(
     id="never-learns",
     title="Agent that does not learn",
     statement=(
-        "An agent that learns is better later than at the start. No part of the returns lies clearly above "
-        "the first part (Mann-Whitney), and there is no rising trend (Mann-Kendall); or a finished run ends "
-        "with next to no success or route completion. It is only noted where the returns may be right as "
-        "they are: the agent was trained before, or the task gives no more."
+        "An agent that learns is better later than at the start. No part of the returns lies above an "
+        "earlier one by more than chance, for returns that scatter and follow one another as these do; or a "
+        "finished run ends with next to no success or route completion. It is only noted where the returns "
+        "may be right as they are: the agent was trained before, or the task gives no more."
     ),
     check=check,
     how="Log the return of every finished episode, and the success rate or route completion.",

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
+from ..beginning import beginning
+from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Severity, Skipped, number
 from ..run import Run
 from ..series import Series
-from ..signals import Signal, actor, episodes, evaluation
+from ..signals import Signal, actor, episodes, evaluation, is_of_evaluation
 from ..signals.conditions import POLICY_FROZEN
-from ..stats import Floats, median, spread
+from ..stats import Floats, level, median, spread
 
 EVALUATIONS = int(POLICY_FROZEN.threshold("evaluations"))
 """Identical evaluations that are no coincidence: each is a sum over hundreds of steps."""
@@ -52,12 +54,15 @@ def repeat_at_end(s: Series) -> Repeat:
     return Repeat(s, start, value)
 
 
-_REWARD = re.compile(r"(^|[/_ ])(rewards?|returns?|score)$", re.I)
+_REWARD = re.compile(r"(^|/)(rewards?|returns?|scores?)$", re.I)
 
 
 def unnamed_reward(run: Run) -> Series | None:
-    """A series that is some reward by its name, where no return is logged; of what, its name does not say."""
-    if run.get(episodes.RETURN) is not None:
+    """A series that is some reward by its name, where no return is logged; of what, its name does not say.
+
+    A component of the reward, such as ``healthy_reward``, is none.
+    """
+    if run.get(episodes.RETURN, evaluation.RETURN) is not None:
         return None
     return next((s.finite for t, s in run.series.items() if _REWARD.search(t) and len(s.finite)), None)
 
@@ -94,9 +99,9 @@ def _excuse(run: Run, signal: Signal, repeat: Repeat) -> str:
         if value >= float(before.max()) - 0.05 * max(float(np.ptp(before)), 1e-12):
             return f"{s.tag} repeats its best value, {number(value)}: it has converged"
     success = run.get(evaluation.SUCCESS, episodes.SUCCESS)
-    if success is not None and success.tail(0.25, 1).median() in (1.0, 100.0):
+    if success is not None and float(success.tail(0.25, 1).value.min()) in (1.0, 100.0):
         return f"{s.tag} repeats {number(value)}, and every episode succeeds"
-    return full_reward(run, s) or _one_a_step(run, signal, s, -1.0)
+    return _one_a_step(run, signal, s, 1.0) or _one_a_step(run, signal, s, -1.0)
 
 
 def full_reward(run: Run, s: Series) -> str:
@@ -104,8 +109,32 @@ def full_reward(run: Run, s: Series) -> str:
 
     Many tasks give rewards of at most 1 a step, up to a time limit.
     """
-    signal = evaluation.RETURN if s.tag.startswith(evaluation.PREFIX) else episodes.RETURN
-    return _one_a_step(run, signal, s, 1.0)
+    signal = evaluation.RETURN if is_of_evaluation(s.tag) else episodes.RETURN
+    return _one_a_step(run, signal, s, 1.0) or _open(run, signal, repeat_at_end(s))
+
+
+def _open(run: Run, signal: Signal, repeat: Repeat) -> str:
+    """Why the log does not say what a value means that is the same on all rows; empty where it says enough.
+
+    A task that is solved at once, and one whose episodes all run to their time limit with the same reward a
+    step, give the same return again and again.  Such a value is a number that somebody typed, times a number
+    of steps: it is whole, or has at most two digits.  Where the lengths are logged they tell.
+    """
+    lengths = run.get(evaluation.LENGTH if signal is evaluation.RETURN else episodes.LENGTH)
+    value = repeat.value
+    typed = abs(value - round(value)) <= SAME * abs(value) or math.isclose(
+        value, float(f"{value:.1e}"), rel_tol=SAME
+    )
+    if not repeat.from_the_start or not typed or lengths is not None:
+        return ""
+    began = beginning(run)
+    solved = (
+        "" if began is not None and not began.trained else "the task was solved from the first row on, or "
+    )
+    return (
+        f"{solved}every episode runs to its time limit with the same reward a step, or the policy does not "
+        "change; the log does not say which"
+    )
 
 
 def _one_a_step(run: Run, signal: Signal, s: Series, reward: float) -> str:
@@ -140,9 +169,13 @@ def _finding(run: Run, signal: Signal, repeat: Repeat) -> Finding:
         )
     ]
     training = run.get(episodes.RETURN) if signal is evaluation.RETURN else None
+    title = f"The {what} repeat one value exactly: the policy does not change"
+    headline = f"The policy does not change: {evidence[0].text}"
+    severity: Severity = CRITICAL
+    confidence = 0.95 if repeat.count >= 2 * EVALUATIONS else 0.85
     learns = False
     if training is not None and len(training) >= 8:
-        first, last = training.head(0.25).median(), training.tail(0.25).median()
+        first, last = (level(x.value, training.value) for x in (training.head(0.25), training.tail(0.25)))
         scatter = max(spread(training.head(0.25).value), spread(training.tail(0.25).value))
         learns = last - first > max(2 * scatter, 0.2 * max(abs(first), abs(last)))
         evidence.append(
@@ -150,7 +183,7 @@ def _finding(run: Run, signal: Signal, repeat: Repeat) -> Finding:
                 training.tag,
                 training.last.step,
                 last,
-                f"meanwhile {training.tag} goes from {number(first)} to {number(last)} (medians of the first "
+                f"meanwhile {training.tag} goes from {number(first)} to {number(last)} (the first "
                 "and the last quarter)",
             )
         )
@@ -161,9 +194,10 @@ def _finding(run: Run, signal: Signal, repeat: Repeat) -> Finding:
             and len(t) >= 4
             and (other is actor.SATURATION or repeat_at_end(t).count > len(t) / 2)
         ):
-            level = median(t.tail(0.25).value)
-            evidence.append(Evidence(t.tag, t.last.step, level, f"{t.tag} ends at {number(level)}"))
+            ending = median(t.tail(0.25).value)
+            evidence.append(Evidence(t.tag, t.last.step, ending, f"{t.tag} ends at {number(ending)}"))
     if learns:
+        severity = WARNING
         cause = (
             "The training returns improve while the evaluation never changes, so the evaluation does not "
             "use the policy that is trained: it holds a copy of the weights from before training, loads an "
@@ -172,6 +206,15 @@ def _finding(run: Run, signal: Signal, repeat: Repeat) -> Finding:
         fix = (
             "Evaluate the very network that the optimiser changes (or copy its weights before every "
             "evaluation), and check that two different policies get two different evaluation returns."
+        )
+    elif open_ := _open(run, signal, repeat):
+        title = f"The {what} are the same on all rows"
+        severity, confidence = WARNING, 0.6
+        headline = f"{title}: {evidence[0].text}. Either {open_}"
+        cause = f"Either {open_}."
+        fix = (
+            "Log the length of every episode, and compare the return with that of random actions and with "
+            "the best that the task allows."
         )
     else:
         cause = (
@@ -187,13 +230,13 @@ def _finding(run: Run, signal: Signal, repeat: Repeat) -> Finding:
         )
     return Finding(
         "policy-frozen",
-        WARNING if learns else CRITICAL,
-        f"The {what} repeat one value exactly: the policy does not change",
+        severity,
+        title,
         evidence,
         cause,
         fix,
-        0.95 if repeat.count >= 2 * EVALUATIONS else 0.85,
-        headline=f"The policy does not change: {evidence[0].text}",
+        confidence,
+        headline=headline,
         onset=onset if repeat.start else None,
         plots=((s.tag,),),
     )

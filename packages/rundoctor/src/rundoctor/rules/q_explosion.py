@@ -12,7 +12,7 @@ from ..model import CRITICAL, Clear, Evidence, Finding, Outcome, Rule, Skipped, 
 from ..run import Run
 from ..series import Series
 from ..signals import actor, critic, episodes, evaluation
-from ..stats import median, parts, settled_end
+from ..stats import levels, median, parts, settled_end
 
 UNSUPPORTED = 10.0
 """A Q that is this many times the largest value that the rewards account for does not estimate them."""
@@ -84,7 +84,7 @@ def _growth_of_returns(run: Run) -> float:
     returns = run.get(episodes.RETURN, evaluation.RETURN)
     if returns is None or len(returns) < 8:
         return 1.0
-    sizes = [median(np.abs(p)) for p in parts(returns.value, 4)]
+    sizes = levels(parts(np.abs(returns.value), 4), returns.value)
     return max(1.0, sizes[3] / max(sizes[1], 1e-3 * max(sizes), 1e-30))
 
 

@@ -25,7 +25,7 @@ from ..run import Run
 from ..series import Series
 from ..signals import episodes, evaluation
 from ..signals.conditions import RESTART_COLLAPSE
-from ..stats import Floats, median, separation, spread
+from ..stats import Floats, coarse, level, levels, separation, uncertainty
 
 LEAST, MOST = 5, 30
 """Returns on each side of a restart that are compared."""
@@ -79,23 +79,26 @@ def _fall(s: Series, steps: Floats, restart: Restart, end: float) -> _Fall | Non
     after = stretch[: _some(len(stretch))]
     if len(before) < LEAST or len(after) < LEAST:
         return None
-    high, low = median(before), median(after)
-    start = median(first[: max(3, len(first) // 10)])
+    high, low = levels((before, after), s.value)
+    start = level(first[: max(3, len(first) // 10)], s.value)
     lost = high - low
     delta, p = separation(before, after)
-    scatter = max(spread(before), spread(after))
+    chance = max(uncertainty(before), uncertainty(after))
     if (
-        delta > -0.9
+        (delta > -0.9 and not coarse(s.value))
         or p > 0.01
         or lost < LOST * max(high - start, 0.0)
         or lost < OF_LEVEL * max(abs(high), abs(low))
-        or lost < SCATTERS * scatter
+        or lost < SCATTERS * chance
     ):
         return None
     line = high - 0.25 * lost
-    back = np.flatnonzero(stretch >= line)
+    # A single success is 1: coarse returns are back where some of them are together.
+    width = LEAST if coarse(s.value) else 1
+    back = np.flatnonzero(np.convolve(stretch, np.full(width, 1 / width), "valid") >= line)
     share = float(back[0]) / len(stretch) if len(back) else math.inf
-    return _Fall(restart, high, low, median(stretch[-max(3, len(stretch) // 4) :]), share, len(stretch))
+    end_level = level(stretch[-max(3, len(stretch) // 4) :], s.value)
+    return _Fall(restart, high, low, end_level, share, len(stretch))
 
 
 def _some(count: int) -> int:

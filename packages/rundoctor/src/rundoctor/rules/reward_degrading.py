@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..algorithm import Q
+from ..chance import fall, rise
+from ..lessons import of_one_level, skill
 from ..model import INFO, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, count, number
 from ..run import Run
 from ..series import Series
 from ..signals import episodes, evaluation
 from ..signals.conditions import REWARD_DEGRADING
-from ..stats import median, parts, separation, spread, trend
+from ..stats import coarse, level_name, levels, parts, scatter, separation, settles_below, trend, uncertainty
 
 LEAST = 20
 DROP = REWARD_DEGRADING.threshold("warning")
@@ -18,7 +22,7 @@ DROP = REWARD_DEGRADING.threshold("warning")
 
 
 def check(run: Run) -> Outcome:
-    trained = run.get(episodes.RETURN)
+    trained = skill(run)
     returns = trained
     if trained is None or len(trained) < LEAST:
         returns = run.get(evaluation.RETURN) or trained
@@ -27,20 +31,34 @@ def check(run: Run) -> Outcome:
         return Skipped(
             f"only {count(len(returns), 'return')} logged", (returns.tag,), "Let the run finish 20 episodes."
         )
+    judged = of_one_level(run, returns, LEAST)
+    found = _judge(run, judged.series, judged.note)
+    if judged.mixed and isinstance(found, Finding) and found.severity > INFO:
+        cause = (
+            f"{judged.note}: the task is harder than before, and returns of two levels cannot be compared."
+        )
+        return replace(
+            found, severity=INFO, cause=cause, fix="Look again when the new level has been trained."
+        )
+    return found
+
+
+def _judge(run: Run, returns: Series, when: str) -> Clear | Finding:
     thirds = parts(returns.value, 3)
-    first, middle, last = (median(p) for p in thirds)
+    first, middle, last = levels(thirds, returns.value)
     delta, p = separation(thirds[0], thirds[2])
     whole = trend(returns.step, returns.value)
     tail = returns.tail(1 / 3, 5)
     recovering = trend(tail.step, tail.value)
-    level = max(abs(first), abs(middle), abs(last))
+    size = max(abs(first), abs(middle), abs(last))
     drop = first - last
     falling = (
         delta <= -0.5
         and p < 1e-3
         and whole.falling
-        and drop > max(DROP * level, spread(thirds[0]) * 0.5)
+        and drop > max(DROP * size, scatter(thirds[0]) * 0.5)
         and not recovering.rising
+        and fall(returns.value) is not None
     )
     peak = _lost_peak(returns)
     if not falling and peak is None:
@@ -48,21 +66,24 @@ def check(run: Run) -> Outcome:
         if below is not None:
             return below
         return Clear(
-            f"{returns.tag}: medians of the thirds {number(first)}, {number(middle)}, {number(last)}"
+            f"{returns.tag}: {level_name(returns.value)} of the thirds {number(first)}, {number(middle)}, "
+            f"{number(last)}" + (f" {when}" if when else "")
         )
     if falling:
         text = (
-            f"{returns.tag}: median {number(first)} over the first third, {number(last)} over the last "
-            f"({-drop / max(abs(first), 1e-12):+.0%}); Theil-Sen slope {whole.slope:.3g} per "
-            f"{'episode' if returns.axis == 'episode' else 'step'}"
+            f"{returns.tag}: {level_name(returns.value)[:-1]} {number(first)} over the first third, "
+            f"{number(last)} over the last ({-drop / max(abs(first), 1e-12):+.0%})"
         )
+        if whole.slope:
+            unit = "episode" if returns.axis == "episode" else "step"
+            text += f"; Theil-Sen slope {whole.slope:.3g} per {unit}"
         line = (first + last) / 2
     else:
         assert peak is not None
         best, now, line = peak
         text = f"{returns.tag}: from a best window of {number(best)} back to {number(now)}"
-    onset = run.env_step(returns, _falls_below(returns, line))
-    note = run.note_of(returns)
+    onset = run.env_step(returns, settles_below(returns.value, line, mean=coarse(returns.value)))
+    note = ", ".join(x for x in (run.note_of(returns), when) if x)
     evidence = [
         Evidence(returns.tag, returns.last.step, returns.last.value, text + (f" ({note})" if note else ""))
     ]
@@ -106,7 +127,7 @@ def _below_random(run: Run, returns: Series) -> Finding | None:
     if split is None:
         return None
     random, policy = split
-    before, after = median(random), median(policy)
+    before, after = levels(split, returns.value)
     delta, p = separation(random, policy)
     if delta > -0.6 or p > 1e-3 or before - after < DROP * max(abs(before), abs(after)):
         return None
@@ -119,7 +140,7 @@ def _below_random(run: Run, returns: Series) -> Finding | None:
                 returns.tag,
                 returns.last.step,
                 after,
-                f"{returns.tag}: median {number(before)} over the {len(random)} episodes of random actions, "
+                f"{returns.tag}: {number(before)} over the {len(random)} episodes of random actions, "
                 f"{number(after)} over the {len(policy)} since",
             )
         ],
@@ -138,34 +159,26 @@ def _lost_peak(returns: Series) -> tuple[float, float, float] | None:
     if len(returns) < 60:
         return None
     windows = parts(returns.value, 6)
-    levels = [median(w) for w in windows]
-    best = int(np.argmax(levels[:5]))
-    gained = levels[best] - levels[0]
-    lost = levels[best] - levels[5]
-    if best == 0 or gained <= 0 or lost < 0.7 * gained:
+    level = levels(windows, returns.value)
+    best = int(np.argmax(level[:5]))
+    gained = level[best] - level[0]
+    lost = level[best] - level[5]
+    if best == 0 or gained <= 0 or lost < 0.7 * gained or lost < DROP * max(abs(x) for x in level):
         return None
-    delta, p = separation(windows[best], windows[5])
-    scatter = max(spread(windows[best]), spread(windows[5]))
-    if delta > -0.8 or p > 1e-4 or lost < 2 * scatter or lost < DROP * max(abs(x) for x in levels):
+    chance = max(uncertainty(windows[best]), uncertainty(windows[5]))
+    until, since = np.concatenate(windows[: best + 1]), np.concatenate(windows[best:])
+    if lost < 2 * chance or rise(until) is None or fall(since) is None:
         return None
-    return levels[best], levels[5], (levels[best] + levels[5]) / 2
-
-
-def _falls_below(returns: Series, line: float) -> int:
-    """Index from which a running median stays below a line."""
-    k = max(5, len(returns) // 20)
-    value = returns.value
-    above = np.array([median(value[max(0, i - k) : i + 1]) > line for i in range(len(value))])
-    last = np.flatnonzero(above)
-    return int(min(last[-1] + 1, len(value) - 1)) if len(last) else 0
+    return level[best], level[5], (level[best] + level[5]) / 2
 
 
 RULE = Rule(
     id="reward-degrading",
     title="Falling return",
     statement=(
-        "The returns of the last third lie below those of the first (Mann-Whitney), their trend falls "
-        "(Theil-Sen, Mann-Kendall), what is lost is a third of their level, and they do not recover."
+        "The returns of the last third lie below those of the first (Mann-Whitney), by more than chance for "
+        "returns that scatter and follow one another as these do; their trend falls (Theil-Sen, "
+        "Mann-Kendall), what is lost is a third of their level, and they do not recover."
     ),
     check=check,
     needs=((episodes.RETURN, evaluation.RETURN),),

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable
 
 import numpy as np
 
 from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number
 from ..run import Run
-from ..signals import episodes, replay
+from ..signals import Signal, episodes, is_of_evaluation, machine, replay
+from ..signals.model import collect
 
 LEAST_SECONDS = 60.0
 MANY_ROWS = 10.0
 """A pause of this many usual rows is not just a slow row."""
+_OF_EPISODES = (
+    episodes.RETURN,
+    episodes.LENGTH,
+    episodes.SUCCESS,
+    episodes.ROUTE_COMPLETION,
+    episodes.TERMINATION,
+)
+_OF_MACHINE = tuple(collect(vars(machine).values()))
 
 
 def check(run: Run) -> Outcome:
@@ -27,7 +37,7 @@ def check(run: Run) -> Outcome:
     usual = float(np.median(np.abs(np.diff(wall))))
     patience = max(LEAST_SECONDS, MANY_ROWS * usual)
     last = run.last_step
-    alive = _alive_at(run, last)
+    alive = _alive_at(run, last, patience)
     if alive is not None:
         tag, first, until, count = alive
         if until - first > patience and count >= 3:
@@ -59,18 +69,33 @@ def check(run: Run) -> Outcome:
     )
 
 
-def _alive_at(run: Run, last: int) -> tuple[str, float, float, int] | None:
-    """(tag, first, last, points) of what was written at the last step over the longest time."""
+def _alive_at(run: Run, last: int, patience: float) -> tuple[str, float, float, int] | None:
+    """(tag, first, last, points) of what was written at the last step over the longest time.
+
+    Evaluations after training, and further updates of the losses, are written at the last step as well.  So
+    only what shows a process without progress counts: a figure of the machine, a value that repeats, or a
+    count that goes on; and nothing does while episodes end.
+    """
     best = None
+    episodic, of_machine = _tags(run, _OF_EPISODES), _tags(run, _OF_MACHINE)
     for s in run.series.values():
-        if s.axis != "step" or not len(s):
-            continue
         here = s.step == last
-        if here.sum() >= 2:
-            w = s.wall[here]
-            if np.isfinite(w).all() and (best is None or w[-1] - w[0] > best[2] - best[1]):
-                best = (s.tag, float(w[0]), float(w[-1]), int(s.weight[here].sum()))
+        value, w = s.value[here], s.wall[here]
+        if s.axis != "step" or len(w) < 2 or not np.isfinite(w).all():
+            continue
+        if is_of_evaluation(s.tag) or s.tag in episodic:
+            if w[-1] - w[0] > patience:
+                return None
+            continue
+        counts = bool((np.diff(value) >= 0).all() and (value == np.round(value)).all())
+        idle = s.tag in of_machine or counts or bool((value == value[0]).all())
+        if idle and (best is None or w[-1] - w[0] > best[2] - best[1]):
+            best = (s.tag, float(w[0]), float(w[-1]), int(s.weight[here].sum()))
     return best
+
+
+def _tags(run: Run, signals: Iterable[Signal]) -> set[str]:
+    return {match.tag for signal in signals for match in run.matches.get(signal.name, [])}
 
 
 def _frozen_counter(run: Run) -> Evidence | None:
@@ -89,7 +114,8 @@ def _frozen_counter(run: Run) -> Evidence | None:
                 "although the replay is not full: no transition is stored any more",
             )
     speed = run.get(episodes.SPEED)
-    if speed is not None and len(speed) >= 8 and speed.value[-1] != 0:
+    rounded = speed is not None and bool((speed.value == np.round(speed.value)).all())
+    if speed is not None and len(speed) >= 8 and speed.value[-1] != 0 and not rounded:
         still = speed.value == speed.value[-1]
         n = int(still[::-1].argmin()) if not still.all() else len(still)
         if n >= max(6, len(speed) // 10):
@@ -141,8 +167,8 @@ RULE = Rule(
     id="run-frozen",
     title="Frozen run",
     statement=(
-        "A run is frozen when something still writes to its files while the step does not grow. Files that "
-        "simply end show that the run ended, not why."
+        "A run is frozen when something still writes to its files while the step does not grow and no "
+        "episode ends. Files that simply end show that the run ended, not why."
     ),
     check=check,
     explains=("run-interrupted", "throughput-stall"),

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..algorithm import ACTOR_THROUGH_Q
 from ..groups import trained_elsewhere
-from ..measures import first_crossing, q_gap
+from ..measures import QGap, first_crossing, q_gap
 from ..model import CRITICAL, WARNING, Clear, Evidence, Finding, Outcome, Rule, Skipped, number, times
 from ..run import Run
 from ..signals import actor, critic, gradients, networks
@@ -79,6 +79,14 @@ def check(run: Run) -> Outcome:
     found = _from_ratio(run)
     if found is not None:
         return found
+    if (
+        gap.from_loss
+        and not _grew(gap)
+        and float(np.median(gap.ratio[-max(2, len(gap.ratio) // 4) :])) >= LIKELY
+    ):
+        return Clear(
+            f"minus {gap.policy_tag} exceeds {gap.data_tag} without growing: the loss has another term"
+        )
     last = gap.ratio[-max(1, len(gap.ratio) // 4) :]
     reason = (
         f"Q(policy) {number(gap.policy[-1])} lies beside Q(data) {number(gap.data[-1])} at step "
@@ -205,6 +213,13 @@ def _head_moves(run: Run, steps: Floats) -> bool:
     return False
 
 
+def _grew(gap: QGap) -> bool:
+    """Whether the policy's Q grew as a leak makes it grow: with every update, far beyond where it began."""
+    rows = len(gap.policy)
+    first = float(np.median(gap.policy[: max(1, rows // 10)]))
+    return bool(np.abs(gap.policy[-max(2, rows // 4) :]).max() >= LIKELY * abs(first))
+
+
 def _from_ratio(run: Run) -> Finding | None:
     gap = q_gap(run)
     if gap is None or (len(gap.step) < 3 and float(gap.ratio.max()) < BEYOND_DOUBT):
@@ -219,6 +234,9 @@ def _from_ratio(run: Run) -> Finding | None:
     grown = gap.policy[-1] / max(abs(gap.policy[0]), 1e-12)
     data_grown = gap.scale[-1] / gap.scale[0]
     if level < CERTAIN and not growing:
+        return None
+    # A loss may have other terms, or be divided by Q as in TD3+BC: an excess that was there from the start.
+    if gap.from_loss and not _grew(gap):
         return None
     # Q of the data that follows Q of the policy is an over-estimating critic, not a leak.
     if level < CERTAIN and data_grown > 0.3 * grown:

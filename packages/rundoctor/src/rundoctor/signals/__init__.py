@@ -19,13 +19,16 @@ To add a signal, add it to its family; to teach rundoctor another system's tag, 
 
 from __future__ import annotations
 
+from .algorithms import algorithm_of
 from .model import Alias, Moments, Signal
-from .systems import EPISODE_NAMES, algorithm_of, clock, normalised, system_of, x_axis
+from .systems import EPISODE_NAMES, clock, normalised, system_of, x_axis
 from .table import BY_NAME, FAMILIES, OWN, SIGNALS, known_as, lookup, signal_of
+from .words import EVALUATION_WORDS, is_of_evaluation
 
 __all__ = [
     "BY_NAME",
     "EPISODE_NAMES",
+    "EVALUATION_WORDS",
     "FAMILIES",
     "OWN",
     "SIGNALS",
@@ -34,6 +37,7 @@ __all__ = [
     "Signal",
     "algorithm_of",
     "clock",
+    "is_of_evaluation",
     "known_as",
     "lookup",
     "normalised",

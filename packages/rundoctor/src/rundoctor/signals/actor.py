@@ -35,6 +35,7 @@ LOSS = Signal(
         Alias("losses/policy_loss", _BOTH_KINDS, on_policy=False),
         Alias("policy_loss", _BOTH_KINDS, on_policy=False),
         Alias("pi_loss", _BOTH_KINDS, on_policy=False),
+        Alias("a_loss", _BOTH_KINDS, on_policy=False),
     ),
 )
 Q = Moments(

@@ -353,11 +353,14 @@ NEVER_LEARNS = Condition(
     reason="a car that goes straight on from its start covers several per cent of most routes",
     more={
         "achieved": Threshold(0.5, "share of routes or successes that is not reached without learning"),
-        "change": Threshold(
-            0.05, "trend of the returns as a share of their level; a smaller one is no learning"
+        "chance": Threshold(
+            0.02, "probability that a rise of the returns is chance, over all windows that are tried"
         ),
-        "scatters": Threshold(
-            6.0, "rise in units of the last third's scatter; a larger one is learning, however small the rise"
+        "effect": Threshold(
+            0.2, "rise in units of the scatter of single rows: a small effect (Cohen 1988); less is a drift"
+        ),
+        "climb": Threshold(
+            5.0, "largest rise of the smoothed returns over their largest fall; noise rises and falls alike"
         ),
         "steady": Threshold(
             0.03, "scatter as a share of the level; below it the policy may have been good from the start"
@@ -413,7 +416,7 @@ RESTART_COLLAPSE = Condition(
 )
 AGENT_STANDSTILL = Condition(
     "agent-standstill",
-    "the car does not move",
+    "the agent does not move",
     (episodes.SPEED,),
     "late speed, km/h or m/s",
     warning=0.5,

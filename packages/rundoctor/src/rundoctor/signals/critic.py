@@ -297,6 +297,7 @@ LOSS = Signal(
         "Loss / Critic loss",
         "losses/td_loss",
         "td_loss",
+        Alias("c_loss", on_policy=False),
         Alias("Loss/Mean", UNNAMED, on_policy=False),
         Alias("train/loss", UNNAMED, on_policy=False),
         Alias("losses/loss", UNNAMED, on_policy=False),

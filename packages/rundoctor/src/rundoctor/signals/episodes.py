@@ -88,11 +88,6 @@ RETURN = Signal(
         Alias("AverageReturn", _MEAN),
         "total_reward",
         "score",
-        *(
-            Alias(name, "a list of returns by its name alone", unsure=True)
-            for name in ("returns", "rewards", "scores", "episode_rewards", "episode_returns", "ep_rewards")
-        ),
-        Alias("reward", "one unnamed reward: taken for the return of an episode", unsure=True),
     ),
 )
 LENGTH = Signal(

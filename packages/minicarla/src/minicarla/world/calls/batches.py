@@ -18,7 +18,7 @@ MAX_NESTED_COMMANDS = 16
 def apply_batch(call: Call, batch: list[Any], do_tick: bool = False) -> list[Any]:
     results = [_entry(call, command, 0) for command in batch]
     if do_tick:
-        call.world.advance()
+        call.world.cue()
     return results
 
 

@@ -36,7 +36,7 @@ def get_sensor_token(call: Call, stream_id: int) -> structs.Token:
 
 
 def _token(call: Call, stream_id: int) -> structs.Token:
-    return structs.Token(call.world.outlet.token(stream_id, call.session.host))
+    return structs.Token(call.world.outlet.token(stream_id))
 
 
 @procedure()
@@ -59,7 +59,7 @@ def set_episode_settings(call: Call, settings: structs.EpisodeSettings) -> int:
 
 @procedure()
 def tick_cue(call: Call) -> int:
-    call.session.seen = call.world.advance()
+    call.session.seen = call.world.cue()
     return call.session.seen
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from minicarla.traffic.lights import Controller
 from minicarla.wire import structs
 from minicarla.world.calls.registry import PARTIAL, Call, absent, procedure
 from minicarla.world.outlet import CarlaError
@@ -20,17 +21,21 @@ def set_traffic_light_state(call: Call, actor_id: int, state: int) -> None:
 
 @procedure()
 def set_traffic_light_green_time(call: Call, actor_id: int, seconds: float) -> None:
-    call.actors.find_light(actor_id).light.green_time = _time(seconds)
+    _controller(call, actor_id).green_time = _time(seconds)
 
 
 @procedure()
 def set_traffic_light_yellow_time(call: Call, actor_id: int, seconds: float) -> None:
-    call.actors.find_light(actor_id).light.yellow_time = _time(seconds)
+    _controller(call, actor_id).yellow_time = _time(seconds)
 
 
 @procedure()
 def set_traffic_light_red_time(call: Call, actor_id: int, seconds: float) -> None:
-    call.actors.find_light(actor_id).light.red_time = _time(seconds)
+    _controller(call, actor_id).red_time = _time(seconds)
+
+
+def _controller(call: Call, actor_id: int) -> Controller:
+    return call.episode.lights.controller_of(call.actors.find_light(actor_id).light)
 
 
 def _time(seconds: float) -> float:

@@ -18,8 +18,9 @@ It is a line of text, :data:`MAGIC`, and then msgpack objects: a header
 
 from __future__ import annotations
 
+import os
+import stat
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -36,7 +37,11 @@ from minicarla.world.episode import WorldEpisode
 MAGIC = b"minicarla recording 2\n"
 _ANY_MAGIC = b"minicarla recording "
 SUFFIXES = (".log", ".rec")
-MAX_BYTES = 1 << 32
+MAX_BYTES = 1 << 30
+"""Bytes of a recording that is read.  A hundred actors and thirty lights take 7 kB a tick, so it is two hours
+of them at 20 ticks a second.  All of it is kept in memory, and the server does nothing else meanwhile."""
+MAX_OBJECT_BYTES = 256 << 20
+"""Bytes of one msgpack object: the header holds the map, a text of at most 64 Mi characters."""
 
 MOVING = np.dtype(
     [
@@ -74,20 +79,48 @@ class NoSuchRecordingError(RecordingError):
 
 def path_of(name: str) -> Path:
     """The file that a client names.  It must end in .log or .rec, and never replaces another kind of file."""
-    path = Path(name).expanduser()
+    path, there = _find(name)
     if path.suffix not in SUFFIXES:
         raise RecordingError(f"the name of a recording must end in {' or '.join(SUFFIXES)}: {name!r}")
-    if path.exists() and (not path.is_file() or not _is_recording(path)):
+    if there is not None and _magic(path, there) != _ANY_MAGIC:
         raise RecordingError(f"{path} exists already and is not a recording")
     return path.absolute()
 
 
-def _is_recording(path: Path) -> bool:
+def _find(name: str) -> tuple[Path, os.stat_result | None]:
+    """The path of a file that a client names, and what is there, None for nothing.
+
+    RecordingError when no file can have that name, or when one cannot look.
+    """
+    path = Path(name)
     try:
-        with path.open("rb") as file:
-            return file.read(len(_ANY_MAGIC)) == _ANY_MAGIC
-    except OSError:
-        return False
+        path = path.expanduser()
+        return path, path.stat()
+    except FileNotFoundError:
+        return path, None
+    except (RuntimeError, ValueError) as error:  # no such user; a character that no name can have
+        raise RecordingError(f"no file can have the name {name!r}: {error}") from None
+    except OSError as error:
+        raise RecordingError(f"{path}: {error.strerror}") from None
+
+
+def _open(path: Path, there: os.stat_result) -> IO[bytes]:
+    """Open a file that a client names; NotARecordingError when it is a folder, a pipe or a device.
+
+    Reading never waits: some files of /proc are regular ones and wait for the kernel.
+    """
+    if not stat.S_ISREG(there.st_mode):
+        raise NotARecordingError(f"{path} is not a regular file")
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+
+
+def _magic(path: Path, there: os.stat_result) -> bytes:
+    """As much of a file's beginning as tells that it is a recording; b"" when it cannot be read."""
+    try:
+        with _open(path, there) as file:
+            return file.read(len(_ANY_MAGIC)) or b""
+    except (OSError, NotARecordingError):
+        return b""
 
 
 class Details(NamedTuple):
@@ -211,8 +244,7 @@ class RecordingWriter:
                 self._physics[vehicle.id] = vehicle.physics_control
                 physics.append((vehicle.id, self._episode.vehicles.physics_control(vehicle.id)))
         for actor in self._actors.of_kind(TrafficLight):
-            light = actor.light
-            now = (light.green_time, light.yellow_time, light.red_time)
+            now = self._episode.lights.controller_of(actor.light).times
             if self._light_times.get(actor.id) != now:
                 self._light_times[actor.id] = now
                 times.append((actor.id, now))
@@ -283,26 +315,16 @@ class Recording:
     """
 
     def __init__(self, name: str) -> None:
-        path = Path(name).expanduser()
+        self.path, there = _find(name)
+        if there is None:
+            raise NoSuchRecordingError(f"there is no file {self.path}")
         try:
-            if path.stat().st_size > MAX_BYTES:
-                raise RecordingError(f"{path} is larger than {MAX_BYTES} bytes")
-            data = path.read_bytes()
-        except FileNotFoundError:
-            raise NoSuchRecordingError(f"there is no file {path}") from None
+            with _open(self.path, there) as file:
+                self._read(file)
+        except RecordingError:
+            raise
         except OSError as error:
-            raise RecordingError(f"cannot read {path}: {error.strerror}") from None
-        if not data.startswith(MAGIC):
-            reason = "of another version of minicarla" if data.startswith(_ANY_MAGIC) else "not of minicarla"
-            raise NotARecordingError(f"{path} is {reason}")
-        self.path = path
-        try:
-            objects = _objects(data[len(MAGIC) :])
-            header = next(objects)
-            self.map: str = str(header["map"])
-            self.date: str = str(header["date"])
-            self.opendrive: str = str(header["opendrive"])
-            self.ticks = [_tick(row) for row in objects]
+            raise RecordingError(f"cannot read {self.path}: {error.strerror}") from None
         except (
             ValueError,
             TypeError,
@@ -310,22 +332,30 @@ class Recording:
             StopIteration,
             msgpack.exceptions.UnpackException,
         ) as error:
-            raise RecordingError(f"{path} is damaged: {error!r}") from None
+            raise RecordingError(f"{self.path} is damaged: {error!r}") from None
         if not self.ticks:
-            raise RecordingError(f"{path} does not hold a single tick")
+            raise RecordingError(f"{self.path} does not hold a single tick")
         self.times = [tick.elapsed for tick in self.ticks]
+
+    def _read(self, file: IO[bytes]) -> None:
+        magic = file.read(len(MAGIC)) or b""
+        if magic != MAGIC:
+            reason = "of another version of minicarla" if magic.startswith(_ANY_MAGIC) else "not of minicarla"
+            raise NotARecordingError(f"{self.path} is {reason}")
+        if os.fstat(file.fileno()).st_size > MAX_BYTES:
+            raise RecordingError(f"{self.path} is larger than {MAX_BYTES} bytes")
+        # Whole objects; a last one that was cut off is left out.
+        objects = msgpack.Unpacker(file, max_buffer_size=MAX_OBJECT_BYTES)
+        header = next(objects)
+        self.map: str = str(header["map"])
+        self.date: str = str(header["date"])
+        self.opendrive: str = str(header["opendrive"])
+        self.ticks = [_tick(row) for row in objects]
 
     @property
     def duration(self) -> float:
         """Seconds between the first and the last tick."""
         return self.times[-1] - self.times[0]
-
-
-def _objects(data: bytes) -> Iterator[Any]:
-    """The whole msgpack objects in ``data``; a last one that was cut off is left out."""
-    unpacker = msgpack.Unpacker(max_buffer_size=len(data) + 1)
-    unpacker.feed(data)
-    yield from unpacker
 
 
 def _tick(row: list[Any]) -> Tick:

@@ -55,6 +55,11 @@ class SimulationRecorder:
         self._replayer = replayer
         return replayer.summary()
 
+    @property
+    def replaying(self) -> bool:
+        """Whether a replay runs.  Then it switches the traffic lights."""
+        return self._replayer is not None
+
     def replay(self, dt: float) -> None:
         """Go on with the replay, if there is one, by ``dt`` simulated seconds; end it after its last tick."""
         if self._replayer is not None:
