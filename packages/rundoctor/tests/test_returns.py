@@ -194,3 +194,18 @@ def test_an_evaluation_that_fails_from_start_to_end_is_a_gap(tmp_path: Path) -> 
     assert "evaluation-gap" in serious(failing)
     worse = sound(episode_return=curve(-1400, -100, 20), eval_return=-1400 + noise(1, 20))
     assert "evaluation-gap" in serious(judged(tmp_path / "worse", worse))
+
+
+@pytest.mark.parametrize(("episodes", "verdict"), [(150, []), (2000, ["never-learns"])])
+def test_a_mean_over_100_episodes_of_which_few_hundred_ended_decides_nothing(
+    tmp_path: Path, episodes: int, verdict: list[str]
+) -> None:
+    raw = np.random.default_rng(0).normal(20, 15, episodes + 100)
+    rows = episodes // 4
+    columns = {
+        "time/total_timesteps": 800 * np.arange(1, rows + 1),
+        "rollout/ep_rew_mean": np.convolve(raw, np.ones(100) / 100, "valid")[: 4 * rows : 4],
+        "rollout/ep_len_mean": 200 + noise(1, rows=rows),
+        "train/critic_loss": np.abs(curve(3, 1, 0.2, rows=rows)),
+    }
+    assert serious(judged(tmp_path, columns)) == verdict
