@@ -19,6 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from av_td3.agent.td3 import TD3
 from av_td3.evaluation import rollout
 from av_td3.health import metrics
+from av_td3.supervision.fleet import Fleet, Late
 from av_td3.supervision.supervised import SupervisionError
 from av_td3.training import checkpoint, policies, state
 from av_td3.training.agents import make_agent
@@ -429,6 +430,27 @@ def test_a_pause_is_no_time_trained(tmp_path, monkeypatch, computing, steps):
     outcome = t.train()
     assert (outcome.state, outcome.step) == ("finished", steps)
     assert outcome.minutes == (60.0 if computing == 1.0 else 0.0)
+
+
+def test_waiting_for_the_only_simulator_is_no_time_trained(tmp_path, monkeypatch):
+    """It is told of every few seconds, for two minutes."""
+    clock = {"monotonic": 0.0, "process_time": 0.0}
+    fake = SimpleNamespace(**{name: partial(clock.__getitem__, name) for name in clock})
+    monkeypatch.setattr(state, "time", fake)
+    t, env = trainer(tmp_path / "run", steps=40, max_minutes=1, learning_starts=1000)
+    collect, away = Fleet.collect, []
+
+    def collected(fleet):
+        if env.total_steps < 29 or len(away) == 24:
+            return collect(fleet)
+        clock["monotonic"] += 5.0
+        away.append(5.0)
+        return {0: Late(5.0)}
+
+    monkeypatch.setattr(Fleet, "collect", collected)
+    outcome = t.train()
+    assert len(away) == 24
+    assert (outcome.state, outcome.step, outcome.minutes) == ("finished", 40, 0.0)
 
 
 @pytest.mark.slow

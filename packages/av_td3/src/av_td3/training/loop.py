@@ -132,7 +132,8 @@ def drive(config: Config, state: TrainingState, fleet: Fleet, log: RunLogger, st
             fleet.send(env, action)  # the simulators work ...
         learn(config, state, log, stop, len(actions))  # ... while the networks are updated
         events = fleet.collect()
-        state.note_round()  # before anybody asks whether the time is up
+        # before anybody asks whether the time is up
+        state.note_round(idle=all(isinstance(event, Late) for event in events.values()))
         for env, event in events.items():
             if isinstance(event, Started):
                 episodes[env] = start(config, state, env, event, log)

@@ -28,7 +28,7 @@ class RunDirectory:
     """Paths and small files of one run.
 
     ``config.yaml``, ``provenance.json``, ``status.json``, ``tb/``, ``checkpoints/``,
-    ``policies/``, ``evaluations/``, ``videos/``, ``logs/``, ``incidents.jsonl``, ``alerts.jsonl``.
+    ``policies/``, ``evaluations/``, ``videos/``, ``logs/`` (with ``incidents.jsonl``), ``alerts.jsonl``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,7 +39,6 @@ class RunDirectory:
         self.evaluations = path / "evaluations"
         self.videos = path / "videos"
         self.logs = path / "logs"
-        self.incidents = path / "incidents.jsonl"
         self.alerts = path / "alerts.jsonl"
 
     @classmethod

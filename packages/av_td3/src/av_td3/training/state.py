@@ -103,15 +103,18 @@ class TrainingState:
         """So much of the time since then was not training: a benchmark measured something."""
         self._started += seconds
 
-    def note_round(self, first: bool = False) -> None:
-        """A round of the loop has been made since the last call.  If it was a pause, it was no time trained.
+    def note_round(self, *, first: bool = False, idle: bool = False) -> None:
+        """A round of the loop has been made.  If it was a pause, it was no time trained.
 
-        ``first``: what was before was no round.
+        Args:
+            first: what was before was no round.
+            idle: no environment has answered, so that any length is a pause.
         """
         since, computed = self._round
         self._round = time.monotonic(), time.process_time()
         seconds = self._round[0] - since
-        if not first and seconds > PAUSE_S and self._round[1] - computed < HARDLY * seconds:
+        pause = idle or seconds > PAUSE_S
+        if pause and not first and self._round[1] - computed < HARDLY * seconds:
             self.leave_out(seconds)
 
     @property
