@@ -137,6 +137,21 @@ def test_the_page_has_the_bounds_of_every_preset():
         assert [cell.strip() for cell in row.split("|")[3:5]] == shown, preset
 
 
+@pytest.mark.parametrize(("up_to", "pays"), [("target", True), ("wanted", False)])
+def test_driving_on_towards_a_red_light_pays_only_where_progress_is_paid_up_to_the_target_speed(up_to, pays):
+    config = RewardConfig(stop_at_red=True, light_gap_m=3, progress_up_to=up_to)
+
+    def earned(speed, distance):
+        ground = speed * STEP_SECONDS
+        state = StepState(speed=speed, new_ground=ground, light="red", light_distance=distance)
+        return total(reward_components(state, None, config)), wanted_speed(state, config)
+
+    for distance in (0.0, 2.0, 3.5, 8.0):
+        on, wanted = earned(TARGET, distance)
+        assert wanted < TARGET and (on > earned(wanted, distance)[0]) == pays, distance
+    assert earned(TARGET, 50.0) == (1.0, TARGET)  # far from the line nothing is held back
+
+
 def test_progress_telescopes_to_the_route_whatever_the_speed_below_target():
     per_metre = REWARD.progress / (TARGET * STEP_SECONDS)
     for fraction in (0.3, 0.7, 1.0):

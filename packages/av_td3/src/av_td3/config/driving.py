@@ -105,6 +105,9 @@ class RewardConfig(Section):
     """Reward of a step that covers as much of the route as the target speed allows."""
     lane_keeping: float = Field(default=0.3, ge=0)
     """Largest penalty of a step for being off the lane's centre or heading; charged on covered ground."""
+    progress_up_to: Literal["target", "wanted"] = "target"
+    """Speed up to which covered ground is paid.  wanted: less than the target speed before curves, red lights
+    (with ``stop_at_red``) and slow vehicles, so that nothing is earned by driving on faster than that."""
     efficiency: float = Field(default=0.1, ge=0)
     """Largest penalty of a step for being slower than the wanted speed."""
     overspeed: float = Field(default=0.5, ge=0)

@@ -59,6 +59,8 @@ def reward_components(
     mismatch = (state.speed - wanted) / max(wanted, FASTEST)
     too_slow, too_fast = min(1.0, max(0.0, -mismatch)), min(1.0, max(0.0, mismatch))
 
+    paid = min(covered, wanted / target) if config.progress_up_to == "wanted" else covered
+
     discomfort = (
         min(1.0, state.jerk / JERK_SCALE)
         + min(1.0, abs(state.lateral_acceleration) / LATERAL_SCALE)
@@ -70,7 +72,7 @@ def reward_components(
         danger = 1.0
 
     components: RewardComponents = {
-        "progress": weight * config.progress * covered,
+        "progress": weight * config.progress * paid,
         "safety": weight * -config.safety * danger,
         # Paid per metre covered, not per second: staying put never costs less than driving on.
         "lane_keeping": weight * -config.lane_keeping * covered * (off_centre + off_heading) / 2.0,
