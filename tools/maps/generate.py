@@ -124,7 +124,9 @@ def _bends(lot: random.Random, points: Sequence[Point]) -> tuple[Point, ...]:
             ),
         }[bends]:
             aside = side * offset / length
-            via.append((ax + share * (bx - ax) - aside * (by - ay), ay + share * (by - ay) + aside * (bx - ax)))
+            via.append(
+                (ax + share * (bx - ax) - aside * (by - ay), ay + share * (by - ay) + aside * (bx - ax))
+            )
         via.append((bx, by))
     return tuple(via[:-1])
 

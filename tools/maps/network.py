@@ -5,7 +5,6 @@ every pair of arms is joined by a road that is a straight line or a single arc. 
 point at the junction's centre from the same distance.
 """
 
-
 from __future__ import annotations
 
 import math

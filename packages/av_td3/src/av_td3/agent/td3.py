@@ -79,10 +79,10 @@ class ActorStep:
     gradients: GradientReport
 
 
-def shifted(batch: Batch, pixels: int) -> Batch:
-    """The batch with each stack of pictures shifted at random, by itself."""
-    image, next_image = (random_shift(stacks, pixels) for stacks in (batch.image, batch.next_image))
-    return replace(batch, image=image, next_image=next_image)
+def shifted(batch: Batch, pixels: int, only_next: bool = False) -> Batch:
+    """The batch with each stack of pictures shifted at random; ``only_next``: of the next step alone."""
+    batch = replace(batch, next_image=random_shift(batch.next_image, pixels))
+    return batch if only_next else replace(batch, image=random_shift(batch.image, pixels))
 
 
 def random_shift(image: Tensor, pixels: int) -> Tensor:
@@ -90,10 +90,8 @@ def random_shift(image: Tensor, pixels: int) -> Tensor:
 
     The augmentation of DrQ (Kostrikov et al. 2020) and DrQ-v2 (Yarats et al. 2021, 4 pixels of 84).
     """
-    # Both draws are from the generator of the device, so that recorded updates (CUDA graphs) draw anew as well.
-    down, right = (
-        torch.randint(-pixels, pixels + 1, (len(image), 1), device=image.device) for _ in range(2)
-    )
+    # Drawn on the device, so that an update that was recorded as a CUDA graph draws anew each time.
+    down, right = (torch.randint(-pixels, pixels + 1, (len(image), 1), device=image.device) for _ in range(2))
     # Replay gives pictures whose channels lie side by side; so do both ways leave them.
     moved = (_shift_by_slices if image.device.type == "cpu" else shift_by_index)(
         image.permute(0, 2, 3, 1), down, right
@@ -102,7 +100,7 @@ def random_shift(image: Tensor, pixels: int) -> Tensor:
 
 
 def shift_by_index(image: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """(B, H, W, C) from ``down``, ``right``, each (B, 1), rows and columns further on, without leaving the device."""
+    """(B, H, W, C), each taken from ``down``, ``right``, both (B, 1), further on; all on the device."""
     batch, height, width, channels = image.shape
 
     def places(shift: Tensor, size: int) -> Tensor:
@@ -115,7 +113,7 @@ def shift_by_index(image: Tensor, down: Tensor, right: Tensor) -> Tensor:
 
 
 def _shift_by_slices(image: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """The same by copies of whole rows, which takes a CPU half the time."""
+    """The same by copies of whole rows: on a CPU in half the time."""
     source = image.numpy()
     moved = np.empty(source.shape, source.dtype)
     margin = int(max(down.abs().max(), right.abs().max()))
@@ -259,7 +257,9 @@ class TD3:
 
     def _compute(self, parts: Parts, batch: Batch) -> tuple[CriticStep, ActorStep | None]:
         if self.config.random_shift:
-            batch = shifted(batch, self.config.random_shift)
+            # A critic without an encoder leaves the first picture to the actor, which learns more rarely.
+            unseen = not parts.actor and isinstance(self.critic_encoder, NoEncoder)
+            batch = shifted(batch, self.config.random_shift, only_next=unseen)
         if self.config.encoder == "separate":  # two encoders look at each picture: converted once for both
             image, next_image = map(self.critic_encoder.pixels, (batch.image, batch.next_image))
             batch = replace(batch, image=image, next_image=next_image)
