@@ -385,6 +385,30 @@ for load in (
     )
 
 
+def test_the_default_weather_is_the_maps_own(serve: Serve) -> None:
+    """``WeatherParameters.Default`` holds -1 throughout; as numbers these would be dusk."""
+    serve(synchronous=True).client(
+        """
+import queue
+world = client.get_world()
+camera = world.get_blueprint_library().find("sensor.camera.rgb")
+pictures = queue.Queue()
+sensor = world.spawn_actor(camera, world.get_map().get_spawn_points()[0])
+sensor.listen(pictures.put)
+def seen(weather):
+    if weather is not None:
+        world.set_weather(weather)
+        assert world.get_weather() == weather
+    world.tick()
+    return bytes(pictures.get(timeout=20).raw_data)
+at_start = seen(None)
+assert seen(carla.WeatherParameters.HardRainNight) != at_start
+assert seen(carla.WeatherParameters.Default) == at_start
+sensor.stop()
+"""
+    )
+
+
 def test_calls_of_any_size_are_answered(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     """Also those that are refused; the connection goes on."""
     serve(synchronous=True).client(

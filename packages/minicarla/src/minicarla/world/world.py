@@ -116,6 +116,16 @@ class World:
                 raise CarlaError(f"{name} of the weather is {value:g}; it must lie between -10000 and 10000")
         self.weather = weather
 
+    @property
+    def shown_weather(self) -> structs.WeatherParameters:
+        """What cameras see: the map's own weather for ``carla.WeatherParameters.Default``, which has -1 throughout.
+
+        CARLA 0.9.12 gave that preset this meaning; read as numbers it would be dusk.
+        """
+        w = self.weather
+        default = w.cloudiness == w.precipitation == w.sun_azimuth_angle == w.sun_altitude_angle == -1.0
+        return structs.WeatherParameters() if default else w
+
     def replay(
         self, name: str, start: float, duration: float, follow: int, with_sensors: bool, offset: Pose
     ) -> str:
@@ -190,7 +200,7 @@ class World:
         episode.friction.apply()
 
         view = episode.view
-        view.update(self.frame, dt, self.elapsed, self.weather, self.imu_gravity, contacts)
+        view.update(self.frame, dt, self.elapsed, self.shown_weather, self.imu_gravity, contacts)
         episode.publisher.send_prompt(view)
         self._unfinished = True
         self.recorder.record()
