@@ -118,7 +118,7 @@ class World:
 
     @property
     def shown_weather(self) -> structs.WeatherParameters:
-        """What cameras see: the map's own weather for ``carla.WeatherParameters.Default``, which has -1 throughout.
+        """What cameras see; ``carla.WeatherParameters.Default``, -1 throughout, is the map's own weather.
 
         CARLA 0.9.12 gave that preset this meaning; read as numbers it would be dusk.
         """
