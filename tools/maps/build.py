@@ -1,9 +1,15 @@
-"""Makes the bundled maps: ``python -m tools.maps.build`` rewrites ``data/*.xodr`` of ``minicarla.maps``."""
+"""Makes maps.
+
+``python -m tools.maps.build`` rewrites the bundled ones, ``data/*.xodr`` of ``minicarla.maps``.
+``python -m tools.maps.build --random town7.xodr --seed 7`` writes a town drawn by lot.
+"""
 
 from __future__ import annotations
 
+import argparse
 import math
 import xml.etree.ElementTree as ET
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -210,9 +216,13 @@ MAPS = {
 
 def text(name: str) -> str:
     """The OpenDRIVE text of a bundled map; the same bytes on every call."""
+    return _text(MAPS[name])
+
+
+def _text(build: Callable[[], ET.Element]) -> str:
     # The library refuses an id that another map of this process has; it must be unique in its own map only.
     xodr.Signal._usedIDs.clear()
-    root = MAPS[name]()
+    root = build()
     header = root.find("header")
     assert header is not None
     header.set("date", DATE)
@@ -220,13 +230,31 @@ def text(name: str) -> str:
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
-def main() -> None:
-    """Write every bundled map."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write every bundled map, or one town that is drawn by lot."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument(
+        "--random", type=Path, metavar="FILE.xodr", help="write a town drawn by lot there instead"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="which town (default: %(default)s)")
+    parser.add_argument(
+        "--lane", type=float, default=3.5, help="width of its lanes, metres (default: %(default)s)"
+    )
+    options = parser.parse_args(arguments)
+    if options.random:
+        if not 2.5 <= options.lane <= 4.5:
+            parser.error(f"--lane is {options.lane:g}; it must lie between 2.5 and 4.5 metres")
+        try:
+            town = _text(partial(random_town, options.random.stem, options.seed, options.lane))
+            options.random.write_text(town, encoding="utf-8")
+        except (ValueError, OSError) as error:
+            parser.error(str(error))
+        return
     folder = ROOT / "packages/minicarla/src/minicarla/maps/data"
     folder.mkdir(exist_ok=True)
     for name in MAPS:
         path = folder / f"{name}.xodr"
-        path.write_text(text(name))
+        path.write_text(text(name), encoding="utf-8")
         print(f"{path}: {path.stat().st_size:,} bytes")
 
 
