@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -196,7 +197,7 @@ def suburb() -> ET.Element:
     return root
 
 
-MAPS = {
+MAPS: dict[str, Callable[[], ET.Element]] = {
     "loop": loop,
     "town": town,
     "grid": grid,
