@@ -1,9 +1,9 @@
 """Streets drawn by lot, so that an agent learns to drive and not one town: ``random_town(seed)``.
 
 The junctions are the points of a grid, each moved by some metres.  Neighbours are joined by streets that run
-straight, bend once or wind twice, each with a radius of its own for its corners.  A draw that a real town would
-not have is thrown away and the next one is taken: streets that come too close to each other, arms that meet at
-too sharp an angle, traffic lights that let crossing streets go together.
+straight, bend once or wind twice, each with a radius of its own for its corners.  A draw that a real town
+would not have is thrown away and the next one is taken: streets that come too close to each other, arms that
+meet at too sharp an angle, traffic lights that let crossing streets go together.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _lights_conflict(nodes: Sequence[Node], streets: Sequence[Street], junction:
 
 
 def _ways(lot: random.Random) -> list[list[int]]:
-    """The streets, each as the points of the grid that it passes: junctions at its ends, corners between them.
+    """The streets, each as the points of the grid that it passes: its ends are junctions, the others corners.
 
     They are all of the grid's but three, and no street is the only way to anywhere.
     """

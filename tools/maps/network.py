@@ -1,8 +1,8 @@
 """Builds an OpenDRIVE document from junctions and streets.
 
 A street is a polyline with rounded corners, and ends a fixed distance before each of its junctions.  Inside a
-junction every pair of arms is joined by a road that is a straight line or a single arc.  One arc suffices, because
-both arms point at the junction's centre from the same distance.
+junction every pair of arms is joined by a road that is a straight line or a single arc.  One arc suffices,
+because both arms point at the junction's centre from the same distance.
 """
 
 from __future__ import annotations

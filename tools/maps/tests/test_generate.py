@@ -209,7 +209,7 @@ def test_a_seed_without_a_town_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     "street",
     [
-        pytest.param(Street(0, 2, via=((60.0, 40.0),)), id="too near to a junction that it does not touch"),
+        pytest.param(Street(0, 4, via=((0.0, 90.0),)), id="too near to a junction that it does not touch"),
         pytest.param(Street(3, 4), id="across a street with which it shares no junction"),
         pytest.param(
             Street(0, 4, via=((0.0, 60.0), (60.0, 2.0)), radius=12), id="near a street from the same junction"
@@ -232,5 +232,6 @@ def test_a_street_that_comes_too_close_does_not_fit(street: Street) -> None:
     only_its_own = [
         node if n in (0, 1, street.a, street.b) else Node((1e6 * n, 1e6)) for n, node in enumerate(nodes)
     ]
-    assert not fits(street, nodes if street.b == 2 else only_its_own)
+    assert not fits(street, nodes if street.via == ((0.0, 90.0),) else only_its_own)
+    assert fits(Street(0, 4, via=((0.0, 90.0),)), [*only_its_own[:4], nodes[4], Node((1e6, 1e6))])
     assert fits(Street(0, 2, via=((-90.0, 0.0), (-90.0, 300.0), (120.0, 300.0))), only_its_own[:3])
