@@ -202,7 +202,7 @@ def suburb() -> ET.Element:
     return root
 
 
-MAPS = {
+MAPS: dict[str, Callable[[], ET.Element]] = {
     "loop": loop,
     "town": town,
     "grid": grid,

@@ -1,9 +1,9 @@
 """Streets drawn by lot, so that an agent learns to drive and not one town: ``random_town(seed)``.
 
-The junctions are the points of a grid, each moved by some metres.  Neighbours are joined by streets that run straight,
-bend once or wind twice, each corner with a radius of its own.  A draw that a real town would not have is thrown away
-and the next one is taken: streets that come too close to each other, arms that meet at too sharp an angle, a junction
-that cannot be left.
+The junctions are the points of a grid, each moved by some metres.  Neighbours are joined by streets that run
+straight, bend once or wind twice, each with a radius of its own for its corners.  A draw that a real town
+would not have is thrown away and the next one is taken: streets that come too close to each other, arms that
+meet at too sharp an angle, traffic lights that let crossing streets go together.
 """
 
 from __future__ import annotations
@@ -12,11 +12,22 @@ import math
 import random
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import networkx as nx
 
-from tools.maps.network import Network, Node, Piece, Point, Profile, Street, add_controllers, fillet, towards
+from tools.maps.network import (
+    Network,
+    Node,
+    Piece,
+    Point,
+    Profile,
+    Street,
+    add_controllers,
+    fillet,
+    phase_of,
+    towards,
+)
 
 COLUMNS = ROWS = 4
 SPACING_M = 104.0
@@ -26,14 +37,16 @@ REACH_M = 14.0
 """Distance from a junction's centre at which its streets end."""
 SHARPEST_RAD = math.radians(65)
 """Smallest angle between two arms: the turn between them has an arc of 9 m, which a car can just drive."""
+CROSSING_RAD = math.radians(115)
+"""Arms that are closer to each other than this cross, so they are never green together."""
 DRAWS = 2_000
-"""Draws per street and per town before the seed is given up."""
+"""Draws of a town before the seed is given up."""
 
 
 def random_town(name: str, seed: int, lane: float) -> ET.Element:
-    """Return the OpenDRIVE document of a town with lanes of ``lane`` metres; the same seed gives the same town.
+    """Return the OpenDRIVE document of a town with lanes of ``lane`` metres.
 
-    Raises ``ValueError`` if no draw of this seed fits.
+    The same seed gives the same town.  Raises ``ValueError`` if no draw of this seed fits.
     """
     lot = random.Random(seed)
     profile = Profile(lane=lane, shoulder=0.4, sidewalk=2.0)
@@ -79,11 +92,22 @@ def _draw(lot: random.Random, profile: Profile) -> tuple[list[Node], list[Street
     arms = [sum(number in (s.a, s.b) for s in streets) for number in range(len(nodes))]
     for node, number in zip(nodes, arms, strict=True):
         node.signals = number == 4 or (number == 3 and lot.random() < 0.3)
+    if any(node.signals and _lights_conflict(nodes, streets, n) for n, node in enumerate(nodes)):
+        return None
     return nodes, streets
 
 
+def _lights_conflict(nodes: Sequence[Node], streets: Sequence[Street], junction: int) -> bool:
+    """Whether two arms of a junction with lights cross and are green together."""
+    arms = [_arm(nodes, street, junction) for street in streets if junction in (street.a, street.b)]
+    return any(
+        phase_of(one) == phase_of(other) and _between(one, other) < CROSSING_RAD
+        for one, other in combinations(arms, 2)
+    )
+
+
 def _ways(lot: random.Random) -> list[list[int]]:
-    """The streets, each as the points of the grid that it passes: its ends are junctions, and between them are corners.
+    """The streets, each as the points of the grid that it passes: its ends are junctions, the others corners.
 
     They are all of the grid's but three, and no street is the only way to anywhere.
     """
@@ -168,8 +192,7 @@ def _fits(
                 return False
             continue
         for junction in shared:
-            angle = abs(_arm(nodes, street, junction) - _arm(nodes, other, junction))
-            if min(angle, 2 * math.pi - angle) < SHARPEST_RAD:
+            if _between(_arm(nodes, street, junction), _arm(nodes, other, junction)) < SHARPEST_RAD:
                 return False
         # Near a junction of both they have to be close to each other.
         near = REACH_M + apart
@@ -184,6 +207,12 @@ def _arm(nodes: Sequence[Node], street: Street, junction: int) -> float:
     here, course = nodes[junction].centre, [nodes[street.a].centre, *street.via, nodes[street.b].centre]
     x, y = course[1] if junction == street.a else course[-2]
     return math.atan2(y - here[1], x - here[0])
+
+
+def _between(one: float, other: float) -> float:
+    """The angle between two directions, 0 to pi."""
+    angle = abs(one - other)
+    return min(angle, 2 * math.pi - angle)
 
 
 def _distance(some: Sequence[Point], others: Sequence[Point]) -> float:

@@ -1,8 +1,8 @@
 """Builds an OpenDRIVE document from junctions and streets.
 
-A street is a polyline with rounded corners, and ends a fixed distance before each of its junctions.  Inside a junction
-every pair of arms is joined by a road that is a straight line or a single arc.  One arc suffices, because both arms
-point at the junction's centre from the same distance.
+A street is a polyline with rounded corners, and ends a fixed distance before each of its junctions.  Inside a
+junction every pair of arms is joined by a road that is a straight line or a single arc.  One arc suffices,
+because both arms point at the junction's centre from the same distance.
 """
 
 from __future__ import annotations
@@ -80,7 +80,10 @@ class Street:
 
 
 def fillet(points: Sequence[Point], radius: float) -> list[Piece]:
-    """Lines through ``points`` with arcs at the inner ones."""
+    """Lines through ``points`` with arcs at the inner ones.
+
+    Raises ``ValueError`` where two corners together need more than there is between them.
+    """
     pieces: list[Piece] = []
     x, y = points[0]
     for k in range(1, len(points)):
@@ -93,8 +96,8 @@ def fillet(points: Sequence[Point], radius: float) -> list[Piece]:
             turn = (following - heading + math.pi) % (2 * math.pi) - math.pi
             cut = radius * math.tan(abs(turn) / 2)
         length = math.hypot(target[0] - x, target[1] - y) - cut
-        beyond = (target[0] - x) * math.cos(heading) + (target[1] - y) * math.sin(heading) < 0
-        if length < 0 or beyond:  # the corner before takes more than there is
+        passed = (target[0] - x) * math.cos(heading) + (target[1] - y) * math.sin(heading) < 0
+        if length < 0 or passed:  # the corner before takes more than there is
             raise ValueError(f"corner {target} does not leave room for radius {radius}")
         if length > 1e-9:
             pieces.append(Piece(x, y, heading, length))
@@ -227,9 +230,7 @@ class Network:
         lane = 1 if arm.at_start else -1
         signal.add_validity(lane, lane)
         road.add_signal(signal)
-        # Opposite arms are green together.
-        phase = round((arm.heading % math.pi) / (math.pi / 2)) % 2
-        self.signals[junction].append((phase, identity))
+        self.signals[junction].append((phase_of(arm.heading), identity))
 
     # ------------------------------------------------------------------ cross-sections
 
@@ -273,6 +274,11 @@ def plan(pieces: Sequence[Piece]) -> xodr.PlanView:
 
 def _mark(kind: xodr.RoadMarkType, colour: xodr.RoadMarkColor) -> xodr.RoadMark:
     return xodr.RoadMark(kind, width=ROAD_MARK_WIDTH, color=colour, laneChange=xodr.LaneChange.none)
+
+
+def phase_of(heading: float) -> int:
+    """When an arm with this direction (radians) is green, 0 or 1: opposite arms are green together."""
+    return round((heading % math.pi) / (math.pi / 2)) % 2
 
 
 def towards(start: Point, target: Point, distance: float) -> Point:

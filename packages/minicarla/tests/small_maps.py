@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from minicarla import maps
+
+BUNDLED = [name for name in maps.available() if name not in ("random2", "random3")]
+"""Those that tests over all maps run on: of the drawn towns the one with the narrowest lanes is enough."""
 Profile = Sequence[tuple[str, float]]
 """(type, width in metres) of the lanes on one side of a road, from its middle outwards."""
 

@@ -37,7 +37,7 @@ def road_map(name: str) -> RoadMap:
     return RoadMap(path.stem, text, parse_opendrive(text))
 
 
-NAMES = [*maps.available()]
+NAMES = [*small_maps.BUNDLED]
 if TOWN01.exists():  # CARLA's is no part of the project
     NAMES.append(pytest.param(str(TOWN01), id="Town01"))
 

@@ -13,12 +13,12 @@ from minicarla.maps.navmesh import Area
 from minicarla.maps.navmesh import file as navmesh_file
 from minicarla.traffic.walkers import places
 
-from .small_maps import height, straight
+from .small_maps import BUNDLED, height, straight
 
 WALKED = (Area.SIDEWALK, Area.CROSSWALK)
 
 
-@pytest.fixture(scope="module", params=maps.available())
+@pytest.fixture(scope="module", params=BUNDLED)
 def world(request):
     roadmap = maps.load(request.param)
     return roadmap, navmesh.build(roadmap)

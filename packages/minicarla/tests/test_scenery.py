@@ -12,10 +12,10 @@ from minicarla import maps
 from minicarla.maps import scenery
 from minicarla.sensors.raster.ground import TERRAIN, VERGE, ground_of
 
-MAPS = maps.available()
+from .small_maps import BUNDLED
 
 
-@pytest.fixture(scope="module", params=MAPS)
+@pytest.fixture(scope="module", params=BUNDLED)
 def roadmap(request):
     return maps.load(request.param)
 

@@ -80,7 +80,8 @@ def serve(
     map: Annotated[
         str,
         typer.Option(
-            help="Map to start with: town, loop, grid, suburb, village, or the path of an .xodr file."
+            help="Map to start with: town, loop, grid, suburb, village, random1, random2, random3, "
+            "or the path of an .xodr file."
         ),
     ] = "town",
     maps: Annotated[
