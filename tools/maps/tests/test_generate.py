@@ -96,8 +96,11 @@ def test_the_draw_depends_on_nothing_but_the_seed(monkeypatch: pytest.MonkeyPatc
 
 def test_lanes_have_the_wanted_width(town: ET.Element) -> None:
     widths = {
-        float(lane.find("width").get("a")) for lane in town.iter("lane") if lane.get("type") == "driving"
-    }  # type: ignore[union-attr, arg-type]
+        float(width.get("a", "nan"))
+        for lane in town.iter("lane")
+        if lane.get("type") == "driving"
+        for width in lane.findall("width")
+    }
     assert widths == {LANE_M}
 
 
