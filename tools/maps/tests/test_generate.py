@@ -38,13 +38,13 @@ def streets(town: ET.Element) -> list[ET.Element]:
 
 
 def pieces(road: ET.Element) -> list[Piece]:
-    return [
-        Piece(
-            *(float(g.get(key, "")) for key in ("x", "y", "hdg", "length")),
-            0.0 if (arc := g.find("arc")) is None else float(arc.get("curvature", "")),
-        )
-        for g in road.iter("geometry")
-    ]
+    found = []
+    for g in road.iter("geometry"):
+        x, y, heading, length = (float(g.get(key, "")) for key in ("x", "y", "hdg", "length"))
+        arc = g.find("arc")
+        curvature = 0.0 if arc is None else float(arc.get("curvature", ""))
+        found.append(Piece(x, y, heading, length, curvature))
+    return found
 
 
 def course(road: ET.Element) -> NDArray[np.float64]:
