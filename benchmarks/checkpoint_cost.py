@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from av_td3.config import load_config
-from av_td3.training.loop import to_batch
+from av_td3.training.batches import to_batch
 from av_td3.training.memory import tune_allocator
 from av_td3.training.state import TrainingState
 

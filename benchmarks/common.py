@@ -20,8 +20,8 @@ import torch
 from av_td3.agent.td3 import Batch
 from av_td3.config import ACTION_SIZE, Config
 from av_td3.training import agents
+from av_td3.training.batches import to_batch
 from av_td3.training.logger import Progress
-from av_td3.training.loop import to_batch
 
 ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS")
 """Environment variables that keep torch's libraries from using newer instructions."""

@@ -21,7 +21,7 @@ from av_td3.agent.replay import Replay
 from av_td3.agent.td3 import TD3
 from av_td3.reference.learner import NO_IMAGE
 from av_td3.reference.tasks import ReferenceSettings
-from av_td3.training.loop import to_batch
+from av_td3.training.batches import to_batch
 from av_td3.training.memory import tune_allocator
 
 STATE, ACTION, FILLED = 17, 6, 20_000

@@ -10,8 +10,9 @@ threads sleep, which helps both on a busy machine.
                      a vector of 53 numbers, heads 256-256, policy delay 2
   same networks      this TD3 with exactly these networks
   quick              this TD3 with networks, settings and threads of the preset quick
+  quick, prefetch    the same, with a thread that prepares the next batch (replay.prefetch)
 
-Where the processor computes in bfloat16, this TD3 has a second row for each.  --count prints the
+Where the processor computes in bfloat16, both networks have a second row.  --count prints the
 multiply-adds of an update by part and layer, with the speed of each operation alone and of the whole update.
 To measure as on a processor without AVX-512:
 
@@ -21,6 +22,7 @@ To measure as on a processor without AVX-512:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -30,15 +32,16 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded, a
 import numpy as np
 import torch
 
-from av_td3.agent.td3 import TD3, Batch
+from av_td3.agent.td3 import TD3
 from av_td3.config import Config, load_config
 from av_td3.training import agents, arithmetic
+from av_td3.training.batches import Batches
 from av_td3.training.memory import tune_allocator
 from benchmarks import common, multiply_adds
 
 SB3, SAME, QUICK = "Stable-Baselines3", "same networks", "quick"
-BFLOAT16 = ", bfloat16"
-NAMES = (SB3, SAME, QUICK, SAME + BFLOAT16, QUICK + BFLOAT16)
+PREFETCH, BFLOAT16 = ", prefetch", ", bfloat16"
+NAMES = (SB3, SAME, QUICK, QUICK + PREFETCH, SAME + BFLOAT16, QUICK + BFLOAT16)
 """Names of the rows; the last two where the processor computes in bfloat16."""
 _SAME = ["agent.encoder=separate", "agent.feature_norm=none", "train.device=cpu"]
 
@@ -49,15 +52,18 @@ def configuration(name: str, batch: int, changes: Sequence[str] = ()) -> Config:
     settings = [f"agent.batch_size={batch}", "agent.critic_warmup=0", "train.device=cpu"]
     settings += [] if preset else _SAME
     settings += ["agent.precision=bfloat16"] if name.endswith(BFLOAT16) else []
+    settings += ["replay.prefetch=true"] if name.endswith(PREFETCH) else []
     return load_config(preset, None, [*settings, *changes])
 
 
-def updates(agent: TD3, batches: Callable[[], Batch]) -> Callable[[], int]:
+def updates(agent: TD3, batches: Batches) -> Callable[[], int]:
     """A function that makes ``policy_delay`` updates, each with a batch of its own."""
 
     def work() -> int:
         for _ in range(agent.config.policy_delay):
-            agent.update(batches())
+            batch = batches.next()
+            with batches.preparing_next():
+                agent.update(batch)
         return agent.config.policy_delay
 
     return work
@@ -118,7 +124,9 @@ def contend(name: str, batch: int, threads: int | None, changes: Sequence[str]) 
     set_threads(config, threads)
     tune_allocator()
     agent = agents.make_agent(config)
-    common.serve_turns(updates(agent, common.sampling(config, agent.device, "cpu")))
+    draw = common.sampling(config, agent.device, "cpu")
+    with contextlib.closing(Batches(draw, agents.prepares_ahead(config, agent.device))) as batches:
+        common.serve_turns(updates(agent, batches))
 
 
 def set_threads(config: Config, threads: int | None) -> None:
@@ -148,7 +156,7 @@ def main() -> None:
         contend(options.contend, options.batch, options.threads, options.set)
         return
 
-    names = [*NAMES] if arithmetic.has_bfloat16() else [*NAMES[:3]]
+    names = [name for name in NAMES if arithmetic.has_bfloat16() or not name.endswith(BFLOAT16)]
     if options.only:
         names = [SB3, *(name for name in names if name in options.only and name != SB3)]
     arguments = ["-m", "benchmarks.update_speed", "--batch", str(options.batch)]

@@ -1,6 +1,7 @@
 """Kills a training again and again, and compares it, bit for bit, with one that never stopped.
 
-    python -m verification.resume [--kills 20] [--npc 0] [--envs 1] [--seed 0] [--steps N] [--ray]
+    python -m verification.resume [--kills 20] [--npc 0] [--envs 1] [--seed 0] [--steps N] [--prefetch]
+                                  [--ray]
 
 There are two runs with the same seed on minicarla.  One is left alone; the other is killed with SIGKILL at
 random moments and goes on each time by the same command.  The comparison covers the weights, the replay, the
@@ -54,13 +55,14 @@ TIMED = ("system/", "time/", "alerts/")
 """Prefixes of what depends on the machine.  Alerts are compared by their own file."""
 
 
-def toy_config(steps: int, npc: int, envs: int, seed: int) -> Config:
+def toy_config(steps: int, npc: int, envs: int, seed: int, prefetch: bool = False) -> Config:
     """The configuration of both runs."""
     values = TOY | {
         "train.steps": steps,
         "env.simulator.npc": npc,
         "train.seed": seed,
         "train.envs": envs,
+        "replay.prefetch": prefetch,
         # A busy machine must not look like a failed simulator: runs with failures are not equal.
         "env.simulator.client_timeout_s": 60,
         "env.simulator.step_deadline_s": 60,
@@ -186,10 +188,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--envs", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, help=f"default: 60, and {STEPS_PER_KILL} for each kill")
+    parser.add_argument("--prefetch", action="store_true", help="a thread prepares the batches of both runs")
     parser.add_argument("--ray", action="store_true", help="the second run's simulators through Ray")
     options = parser.parse_args(arguments)
     steps = options.steps or 60 + STEPS_PER_KILL * options.kills
-    config = toy_config(steps, options.npc, options.envs, options.seed)
+    config = toy_config(steps, options.npc, options.envs, options.seed, options.prefetch)
     with tempfile.TemporaryDirectory(prefix="resume_") as name:
         whole, killed = Path(name) / "whole", Path(name) / "killed"
         train_with_kills(config, whole, 0, options.seed)

@@ -16,14 +16,14 @@ from rundoctor.signals.replay import COMPONENTS
 SIZE = 36
 
 
-def small_config(**train: Any) -> Config:
+def small_config(replay: dict[str, Any] | None = None, **train: Any) -> Config:
     """A configuration whose run takes seconds."""
     return config_from_dict(
         {
             "env": {"camera": {"size": SIZE, "frame_stack": 4}, "route": {"waypoints": 2}},
             "agent": {"feature_size": 16, "hidden": (16,), "batch_size": 8, "critic_warmup": 5},
             "exploration": {"warmup_steps": 20, "noise_decay_steps": 50},
-            "replay": {"capacity": 500},
+            "replay": {"capacity": 500, **(replay or {})},
             "train": {
                 "steps": 120,
                 "learning_starts": 20,

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import torch
 
+from av_td3.agent.td3 import Batch
 from av_td3.commands import common
 from av_td3.config import ConfigError, config_from_dict
 from av_td3.supervision import fleet, memory
 from av_td3.supervision.supervised import SupervisionError
 from av_td3.training import checkpoint
-from av_td3.training.loop import episode_seed, to_batch
+from av_td3.training.batches import to_batch
+from av_td3.training.loop import episode_seed
 from av_td3.training.run_directory import RunDirectory
 from av_td3.training.state import TrainingState
 from av_td3.training.trainer import Trainer
@@ -37,13 +39,22 @@ def trainer(path: Path, envs: int, length: int = 15, **train: Any) -> tuple[Trai
 
 
 @pytest.mark.slow
-def test_one_environment_is_the_loop_of_the_paper(tmp_path):
-    """The same weights, bit for bit, as a loop that knows of no others."""
-    t, driven = trainer(tmp_path / "run", 1, updates_per_step=0.7)
+@pytest.mark.parametrize("ahead", [False, True])
+def test_one_environment_is_the_loop_of_the_paper(tmp_path, ahead):
+    """The same weights, bit for bit, as a loop that knows of no others, and of no threads."""
+    # The one checkpoint is written before learning begins.
+    options = {"updates_per_step": 1.7, "checkpoint_interval": 1000}
+    t, driven = trainer(tmp_path / "run", 1, replay={"prefetch": ahead}, **options)
     t.train()
     config = t.config
     env, state = FakeEnv(config), TrainingState(config)
     explorer, episode = state.explorers[0], 0
+
+    def draw() -> Batch:
+        sample = state.replay.sample(config.agent.batch_size, state.replay_rng)
+        return to_batch(sample, state.agent.device)
+
+    prepared = None
     while state.step < config.train.steps:
         observation, _ = env.reset(seed=episode_seed(config.train.seed, episode, config.evaluation.seed))
         state.replay.begin(observation)
@@ -60,15 +71,16 @@ def test_one_environment_is_the_loop_of_the_paper(tmp_path):
                 state.update_credit += config.train.updates_per_step
                 while state.update_credit >= 1.0:
                     state.update_credit -= 1.0
-                    sample = state.replay.sample(config.agent.batch_size, state.replay_rng)
-                    state.agent.update(to_batch(sample, state.agent.device))
+                    batch = prepared or draw()
+                    prepared = draw() if ahead else None  # of the replay as it is before the update
+                    state.agent.update(batch)
             observation, reward, terminated, truncated, _ = env.receive()
             state.replay.add(action, reward, terminated, truncated, observation)
             state.step += 1
             ended = terminated or truncated
         episode += 1
     assert np.array_equal(env.actions, driven[0].actions)
-    assert t.state.agent.updates == state.agent.updates > 60
+    assert t.state.agent.updates == state.agent.updates > 160
     for name, tensor in weights(t.state.agent).items():
         assert torch.equal(tensor, weights(state.agent)[name]), name
 
@@ -106,26 +118,35 @@ def test_every_episode_has_a_seed_of_its_own(tmp_path):
 
 
 @pytest.mark.slow
-def test_resuming_equals_never_having_stopped_with_several_environments(tmp_path):
-    options: dict[str, Any] = {"steps": 200, "checkpoint_interval": 50}
-    whole, _ = trainer(tmp_path / "a", 3, **options)
+@pytest.mark.parametrize(
+    ("envs", "replay"),
+    [
+        (3, {}),
+        (3, {"prefetch": True}),
+        (1, {"prefetch": True}),
+        (1, {"prefetch": True, "device": "train", "n_step": 3}),
+    ],
+)
+def test_resuming_equals_never_having_stopped(tmp_path, envs, replay):
+    options: dict[str, Any] = {"steps": 200, "checkpoint_interval": 50, "replay": replay}
+    whole, _ = trainer(tmp_path / "a", envs, **options)
     whole.train()
     expected = weights(whole.state.agent)
 
     class Killed(BaseException):
         pass
 
-    first, envs = trainer(tmp_path / "b", 3, **options)
+    first, driven = trainer(tmp_path / "b", envs, **options)
 
-    def receive(original=envs[1].receive):
+    def receive(original=driven[-1].receive):
         if first.state.step >= 150:
             raise Killed
         return original()
 
-    envs[1].receive = receive
+    driven[-1].receive = receive
     with pytest.raises(Killed):
         first.train()
-    second, again = trainer(tmp_path / "b", 3, **options)
+    second, again = trainer(tmp_path / "b", envs, **options)
     second.restore()
     assert 50 <= second.state.step < 150
     assert second.state.replay.transitions == second.state.step

@@ -101,7 +101,8 @@ class GraphedUpdate:
         if self._stream is None:
             return self._imitated(parts, kept)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+        # Of this thread alone: another one may be copying the next batch to the device.
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
             steps = self._compute(parts, kept)
         return _Recording(kept, steps, graph.replay)
 

@@ -161,5 +161,8 @@ class ReplayConfig(Section):
     device: Literal["auto", "cpu", "train"] = "auto"
     """Where batches are stacked.  cpu: in the host's memory.  train: on the device of the training, where the
     frames then lie as well (7.1 GB a million).  auto: train on a GPU, else cpu."""
+    prefetch: bool | Literal["auto"] = "auto"
+    """Whether a thread prepares the next batch (drawing, stacking, copying to the device) while an update
+    computes.  The newest transitions are then drawn from one update later.  auto: on a GPU."""
     n_step: int = Field(default=1, ge=1, le=10)
     """Steps of reward in the Bellman target before it bootstraps; 1 is the paper's."""

@@ -15,7 +15,7 @@ from av_td3.agent.replay import Observation, Replay
 from av_td3.agent.td3 import TD3
 from av_td3.reference.curve import EvaluationPoint, SeedCurve
 from av_td3.reference.tasks import Env, ReferenceSettings, make_task
-from av_td3.training.loop import to_batch
+from av_td3.training.batches import to_batch
 
 NO_IMAGE = (1, 0, 0)
 """Shape of the stack of pictures where there is none: one frame of 0 x 0 pixels."""

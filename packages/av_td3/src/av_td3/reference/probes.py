@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from av_td3.agent.replay import Replay
 from av_td3.agent.td3 import TD3
 from av_td3.config import AgentConfig
-from av_td3.training.loop import to_batch
+from av_td3.training.batches import to_batch
 
 Floats = NDArray[np.float32]
 Sees = Literal["vector", "separate", "shared", "asymmetric"]

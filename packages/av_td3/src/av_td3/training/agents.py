@@ -48,6 +48,12 @@ def make_replay(config: Config, device: torch.device) -> Replay:
     return Replay(*sizes, *more)
 
 
+def prepares_ahead(config: Config, device: torch.device) -> bool:
+    """Whether a thread prepares the next batch while an update computes (``replay.prefetch``)."""
+    wanted = config.replay.prefetch
+    return device.type == "cuda" if wanted == "auto" else wanted
+
+
 def image_shape(config: Config) -> tuple[int, int, int]:
     """Shape of the stacked pictures in an observation: (frames, height, width)."""
     camera = config.env.camera

@@ -13,10 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
-from av_td3.agent.replay import Sample
-from av_td3.agent.td3 import Batch
 from av_td3.config import Config
 from av_td3.driving.termination import SIMULATOR_FAULT, TRUNCATIONS
 from av_td3.evaluation.baselines import ClassicalDriver
@@ -245,33 +242,11 @@ def learn(config: Config, state: TrainingState, log: RunLogger, stop: StopReques
     state.update_credit += config.train.updates_per_step * steps
     while state.update_credit >= 1.0 and not stop.requested:
         state.update_credit -= 1.0
-        sample = state.replay.sample(config.agent.batch_size, state.replay_rng)
-        batch = to_batch(sample, state.agent.device)
+        batch = state.batches.next()
         log.before_update(state)
-        with stop.may_leave_off():
+        with state.batches.preparing_next(), stop.may_leave_off():
             critic_step, actor_step = state.agent.update(batch)
         log.after_update(state, batch, critic_step, actor_step)
-
-
-def to_batch(sample: Sample, device: torch.device) -> Batch:
-    """Numpy to torch, on the device; images stay uint8.  What is on the device already stays there."""
-
-    def move(array: np.ndarray | torch.Tensor) -> torch.Tensor:
-        if isinstance(array, torch.Tensor):
-            return array
-        tensor = torch.from_numpy(array)
-        return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
-
-    return Batch(
-        move(sample.image),
-        move(sample.vector),
-        move(sample.action),
-        move(sample.reward),
-        move(sample.discount),
-        move(sample.next_image),
-        move(sample.next_vector),
-        move(sample.demonstrated),
-    )
 
 
 ENOUGH_SEEDS = 1_000_000

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from av_td3.agent.exploration import Explorer
+from av_td3.agent.td3 import Batch
 from av_td3.config import ACTION_SIZE, Config
 from av_td3.health.alerts import Bounds
 from av_td3.health.metrics import Interval, Scalars
 from av_td3.training import checkpoint, policies
-from av_td3.training.agents import make_agent, make_replay
+from av_td3.training.agents import make_agent, make_replay, prepares_ahead
+from av_td3.training.batches import Batches, to_batch
 from av_td3.training.watch import Watch
 from rundoctor.signals import evaluation
 
@@ -41,6 +43,7 @@ class TrainingState:
         self.replay = make_replay(config, self.agent.device)
         seeds = np.random.SeedSequence(config.train.seed).spawn(1 + config.train.envs)
         self.replay_rng, *explore_rngs = (np.random.default_rng(s) for s in seeds)
+        self.batches = Batches(self._draw_batch, prepares_ahead(config, self.agent.device))
         self.explorers = [Explorer(config.exploration, ACTION_SIZE, rng) for rng in explore_rngs]
         """One for each environment: its noise goes on from step to step."""
         self.watch = Watch(Bounds.of(config), alert_log, config.train.stop_on)
@@ -89,6 +92,10 @@ class TrainingState:
         Every environment takes them in turn, whatever their number, and the environments take others.
         """
         return self.episodes[env] + env
+
+    def _draw_batch(self) -> Batch:
+        sample = self.replay.sample(self.config.agent.batch_size, self.replay_rng)
+        return to_batch(sample, self.agent.device)
 
     @property
     def minutes(self) -> float:
@@ -183,6 +190,7 @@ class TrainingState:
         Raises:
             CheckpointError: the disk is full or not writable, or the one before could not be written.
         """
+        self.batches.discard()
         state = {
             "episodes": self.episodes,
             "update_credit": self.update_credit,
@@ -235,7 +243,8 @@ class TrainingState:
         self.settle(wait=True)
 
     def close(self) -> None:
-        """Wait for the checkpoint that is being written."""
+        """End the threads: wait for the checkpoint that is being written."""
+        self.batches.close()
         if self._writer is not None:
             self._writer.close()
 
