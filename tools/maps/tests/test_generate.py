@@ -38,13 +38,13 @@ def streets(town: ET.Element) -> list[ET.Element]:
 
 
 def pieces(road: ET.Element) -> list[Piece]:
-    found = []
-    for g in road.iter("geometry"):
-        x, y, heading, length = (float(g.get(key, "")) for key in ("x", "y", "hdg", "length"))
-        arc = g.find("arc")
-        curvature = 0.0 if arc is None else float(arc.get("curvature", ""))
-        found.append(Piece(x, y, heading, length, curvature))
-    return found
+    return [
+        Piece(
+            x, y, heading, length, 0.0 if (arc := g.find("arc")) is None else float(arc.get("curvature", ""))
+        )
+        for g in road.iter("geometry")
+        for x, y, heading, length in [[float(g.get(key, "")) for key in ("x", "y", "hdg", "length")]]
+    ]
 
 
 def course(road: ET.Element) -> NDArray[np.float64]:
@@ -96,12 +96,12 @@ def test_the_draw_depends_on_nothing_but_the_seed(monkeypatch: pytest.MonkeyPatc
 
 def test_lanes_have_the_wanted_width(town: ET.Element) -> None:
     widths = {
-        float(width.get("a", "nan"))
+        width.get("a")
         for lane in town.iter("lane")
         if lane.get("type") == "driving"
-        for width in lane.findall("width")
+        for width in lane.iter("width")
     }
-    assert widths == {LANE_M}
+    assert {float(width or "nan") for width in widths} == {LANE_M}
 
 
 def test_every_junction_is_reached_from_every_other_also_where_one_street_is_closed(town: ET.Element) -> None:

@@ -151,7 +151,7 @@ def test_every_difference_of_the_conditions_is_noted(tmp_path, console, changes,
     (tmp_path / "b.json").write_text(json.dumps(document))
     notes = compare.notes(compare.compare(files, console=console))
     assert len(notes) == 1 and told in notes[0] and notes[0].startswith("note: different")
-    assert not compare.notes(compare.compare([files[0], f"a={files[0]}"], console=console))
+    assert not compare.notes(compare.compare([files[0], f"c={files[0]}"], console=console))
 
 
 def test_what_is_written(tmp_path, console):
@@ -207,3 +207,41 @@ def test_what_cannot_be_compared(tmp_path, monkeypatch):
     one_error("no final evaluation: make one with", a)
     monkeypatch.setattr(shipped, "names", lambda: ["base"])
     one_error("evaluate that agent first: av-td3 evaluate base", "base")
+
+
+def test_every_route_that_not_all_have_driven_is_counted(tmp_path):
+    first = write(tmp_path / "a.json", FAIR)  # routes 0 to 11
+    second = write(tmp_path / "b.json", FAIR, first=5)  # routes 5 to 16
+    entries = [*compare.read(f"a={first}"), *compare.read(f"b={second}")]
+    compared = compare.aggregated(entries, "route_completion")
+    assert "note: 10 routes that not all have driven are left out" in compare.notes(compared)
+
+
+def test_one_run_does_not_count_as_two(tmp_path, console):
+    run = run_of(tmp_path / "a-s0", FAIR)
+    (tmp_path / "link").symlink_to(tmp_path / "a-s0")
+    for again in (run, f"{run}/", f"{run}/evaluations/final.json", str(tmp_path / "link")):
+        with pytest.raises(UserError, match="are one run: they would count as two of m"):
+            compare.compare([f"m={run}", f"m={again}"], console=console)
+    # Two evaluations of one agent are one run, too; two runs whose untrained agents are compared are not.
+    files = []
+    for name in ("one", "two"):
+        file = tmp_path / f"{name}.json"
+        write(file, FAIR, others={"untrained": POOR})
+        document = json.loads(file.read_text())
+        document["conditions"]["agent_sha256"] = "abc"
+        file.write_text(json.dumps(document))
+        files.append(file)
+    with pytest.raises(UserError, match="are one run"):
+        compare.compare([f"m={file}" for file in files], console=console)
+    assert len(compare.compare([f"m={file}:untrained" for file in files], console=console).methods["m"]) == 2
+
+
+@pytest.mark.parametrize("option", ["json_file", "figure"])
+def test_files_that_cannot_be_written_are_refused_at_once(tmp_path, console, option):
+    inputs = [write(tmp_path / "a.json", FAIR)]
+    (tmp_path / "folder.png").mkdir()
+    for file in (tmp_path / "folder.png", tmp_path / "none" / "x.png", tmp_path / "a.json" / "x.png"):
+        with pytest.raises(UserError, match="folder"):
+            compare.compare(inputs, console=console, **{option: file})
+    assert console.export_text() == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -16,7 +17,8 @@ import yaml
 from av_td3.commands import sweep
 from av_td3.config import ConfigError, load_config
 from av_td3.errors import FAILED, INTERRUPTED, OK, UserError
-from av_td3.training.run_directory import RunDirectory
+from av_td3.training import run_directory
+from av_td3.training.run_directory import RunDirectory, RunError
 
 from ..test_cli import TOY
 from .test_compare import write as write_evaluation
@@ -252,6 +254,7 @@ def test_folders_that_hold_something_else(tmp_path):
     with pytest.raises(UserError, match="a run with other settings"):
         sweep.sweep(sweep_file(tmp_path), into=into)
     (run.path / "config.yaml").unlink()
+    (run.checkpoints / "mine").touch()
     with pytest.raises(UserError, match=r"no run directory.*--into"):
         sweep.sweep(sweep_file(tmp_path), into=into)
 
@@ -287,3 +290,53 @@ def test_a_sweep_trains_and_compares(tmp_path, capsys):
     assert "2 held-out routes" in capsys.readouterr().out
     assert list(json.loads((run.evaluations / "final.json").read_text())["agents"]) == ["trained"]
     assert not list(run.videos.glob("*"))
+
+
+@pytest.mark.parametrize("last", ["tb", "logs", "provenance.json", "config.yaml"])
+def test_a_run_that_was_killed_while_its_folder_was_made_starts_anew(tmp_path, fake_train, monkeypatch, last):
+    """Before its configuration is there whole, the folder is nobody's."""
+    file = sweep_file(tmp_path)
+    [trial] = sweep.plan(file, tmp_path / "into")
+    made, write = type(tmp_path).mkdir, run_directory.write_atomically
+
+    def mkdir(self, *args, **options):
+        if self.name == last:
+            raise KeyboardInterrupt
+        made(self, *args, **options)
+
+    def killed_there(path, text):
+        if path.name == last:
+            path.with_name(f".{path.name}.tmp").write_text(text[:10])
+            raise KeyboardInterrupt
+        write(path, text)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(type(tmp_path), "mkdir", mkdir)
+        patched.setattr(run_directory, "write_atomically", killed_there)
+        RunDirectory.create(trial.path, trial.config, {})
+    assert trial.path.is_dir() and trial.state() == "new"
+    assert sweep.sweep(file, into=tmp_path / "into") == OK
+
+
+def test_a_full_disk_leaves_no_run_without_a_configuration(tmp_path, monkeypatch):
+    [trial] = sweep.plan(sweep_file(tmp_path), tmp_path / "into")
+    write = type(tmp_path).write_text
+
+    def full(self, text, *args, **options):
+        write(self, "")
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    with monkeypatch.context() as patched, pytest.raises(RunError, match="No space left"):
+        patched.setattr(type(tmp_path), "write_text", full)
+        RunDirectory.create(trial.path, trial.config, {})
+    assert trial.state() == "new"
+
+
+def test_a_folder_with_anything_else_in_it_is_not_taken_for_a_run_that_was_not_made(tmp_path):
+    [trial] = sweep.plan(sweep_file(tmp_path), tmp_path / "into")
+    for stranger in ("thesis.tex", "logs/x.log", "notes/provenance.json"):
+        (trial.path / stranger).parent.mkdir(parents=True, exist_ok=True)
+        (trial.path / stranger).write_text("mine")
+        with pytest.raises(UserError, match="is no run directory"):
+            trial.state()
+        (trial.path / stranger).unlink()

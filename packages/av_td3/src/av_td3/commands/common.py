@@ -240,4 +240,10 @@ def one_line_errors() -> Iterator[None]:
             raise UserError(f"the disk is full ({place}): free space and --resume", FAILED) from None
         if error.errno in (errno.EACCES, errno.EROFS):
             raise UserError(f"cannot write: {error}", FAILED) from None
+        if error.errno in _NO_SUCH_PLACE and error.filename is not None:
+            raise UserError(f"{error.filename}: {error.strerror}", BAD_INPUT) from None
         raise
+
+
+_NO_SUCH_PLACE = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
+"""A path that a user gave, or one below it, leads nowhere: a file in place of a folder, say."""

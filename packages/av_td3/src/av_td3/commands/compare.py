@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from av_td3.commands.outputs import check_output
 from av_td3.commands.terminal import say
 from av_td3.errors import BAD_INPUT, FAILED, UserError
 from av_td3.evaluation import aggregate as statistics
@@ -71,6 +72,8 @@ class Entry:
     """The run directory; None where only figures are known."""
     baseline: bool = False
     """Taken from the input of a trained agent."""
+    file: Path | None = None
+    """Where the figures were read."""
 
 
 @dataclass(frozen=True)
@@ -158,8 +161,7 @@ def compare(
     if metric not in SCORES:
         raise UserError(f"--metric {metric}: there are {', '.join(SCORES)}", BAD_INPUT)
     for option, file in (("--json", json_file), ("--figure", figure)):
-        if file is not None and not file.absolute().parent.is_dir():
-            raise UserError(f"{option}: there is no folder {file.parent}", BAD_INPUT)
+        check_output(option, file)
     if figure is not None and figure.suffix not in (".png", ".svg", ".pdf"):
         raise UserError(f"--figure {figure}: give the name of a .png, .svg or .pdf file", BAD_INPUT)
     console = console or Console()
@@ -214,7 +216,20 @@ def read(text: str, baselines: bool = False) -> list[Entry]:
         label = name or (_SEED.sub("", stem) if agent == "trained" else agent)
         run_directory = path if path.is_dir() and agent == "trained" else None
         evaluation = Evaluation.from_dict(agents[agent])
-        found = [Entry(text, stem, agent, label, bool(name), evaluation, conditions, settings, run_directory)]
+        found = [
+            Entry(
+                text,
+                stem,
+                agent,
+                label,
+                bool(name),
+                evaluation,
+                conditions,
+                settings,
+                run_directory,
+                file=file.resolve(),
+            )
+        ]
         for other in agents if baselines else ():
             if other != agent:
                 evaluation = Evaluation.from_dict(agents[other])
@@ -251,7 +266,7 @@ def aggregated(entries: Sequence[Entry], metric: str, resampling: Resampling = "
     """Methods and their statistics on the routes that all entries have.
 
     Raises:
-        UserError: there are no such routes, or runs of one name have different settings.
+        UserError: no such routes, runs of one name have different settings, or a run is there twice.
     """
     methods: dict[str, list[Entry]] = {}
     for entry in entries:
@@ -296,11 +311,28 @@ def _same_drives(a: Entry, b: Entry) -> bool:
     return a.evaluation.episodes == b.evaluation.episodes
 
 
+def _one_run(a: Entry, b: Entry) -> bool:
+    """Whether two entries are of the same agent, given twice or evaluated twice."""
+    if a.agent != b.agent:
+        return False
+    if a.file is not None and a.file == b.file:
+        return True
+    # An untrained agent of a file has weights of its own; the hash is that of the trained one.
+    known = a.conditions.get("agent_sha256") if a.agent == "trained" else None
+    return known is not None and known == b.conditions.get("agent_sha256")
+
+
 def _check_one_method(label: str, entries: Sequence[Entry]) -> None:
     """Runs that were put together by their names alone must differ in their seed alone.
 
     Of files that ``av-td3 evaluate`` wrote, for instance, each is called ``evaluation.json``.
     """
+    for one, other in itertools.combinations(entries, 2):
+        if _one_run(one, other):
+            raise UserError(
+                f"{one.source} and {other.source} are one run: they would count as two of {label}",
+                BAD_INPUT,
+            )
     unnamed = [e for e in entries if not e.named]
     for one, other in itertools.combinations(unnamed, 2):
         also = ""
@@ -332,7 +364,7 @@ def notes(compared: Compared) -> list[str]:
         values = sorted({in_words(e.conditions) for e in entries})
         if len(values) > 1:
             lines.append(f"note: different {key}: {'; '.join(values)}")
-    missing = max(len(e.evaluation.episodes) for e in entries) - len(compared.seeds)
+    missing = len({drive.seed for e in entries for drive in e.evaluation.episodes}) - len(compared.seeds)
     if missing:
         lines.append(f"note: {missing} routes that not all have driven are left out")
     return lines

@@ -18,9 +18,9 @@ from typing_extensions import Unpack
 import av_td3
 from av_td3.commands.changes import Changes, changed
 from av_td3.commands.common import ObservedPolicy, check_before_start, draw_or_warn
+from av_td3.commands.outputs import check_output
 from av_td3.commands.terminal import say
 from av_td3.config import Config, Pictures, flat
-from av_td3.errors import BAD_INPUT, UserError
 from av_td3.evaluation import report, rollout
 from av_td3.evaluation.baselines import ClassicalDriver, RandomPolicy
 from av_td3.evaluation.conditions import other_settings, traffic_in_words
@@ -93,8 +93,7 @@ def evaluate(
         EvaluationError: the simulator failed in every episode.
     """
     with terminable():
-        if json_file is not None and not json_file.parent.is_dir():
-            raise UserError(f"--json: there is no folder {json_file.parent}", BAD_INPUT)
+        check_output("--json", json_file)
         source = find_agent(path, which)
         config = changed(source.config, **changes)
         check_before_start(config)

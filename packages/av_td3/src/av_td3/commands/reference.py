@@ -16,6 +16,7 @@ from rich.table import Table
 from av_td3 import __version__
 from av_td3.agent.gradients import NonFiniteGradientError
 from av_td3.commands import common
+from av_td3.commands.outputs import check_output
 from av_td3.commands.terminal import say
 from av_td3.errors import BAD_INPUT, FAILED, INTERRUPTED, OK, UserError
 from av_td3.evaluation.statistics import ConfidenceInterval
@@ -55,6 +56,7 @@ def run(
         if with_sb3:
             baseline.check_installed()
             agents.append(("Stable-Baselines3", baseline.learn))
+        check_output("--json", json_file)
         if json_file is not None:
             try:  # before anything is trained
                 _write(json_file, task, steps, settings, {})

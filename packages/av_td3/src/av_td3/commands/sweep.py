@@ -108,7 +108,7 @@ class Trial:
         Raises:
             UserError: the folder holds another run.
         """
-        if not self.path.exists() or not any(self.path.iterdir()):
+        if not self.path.exists() or RunDirectory.is_half_made(self.path):
             return "new"
         try:
             run = RunDirectory.open(self.path)

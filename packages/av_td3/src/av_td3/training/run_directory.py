@@ -56,8 +56,9 @@ class RunDirectory:
             run = cls(path)
             for folder in (run.tensorboard, run.checkpoints, run.evaluations, run.videos, run.logs):
                 folder.mkdir()
-            (path / "config.yaml").write_text(config.to_yaml())
-            (path / "provenance.json").write_text(json.dumps(provenance, indent=1))
+            # The configuration comes last, and whole: with it the folder is a run.
+            write_atomically(path / "provenance.json", json.dumps(provenance, indent=1))
+            write_atomically(path / "config.yaml", config.to_yaml())
         except OSError as error:
             raise RunError(f"cannot create the run directory {path}: {error}") from None
         return run
@@ -66,6 +67,17 @@ class RunDirectory:
     def is_run(path: Path) -> bool:
         """Whether this folder holds a run."""
         return (path / "config.yaml").is_file()
+
+    @classmethod
+    def is_half_made(cls, path: Path) -> bool:
+        """Whether this is what :meth:`create` leaves where it is killed or the disk is full."""
+        if cls.is_run(path) or not path.is_dir():
+            return False
+        files = {file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()}
+        folders = {file.name for file in path.rglob("*") if file.is_dir()}
+        return folders <= {"tb", "checkpoints", "evaluations", "videos", "logs"} and files <= {
+            *("provenance.json", ".provenance.json.tmp", ".config.yaml.tmp")
+        }
 
     @classmethod
     def open(cls, path: Path) -> RunDirectory:
